@@ -1,0 +1,32 @@
+"""One clear error for bad input: what was wrong, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(ValueError):
+    """Bad input from the caller.
+
+    The message says what was wrong and what to do; the command line prints it without a
+    traceback.
+    """
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
+    """Error for a name that is not one of `valid`, the nearest names first.
+
+    Parameters
+    ----------
+    kind
+        What the name stands for, for example ``"activation"``.
+    name
+        What was given.
+    valid
+        The names that exist.
+    """
+    choices = sorted(valid)
+    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
