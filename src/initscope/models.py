@@ -26,7 +26,7 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     checked = tuple(int(width) for width in widths)
     if len(checked) < 2:
         raise UsageError(
-            f"widths {checked} describe no layer: give at least the number of inputs and of outputs."
+            f"widths {checked} describe no layer: give at least the inputs and the outputs."
         )
     if min(checked) < 1 or any(int(w) != w for w in widths):
         raise UsageError(f"widths {tuple(widths)} must be whole numbers of at least 1.")

@@ -1,0 +1,337 @@
+"""Initialization schemes, in place, in the manner of :mod:`torch.nn.init`.
+
+Every scheme draws from the generator it is given, sets the biases too, and returns the standard
+deviation each parameter was given, so that what was meant can be compared with what was drawn.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import torch
+from torch import nn
+
+from initscope.errors import UsageError, unknown_name
+
+MODES = ("fan_in", "fan_out", "fan_avg")
+DISTRIBUTIONS = ("normal", "uniform")
+
+
+def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
+    """Number of inputs and of outputs of one unit, ``(fan_in, fan_out)``.
+
+    Parameters
+    ----------
+    tensor
+        Weight of shape ``(out, in, *kernel)`` as in `nn.Linear` and `nn.Conv2d`, or
+        ``(in, out, *kernel)`` with `transposed`.
+    transposed
+        True for transformers' `Conv1D`, which stores its weight as ``(in, out)``.
+
+    Raises
+    ------
+    UsageError
+        If `tensor` has fewer than two dimensions or no elements.
+    """
+    if tensor.dim() < 2:
+        raise UsageError(
+            f"fan_in and fan_out need a weight of at least two dimensions, not {tensor.dim()}."
+        )
+    if tensor.numel() == 0:
+        raise UsageError(f"a weight of shape {tuple(tensor.shape)} has no elements.")
+    receptive_field = math.prod(tensor.shape[2:])
+    fan_out, fan_in = tensor.shape[0] * receptive_field, tensor.shape[1] * receptive_field
+    return (fan_out, fan_in) if transposed else (fan_in, fan_out)
+
+
+def _checked(name: str, value: float) -> float:
+    """Return `value` as a float, or raise if it is negative, NaN or infinite."""
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(f"{name} must be a finite number of at least 0, not {value!r}.")
+    return float(value)
+
+
+def _fill_(
+    tensor: torch.Tensor, std: float, distribution: str, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Draw `tensor` with mean 0 and standard deviation `std`."""
+    if distribution == "normal":
+        return nn.init.normal_(tensor, 0.0, std, generator=generator)
+    if distribution == "uniform":
+        bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
+        return nn.init.uniform_(tensor, -bound, bound, generator=generator)
+    raise unknown_name("distribution", distribution, DISTRIBUTIONS)
+
+
+def variance_scaling_std(
+    tensor: torch.Tensor, scale: float, mode: str = "fan_in", *, transposed: bool = False
+) -> float:
+    """Standard deviation ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
+    fan_in, fan_out = fans(tensor, transposed=transposed)
+    by_mode = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
+    if mode not in by_mode:
+        raise unknown_name("mode", mode, MODES)
+    return math.sqrt(_checked("scale", scale) / by_mode[mode])
+
+
+def variance_scaling_(
+    tensor: torch.Tensor,
+    scale: float,
+    mode: str = "fan_in",
+    distribution: str = "normal",
+    *,
+    transposed: bool = False,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    r"""Fill `tensor` with independent draws of mean 0 and variance ``scale / fan``.
+
+    LeCun et al. (1998) is ``scale=1, mode="fan_in"``; Glorot & Bengio (2010, eq. 12) is
+    ``scale=1, mode="fan_avg"``, that is variance :math:`2 / (n_{in} + n_{out})`; He et al. (2015,
+    eq. 10) is ``scale=2, mode="fan_in"``, and their backward form (eq. 14) ``mode="fan_out"``.
+
+    Parameters
+    ----------
+    tensor
+        Weight of at least two dimensions; ``(out, in, *kernel)``.
+    scale
+        Numerator of the variance, a squared gain.
+    mode
+        The fan that divides it: ``"fan_in"``, ``"fan_out"`` or ``"fan_avg"``.
+    distribution
+        ``"normal"``, or ``"uniform"`` on :math:`\pm\sqrt{3\,scale/fan}`.
+    transposed
+        True for a weight stored as ``(in, out)``, as in transformers' `Conv1D`.
+    generator
+        Source of the draws; torch's default generator if None.
+
+    Returns
+    -------
+    torch.Tensor
+        `tensor` itself.
+
+    Raises
+    ------
+    UsageError
+        For an unknown mode or distribution, a negative or non-finite scale, or fewer than two
+        dimensions.
+
+    Examples
+    --------
+    >>> weight = torch.empty(256, 784)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> round(variance_scaling_(weight, 2.0, generator=generator).std().item(), 4)
+    0.0505
+    """
+    std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
+    return _fill_(tensor, std, distribution, generator)
+
+
+# A scheme takes a weight, whether it is stored transposed, and a generator, then its own options;
+# it fills the weight and returns the standard deviation per element that it meant.
+
+
+def _normal(
+    weight: torch.Tensor, transposed: bool, generator: torch.Generator | None, *, std: float
+) -> float:
+    _fill_(weight, _checked("std", std), "normal", generator)
+    return float(std)
+
+
+def _variance_scaling(
+    weight: torch.Tensor,
+    transposed: bool,
+    generator: torch.Generator | None,
+    gain: float,
+    mode: str,
+    distribution: str,
+) -> float:
+    scale = _checked("gain", gain) ** 2
+    variance_scaling_(weight, scale, mode, distribution, transposed=transposed, generator=generator)
+    return variance_scaling_std(weight, scale, mode, transposed=transposed)
+
+
+def _lecun(
+    weight: torch.Tensor,
+    transposed: bool,
+    generator: torch.Generator | None,
+    *,
+    gain: float = 1.0,
+    distribution: str = "normal",
+) -> float:
+    return _variance_scaling(weight, transposed, generator, gain, "fan_in", distribution)
+
+
+def _xavier(
+    weight: torch.Tensor,
+    transposed: bool,
+    generator: torch.Generator | None,
+    *,
+    gain: float = 1.0,
+    distribution: str = "normal",
+) -> float:
+    return _variance_scaling(weight, transposed, generator, gain, "fan_avg", distribution)
+
+
+def _kaiming(
+    weight: torch.Tensor,
+    transposed: bool,
+    generator: torch.Generator | None,
+    *,
+    gain: float = math.sqrt(2.0),
+    mode: str = "fan_in",
+    distribution: str = "normal",
+) -> float:
+    return _variance_scaling(weight, transposed, generator, gain, mode, distribution)
+
+
+def _orthogonal(
+    weight: torch.Tensor,
+    transposed: bool,
+    generator: torch.Generator | None,
+    *,
+    gain: float = 1.0,
+) -> float:
+    gain = _checked("gain", gain)
+    fans(weight)  # the same check on the shape as the other schemes
+    nn.init.orthogonal_(weight, gain, generator=generator)
+    rows, columns = weight.shape[0], weight[0].numel()
+    # The shorter side is orthonormal, so its vectors of max(rows, columns) elements have norm 1.
+    return gain / math.sqrt(max(rows, columns))
+
+
+SCHEMES: dict[str, Callable[..., float]] = {
+    "normal": _normal,
+    "lecun": _lecun,
+    "xavier": _xavier,
+    "kaiming": _kaiming,
+    "orthogonal": _orthogonal,
+}
+"""Schemes by name.
+
+================ ========================= =====================================================
+scheme           variance of a weight      options (default)
+================ ========================= =====================================================
+``normal``       ``std ** 2``              `std`
+``lecun``        gain² / fan_in            `gain` (1), `distribution` ("normal")
+``xavier``       2 gain² / (fan_in +       `gain` (1), `distribution` ("normal")
+                 fan_out)
+``kaiming``      gain² / fan               `gain` (√2), `mode` ("fan_in", or "fan_out"),
+                                           `distribution` ("normal")
+``orthogonal``   gain² / max(fans)         `gain` (1)
+================ ========================= =====================================================
+"""
+
+
+def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
+    """Options that `scheme` takes, by name; raises `UsageError` for an unknown scheme."""
+    if scheme not in SCHEMES:
+        raise unknown_name("scheme", scheme, SCHEMES)
+    parameters = inspect.signature(SCHEMES[scheme]).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def _check_options(scheme: str, options: dict[str, object]) -> None:
+    known = scheme_options(scheme)
+    for name in options:
+        if name not in known:
+            raise unknown_name(f"option of scheme {scheme!r}", name, known)
+    missing = [n for n, p in known.items() if p.default is p.empty and n not in options]
+    if missing:
+        raise UsageError(
+            f"scheme {scheme!r} needs {' and '.join(missing)}: "
+            f"initialize_(model, {scheme!r}, {', '.join(f'{n}=...' for n in missing)})."
+        )
+
+
+def _conv1d_class() -> tuple[type, ...]:
+    """transformers' `Conv1D`, if transformers has been imported; otherwise no model holds one."""
+    module = sys.modules.get("transformers.pytorch_utils")
+    return (module.Conv1D,) if module is not None else ()
+
+
+def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
+    """Yield ``(name, module, transposed)`` for each linear and convolutional layer of `model`.
+
+    `transposed` is True for transformers' `Conv1D`, whose weight is stored as ``(in, out)``.
+    """
+    transposed_classes = _conv1d_class()
+    for name, module in model.named_modules():
+        if isinstance(module, transposed_classes):
+            yield name, cast(nn.Module, module), True
+        elif isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            yield name, module, False
+
+
+@torch.no_grad()
+def initialize_(
+    model: nn.Module,
+    scheme: str,
+    *,
+    generator: torch.Generator | None = None,
+    bias_std: float = 0.0,
+    **options: object,
+) -> dict[str, float]:
+    """Initialize every linear and convolutional layer of `model` in place.
+
+    Weights are drawn in the order of `model.named_modules()`, then, layer by layer, the biases:
+    zero, or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are. A
+    weight that several layers share is drawn once.
+
+    Parameters
+    ----------
+    model
+        Any module with `nn.Linear`, `nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d` or transformers'
+        `Conv1D` layers.
+    scheme
+        One of :data:`SCHEMES`.
+    generator
+        Source of the draws; torch's default generator if None.
+    bias_std
+        Standard deviation of the biases.
+    **options
+        Options of the scheme; see :data:`SCHEMES`.
+
+    Returns
+    -------
+    dict[str, float]
+        Parameter name to the standard deviation per element that it was given.
+
+    Raises
+    ------
+    UsageError
+        For an unknown scheme or option, a negative or non-finite std or gain, or a model
+        without a layer to initialize.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> initialize_(nn.Linear(50, 10), "kaiming", generator=generator)
+    {'weight': 0.2, 'bias': 0.0}
+    """
+    _check_options(scheme, options)
+    bias_std = _checked("bias_std", bias_std)
+    given: dict[str, float] = {}
+    seen: set[int] = set()
+    for prefix, module, transposed in weight_layers(model):
+        prefix = f"{prefix}." if prefix else ""
+        weight, bias = module.weight, module.bias
+        assert isinstance(weight, torch.Tensor)
+        if id(weight) not in seen:
+            seen.add(id(weight))
+            given[f"{prefix}weight"] = SCHEMES[scheme](weight, transposed, generator, **options)
+        if isinstance(bias, torch.Tensor) and id(bias) not in seen:
+            seen.add(id(bias))
+            if bias_std:
+                nn.init.normal_(bias, 0.0, bias_std, generator=generator)
+            else:
+                nn.init.zeros_(bias)
+            given[f"{prefix}bias"] = bias_std
+    if not given:
+        raise UsageError(
+            f"{type(model).__name__} has no linear or convolutional layer to initialize."
+        )
+    return given
