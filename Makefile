@@ -1,0 +1,99 @@
+# Run `make` for the list of targets. The only thing asked of the machine is make and Python 3.11
+# or newer; everything else goes into .venv, from the exact pins of requirements.txt.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+
+# The first Python that is new enough. To name one yourself: make book PYTHON=/path/to/python
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$python" && break; done)
+
+# A stamp is touched when its step has succeeded, so that nothing is done twice.
+BOOK_TOOLS := $(VENV)/book-tools.stamp
+EVERYTHING := $(VENV)/everything.stamp
+BOOK := _build/book.stamp
+BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
+	-not -path '*/.*' -not -path '*/__pycache__/*')
+
+.PHONY: help book test lint reproduce bench serve clean
+
+help:
+	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
+	@echo "                   -> _build/html/index.html"
+	@echo "make test        build the book, check the code, run every test  8 min, and the installation"
+	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
+	@echo "make lint        ruff and mypy alone                             20 s"
+	@echo "make reproduce PROFILE=smoke|cpu|gpu"
+	@echo "                 execute the chapters again, then build the book"
+	@echo "                   smoke: 20 s, nothing downloaded; cpu: 1 h on two cores; gpu: see the book"
+	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
+	@echo "make bench       print speed and memory of the sweeps            5 min"
+	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
+	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
+
+book: $(BOOK)
+	@echo "The book is in _build/html: open _build/html/index.html, or run 'make serve'."
+
+test: $(EVERYTHING) $(BOOK) lint
+	@echo "Running the tests: about 6 minutes. The result is the last line."
+	@$(BIN)/python -m pytest
+
+lint: $(EVERYTHING)
+	@echo "Checking style and types: about 20 s. Silence is success."
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+
+reproduce: $(EVERYTHING)
+	@case "$(PROFILE)" in smoke|cpu|gpu) ;; *) \
+		echo "Say how much: make reproduce PROFILE=smoke (20 s), PROFILE=cpu (1 h on two cores)" \
+		     "or PROFILE=gpu." >&2; exit 2;; esac
+	@echo "Executing the chapters with the profile $(PROFILE); they replace those in notebooks/."
+	@$(BIN)/python -m initscope reproduce --profile $(PROFILE)
+	@$(MAKE) --no-print-directory book
+
+bench: $(EVERYTHING)
+	@echo "Measuring speed and memory: about 5 minutes. The result is what is printed."
+	@set -e; for script in tests/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+serve: $(BOOK)
+	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+clean:
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests book -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "No Python 3.11 or newer found (tried: $(or $(PYTHON),python3 python3.11 ... python))." \
+		     "Install one, or name it: make book PYTHON=/path/to/python" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu:" \
+		     "apt-get install python3-venv" >&2; exit 2; }
+	@echo "Making the virtual environment $(VENV): a few seconds."
+	@"$(PYTHON)" -m venv $(VENV)
+
+# The chapters are committed executed, so building the book needs neither torch nor the package.
+$(BOOK_TOOLS): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the tools that build the book into $(VENV): about 1 minute."
+	@$(BIN)/python -c 'import tomllib; \
+		project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+		print(*project["optional-dependencies"]["book"], sep="\n")' > $(VENV)/book-tools.txt
+	@$(BIN)/pip install --quiet -r $(VENV)/book-tools.txt -c requirements.txt
+	@touch $@
+
+$(EVERYTHING): $(BOOK_TOOLS)
+	@echo "Installing torch, the package and the test tools into $(VENV): 2 minutes or more."
+	@$(BIN)/pip install --quiet -r requirements.txt
+	@$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+# Built from nothing every time: a partial build kept stale numbers and pages.
+$(BOOK): $(BOOK_TOOLS) $(BOOK_SOURCES)
+	@echo "Building the book: about 30 s."
+	@rm -rf _build/html _build/.doctrees
+	@$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml \
+		-W -n --keep-going --all --quiet
+	@touch $@
