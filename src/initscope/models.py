@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -57,7 +58,7 @@ class MLP(nn.Sequential):
         if activation not in ACTIVATIONS:
             raise unknown_name("activation", activation, ACTIVATIONS)
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(self.widths, self.widths[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(self.widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         super().__init__(*layers[:-1])
 
