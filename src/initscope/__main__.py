@@ -1,0 +1,174 @@
+"""The command line: ``python -m initscope --help``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from initscope import __version__
+from initscope.errors import UsageError
+
+# Everything else is imported by the command that needs it: --help must not wait for torch.
+
+_ABOUT = """\
+How the scale of the initial weights decides whether a network learns, and what becomes of it in
+training: the package behind an interactive paper made of executed notebooks.
+
+The chapters are the notebooks notebooks/NN_name.ipynb. Each shows measurements that this package
+makes, next to the theory that predicts them. From here you can execute the chapters again, with
+other parameters if you like, and run the experiments behind them on their own.
+"""
+
+_EXAMPLES = """\
+examples:
+  python -m initscope reproduce                       every chapter, small and quick
+  python -m initscope reproduce 5 --profile cpu       chapter 5 as it is published
+  python -m initscope reproduce 5 --output /tmp/mine -p seeds 3
+                                                      with another parameter, elsewhere
+  python -m initscope reproduce --list                the chapters and their parameters
+  python -m initscope COMMAND --help                  all there is to say about a command
+
+From Python: `from initscope.init import initialize_` sets the weights of a model of your own, and
+each module (`init`, `tracking`, `sweep`, ...) says in its docstring what it is for.
+"""
+
+_REPRODUCE = """\
+Execute chapters again through papermill.
+
+A profile is a file notebooks/profiles/NAME.yaml that gives values to the parameters of each
+chapter: `smoke` takes seconds and downloads nothing, `cpu` is the full run on a laptop, `gpu` a
+larger one. Every value is checked before anything runs.
+
+A chapter that runs to its end without an error and without a warning replaces its notebook, or
+goes to --output. Otherwise its notebook stays as it is, what was executed is kept in
+_build/failed, and the other chapters still run. The same results give the same file, byte for
+byte, so `git diff notebooks` shows what came out differently.
+"""
+
+_REPRODUCE_EXAMPLES = """\
+examples:
+  python -m initscope reproduce                       every chapter with the profile smoke
+  python -m initscope reproduce 05_std_sweep --profile cpu
+  python -m initscope reproduce 5 -p seeds 3 -p learning_rates '[1.0e-3, 1.0e-2]'
+  git restore notebooks                               bring the committed chapters back
+
+Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
+succeeded, 1 if one failed, 2 for a mistake in what you asked for, 130 after Ctrl-C.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit status.
+
+    Parameters
+    ----------
+    arguments
+        Those of the process by default.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except UsageError as error:
+        return _fail(f"error: {error}", 2)
+    except KeyboardInterrupt as interrupt:
+        return _fail(f"\n{interrupt or 'stopped'}", 130)
+    except BrokenPipeError:  # the reader of our output, like `head`, is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"error: {error.strerror or error}{where}", 1)
+
+
+def _fail(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m initscope", description=_ABOUT, epilog=_EXAMPLES, formatter_class=layout
+    )
+    parser.add_argument("--version", action="version", version=f"initscope {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    reproduce = commands.add_parser(
+        "reproduce",
+        help="execute chapters of the book again",
+        description=_REPRODUCE,
+        epilog=_REPRODUCE_EXAMPLES,
+        formatter_class=layout,
+    )
+    reproduce.add_argument(
+        "chapters",
+        nargs="*",
+        metavar="CHAPTER",
+        help="number (5), name (05_std_sweep) or path; all chapters if none is given",
+    )
+    reproduce.add_argument(
+        "--profile", default="smoke", metavar="NAME", help="profile to run with (default: smoke)"
+    )
+    reproduce.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="value for a parameter, instead of the profile's; may be repeated",
+    )
+    reproduce.add_argument(
+        "--notebooks",
+        type=Path,
+        default=Path("notebooks"),
+        metavar="DIR",
+        help="folder of the chapters (default: notebooks)",
+    )
+    reproduce.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="put the executed notebooks there and leave the published ones alone",
+    )
+    reproduce.add_argument(
+        "--list", action="store_true", help="show what would run, with which parameters; then stop"
+    )
+    reproduce.set_defaults(run=_run_reproduce)
+    return parser
+
+
+def _run_reproduce(options: argparse.Namespace) -> int:
+    from initscope.chapters import plan
+    from initscope.reproduce import describe_parameters, reproduce
+
+    parameters = {name: _parse_yaml(name, text) for name, text in options.parameters}
+    if options.list:
+        for run in plan(options.chapters, options.profile, options.notebooks, parameters):
+            print(f"{run.chapter}  {describe_parameters(run.parameters)}")
+        return 0
+    outcomes = reproduce(
+        options.chapters,
+        options.profile,
+        options.notebooks,
+        parameters=parameters,
+        output=options.output,
+    )
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _parse_yaml(name: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"-p {name}: {text!r} is not a YAML value.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,330 @@
+"""The chapters of the book, their parameters, and the profiles that give values to them.
+
+A chapter is a notebook ``NN_name.ipynb``. Its first code cell, tagged ``parameters``, declares
+its parameters and their defaults; a profile, ``profiles/NAME.yaml`` beside the notebooks, gives
+other values to them::
+
+    05_std_sweep:
+      seeds: 2
+      learning_rates: [1.0e-2]
+
+:func:`plan` reads both and checks every value, so that a mistake is found before anything runs.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from nbformat import NotebookNode
+
+from initscope.errors import UsageError, unknown_name
+
+PARAMETERS = "parameters"
+"""Tag of the cell in which a chapter declares its parameters."""
+
+_WORDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    dict: "a mapping",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as a chapter declares it.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    types
+        Types a value may have; empty if any will do.
+    items
+        Types the items of a list or the values of a mapping may have; empty if any will do.
+    """
+
+    name: str
+    types: frozenset[type] = frozenset()
+    items: frozenset[type] = frozenset()
+
+    def check(self, value: object, where: str) -> None:
+        """Raise `UsageError` unless `value` is of a declared type.
+
+        A whole number will do where a number is declared; ``true`` is not a number.
+
+        Parameters
+        ----------
+        value
+            The value as YAML gives it.
+        where
+            Where the value was given, for the message.
+        """
+        if not _fits(value, self.types):
+            what = " or ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in self.types))
+            raise UsageError(
+                f"{where}: {self.name} must be {what}, not {_describe(value)}.{_hint(value)}"
+            )
+        inner = value.values() if isinstance(value, dict) else value
+        if isinstance(inner, str) or not isinstance(inner, Iterable):
+            return
+        for item in inner:
+            if not _fits(item, self.items):
+                what = " or ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in self.items))
+                raise UsageError(
+                    f"{where}: each item of {self.name} must be {what}, not {_describe(item)}."
+                    f"{_hint(item)}"
+                )
+
+
+def _fits(value: object, types: frozenset[type]) -> bool:
+    kind = list if isinstance(value, tuple) else type(value)
+    return not types or kind in types or (kind is int and float in types)
+
+
+def _describe(value: object) -> str:
+    return f"the text {value!r}" if isinstance(value, str) else f"{value!r}"
+
+
+def _hint(value: object) -> str:
+    """How to write a number that YAML took for text."""
+    if not isinstance(value, str):
+        return ""
+    try:
+        float(value)
+    except ValueError:
+        return ""
+    mantissa, _, exponent = value.strip().lower().partition("e")
+    if not exponent:
+        return " Leave out the quotes."
+    mantissa += "" if "." in mantissa else ".0"
+    exponent = exponent if exponent[0] in "+-" else f"+{exponent}"
+    return f" In YAML, write {mantissa}e{exponent}."
+
+
+def declared_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
+    """Parameters that a notebook declares in its cell tagged ``parameters``.
+
+    The type of a parameter is its annotation, else the type of its default. A default of
+    ``None`` or one that is not a literal admits any value. (``papermill.inspect_notebook`` does
+    not see annotations like ``int | None``, nor lines with a second ``=`` in a comment.)
+    """
+    cell = next((cell for cell in notebook.cells if tagged(cell, PARAMETERS)), None)
+    if cell is None:
+        return {}
+    found: dict[str, Parameter] = {}
+    for statement in ast.parse(cell.source).body:
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            name = statement.target.id
+            found[name] = Parameter(name, *_annotated(statement.annotation))
+        elif isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name):
+                    found[target.id] = Parameter(target.id, *_types_of(statement.value))
+    return found
+
+
+_Types = tuple[frozenset[type], frozenset[type]]
+_ANY: _Types = (frozenset(), frozenset())
+
+
+def _types_of(default: ast.expr) -> _Types:
+    """Types that the default of a parameter admits, and those of its items."""
+    try:
+        value = ast.literal_eval(default)
+    except ValueError:
+        return _ANY
+    if value is None:
+        return _ANY
+    if isinstance(value, list | tuple):
+        return frozenset({list}), frozenset(map(type, value))
+    if isinstance(value, dict):
+        return frozenset({dict}), frozenset(map(type, value.values()))
+    return frozenset({type(value)}), frozenset()
+
+
+def _annotated(annotation: ast.expr) -> _Types:
+    """Types that an annotation admits, and those of its items."""
+    simple: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
+    simple |= {"tuple": list, "None": type(None)}
+    match annotation:
+        case ast.Constant(value=None):
+            return frozenset({type(None)}), frozenset()
+        case ast.Constant(value=str(text)):
+            return _annotated(ast.parse(text, mode="eval").body)
+        case ast.Name(id=name) if name in simple:
+            return frozenset({simple[name]}), frozenset()
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _either(_annotated(left), _annotated(right))
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return frozenset({list}), _annotated(item)[0]
+        case ast.Subscript(value=ast.Name(id="tuple")):
+            return frozenset({list}), frozenset()
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, item])):
+            return frozenset({dict}), _annotated(item)[0]
+    return _ANY
+
+
+def _either(left: _Types, right: _Types) -> _Types:
+    if not left[0] or not right[0]:
+        return _ANY
+    return left[0] | right[0], left[1] | right[1]
+
+
+def find_chapters(notebooks: Path) -> dict[str, Path]:
+    """Chapters in a folder: stem, like ``05_std_sweep``, to path, in order."""
+    if not notebooks.is_dir():
+        raise UsageError(
+            f"there is no folder {notebooks}: run from the root of the project, or name the "
+            "folder of the chapters with --notebooks."
+        )
+    found = {path.stem: path for path in sorted(notebooks.glob("[0-9][0-9]_*.ipynb"))}
+    if not found:
+        raise UsageError(f"{notebooks} holds no chapter NN_name.ipynb.")
+    return found
+
+
+def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
+    """Chapters by number (``5``), stem (``05_std_sweep``) or path, in order; none names all."""
+    chapters = find_chapters(notebooks)
+    if not names:
+        return chapters
+    chosen = set()
+    for name in map(str, names):
+        path = Path(name)
+        if path.suffix == ".ipynb":
+            if path.parent != Path() and path.resolve().parent != notebooks.resolve():
+                raise UsageError(
+                    f"{name} lies outside {notebooks}: name its folder with --notebooks."
+                )
+            stems = [path.stem] if path.stem in chapters else []
+        elif name.isdecimal():
+            stems = [stem for stem in chapters if int(stem[:2]) == int(name)]
+        else:
+            stems = [name] if name in chapters else []
+        if not stems:
+            raise unknown_name("chapter", name, chapters)
+        chosen.update(stems)
+    return {stem: path for stem, path in chapters.items() if stem in chosen}
+
+
+def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
+    """Parameters by chapter in ``profiles/{profile}.yaml`` beside the notebooks."""
+    folder = notebooks / "profiles"
+    path = folder / f"{profile}.yaml"
+    profiles = sorted(found.stem for found in folder.glob("*.yaml"))
+    if profile not in profiles:
+        if not profiles:
+            raise UsageError(f"{folder} holds no profile NAME.yaml.")
+        raise unknown_name("profile", profile, profiles)
+    content = read_yaml(path)
+    chapters = find_chapters(notebooks)
+    for chapter, parameters in content.items():
+        if chapter not in chapters:
+            raise unknown_name(f"chapter in {path}:", chapter, chapters)
+        if not isinstance(parameters, dict | None):
+            raise UsageError(f"{path}: {chapter} must hold a mapping of parameters.")
+    return {chapter: parameters or {} for chapter, parameters in content.items()}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty for an empty file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path} is not valid YAML: {reason}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must hold a mapping (name: value), not {_describe(content)}.")
+    return {str(key): value for key, value in content.items()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A chapter about to be executed: the notebook as published, and its parameters."""
+
+    chapter: str
+    path: Path
+    notebook: NotebookNode
+    parameters: dict[str, Any]
+
+
+def plan(
+    chapters: Sequence[str],
+    profile: str,
+    notebooks: Path,
+    parameters: Mapping[str, Any],
+) -> list[Run]:
+    """Read the chapters and their parameters, and check every value; nothing is executed.
+
+    Parameters
+    ----------
+    chapters, profile, notebooks, parameters
+        As for :func:`initscope.reproduce.reproduce`.
+
+    Raises
+    ------
+    UsageError
+        For an unknown chapter, profile or parameter, or a value of the wrong type.
+    """
+    selected = select_chapters(chapters, notebooks)
+    given = read_profile(profile, notebooks)
+    where = str(notebooks / "profiles" / f"{profile}.yaml")
+    runs = []
+    declared_anywhere: set[str] = set()
+    for chapter, path in selected.items():
+        notebook = _read_notebook(path)
+        try:
+            declared = declared_parameters(notebook)
+        except SyntaxError as error:
+            raise UsageError(f"{path}: the parameters cell is not Python: {error}.") from error
+        declared_anywhere.update(declared)
+        values = {"profile": profile} if "profile" in declared else {}
+        for name, value in given.get(chapter, {}).items():
+            _check(name, value, declared, f"{where}: {chapter}", chapter)
+            values[name] = value
+        for name, value in parameters.items():
+            if name in declared or len(selected) == 1:
+                _check(name, value, declared, f"-p {name}", chapter)
+                values[name] = value
+        runs.append(Run(chapter, path, notebook, values))
+    for name in parameters:
+        if name not in declared_anywhere:
+            raise unknown_name("parameter", name, declared_anywhere)
+    return runs
+
+
+def _check(
+    name: str, value: object, declared: dict[str, Parameter], where: str, chapter: str
+) -> None:
+    if name == "profile":
+        raise UsageError(f"{where}: the parameter profile is set by --profile.")
+    if not declared:
+        raise UsageError(f"{where}: {chapter} declares no parameters, so not {name!r}.")
+    if name not in declared:
+        raise unknown_name(f"parameter of {chapter}", name, declared)
+    declared[name].check(value, where)
+
+
+def _read_notebook(path: Path) -> NotebookNode:
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        return nbformat.v4.upgrade(notebook)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError) as error:
+        raise UsageError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def tagged(cell: NotebookNode, tag: str) -> bool:
+    """Whether a cell has a tag."""
+    return tag in cell.metadata.get("tags", [])
