@@ -1,0 +1,384 @@
+"""The built book in a real browser: what a reader of the published pages meets.
+
+The pages are served from a local folder with every other host blocked. The tests need Chromium:
+without one they are skipped with a warning, or fail if ``INITSCOPE_BROWSER=required``.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+SITE = ROOT / "_build" / "html"
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+# What axe finds in markup that is not ours and no setting can change: rule -> part of the element's
+# markup. Anything else that axe finds fails the test.
+NOT_OURS = {
+    # The theme puts the title of the book into the sidebar outside any landmark.
+    "region": 'class="navbar-brand logo"',
+    # pandas leaves the corner above a frame's index empty.
+    "empty-table-header": "<th></th>",
+}
+
+
+def documents() -> list[str]:
+    """Every document of the table of contents, as Sphinx names it."""
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
+
+    def files(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            yield from (str(node[key]) for key in ("root", "file") if key in node)
+            for child in node.values():
+                yield from files(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from files(child)
+
+    return list(files(toc))
+
+
+DOCUMENTS = documents()
+CHAPTERS = [name for name in DOCUMENTS if name.startswith("notebooks/")]
+
+
+def make_book(root: Path) -> None:
+    """Bring the book under `root` up to date, with the tools of the Python that runs the tests."""
+    tools = Path(sys.executable).parent
+    built = subprocess.run(
+        ["make", "book", f"BIN={tools}", "BOOK_TOOLS="],
+        cwd=root,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built book, built now if a source is newer."""
+    make_book(ROOT)
+    return SITE
+
+
+def chromium(bundled: str) -> str | None:
+    """Path of a Chromium: the system's, or the one Playwright installed for itself."""
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or (bundled if Path(bundled).exists() else None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        path = chromium(playwright.chromium.executable_path)
+        if path is None:
+            message = "No Chromium found: the book was not tested in a browser."
+            if os.environ.get("INITSCOPE_BROWSER") == "required":
+                pytest.fail(message)
+            warnings.warn(message, stacklevel=1)
+            pytest.skip(message)
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    """Serves files without a line on stderr for each."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """Where the book is served: ``http://127.0.0.1:port``."""
+    handler = functools.partial(QuietHandler, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@dataclass
+class Visit:
+    """A page open in the browser, and what went wrong while it loaded."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str, site: Path) -> Iterator[Open]:
+    """Open a page of the book with every other host blocked, and wait until it is set."""
+    contexts = []
+
+    def open_page(
+        path: str, *, width: int = 1280, scheme: str = "light", from_file: bool = False
+    ) -> Visit:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        home = site.as_uri() if from_file else address
+        visit = Visit(context.new_page())
+
+        def only_own_files(route: Route) -> None:
+            if route.request.url.startswith((home, "data:", "blob:")):
+                route.continue_()
+            else:
+                visit.outside.append(route.request.url)
+                route.abort()
+
+        context.route("**/*", only_own_files)
+        page = visit.page
+        page.on("websocket", lambda socket: visit.outside.append(socket.url))
+        page.on("requestfailed", lambda request: visit.failed.append(request.url))
+        page.on(
+            "response",
+            lambda response: visit.failed.append(response.url) if response.status >= 400 else None,
+        )
+        page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        page.on(
+            "console",
+            lambda message: (
+                visit.errors.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.goto(f"{home}/{path}", wait_until="load")
+        page.wait_for_function("!window.MathJax || MathJax.startup?.promise")
+        page.evaluate("window.MathJax?.startup?.promise")
+        return visit
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def parsed(site: Path, name: str) -> BeautifulSoup:
+    return BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_page_needs_no_other_host_and_reports_no_error(
+    name: str, from_file: bool, visit: Open
+) -> None:
+    opened = visit(f"{name}.html", from_file=from_file)
+    assert opened.outside == []
+    assert opened.failed == []
+    assert opened.errors == []
+    assert opened.page.locator("article h1").count() == 1
+
+
+@pytest.mark.browser
+def test_the_folder_opens_on_the_first_page(visit: Open) -> None:
+    opened = visit("index.html", from_file=True)
+    opened.page.wait_for_url(f"**/{DOCUMENTS[0]}.html")
+    assert opened.outside == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_formula_is_set(name: str, visit: Open, site: Path) -> None:
+    in_source = len(parsed(site, name).select("article .math"))
+    page = visit(f"{name}.html").page
+    assert page.locator("article mjx-container").count() >= in_source
+    assert page.locator("article mjx-merror, article [data-mjx-error]").count() == 0
+    text = page.locator("article").inner_text()
+    code = "".join(page.locator("article pre, article code").all_inner_texts())
+    for sign in (r"\(", r"\[", "$$"):
+        assert text.count(sign) == code.count(sign), f"raw {sign} in the text"
+
+
+@pytest.mark.browser
+def test_formulas_are_on_some_page(visit: Open) -> None:
+    """Keeps the test above from passing on a book whose formulas were lost before the browser."""
+    assert visit("book/notation.html").page.locator("mjx-container").count() > 10
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_picture_is_described_and_shown(name: str, visit: Open) -> None:
+    page = visit(f"{name}.html").page
+    for image in page.locator("img").all():
+        alt = (image.get_attribute("alt") or "").strip()
+        source = Path(unquote(urlsplit(image.get_attribute("src") or "").path))
+        assert alt, f"{source} has no alternative text"
+        assert source.stem not in alt, f"the alternative text of {source} is its file name"
+        assert not re.search(r"\.(png|svg|jpe?g)$", alt)
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0"), source
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
+    article = parsed(site, name).select_one("article")
+    assert article is not None
+    for image in article.select("img"):
+        figure = image.find_parent("figure")
+        assert figure is not None, f"{image.get('src')} stands outside a figure"
+        caption = figure.select_one("figcaption")
+        assert caption is not None, f"{image.get('src')} has no caption"
+        number = caption.select_one(".caption-number")
+        assert number is not None
+        assert len(caption.get_text(strip=True)) > len(number.get_text(strip=True)) + 20
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_a_chapter_has_figures(name: str, site: Path) -> None:
+    assert parsed(site, name).select("article figure figcaption")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_page_is_accessible(name: str, scheme: str, visit: Open) -> None:
+    page = visit(f"{name}.html", scheme=scheme).page
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    found = [
+        f"{violation['id']}: {node['html']}\n{node['failureSummary']}"
+        for violation in Axe().run(page).response["violations"]
+        for node in violation["nodes"]
+        if NOT_OURS.get(violation["id"], "\0") not in node["html"]
+    ]
+    assert not found, "\n\n".join(found)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_page_fits_a_phone(name: str, visit: Open) -> None:
+    page = visit(f"{name}.html", width=390).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for figure in page.locator("article img, article figure").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    # What is wider than the screen must scroll in a box of its own: nothing may be cut off.
+    cut_off = page.evaluate(
+        """() => [...document.querySelectorAll("article table, article pre, article mjx-container")]
+            .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
+            .filter(element => {
+                for (let box = element; box.tagName !== "ARTICLE"; box = box.parentElement) {
+                    const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+                    if (scrolls && box.getBoundingClientRect().right <= innerWidth + 1) return false;
+                }
+                return true;
+            })
+            .map(element => element.outerHTML.slice(0, 200))"""
+    )
+    assert cut_off == []
+
+
+@pytest.mark.browser
+def test_the_reader_can_switch_between_light_and_dark(visit: Open) -> None:
+    page = visit(f"{DOCUMENTS[0]}.html", scheme="light").page
+
+    def background() -> str:
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    seen = {background()}
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        seen.add(background())
+    assert len(seen) == 2
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_figures_have_no_panel_of_their_own_in_dark_mode(name: str, visit: Open) -> None:
+    page = visit(f"{name}.html", scheme="dark").page
+    for image in page.locator("article figure img").all():
+        assert (
+            image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgba(0, 0, 0, 0)"
+        )
+
+
+@pytest.mark.browser
+def test_search_finds_a_word_without_a_server(visit: Open) -> None:
+    page = visit("search.html?q=initialization", from_file=True).page
+    page.locator("#search-results li a").first.wait_for()
+
+
+def test_links_between_pages_lead_somewhere(site: Path) -> None:
+    pages = {
+        path: BeautifulSoup(path.read_text(), "html.parser")
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts  # the theme's templates lie there
+    }
+    anchors = {path: {tag["id"] for tag in page.select("[id]")} for path, page in pages.items()}
+    broken = []
+    for path, page in pages.items():
+        for tag in page.select("a[href], link[href], img[src], script[src]"):
+            target = str(tag.get("href") or tag.get("src"))
+            if urlsplit(target).scheme or target.startswith("//"):
+                continue
+            file, anchor = urldefrag(target)
+            file = unquote(urlsplit(file).path)
+            goal = (path.parent / file).resolve() if file else path
+            if goal.is_dir():
+                goal /= "index.html"
+            # "#" alone is the theme's link to the top of the page.
+            if not goal.exists() or (anchor and unquote(anchor) not in anchors.get(goal, {anchor})):
+                broken.append(f"{path.relative_to(site)} -> {target}")
+    assert broken == []
+
+
+def launch_links(page: BeautifulSoup) -> list[str]:
+    links = (str(tag["href"]) for tag in page.select("a[href]"))
+    return [link for link in links if "colab" in link or "mybinder" in link]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_launch_button_while_the_repository_has_no_address(name: str, site: Path) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if config["repository"]["url"]:
+        pytest.skip("the repository has an address")
+    assert launch_links(parsed(site, name)) == []
+
+
+def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path) -> None:
+    for name in ("Makefile", "book", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    config = (ROOT / "_config.yml").read_text()
+    config, changed = re.subn(r"(?m)^  url:.*$", "  url: https://github.com/owner/name", config)
+    assert changed == 1
+    (tmp_path / "_config.yml").write_text(config)
+    make_book(tmp_path)
+    for name in CHAPTERS:
+        links = launch_links(parsed(tmp_path / "_build" / "html", name))
+        assert f"https://colab.research.google.com/github/owner/name/blob/main/{name}.ipynb" in links
+        assert f"https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/{name}.ipynb" in links
