@@ -30,6 +30,8 @@ examples:
   python -m initscope reproduce 5 --output /tmp/mine -p seeds 3
                                                       with another parameter, elsewhere
   python -m initscope reproduce --list                the chapters and their parameters
+  python -m initscope sweep --spec wine.yaml --out results
+                                                      an experiment of your own
   python -m initscope COMMAND --help                  all there is to say about a command
 
 From Python: `from initscope.init import initialize_` sets the weights of a model of your own, and
@@ -58,6 +60,31 @@ examples:
 
 Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
 succeeded, 1 if one failed, 2 for a mistake in what you asked for, 130 after Ctrl-C.
+"""
+
+
+_SWEEP = """\
+Train every network of a sweep over the initialization, all at once, and record what became of
+each: loss, accuracy, variances and gradient norms through the layers, the step of divergence.
+
+FILE is a YAML mapping of the fields of initscope.sweep.SweepSpec; `name` is that of FILE unless
+it is given. The table goes to DIR/NAME.parquet, one row a network. Stopped or killed, the same
+command goes on where it was; finished, it reads the table and trains nothing.
+"""
+
+_SWEEP_EXAMPLES = """\
+an example of FILE:
+  dataset: wine
+  hidden: [[64, 32]]            # a list of networks, each a list of widths
+  stds: [0.001, 0.01, 0.1, 1.0] # write 1.0e-3, not 1e-3, which is text in YAML
+  schemes: [xavier, kaiming]
+  optimizers:
+    - {name: sgd, learning_rate: 0.1}
+    - {name: adam, learning_rate: 1.0e-3}
+  seeds: 5
+  epochs: 20
+
+`python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
 
 
@@ -139,6 +166,22 @@ def _parser() -> argparse.ArgumentParser:
         "--list", action="store_true", help="show what would run, with which parameters; then stop"
     )
     reproduce.set_defaults(run=_run_reproduce)
+
+    sweep = commands.add_parser(
+        "sweep",
+        help="train many networks that differ in their initialization",
+        description=_SWEEP,
+        epilog=_SWEEP_EXAMPLES,
+        formatter_class=layout,
+    )
+    sweep.add_argument(
+        "--spec", type=Path, required=True, metavar="FILE", help="what to train, in YAML"
+    )
+    sweep.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the table"
+    )
+    sweep.add_argument("--device", metavar="NAME", help="cpu (default), cuda, cuda:1, ...")
+    sweep.set_defaults(run=_run_sweep)
     return parser
 
 
@@ -159,6 +202,20 @@ def _run_reproduce(options: argparse.Namespace) -> int:
         output=options.output,
     )
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _run_sweep(options: argparse.Namespace) -> int:
+    from initscope.chapters import read_yaml
+
+    fields = {"name": options.spec.stem} | read_yaml(options.spec)
+
+    from initscope.sweep import SweepSpec, run_sweep
+
+    spec = SweepSpec.from_dict(fields)
+    table = run_sweep(spec, out=options.out, device=options.device)
+    diverged = int(table["diverged_step"].notna().sum())
+    print(f"{options.out / spec.name}.parquet: {len(table)} networks, {diverged} diverged.")
+    return 0
 
 
 def _parse_yaml(name: str, text: str) -> Any:

@@ -230,16 +230,27 @@ def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
     chapters = find_chapters(notebooks)
     for chapter, parameters in content.items():
         if chapter not in chapters:
-            raise unknown_name(f"chapter in {path}:", chapter, chapters)
+            raise UsageError(f"{path}: {unknown_name('chapter', chapter, chapters)}")
         if not isinstance(parameters, dict | None):
             raise UsageError(f"{path}: {chapter} must hold a mapping of parameters.")
     return {chapter: parameters or {} for chapter, parameters in content.items()}
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands in a mapping twice, where YAML silently takes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} stands there twice")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; empty for an empty file."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"{path} is not valid YAML: {reason}") from error
@@ -313,7 +324,7 @@ def _check(
     if not declared:
         raise UsageError(f"{where}: {chapter} declares no parameters, so not {name!r}.")
     if name not in declared:
-        raise unknown_name(f"parameter of {chapter}", name, declared)
+        raise UsageError(f"{where}: {unknown_name(f'parameter of {chapter}', name, declared)}")
     declared[name].check(value, where)
 
 

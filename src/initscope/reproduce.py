@@ -165,7 +165,7 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
 
 def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
     """Execute one chapter and, if all went well, write it to `destination`."""
-    work = destination.with_name(f".{run.chapter}.{os.getpid()}.ipynb").resolve()
+    work = destination.parent.resolve() / f".{run.chapter}.{os.getpid()}.ipynb"
     kept = failed / run.path.name
     start = time.perf_counter()
     error = ""
@@ -257,7 +257,7 @@ def _kernel_manager() -> type:
         def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
             # A backend chosen in the user's environment would leave chapters without figures.
             inline = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-            quiet = ["--log-level=ERROR"]  # else it warns of unencrypted sockets on localhost
+            quiet = ["--log-level=CRITICAL"]  # else it warns of sockets, and talks when stopped
             return KernelSpec(**get_kernel_dict(extra_arguments=quiet), env=inline)
 
     class ThisPython(AsyncKernelManager):

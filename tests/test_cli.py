@@ -1,0 +1,127 @@
+"""The command line: what it says, and the status it leaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from initscope import __version__
+from initscope.__main__ import main
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one chapter and one profile; the working folder."""
+    notebooks = tmp_path / "notebooks"
+    (notebooks / "profiles").mkdir(parents=True)
+    (notebooks / "profiles" / "smoke.yaml").write_text("01_a: {lr: 0.5}")
+    parameters = nbformat.v4.new_code_cell("lr = 0.1", metadata={"tags": ["parameters"]})
+    use = nbformat.v4.new_code_cell("assert lr < 1, 'too fast'\nprint(lr)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, use]), notebooks / "01_a.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_names_every_command_and_explains_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    overview = capsys.readouterr().out
+    for command in ("reproduce", "sweep"):
+        assert f"python -m initscope {command}" in overview
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "example" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom initscope.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print({'torch', 'numpy', 'papermill', 'nbformat', 'yaml'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("set()\n")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"initscope {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["reprodce"], ["reproduce", "--profil"], ["sweep"]])
+def test_a_mistake_in_the_command_shows_the_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m initscope" in capsys.readouterr().err
+
+
+def test_list_shows_parameters_and_runs_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (project / "notebooks" / "01_a.ipynb").read_bytes()
+    assert main(["reproduce", "--list", "-p", "lr", "2"]) == 0
+    assert capsys.readouterr().out == "01_a  lr=2\n"
+    assert (project / "notebooks" / "01_a.ipynb").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--profile", "smoky"], "Did you mean 'smoke'?"),
+        (["2"], "unknown chapter '2'"),
+        (["-p", "lr", "1e-3"], "-p lr: lr must be a number, not the text '1e-3'"),
+        (["-p", "lr", "[1,"], "-p lr: '[1,' is not a YAML value."),
+        (["-p", "rate", "1"], "unknown parameter of 01_a 'rate'"),
+        (["--notebooks", "elsewhere"], "there is no folder elsewhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["reproduce", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_reproduce_succeeds_with_0_and_fails_with_1(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", "1", "--output", "out"]) == 0
+    assert "0.5" in (project / "out" / "01_a.ipynb").read_text()
+    assert main(["reproduce", "-p", "lr", "3"]) == 1
+    out = capsys.readouterr().out
+    assert "AssertionError: too fast" in out
+    assert str(Path("_build", "failed", "01_a.ipynb")) in out
+
+
+def test_sweep_writes_the_table_named_after_its_specification(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = project / "tiny.yaml"
+    spec.write_text("dataset: wine\nhidden: [[4]]\nstds: [0.1, 1.0e+30]\nseeds: 2\n")
+    assert main(["sweep", "--spec", str(spec), "--out", "results"]) == 0
+    assert "4 networks, 2 diverged" in capsys.readouterr().out
+    assert len(pd.read_parquet(project / "results" / "tiny.parquet")) == 4
+
+    spec.write_text("dataset: wine\nstdss: [0.1]\n")
+    assert main(["sweep", "--spec", str(spec), "--out", "results"]) == 2
+    assert "Did you mean 'stds'" in capsys.readouterr().err
+    spec.write_text("wine")
+    assert main(["sweep", "--spec", str(spec), "--out", "results"]) == 2
+    assert "must hold a mapping" in capsys.readouterr().err
+    assert main(["sweep", "--spec", "none.yaml", "--out", "results"]) == 1
+    assert "none.yaml" in capsys.readouterr().err
