@@ -108,6 +108,17 @@ def test_reproduce_succeeds_with_0_and_fails_with_1(
     assert str(Path("_build", "failed", "01_a.ipynb")) in out
 
 
+def test_a_stop_before_anything_is_known_is_one_line(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("initscope.chapters.plan", interrupted)
+    assert main(["reproduce", "--list"]) == 130
+    assert capsys.readouterr().err.strip() == "stopped"
+
+
 def test_sweep_writes_the_table_named_after_its_specification(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

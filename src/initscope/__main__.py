@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(f"error: {error}", 2)
     except KeyboardInterrupt as interrupt:
-        return _fail(f"\n{interrupt or 'stopped'}", 130)
+        return _fail(f"\n{str(interrupt) or 'stopped'}", 130)
     except BrokenPipeError:  # the reader of our output, like `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
