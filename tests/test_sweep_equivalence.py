@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from initscope import data
+from initscope.batched_training import Optimizer, example_order
 from initscope.init import initialize_
 from initscope.models import MLP
-from initscope.sweep import Optimizer, SweepSpec, example_order, run_sweep
+from initscope.sweep import SweepSpec, run_sweep
 
 STDS = (0.03, 0.1, 0.3)
 EPOCHS, BATCH = 4, 32

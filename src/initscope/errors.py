@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable
 
 
@@ -30,3 +32,18 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
     return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UsageError` with `message` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)
+
+
+def is_number(value: object, low: float, *, whole: bool = False) -> bool:
+    """Whether `value` is a finite real (or `whole`) number of at least `low`; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    if whole and not isinstance(value, numbers.Integral):
+        return False
+    return math.isfinite(float(value)) and float(value) >= low

@@ -1,0 +1,163 @@
+"""A claim of the paper, what was measured, and the verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from initscope.errors import UsageError, require, unknown_name
+
+PAPER_BAND = (1e-2, 1e-1)
+"""Stds between which ReLU networks train stably, as the paper states it (Han 2025, abstract)."""
+
+OUTCOMES = ("holds", "holds where", "does not hold here")
+
+CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
+"""Columns of a sweep that, beside the std and the seed, say which run it is."""
+
+
+def stability_bands(
+    table: pd.DataFrame, tolerance: float = 0.05, share: float = 0.8
+) -> pd.DataFrame:
+    """Band of stds that train, measured, for each configuration of a sweep.
+
+    A run *trains* if its final test accuracy has gone at least ``1 - tolerance`` of the way from
+    chance to the best of its configuration; chance is the accuracy of always naming the most
+    frequent answer of an untrained network's data, ``1 / n_classes`` at least, taken here as the
+    lowest median accuracy of any std and never below ``1 / n_classes``. *Best* is the highest
+    median over seeds of any std. A std is in the band if at least `share` of its seeds train; the
+    band is the unbroken stretch of such stds around the best one. A configuration whose best is
+    less than half way from chance to 1 has no band: nothing trains in it.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`; only runs of scheme ``"normal"`` count.
+    tolerance
+        Between 0 and 1.
+    share
+        Above 0, at most 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a configuration: its columns, then ``best_std``, ``best_accuracy``, ``low`` and
+        ``high`` (std, NaN without a band), ``decades`` (``log10(high / low)``), ``open_low`` and
+        ``open_high`` (the band reaches the end of the grid: the true edge lies beyond), and
+        ``paper_share``, the share of the stds of the grid inside the paper's band that are in the
+        measured one.
+    """
+    require(0 < tolerance < 1, f"tolerance must lie between 0 and 1, not {tolerance!r}.")
+    require(0 < share <= 1, f"share must be above 0 and at most 1, not {share!r}.")
+    runs = table[table["scheme"] == "normal"]
+    require(len(runs) > 0, "the table has no runs of scheme 'normal': nothing to find a band in.")
+    rows = []
+    for key, group in runs.groupby(CONFIGURATION, sort=False):
+        rows.append(dict(zip(CONFIGURATION, key, strict=True)) | _band(group, tolerance, share))
+    return pd.DataFrame(rows)
+
+
+def _band(group: pd.DataFrame, tolerance: float, share: float) -> dict[str, Any]:
+    accuracy = group.pivot_table(index="std", columns="seed", values="test_accuracy")
+    n_classes = int(str(group["widths"].iloc[0]).rsplit("-", 1)[-1])
+    median = accuracy.median(axis=1)
+    chance = max(1 / n_classes, float(median.min()))
+    best_std, best = float(median.idxmax()), float(median.max())
+    stds = accuracy.index.to_numpy()
+    found: dict[str, Any] = {
+        "best_std": best_std,
+        "best_accuracy": best,
+        "low": math.nan,
+        "high": math.nan,
+        "decades": math.nan,
+        "open_low": False,
+        "open_high": False,
+        "paper_share": 0.0,
+    }
+    inside = np.zeros(len(stds), dtype=bool)
+    if best - chance >= (1 - chance) / 2:
+        trains = accuracy >= chance + (1 - tolerance) * (best - chance)
+        enough = trains.mean(axis=1).to_numpy() >= share
+        position = int(np.searchsorted(stds, best_std))
+        if enough[position]:
+            failing = np.flatnonzero(~enough)
+            first = failing[failing < position].max(initial=-1) + 1
+            last = failing[failing > position].min(initial=len(stds)) - 1
+            inside[first : last + 1] = True
+            found |= {
+                "low": float(stds[first]),
+                "high": float(stds[last]),
+                "decades": math.log10(stds[last] / stds[first]),
+                "open_low": bool(first == 0),
+                "open_high": bool(last == len(stds) - 1),
+            }
+    # The grid holds decimal numbers, so an edge of the paper's band may be off by rounding.
+    in_paper = (stds > PAPER_BAND[0] * 0.999) & (stds < PAPER_BAND[1] * 1.001)
+    if in_paper.any():
+        found["paper_share"] = float(inside[in_paper].mean())
+    return found
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim, as a record that other pages can show.
+
+    Attributes
+    ----------
+    claim
+        Short name, the file name of the record.
+    statement
+        The claim in a sentence.
+    source
+        Where the paper makes it.
+    outcome
+        One of :data:`OUTCOMES`.
+    conditions
+        Where it holds and where not, in a sentence or two, with figures.
+    figure
+        Label of the figure it rests on.
+    measurements
+        The numbers it rests on.
+    profile
+        Profile of the run that they come from.
+    """
+
+    claim: str
+    statement: str
+    source: str
+    outcome: str
+    conditions: str
+    figure: str
+    measurements: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    profile: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise unknown_name("outcome", self.outcome, OUTCOMES)
+        require(bool(self.claim) and Path(self.claim).name == self.claim, "a claim needs a name.")
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``<claim>.json`` to `folder`, whole or not at all; returns its path."""
+        path = Path(folder) / f"{self.claim}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".part")
+        text = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf8")
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Verdict:
+        """Read a record; raises `UsageError` if it is not one."""
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise UsageError(f"{path} is not the record of a verdict ({error}).") from error
