@@ -17,7 +17,7 @@ BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*')
 
-.PHONY: help book test lint reproduce bench serve clean
+.PHONY: help book test lint install reproduce bench serve clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
@@ -25,6 +25,7 @@ help:
 	@echo "make test        build the book, check the code, run every test  8 min, and the installation"
 	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
 	@echo "make lint        ruff and mypy alone                             20 s"
+	@echo "make install     install everything into .venv, and stop         3 min, more if torch is slow"
 	@echo "make reproduce PROFILE=smoke|cpu|gpu"
 	@echo "                 execute the chapters again, then build the book"
 	@echo "                   smoke: 20 s, nothing downloaded; cpu: 1 h on two cores; gpu: see the book"
@@ -39,6 +40,9 @@ book: $(BOOK)
 test: $(EVERYTHING) $(BOOK) lint
 	@echo "Running the tests: about 6 minutes. The result is the last line."
 	@$(BIN)/python -m pytest
+
+install: $(EVERYTHING)
+	@echo "Everything is installed: .venv/bin/python -m initscope --help"
 
 lint: $(EVERYTHING)
 	@echo "Checking style and types: about 20 s. Silence is success."
@@ -85,7 +89,8 @@ $(BOOK_TOOLS): requirements.txt pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(EVERYTHING): $(BOOK_TOOLS)
-	@echo "Installing torch, the package and the test tools into $(VENV): 2 minutes or more."
+	@echo "Installing torch, the package and the test tools into $(VENV): 2 minutes, more if" \
+		"the download of torch is slow."
 	@$(BIN)/pip install --quiet -r requirements.txt
 	@$(BIN)/pip install --quiet --no-deps --editable .
 	@touch $@
