@@ -606,7 +606,8 @@ def test_every_class_is_in_both_splits_for_any_share(seed: int, test_size: float
     assert wine.train_labels.bincount(minlength=3).min() >= 1
     assert wine.test_labels.bincount(minlength=3).min() >= 1
     assert wine.train_inputs.isfinite().all()
-    assert wine.test_inputs.isfinite().all()
+    # A feature that is constant in a few training rows must not blow up elsewhere.
+    assert wine.test_inputs.abs().max() < 1e6
 
 
 def test_import_is_cheap() -> None:
