@@ -43,12 +43,16 @@ def _differentiation_matrix() -> Array:
 
 
 DIFFERENTIATE = _differentiation_matrix()
-# Values at the nodes -> the coefficients of the two highest Legendre polynomials.
-_TAIL = (
-    np.polynomial.legendre.legvander(NODES, ORDER - 1)[:, -2:]
-    * WEIGHTS[:, None]
-    * (np.array([ORDER - 2, ORDER - 1]) + 0.5)
+# Values at the nodes -> coefficients of the Legendre polynomials up to degree ORDER - 1.
+_TO_LEGENDRE = (
+    np.polynomial.legendre.legvander(NODES, ORDER - 1) * WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
 )
+_TAIL = _TO_LEGENDRE[:, -2:]
+
+
+def legendre_coefficients(values: Array) -> Array:
+    """Legendre coefficients of the polynomial through `values` at `NODES`, the last axis."""
+    return values @ _TO_LEGENDRE
 
 
 def dyadic_edges(reach: float, kinks: tuple[float, ...] = ()) -> Array:
@@ -159,19 +163,23 @@ def _refine(function: Function, edges: Array) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=64)
-def resolved_edges(function: Function, reach: float) -> Array:
-    """Panel edges on [-reach, reach] that resolve an arbitrary function, its kinks among them.
+def resolved_edges(function: Function, reach: float) -> tuple[Array, tuple[float, ...]]:
+    """Panel edges on [-reach, reach] that resolve an arbitrary function, and its kinks.
 
     A kink (or jump) shows as a place where halving a panel never suffices; it is located to
     1e-12, and the panels are then laid again with the kink as an edge.
     """
     base = dyadic_edges(reach)
-    edges, depths = _refine(function, base)
+    # First panels whose edges are unlikely to be kinks, so that those at 0 or 1 are found too.
+    uneven = base[base != 0] + 0.01372 * np.abs(base[base != 0])
+    edges, depths = _refine(function, np.unique(np.clip(uneven, base[0], base[-1])))
     deep = np.flatnonzero(depths >= KINK_DEPTH)
     kinks = []
     for group in np.split(deep, np.flatnonzero(np.diff(deep) > 1) + 1) if len(deep) else []:
         narrowest = group[np.argmax(depths[group])]
-        kinks.append((edges[narrowest] + edges[narrowest + 1]) / 2)
+        kink = (edges[narrowest] + edges[narrowest + 1]) / 2
+        nearest = round(16 * kink) / 16
+        kinks.append(nearest if abs(kink - nearest) < 1e-9 else kink)
     if kinks:
         edges, _ = _refine(function, np.unique(np.concatenate([base, kinks])))
-    return edges
+    return edges, tuple(kinks)

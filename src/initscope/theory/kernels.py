@@ -1,0 +1,156 @@
+"""Averages over two correlated Gaussians: E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)].
+
+u1 and u2 have mean 0, variance q and correlation c. By Price's theorem the second average,
+times q, is the derivative of the first in c.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.theory import quadrature
+from initscope.theory.activations import Activation, expectation, panel_edges, panel_kinks
+from initscope.theory.checks import Array
+
+TERMS = 256  # of the Hermite series
+Z = np.arange(-192, 193) / 16  # nodes of the trapezoidal rule, exact to rounding for the series
+
+
+def _weighted_hermite() -> Array:
+    """Normalized Hermite polynomials times Gaussian density times step, ``(nodes, TERMS)``."""
+    table = np.empty((TERMS, len(Z)))
+    table[0] = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi) * (Z[1] - Z[0])
+    table[1] = Z * table[0]
+    for k in range(1, TERMS - 1):
+        table[k + 1] = (Z * table[k] - np.sqrt(k) * table[k - 1]) / np.sqrt(k + 1)
+    return table.T
+
+
+HERMITE = _weighted_hermite()
+
+
+class CorrelatedMoments:
+    """The two averages for one activation and an array of variances, at any correlations.
+
+    Homogeneous activations (Cho & Saul 2009, eqs. 3 and 6) and erf (Williams 1997, eq. 11) have
+    closed forms. Smooth ones are summed as a power series in c, whose coefficients are the
+    squared Hermite coefficients of phi (Daniely et al. 2016, section 6); where 256 terms are not
+    enough, and for functions with kinks, the double integral is done panel by panel.
+
+    Parameters
+    ----------
+    activation
+        What is averaged.
+    q
+        Variances, shape ``(n,)``, above 0.
+    """
+
+    def __init__(self, activation: Activation, q: Array) -> None:
+        self.activation = activation
+        self.q = q
+        self.closed = activation.slopes is not None or activation.name == "erf"
+        if self.closed:
+            return
+        self.second, self.derivative_second = expectation(
+            activation, q, ("second", "derivative_second")
+        )
+        self.tail = np.full(len(q), np.inf)
+        if activation.kinks == ():
+            self.squares = np.empty((len(q), TERMS))
+            for part in quadrature.chunks(len(q), len(Z)):
+                values = activation.function(np.sqrt(q[part])[:, None] * Z)
+                self.squares[part] = (values @ HERMITE) ** 2
+            missing = np.abs(self.second - self.squares.sum(axis=1))
+            self.tail = missing / np.maximum(self.second, 1e-300)
+
+    def subset(self, index: npt.NDArray[np.intp]) -> CorrelatedMoments:
+        """The same for some of the variances."""
+        part = copy.copy(self)
+        part.q = self.q[index]
+        for name in ("second", "derivative_second", "tail", "squares"):
+            if hasattr(self, name):
+                setattr(part, name, getattr(self, name)[index])
+        return part
+
+    def moment(self, c: Array) -> Array:
+        """E[phi(u1) phi(u2)] at correlations `c`, shape ``(n,)``."""
+        if self.closed:
+            return _closed_moment(self.activation, self.q, c)
+        return self._moment(c, 0)
+
+    def derivative_moment(self, c: Array) -> Array:
+        """E[phi'(u1) phi'(u2)] at correlations `c`, shape ``(n,)``."""
+        if self.closed:
+            return _closed_derivative_moment(self.activation, self.q, c)
+        return self._moment(c, 1)
+
+    def _moment(self, c: Array, order: int) -> Array:
+        result = np.where(c == 1, self.derivative_second if order else self.second, np.nan)
+        with np.errstate(under="ignore", divide="ignore"):
+            series = (c != 1) & (np.abs(c) ** TERMS < 1e-11 / TERMS / self.tail)
+        if series.any():
+            coefficients = self.squares[series]
+            if order:
+                coefficients = coefficients[:, 1:] * np.arange(1, TERMS)
+            total = np.zeros(len(coefficients))
+            for k in range(coefficients.shape[1] - 1, -1, -1):
+                total = total * c[series] + coefficients[:, k]
+            result[series] = total / self.q[series] if order else total
+        for i in np.flatnonzero((c != 1) & ~series):
+            result[i] = _double_integral(self.activation, self.q[i], c[i], order)
+        return result
+
+
+def _closed_moment(activation: Activation, q: Array, c: Array) -> Array:
+    if activation.slopes is None:
+        return 2 / np.pi * np.arcsin(2 * q * c / (1 + 2 * q))
+    # left * x + (right - left) * relu(x)
+    left, right = activation.slopes
+    angle = np.arccos(c)
+    relu = (np.sqrt(1 - c**2) + c * (np.pi - angle)) / (2 * np.pi)
+    return q * (left * right * c + (right - left) ** 2 * relu)
+
+
+def _closed_derivative_moment(activation: Activation, q: Array, c: Array) -> Array:
+    if activation.slopes is None:
+        ratio = 2 * q / (1 + 2 * q)
+        return 4 / np.pi / (1 + 2 * q) / np.sqrt(1 - (ratio * c) ** 2)
+    left, right = activation.slopes
+    return left * right + (right - left) ** 2 * (np.pi - np.arccos(c)) / (2 * np.pi)
+
+
+def _double_integral(activation: Activation, q: float, c: float, order: int) -> float:
+    """One average by panels over u1 and, given it, over u2 ~ N(c u1, (1 - c^2) q)."""
+    std = np.sqrt(q)
+    conditional = max(np.sqrt((1 - c) * (1 + c)), 1e-8) * std
+    edges = panel_edges(activation, quadrature.REACH * 2 * float(std))
+    # The inner average smooths each kink over `conditional`; the outer panels must resolve that.
+    kinks = np.asarray(panel_kinks(activation, quadrature.REACH * 2 * float(std)))
+    scale = conditional / max(abs(c), 1e-3) * np.array([-16, -8, -4, -2, -1, 1, 2, 4, 8, 16])
+    around = (kinks[:, None] / (c if abs(c) > 1e-3 else 1.0) + scale).ravel()
+    outer, _, outer_weight, outer_half = quadrature.panels(
+        np.zeros(1), np.array([std]), np.unique(np.concatenate([edges, around]))
+    )
+    first = _values(activation, outer, outer_half, order)
+    used = outer_weight > 0
+    mean = c * outer[used]
+    inner = np.empty(len(mean))
+    nodes_each = (len(edges) + len(quadrature.GAUSSIAN_EDGES)) * quadrature.ORDER
+    for part in quadrature.chunks(len(mean), nodes_each):
+        x, _, weight, half = quadrature.panels(
+            mean[part], np.full(len(mean[part]), conditional), edges
+        )
+        values = _values(activation, x, half, order)
+        inner[part] = np.einsum("npk,npk->n", values, weight)
+    return float(np.sum(first[used] * inner * outer_weight[used]))
+
+
+def _values(activation: Activation, x: Array, half_width: Array, order: int) -> Array:
+    """phi at the nodes, or phi' for `order` 1."""
+    if order and activation.derivative is not None:
+        return activation.derivative(x)
+    values = quadrature.evaluate(activation.function, x)
+    return quadrature.derivative_at_nodes(values, half_width) if order else values
