@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as plt
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from cycler import cycler
@@ -57,6 +57,7 @@ STYLE: dict[str, Any] = {
     "legend.labelcolor": INK,
     "legend.frameon": False,
     "legend.fontsize": 9.0,
+    "legend.title_fontsize": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -133,9 +134,8 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
     """
     optimizers = list(table["optimizer"].unique())
     with _style():
-        figure, panels = plt.subplots(
-            2, len(optimizers), figsize=(WIDTH, 5.4), sharex=True, sharey="row", squeeze=False
-        )
+        figure = Figure(figsize=(WIDTH, 5.4))
+        panels = figure.subplots(2, len(optimizers), sharex=True, sharey="row", squeeze=False)
         critical = critical_std(_widths(table["widths"].iloc[0]))
         for (row, (column, name)), (k, optimizer) in itertools.product(
             enumerate((("test_accuracy", "test accuracy"), ("train_loss", "training loss"))),
@@ -155,10 +155,10 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
             if row == 0:
                 axes.set_title(_optimizer(optimizer))
                 axes.set_ylim(-0.03, 1.03)
-                axes.legend(title="learning rate", loc="upper left", bbox_to_anchor=(0, 0.62))
-                axes.get_legend().get_title().set_color(INK)
             else:
                 axes.set_yscale("log")
+                axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-5))
+                axes.legend(title="learning rate", loc="upper left")
             if k == 0:
                 axes.set_ylabel(name)
         _band_legend(figure)
@@ -178,9 +178,9 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 
 
 def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
-    """The values of a grid of stds nearest, on a log axis, to those wanted."""
+    """The values of a grid of stds nearest, on a log axis, to those wanted; each once."""
     grid = np.sort(values.unique())
-    return [float(grid[np.abs(np.log(grid / w)).argmin()]) for w in wanted]
+    return list(dict.fromkeys(float(grid[np.abs(np.log(grid / w)).argmin()]) for w in wanted))
 
 
 def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
@@ -193,7 +193,8 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     chosen = nearest(first["std"], stds)
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with _style():
-        figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 3.5), sharex=True)
+        figure = Figure(figsize=(WIDTH, 3.5))
+        panels = figure.subplots(1, 2, sharex=True)
         for axes, (stat, title) in zip(
             panels,
             (
@@ -228,9 +229,8 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     chosen = nearest(table["std"], stds)
     optimizers = list(table["optimizer"].unique())
     with _style():
-        figure, panels = plt.subplots(
-            1, len(optimizers), figsize=(WIDTH, 3.4), sharey=True, squeeze=False
-        )
+        figure = Figure(figsize=(WIDTH, 3.4))
+        panels = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)
         for axes, optimizer in zip(panels[0], optimizers, strict=True):
             for color, std in zip(COLORS, chosen, strict=False):
                 group = table[(table["optimizer"] == optimizer) & (table["std"] == std)]
@@ -270,9 +270,8 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     optimizers = list(table["optimizer"].unique())
     labels = {"depth": "weight layers", "width": "hidden width"}
     with _style():
-        figure, panels = plt.subplots(
-            1, len(optimizers), figsize=(WIDTH, 3.5), sharey=True, squeeze=False
-        )
+        figure = Figure(figsize=(WIDTH, 3.5))
+        panels = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)
         for axes, optimizer in zip(panels[0], optimizers, strict=True):
             group = table[table["optimizer"] == optimizer]
             grid = group.pivot_table(
@@ -316,9 +315,8 @@ def _edges(centers: np.ndarray) -> np.ndarray:
 def divergence(table: pd.DataFrame) -> Figure:
     """Share of runs that diverge, and the step at which they do, against the std."""
     with _style():
-        figure, (above, below) = plt.subplots(
-            2, 1, figsize=(WIDTH, 4.6), sharex=True, height_ratios=(1, 1.5)
-        )
+        figure = Figure(figsize=(WIDTH, 4.6))
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
         for color, ((optimizer, rate), group) in zip(
             COLORS, table.groupby(["optimizer", "learning_rate"], sort=False), strict=False
         ):
@@ -354,7 +352,8 @@ def bands(frame: pd.DataFrame) -> Figure:
     std, a dash ``sqrt(2/n)``.
     """
     with _style():
-        figure, axes = plt.subplots(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
+        figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
+        axes = figure.subplots()
         labels = []
         colors = dict(zip(frame["optimizer"].unique(), COLORS, strict=False))
         for row, band in enumerate(frame.itertuples()):
@@ -411,9 +410,8 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     chosen = nearest(table["std"], stds)
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with _style():
-        figure, panels = plt.subplots(
-            2, len(chosen), figsize=(WIDTH, 4.6), sharex=True, sharey="row", squeeze=False
-        )
+        figure = Figure(figsize=(WIDTH, 4.6))
+        panels = figure.subplots(2, len(chosen), sharex=True, sharey="row", squeeze=False)
         stats = (("forward_variance", "forward variance"), ("std", "weight std"))
         for (row, (stat, name)), (k, std) in itertools.product(enumerate(stats), enumerate(chosen)):
             axes = panels[row, k]
