@@ -25,17 +25,15 @@ CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learn
 
 
 def stability_bands(
-    table: pd.DataFrame, tolerance: float = 0.05, share: float = 0.8
+    table: pd.DataFrame, tolerance: float = 0.1, share: float = 0.8
 ) -> pd.DataFrame:
     """Band of stds that train, measured, for each configuration of a sweep.
 
     A run *trains* if its final test accuracy has gone at least ``1 - tolerance`` of the way from
-    chance to the best of its configuration; chance is the accuracy of always naming the most
-    frequent answer of an untrained network's data, ``1 / n_classes`` at least, taken here as the
-    lowest median accuracy of any std and never below ``1 / n_classes``. *Best* is the highest
-    median over seeds of any std. A std is in the band if at least `share` of its seeds train; the
-    band is the unbroken stretch of such stds around the best one. A configuration whose best is
-    less than half way from chance to 1 has no band: nothing trains in it.
+    chance, ``1 / n_classes``, to the best of its configuration: the highest median over seeds of
+    any std. A std is in the band if at least `share` of its seeds train; the band is the unbroken
+    stretch of such stds around the best one. A configuration whose best is less than half way
+    from chance to 1 has no band: nothing trains in it.
 
     Parameters
     ----------
@@ -69,7 +67,7 @@ def _band(group: pd.DataFrame, tolerance: float, share: float) -> dict[str, Any]
     accuracy = group.pivot_table(index="std", columns="seed", values="test_accuracy")
     n_classes = int(str(group["widths"].iloc[0]).rsplit("-", 1)[-1])
     median = accuracy.median(axis=1)
-    chance = max(1 / n_classes, float(median.min()))
+    chance = 1 / n_classes
     best_std, best = float(median.idxmax()), float(median.max())
     stds = accuracy.index.to_numpy()
     found: dict[str, Any] = {
