@@ -29,9 +29,17 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
         The names that exist.
     """
     choices = sorted(valid)
-    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
-    hint = f" Did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
     return UsageError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(choices)}.")
+
+
+def require_name(kind: str, name: object, valid: Iterable[str]) -> None:
+    """Raise :func:`unknown_name` unless `name` is one of `valid`; what is no text never is."""
+    choices = set(valid)
+    if not isinstance(name, str) or name not in choices:
+        raise unknown_name(kind, name, choices)
 
 
 def require(condition: bool, message: str) -> None:

@@ -15,7 +15,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, is_number, require_name, unknown_name
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "uniform")
@@ -49,8 +49,8 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
 
 
 def _checked(name: str, value: float) -> float:
-    """Return `value` as a float, or raise if it is negative, NaN or infinite."""
-    if not (math.isfinite(value) and value >= 0):
+    """Return `value` as a float, or raise if it is no finite number of at least 0."""
+    if not is_number(value, 0):
         raise UsageError(f"{name} must be a finite number of at least 0, not {value!r}.")
     return float(value)
 
@@ -59,12 +59,11 @@ def _fill_(
     tensor: torch.Tensor, std: float, distribution: str, generator: torch.Generator | None
 ) -> torch.Tensor:
     """Draw `tensor` with mean 0 and standard deviation `std`."""
+    require_name("distribution", distribution, DISTRIBUTIONS)
     if distribution == "normal":
         return nn.init.normal_(tensor, 0.0, std, generator=generator)
-    if distribution == "uniform":
-        bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
-        return nn.init.uniform_(tensor, -bound, bound, generator=generator)
-    raise unknown_name("distribution", distribution, DISTRIBUTIONS)
+    bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
+    return nn.init.uniform_(tensor, -bound, bound, generator=generator)
 
 
 def variance_scaling_std(
@@ -73,8 +72,7 @@ def variance_scaling_std(
     """Standard deviation ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
     fan_in, fan_out = fans(tensor, transposed=transposed)
     by_mode = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-    if mode not in by_mode:
-        raise unknown_name("mode", mode, MODES)
+    require_name("mode", mode, MODES)
     return math.sqrt(_checked("scale", scale) / by_mode[mode])
 
 
@@ -196,7 +194,6 @@ def _orthogonal(
     gain: float = 1.0,
 ) -> float:
     gain = _checked("gain", gain)
-    fans(weight)  # the same check on the shape as the other schemes
     nn.init.orthogonal_(weight, gain, generator=generator)
     rows, columns = weight.shape[0], weight[0].numel()
     # The shorter side is orthonormal, so its vectors of max(rows, columns) elements have norm 1.
@@ -219,17 +216,17 @@ scheme           variance of a weight      options (default)
 ``lecun``        gain² / fan_in            `gain` (1), `distribution` ("normal")
 ``xavier``       2 gain² / (fan_in +       `gain` (1), `distribution` ("normal")
                  fan_out)
-``kaiming``      gain² / fan               `gain` (√2), `mode` ("fan_in", or "fan_out"),
-                                           `distribution` ("normal")
-``orthogonal``   gain² / max(fans)         `gain` (1)
+``kaiming``      gain² / fan               `gain` (√2), `mode` ("fan_in"; one of
+                                           :data:`MODES`), `distribution` ("normal")
+``orthogonal``   gain² / max(rows,         `gain` (1); a convolution's kernel is flattened into
+                 columns)                  the columns
 ================ ========================= =====================================================
 """
 
 
 def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
     """Options that `scheme` takes, by name; raises `UsageError` for an unknown scheme."""
-    if scheme not in SCHEMES:
-        raise unknown_name("scheme", scheme, SCHEMES)
+    require_name("scheme", scheme, SCHEMES)
     parameters = inspect.signature(SCHEMES[scheme]).parameters
     return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
@@ -277,9 +274,10 @@ def initialize_(
 ) -> dict[str, float]:
     """Initialize every linear and convolutional layer of `model` in place.
 
-    Weights are drawn in the order of `model.named_modules()`, then, layer by layer, the biases:
-    zero, or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are. A
-    weight that several layers share is drawn once.
+    Layers are drawn in the order of `model.named_modules()`: of each the weight, then the bias,
+    zero or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are. A
+    weight that several layers share is drawn once; one that a layer shares with an embedding
+    counts as the layer's.
 
     Parameters
     ----------
@@ -303,8 +301,8 @@ def initialize_(
     Raises
     ------
     UsageError
-        For an unknown scheme or option, a negative or non-finite std or gain, or a model
-        without a layer to initialize.
+        For an unknown scheme or option, a negative or non-finite std or gain, a weight without
+        elements, or a model without a layer to initialize; the model is left as it was.
 
     Examples
     --------
@@ -316,7 +314,10 @@ def initialize_(
     bias_std = _checked("bias_std", bias_std)
     given: dict[str, float] = {}
     seen: set[int] = set()
-    for prefix, module, transposed in weight_layers(model):
+    layers = list(weight_layers(model))
+    for _, module, _ in layers:
+        fans(cast(torch.Tensor, module.weight))  # all are checked before one is drawn
+    for prefix, module, transposed in layers:
         prefix = f"{prefix}." if prefix else ""
         weight, bias = module.weight, module.bias
         assert isinstance(weight, torch.Tensor)

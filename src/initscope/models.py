@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, is_number, require, require_name
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -24,14 +24,18 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """Return `widths` as a tuple of at least two positive whole numbers, or raise `UsageError`."""
-    checked = tuple(int(width) for width in widths)
-    if len(checked) < 2:
-        raise UsageError(
-            f"widths {checked} describe no layer: give at least the inputs and the outputs."
-        )
-    if min(checked) < 1 or any(int(w) != w for w in widths):
-        raise UsageError(f"widths {tuple(widths)} must be whole numbers of at least 1.")
-    return checked
+    if isinstance(widths, str) or not isinstance(widths, Iterable):
+        raise UsageError(f"widths must be a list of whole numbers, not {widths!r}.")
+    given = tuple(widths)
+    require(
+        all(is_number(width, 1) and int(width) == width for width in given),
+        f"widths {given} must be whole numbers of at least 1.",
+    )
+    require(
+        len(given) >= 2,
+        f"widths {given} describe no layer: give at least the inputs and the outputs.",
+    )
+    return tuple(int(width) for width in given)
 
 
 class MLP(nn.Sequential):
@@ -55,8 +59,7 @@ class MLP(nn.Sequential):
     def __init__(self, widths: Sequence[int], activation: str = "relu") -> None:
         self.widths = check_widths(widths)
         self.activation = activation
-        if activation not in ACTIVATIONS:
-            raise unknown_name("activation", activation, ACTIVATIONS)
+        require_name("activation", activation, ACTIVATIONS)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(self.widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]

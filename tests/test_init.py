@@ -1,0 +1,419 @@
+"""Initialization: each weight has the distribution, the std and the fans that its scheme states."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+
+from initscope.errors import UsageError
+from initscope.init import (
+    DISTRIBUTIONS,
+    MODES,
+    SCHEMES,
+    fans,
+    initialize_,
+    scheme_options,
+    variance_scaling_,
+    weight_layers,
+)
+from initscope.models import MLP
+
+transformers = pytest.importorskip("transformers")
+
+# Each statistical check is wrong once in 10^6 draws, and the draws are fixed by a seed.
+P_VALUE = 1e-6
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def assert_drawn(weight: torch.Tensor, std: float, distribution: str) -> None:
+    """`weight` holds independent draws of mean 0 and standard deviation `std`."""
+    values = weight.detach().double().flatten().numpy()
+    n = len(values)
+    if distribution == "normal":
+        expected = stats.norm(scale=std)
+        low, high = stats.chi2(n).ppf([P_VALUE, 1 - P_VALUE]) / n
+        assert low < np.mean(values**2) / std**2 < high
+    else:
+        expected = stats.uniform(-math.sqrt(3) * std, 2 * math.sqrt(3) * std)
+        assert np.abs(values).max() <= math.sqrt(3) * std * (1 + 1e-6)
+        # x^2 of U(-a, a) has mean a^2 / 3 = std^2 and variance 4 std^4 / 5.
+        spread = -stats.norm.ppf(P_VALUE) * math.sqrt(0.8 / n)
+        assert abs(np.mean(values**2) / std**2 - 1) < spread
+    assert stats.kstest(values, expected.cdf).pvalue > P_VALUE
+
+
+# --- The distribution of a weight ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", [(40, 200), (24, 30, 3, 3)], ids=["linear", "conv"])
+def test_variance_scaling_divides_by_the_fan(
+    shape: tuple[int, ...], mode: str, distribution: str, transposed: bool
+) -> None:
+    kernel = math.prod(shape[2:])
+    fan_out, fan_in = shape[0] * kernel, shape[1] * kernel
+    if transposed:
+        fan_in, fan_out = fan_out, fan_in
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    weight = torch.full(shape, math.nan)
+    returned = variance_scaling_(
+        weight, 1.7, mode, distribution, transposed=transposed, generator=generator()
+    )
+    assert returned is weight
+    assert_drawn(weight, math.sqrt(1.7 / fan), distribution)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 7), min_size=2, max_size=5), st.booleans(), st.sampled_from(MODES))
+def test_fans_of_any_shape(shape: list[int], transposed: bool, mode: str) -> None:
+    weight = torch.empty(shape)
+    fan_in, fan_out = fans(weight, transposed=transposed)
+    swapped = fans(weight.transpose(0, 1), transposed=not transposed)
+    assert (fan_in, fan_out) == swapped
+    if not transposed:  # one output unit reads fan_in numbers
+        assert fan_in == weight[0].numel()
+        assert fan_out == weight[:, 0].numel()
+    variance_scaling_(weight, 1.0, mode, "uniform", transposed=transposed, generator=generator())
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    assert weight.abs().max() <= math.sqrt(3 / fan) * (1 + 1e-6)
+
+
+def test_a_scale_of_zero_gives_zeros() -> None:
+    for distribution in DISTRIBUTIONS:
+        assert not variance_scaling_(torch.ones(4, 5), 0.0, distribution=distribution).any()
+
+
+# --- The schemes ---------------------------------------------------------------------------
+
+SHAPE = (60, 150)  # of a weight with 150 inputs and 60 outputs
+CASES = [
+    ("normal", {"std": 0.3}, 0.3, "normal"),
+    ("lecun", {}, math.sqrt(1 / 150), "normal"),
+    ("lecun", {"distribution": "uniform", "gain": 2.0}, 2 * math.sqrt(1 / 150), "uniform"),
+    ("xavier", {}, math.sqrt(2 / 210), "normal"),
+    ("xavier", {"distribution": "uniform", "gain": 5 / 3}, 5 / 3 * math.sqrt(2 / 210), "uniform"),
+    ("kaiming", {}, math.sqrt(2 / 150), "normal"),
+    ("kaiming", {"mode": "fan_out"}, math.sqrt(2 / 60), "normal"),
+    ("kaiming", {"mode": "fan_avg", "gain": 1.0}, math.sqrt(1 / 105), "normal"),
+    ("kaiming", {"distribution": "uniform"}, math.sqrt(2 / 150), "uniform"),
+    ("kaiming", {"mode": "fan_out", "distribution": "uniform"}, math.sqrt(2 / 60), "uniform"),
+]
+
+
+@pytest.mark.parametrize(("scheme", "options", "std", "distribution"), CASES, ids=str)
+def test_schemes_follow_their_formulas(
+    scheme: str, options: dict[str, object], std: float, distribution: str
+) -> None:
+    model = nn.Linear(150, 60)
+    assert initialize_(model, scheme, generator=generator(), **options) == {
+        "weight": pytest.approx(std, rel=1e-12),
+        "bias": 0.0,
+    }
+    assert_drawn(model.weight, std, distribution)
+
+
+def test_every_scheme_is_tested() -> None:
+    assert {case[0] for case in CASES} | {"orthogonal"} == set(SCHEMES)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_defaults_agree_with_torch(scheme: str) -> None:
+    """Same draws as `torch.nn.init` from the same generator."""
+    reference = torch.empty(SHAPE)
+    fill = {
+        "normal": lambda: nn.init.normal_(reference, 0.0, 0.1, generator=generator(3)),
+        "lecun": lambda: nn.init.kaiming_normal_(
+            reference, nonlinearity="linear", generator=generator(3)
+        ),
+        "xavier": lambda: nn.init.xavier_normal_(reference, generator=generator(3)),
+        "kaiming": lambda: nn.init.kaiming_normal_(
+            reference, nonlinearity="relu", generator=generator(3)
+        ),
+        "orthogonal": lambda: nn.init.orthogonal_(reference, generator=generator(3)),
+    }
+    fill[scheme]()
+    model = nn.Linear(150, 60)
+    options = {"std": 0.1} if scheme == "normal" else {}
+    initialize_(model, scheme, generator=generator(3), **options)
+    torch.testing.assert_close(model.weight.detach(), reference, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8), (9, 9), (1, 5), (6, 4, 3, 3), (50, 2, 3, 3)])
+def test_orthogonal(shape: tuple[int, ...]) -> None:
+    layer: nn.Module
+    if len(shape) == 2:
+        layer = nn.Linear(shape[1], shape[0])
+    else:
+        layer = nn.Conv2d(shape[1], shape[0], shape[2])
+    given = initialize_(layer, "orthogonal", gain=1.5, generator=generator())
+    matrix = layer.weight.detach().double().flatten(1)
+    shorter = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    identity = torch.eye(len(shorter), dtype=torch.double)
+    torch.testing.assert_close(shorter @ shorter.T, 1.5**2 * identity, rtol=0, atol=1e-5)
+    assert matrix.square().mean().sqrt().item() == pytest.approx(given["weight"], rel=1e-5)
+
+
+# --- Models --------------------------------------------------------------------------------
+
+
+def convolutional() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 40, 5),
+        nn.BatchNorm2d(40),
+        nn.Conv1d(8, 30, 3, bias=False),
+        nn.Embedding(11, 7),
+        nn.Linear(50, 70),
+    )
+
+
+def test_fans_of_convolutions_biases_set_and_other_parameters_left_alone() -> None:
+    model = convolutional()
+    untouched = {n: p.clone() for n, p in model.named_parameters() if n[0] in "13"}
+    given = initialize_(model, "kaiming", bias_std=0.5, generator=generator())
+    assert given == pytest.approx(
+        {
+            "0.weight": math.sqrt(2 / 75),
+            "0.bias": 0.5,
+            "2.weight": math.sqrt(2 / 24),
+            "4.weight": math.sqrt(2 / 50),
+            "4.bias": 0.5,
+        },
+        rel=1e-12,
+    )
+    parameters = dict(model.named_parameters())
+    for name, std in given.items():
+        assert_drawn(parameters[name], std, "normal")
+    for name, before in untouched.items():
+        assert torch.equal(parameters[name], before)
+    assert initialize_(model, "lecun")["4.bias"] == 0.0
+    assert not parameters["4.bias"].any()
+
+
+def tiny_gpt2(**options: object) -> nn.Module:
+    config = transformers.GPT2Config(
+        n_layer=2, n_embd=96, n_head=4, n_positions=16, vocab_size=101, **options
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+def test_fans_of_a_real_gpt2(mode: str) -> None:
+    """`Conv1D` stores (in, out): its fans are those of the map x W, not of torch's layout."""
+    model = tiny_gpt2()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    given = initialize_(model, "kaiming", mode=mode, generator=generator())
+    parameters = dict(model.named_parameters())
+    n = 96
+    layers = {"attn.c_attn": (n, 3 * n), "attn.c_proj": (n, n), "mlp.c_fc": (n, 4 * n)}
+    layers |= {"mlp.c_proj": (4 * n, n)}
+    expected = {}
+    for block, (name, (n_in, n_out)) in itertools.product(range(2), layers.items()):
+        layer = model.transformer.h[block].get_submodule(name)
+        assert type(layer).__name__ == "Conv1D"
+        assert layer(torch.zeros(1, n_in)).shape == (1, n_out)
+        fan = n_in if mode == "fan_in" else n_out
+        expected[f"transformer.h.{block}.{name}.weight"] = math.sqrt(2 / fan)
+        expected[f"transformer.h.{block}.{name}.bias"] = 0.0
+    expected["lm_head.weight"] = math.sqrt(2 / (n if mode == "fan_in" else 101))
+    assert given == pytest.approx(expected, rel=1e-12)
+    for name, std in expected.items():
+        if std:
+            assert_drawn(model.get_parameter(name), std, "normal")
+        else:
+            assert not parameters[name].any()
+    # The token embedding is the same tensor as the output layer's weight; nothing else changes.
+    assert model.lm_head.weight is model.transformer.wte.weight
+    kept = set(before) - set(expected) - {"transformer.wte.weight"}
+    assert {"transformer.wpe.weight", "transformer.ln_f.weight"} <= kept
+    assert all(torch.equal(parameters[name], before[name]) for name in kept)
+
+
+def test_an_untied_embedding_stays_as_it_is() -> None:
+    model = tiny_gpt2(tie_word_embeddings=False)
+    before = model.transformer.wte.weight.clone()
+    assert "lm_head.weight" in initialize_(model, "normal", std=1.0)
+    assert torch.equal(model.transformer.wte.weight, before)
+
+
+def test_a_shared_weight_is_drawn_once() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(20, 20), nn.Linear(20, 20)
+            self.second.weight = self.first.weight
+            self.third = nn.Linear(20, 20)
+
+    model = Tied()
+    given = initialize_(model, "normal", std=1.0, bias_std=0.1, generator=generator())
+    assert list(given) == [
+        "first.weight",
+        "first.bias",
+        "second.bias",
+        "third.weight",
+        "third.bias",
+    ]
+    alone = generator()
+    for name, scale, shape in (
+        ("first.weight", 1.0, (20, 20)),
+        ("first.bias", 0.1, (20,)),
+        ("second.bias", 0.1, (20,)),
+        ("third.weight", 1.0, (20, 20)),
+    ):
+        drawn = torch.empty(shape).normal_(0, scale, generator=alone)
+        assert torch.equal(model.get_parameter(name), drawn)
+
+
+def test_returned_names_are_parameters() -> None:
+    model = MLP([5, 4, 3])
+    assert list(initialize_(model, "lecun")) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert set(initialize_(nn.Linear(3, 2, bias=False), "lecun")) == {"weight"}
+    assert [(name, transposed) for name, _, transposed in weight_layers(model)] == [
+        ("0", False),
+        ("2", False),
+    ]
+
+
+# --- Generators ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_generator_decides_the_draws_and_leaves_the_global_state_alone(scheme: str) -> None:
+    options = {"std": 0.1} if scheme == "normal" else {}
+    model = MLP([30, 20, 10])
+    state = torch.get_rng_state()
+    draws = []
+    for seed in (5, 5, 6):
+        initialize_(model, scheme, bias_std=0.1, generator=generator(seed), **options)
+        draws.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(draws[0], draws[1])
+    # The first 600 are the first weight: no draw of it is left from the seed before.
+    assert not (draws[0] == draws[2])[:600].any()
+    assert not (draws[0] == draws[2])[600:620].any()
+
+
+def test_without_a_generator_torch_s_own_is_used() -> None:
+    model = nn.Linear(30, 20)
+    torch.manual_seed(11)
+    initialize_(model, "lecun")
+    first = model.weight.clone()
+    initialize_(model, "lecun", generator=generator(11))
+    assert torch.equal(model.weight, first)
+
+
+def test_stds_scale_the_same_draws() -> None:
+    """Runs of one seed of a sweep differ in nothing but the scale."""
+    model = MLP([30, 20, 10])
+    initialize_(model, "normal", std=1.0, generator=generator(2))
+    unit = [p.clone() for p in model.parameters()]
+    initialize_(model, "normal", std=0.25, generator=generator(2))
+    for p, one in zip(model.parameters(), unit, strict=True):
+        assert torch.equal(p, 0.25 * one)
+
+
+def test_frozen_weights_are_set_too_and_gradients_are_not_asked_for() -> None:
+    model = nn.Linear(30, 20).requires_grad_(False)
+    initialize_(model, "normal", std=3.0)
+    assert model.weight.std() > 2
+    model.requires_grad_(True)
+    initialize_(model, "orthogonal")
+    assert model.weight.grad_fn is None
+    assert model.weight.requires_grad
+
+
+# --- What is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "message"),
+    [
+        ("kaimin", {}, "unknown scheme 'kaimin'. Did you mean 'kaiming'"),
+        ("He", {}, "unknown scheme 'He'. Valid: kaiming, lecun, normal, orthogonal, xavier."),
+        (None, {}, "unknown scheme None"),
+        (["kaiming"], {}, r"unknown scheme \['kaiming'\]"),
+        ("lecun", {"std": 0.1}, "unknown option of scheme 'lecun' 'std'"),
+        ("kaiming", {"fan": "fan_in"}, "unknown option of scheme 'kaiming' 'fan'. Did you mean"),
+        ("normal", {}, r"needs std: initialize_\(model, 'normal', std=...\)"),
+        ("normal", {"std": -0.1}, "std must be a finite number of at least 0, not -0.1"),
+        ("normal", {"std": math.nan}, "std must be a finite number of at least 0, not nan"),
+        ("normal", {"std": math.inf}, "std must be a finite number of at least 0, not inf"),
+        ("normal", {"std": "0.1"}, "std must be a finite number of at least 0, not '0.1'"),
+        ("normal", {"std": None}, "std must be a finite number of at least 0, not None"),
+        ("normal", {"std": 0.1, "bias_std": -1.0}, "bias_std must be .* not -1.0"),
+        ("normal", {"std": 0.1, "bias_std": math.nan}, "bias_std must be .* not nan"),
+        ("lecun", {"gain": -1.0}, "gain must be a finite number of at least 0, not -1.0"),
+        ("xavier", {"gain": math.nan}, "gain must be .* not nan"),
+        ("kaiming", {"gain": math.inf}, "gain must be .* not inf"),
+        ("orthogonal", {"gain": -2}, "gain must be .* not -2"),
+        ("kaiming", {"mode": "fanin"}, "unknown mode 'fanin'. Did you mean 'fan_in'"),
+        ("kaiming", {"mode": []}, "unknown mode"),
+        ("xavier", {"distribution": "unifrom"}, "unknown distribution .* Did you mean 'uniform'"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_refused_before_anything_changes(
+    scheme: object, options: dict[str, object], message: str
+) -> None:
+    model = MLP([4, 3, 2])
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(UsageError, match=message):
+        initialize_(model, scheme, **options)
+    for p, old in zip(model.parameters(), before, strict=True):
+        assert torch.equal(p, old)
+
+
+@pytest.mark.parametrize("scale", [-1.0, math.nan, math.inf, "2"])
+def test_bad_scales_are_refused(scale: object) -> None:
+    with pytest.raises(UsageError, match="scale must be a finite number of at least 0"):
+        variance_scaling_(torch.zeros(3, 3), scale)
+
+
+@pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(), nn.Embedding(4, 3)], ids=repr)
+def test_a_model_with_nothing_to_initialize(model: nn.Module) -> None:
+    with pytest.raises(UsageError, match="has no linear or convolutional layer to initialize"):
+        initialize_(model, "lecun")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((), "at least two dimensions, not 0"),
+        ((5,), "at least two dimensions, not 1"),
+        ((0, 5), r"shape \(0, 5\) has no elements"),
+        ((5, 0), r"shape \(5, 0\) has no elements"),
+        ((5, 5, 0), "has no elements"),
+    ],
+)
+def test_a_tensor_without_fans(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        fans(torch.zeros(shape))
+    with pytest.raises(UsageError, match=message):
+        variance_scaling_(torch.zeros(shape), 1.0)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_empty_layer_is_refused_before_anything_changes(scheme: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 0))
+    before = model[0].weight.clone()
+    with pytest.raises(UsageError, match="has no elements"):
+        initialize_(model, scheme, **({"std": 1.0} if scheme == "normal" else {}))
+    assert torch.equal(model[0].weight, before)
+
+
+def test_options_of_the_schemes() -> None:
+    assert list(scheme_options("kaiming")) == ["gain", "mode", "distribution"]
+    assert list(scheme_options("normal")) == ["std"]
