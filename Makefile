@@ -17,7 +17,7 @@ BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*')
 
-.PHONY: help book test lint install reproduce bench serve clean
+.PHONY: help book test lint install reproduce profile-is-given bench serve clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
@@ -49,13 +49,16 @@ lint: $(EVERYTHING)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 
-reproduce: $(EVERYTHING)
-	@case "$(PROFILE)" in smoke|cpu|gpu) ;; *) \
-		echo "Say how much: make reproduce PROFILE=smoke (20 s), PROFILE=cpu (1 h on two cores)" \
-		     "or PROFILE=gpu." >&2; exit 2;; esac
+reproduce: profile-is-given $(EVERYTHING)
 	@echo "Executing the chapters with the profile $(PROFILE); they replace those in notebooks/."
 	@$(BIN)/python -m initscope reproduce --profile $(PROFILE)
 	@$(MAKE) --no-print-directory book
+
+# A target of its own, so that the answer comes before the installation.
+profile-is-given:
+	@case "$(PROFILE)" in smoke|cpu|gpu) ;; *) \
+		echo "Say how much: make reproduce PROFILE=smoke (20 s), PROFILE=cpu (1 h on two cores)" \
+		     "or PROFILE=gpu." >&2; exit 2;; esac
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 5 minutes. The result is what is printed."
