@@ -97,7 +97,8 @@ def critical_std(widths: Sequence[int]) -> float:
     return float(np.sqrt(2.0) * np.exp(-0.5 * np.mean(np.log(widths[:-1]))))
 
 
-def _widths(name: str) -> list[int]:
+def widths_of(name: str) -> list[int]:
+    """Layer widths from the column ``widths`` of a sweep: ``"784-256-128-10"``."""
     return [int(width) for width in name.split("-")]
 
 
@@ -136,7 +137,7 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
     with _style():
         figure = Figure(figsize=(WIDTH, 5.4))
         panels = figure.subplots(2, len(optimizers), sharex=True, sharey="row", squeeze=False)
-        critical = critical_std(_widths(table["widths"].iloc[0]))
+        critical = critical_std(widths_of(table["widths"].iloc[0]))
         for (row, (column, name)), (k, optimizer) in itertools.product(
             enumerate((("test_accuracy", "test accuracy"), ("train_loss", "training loss"))),
             enumerate(optimizers),
@@ -157,10 +158,11 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
                 axes.set_ylim(-0.03, 1.03)
             else:
                 axes.set_yscale("log")
-                axes.set_ylim(bottom=max(axes.get_ylim()[0], 1e-5))
                 axes.legend(title="learning rate", loc="upper left")
             if k == 0:
                 axes.set_ylabel(name)
+        # A loss of 0 in float32 would stretch the axis over decades that nobody reads.
+        panels[1, 0].set_ylim(bottom=max(panels[1, 0].get_ylim()[0], 1e-5))
         _band_legend(figure)
     return figure
 
@@ -266,7 +268,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     The dashed line is the std that leaves the variance unchanged, the dotted ones the paper's
     band. `by` is ``"depth"`` or ``"width"``.
     """
-    table = table.assign(width=[_widths(name)[1] for name in table["widths"]])
+    table = table.assign(width=[widths_of(name)[1] for name in table["widths"]])
     optimizers = list(table["optimizer"].unique())
     labels = {"depth": "weight layers", "width": "hidden width"}
     with _style():
@@ -287,7 +289,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
                 vmax=1,
             )
             mesh.set_edgecolor("face")
-            critical = group.groupby(by)["widths"].first().map(lambda n: critical_std(_widths(n)))
+            critical = group.groupby(by)["widths"].first().map(lambda n: critical_std(widths_of(n)))
             for row, std in enumerate(critical):
                 axes.plot([std, std], [row - 0.5, row + 0.5], color="white", lw=3.2)
                 axes.plot([std, std], [row - 0.5, row + 0.5], color="black", lw=1.4)
@@ -358,7 +360,7 @@ def bands(frame: pd.DataFrame) -> Figure:
         colors = dict(zip(frame["optimizer"].unique(), COLORS, strict=False))
         for row, band in enumerate(frame.itertuples()):
             labels.append(
-                f"{band.dataset} {_short(band.widths)}, {_optimizer(band.optimizer)} "
+                f"{band.dataset} {short_widths(band.widths)}, {_optimizer(band.optimizer)} "
                 f"{_rate(band.learning_rate)}"
             )
             color = colors[band.optimizer]
@@ -378,7 +380,7 @@ def bands(frame: pd.DataFrame) -> Figure:
             else:
                 axes.plot(band.best_std, row, color=color, marker="x", ms=6)
             axes.plot(
-                critical_std(_widths(band.widths)), row, color=INK, marker="|", ms=11, mew=1.6
+                critical_std(widths_of(band.widths)), row, color=INK, marker="|", ms=11, mew=1.6
             )
         _std_axis(axes)
         axes.set_yticks(range(len(labels)), labels, fontsize=8)
@@ -394,7 +396,7 @@ def bands(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _short(widths: str) -> str:
+def short_widths(widths: str) -> str:
     """Widths with equal hidden layers counted: ``784-128x6-10``."""
     sizes = widths.split("-")
     runs = [(size, len(list(same))) for size, same in itertools.groupby(sizes[1:-1])]
