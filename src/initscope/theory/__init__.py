@@ -12,6 +12,19 @@ from initscope.theory.adamw import (
     adamw_update_rms,
     adamw_variance_trajectory,
 )
+from initscope.theory.depth_scaling import (
+    DEPTH_RULES,
+    DepthScaling,
+    MuParametrization,
+    depth_scaling,
+    mu_parametrization,
+)
+from initscope.theory.finite_width import (
+    LogNormMoments,
+    WidthInterval,
+    finite_width_interval,
+    log_norm_moments,
+)
 from initscope.theory.mean_field import (
     CriticalPoint,
     chi,
@@ -30,29 +43,41 @@ from initscope.theory.propagation import (
     stability_band,
 )
 from initscope.theory.schemes import SCHEMES, scheme_std
+from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
 
 __all__ = [
     "ACTIVATIONS",
+    "DEPTH_RULES",
     "NUMBER_FORMATS",
     "SCHEMES",
     "ActivationMoments",
     "CriticalPoint",
+    "DepthScaling",
+    "LogNormMoments",
+    "MuParametrization",
     "Propagation",
     "StabilityBand",
+    "WidthInterval",
     "activation_moments",
     "adamw_equilibrium_rms",
     "adamw_rotation",
     "adamw_update_rms",
     "adamw_variance_trajectory",
+    "attention_logit_variance",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
     "critical_point",
     "depth_scale",
+    "depth_scaling",
+    "finite_width_interval",
     "fixed_point",
     "gain",
     "length_map",
+    "log_norm_moments",
+    "mu_parametrization",
     "propagate",
+    "residual_stream_variance",
     "scheme_std",
     "stability_band",
 ]

@@ -160,7 +160,7 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation("silu", lambda x: x * expit(x), _silu_derivative),
         Activation("tanh", np.tanh, lambda x: 1 - np.tanh(x) ** 2, mean=np.zeros_like),
-        # Williams (1997), Computing with infinite networks, eq. 11.
+        # Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 4.29.
         Activation(
             "erf",
             erf,

@@ -31,7 +31,7 @@ def adamw_update_rms(betas: Betas = (0.9, 0.999), snr: ArrayLike = 0.0) -> Array
     .. math:: U^2 = \frac{r + c_1}{1 + r}, \qquad c_1 = \frac{1 - \beta_1}{1 + \beta_1},
 
     with r the `snr`: the running mean keeps a share c_1 of the noise (Kosson et al. 2023,
-    arXiv:2305.17212, eq. 12, is the case r = 0).
+    arXiv:2305.17212, for r = 0).
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def adamw_equilibrium_rms(
 
     The mean square approaches this at the rate :math:`2 \eta (\lambda + \alpha)` a step, from
     above or below. beta1 cancels: averaging makes steps smaller by c_1 and correlates them by as
-    much. (Kosson et al. 2023, arXiv:2305.17212, eq. 14 and table 1.)
+    much. (Kosson et al. 2023, arXiv:2305.17212.)
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def adamw_rotation(
 
     .. math:: \sqrt{2 \eta \lambda \, \frac{1 - \beta_1}{1 + \beta_1}}
 
-    (Kosson et al. 2023, arXiv:2305.17212, table 1), the same for every matrix whatever its
+    (Kosson et al. 2023, arXiv:2305.17212), the same for every matrix whatever its
     initialization.
 
     Parameters

@@ -41,7 +41,7 @@ def length_map(
 
     .. math:: V(q) = \sigma_w^2 \, E[\phi(\sqrt q z)^2] + \sigma_b^2, \qquad z \sim N(0, 1)
 
-    (Poole et al. 2016, eq. 3).
+    (Poole et al. 2016, section 2).
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def fixed_point(
     r"""Variance q* that the length map leaves as it is: V(q*) = q*.
 
     Of several fixed points it is the one that repeated layers lead to from `q0`: the next above
-    it if V(q0) > q0, the next below it otherwise (Poole et al. 2016, section 2; V increases with
+    it if V(q0) > q0, the next below it otherwise (Poole et al. 2016; V increases with
     q for the named activations).
 
     Parameters
@@ -265,8 +265,7 @@ def chi(
 
     .. math:: \chi = \sigma_w^2 \, E[\phi'(u_1) \phi'(u_2)]
 
-    with u_1, u_2 of variance q and correlation c; at c = 1 this is chi_1 of Poole et al. (2016),
-    eq. 6. chi_1 < 1 is the ordered phase, chi_1 > 1 the chaotic one, chi_1 = 1 the edge of chaos.
+    with u_1, u_2 of variance q and correlation c; at c = 1 this is chi_1 of Poole et al. (2016). chi_1 < 1 is the ordered phase, chi_1 > 1 the chaotic one, chi_1 = 1 the edge of chaos.
 
     Parameters
     ----------
@@ -319,7 +318,7 @@ def correlation_map(
 
     .. math:: C(c) = \frac{\sigma_w^2 \, E[\phi(u_1) \phi(u_2)] + \sigma_b^2}{V(q)}
 
-    with u_1, u_2 of variance q and correlation c (Poole et al. 2016, eq. 5, at a common length).
+    with u_1, u_2 of variance q and correlation c (Poole et al. 2016, section 2, at a common length).
 
     Parameters
     ----------
@@ -368,7 +367,7 @@ def correlation_fixed_point(
     r"""Correlation c* that two inputs approach with depth, at the fixed point of the length map.
 
     c* = 1 where chi_1 <= 1; in the chaotic phase it is the one solution of C(c) = c below 1
-    (Poole et al. 2016, section 2.2). C is a power series with coefficients of at least 0, hence
+    (Poole et al. 2016). C is a power series with coefficients of at least 0, hence
     convex on [0, 1], so that Newton's method from 0 rises to c* without passing it.
 
     Parameters
@@ -431,10 +430,10 @@ def depth_scale(
 ) -> Array:
     r"""Number of layers over which a signal is forgotten by a factor e.
 
-    Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln \chi(c^*)` (eq. 10),
+    Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln \chi(c^*)`,
     over which two inputs approach their common correlation; ``"length"`` is
-    :math:`\xi_q = -1 / \ln(\chi_1 + \sigma_w^2 E[\phi'' \phi])` (eq. 8), over which the variance
-    approaches q*; ``"gradient"`` is :math:`\xi_\nabla = 1 / |\ln \chi_1|` (section 4), over which
+    :math:`\xi_q = -1 / \ln(\chi_1 + \sigma_w^2 E[\phi'' \phi])`, over which the variance
+    approaches q*; ``"gradient"`` is :math:`\xi_\nabla = 1 / |\ln \chi_1|`, over which
     the variance of the gradient changes by a factor e.
 
     Parameters
@@ -545,7 +544,7 @@ def critical_point(
         zero = np.zeros(() if target is None else target.shape)
         weight = zero + 2 / (known.slopes[0] ** 2 + known.slopes[1] ** 2)
         return CriticalPoint(*map(plain, (weight, zero, zero + np.nan)))
-    grid, second, slope, derivative_second = _table(known, low, high)
+    grid, _, slope, derivative_second = _table(known, low, high)
     if not (derivative_second > 0).all():
         raise _no_critical_point(known, target if target is None else target.flat[0], low, high)
     (at_zero,) = expectation(known, np.zeros(1), ("second",))

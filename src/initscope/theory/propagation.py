@@ -52,7 +52,7 @@ def propagate(
         \mathrm{Var}\, \delta_l &= n_{l+1} \sigma_{l+1}^2 \,
             E[\phi'(\sqrt{q_l} z)^2] \, \mathrm{Var}\, \delta_{l+1}
 
-    (He et al. 2015, eqs. 7 and 13; Poole et al. 2016, eq. 3; Schoenholz et al. 2017, eq. 17).
+    (He et al. 2015, eqs. 7 and 12; Poole et al. 2016, section 2; Schoenholz et al. 2017).
 
     Parameters
     ----------

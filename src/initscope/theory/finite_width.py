@@ -1,0 +1,342 @@
+"""How far one network of finite width strays from the infinitely wide one.
+
+Given the layer before, the preactivations of a layer are independent Gaussians of one variance
+Q, so that Q alone is a Markov chain from layer to layer: exact at any width for Gaussian weights
+(Hanin & Nica 2019, arXiv:1812.05994). Its logarithm does a random walk with steps of variance
+of order 1/n, which is followed here to that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtri, polygamma, psi
+from scipy.stats import binom
+
+from initscope.errors import UsageError
+from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
+from initscope.theory.checks import Array, ArrayLike, layer_widths, nonnegative, plain, within
+from initscope.theory.propagation import Propagation, propagate
+from initscope.theory.schemes import layer_stds
+
+
+class LogNormMoments(NamedTuple):
+    """Mean and variance of a log squared norm, over draws of the weights."""
+
+    mean: Array
+    variance: Array
+
+
+class WidthInterval(NamedTuple):
+    """Bounds on the variances of one network; last axis the layers 0 to L."""
+
+    low: Propagation
+    high: Propagation
+
+
+class _Walk(NamedTuple):
+    """The random walk of x_l = ln Q_l - ln q_l; arrays of shape ``(..., L + 1)``, by layer.
+
+    Attributes
+    ----------
+    mean, variance
+        Of x_l.
+    noise_mean, noise_variance
+        Of e_l = ln mean(phi^2) - ln E[phi^2], the average over the units of layer l.
+    slope
+        d ln E[phi^2] / d ln q at layer l.
+    share
+        Share of q_{l+1} that comes from the weights, the rest being the bias's.
+    backward_slope
+        d ln E[phi'^2] / d ln q.
+    backward_noise, covariance
+        Variance of f_l = ln mean(phi'^2 g^2) - ln E[phi'^2], with g a Gaussian gradient, and
+        its covariance with e_l.
+    """
+
+    mean: Array
+    variance: Array
+    noise_mean: Array
+    noise_variance: Array
+    slope: Array
+    share: Array
+    backward_slope: Array
+    backward_noise: Array
+    covariance: Array
+
+
+def _relu_noise(width: int) -> tuple[float, float]:
+    """Mean and variance of ln(2/n sum relu(g_i)^2), given that not all g_i are below 0.
+
+    The sum is chi-squared with as many degrees of freedom as there are g_i above 0.
+    """
+    spread = 12 * np.sqrt(width) + 1
+    positive = np.arange(max(1, int(width / 2 - spread)), min(width, int(width / 2 + spread)) + 1)
+    weight = binom.pmf(positive, width, 0.5)
+    weight /= weight.sum()
+    mean = psi(positive / 2) + np.log(4 / width)
+    average = float(weight @ mean)
+    return average, float(weight @ (polygamma(1, positive / 2) + (mean - average) ** 2))
+
+
+def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[Array, Array]:
+    """Mean and variance of ln mean(phi^2) - ln E[phi^2] over `width` units.
+
+    `spread` is the relative variance of phi^2 of one unit. Exact for ReLU and the identity.
+    """
+    if activation.slopes == (0.0, 1.0):
+        mean, variance = _relu_noise(width)
+    elif activation.slopes == (1.0, 1.0):
+        mean, variance = float(psi(width / 2) + np.log(2 / width)), float(polygamma(1, width / 2))
+    else:
+        return -spread / width / 2, spread / width
+    return np.full_like(spread, mean), np.full_like(spread, variance)
+
+
+def _walk(
+    activation: Activation, sizes: tuple[int, ...], weight: Array, bias: Array, q: Array
+) -> _Walk:
+    """Follow the walk through layers of variances `weight`, `bias`, and wide-limit lengths `q`."""
+    n_layers = len(sizes) - 1
+    if (q[..., 1:n_layers] <= 0).any() or np.isinf(q).any():
+        raise UsageError(
+            "the forward variance is 0 or infinite: at finite width no spread is defined."
+        )
+    walk = _Walk(*(np.zeros(q.shape) for _ in _Walk._fields))
+    for layer in range(1, n_layers + 1):
+        here = q[..., layer]
+        second, slope, fourth = expectation(activation, here, ("second", "slope", "fourth"))
+        derivative, derivative_slope, derivative_fourth, mixed = expectation(
+            activation,
+            here,
+            ("derivative_second", "derivative_slope", "derivative_fourth", "mixed"),
+        )
+        width = sizes[layer]
+        mean, variance = _average_noise(activation, width, fourth / second**2 - 1)
+        walk.noise_mean[..., layer], walk.noise_variance[..., layer] = mean, variance
+        walk.slope[..., layer] = here * slope / second
+        safe = np.where(derivative > 0, derivative, 1.0)
+        walk.backward_slope[..., layer] = here * derivative_slope / safe
+        walk.backward_noise[..., layer] = (3 * derivative_fourth / safe**2 - 1) / width
+        walk.covariance[..., layer] = (mixed / (second * safe) - 1) / width
+        if layer == n_layers:
+            break
+        share = sizes[layer] * weight[..., layer] * second / q[..., layer + 1]
+        walk.share[..., layer] = share
+        # ln mean(phi^2) = curve(x_l) + e_l, to second order in x_l and e_l.
+        step = 1e-3
+        above, below = (
+            (scaled * s / v)
+            for scaled in (here * np.exp(step), here * np.exp(-step))
+            for v, s in [expectation(activation, scaled, ("second", "slope"))]
+        )
+        curvature = (above - below) / (2 * step)
+        rate = walk.slope[..., layer]
+        log_mean = rate * walk.mean[..., layer] + curvature * walk.variance[..., layer] / 2 + mean
+        log_variance = rate**2 * walk.variance[..., layer] + variance
+        walk.mean[..., layer + 1] = share * log_mean + share * (1 - share) * log_variance / 2
+        walk.variance[..., layer + 1] = share**2 * log_variance
+    return walk
+
+
+def log_norm_moments(
+    widths: Sequence[int],
+    activation: ActivationLike = "relu",
+    weight_std: ArrayLike | str | None = None,
+    bias_std: ArrayLike = 0.0,
+    *,
+    input_variance: ArrayLike = 1.0,
+    per_layer: bool = False,
+) -> LogNormMoments:
+    r"""Mean and variance of the log squared norm of the activations, over draws of the weights.
+
+    Of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, all layers followed
+    by the activation, and :math:`E_\infty` the value at infinite width (:func:`propagate`). For
+    ReLU and any std
+
+    .. math:: \mathrm{Var} \approx 5 \sum_l 1/n_l, \qquad
+              \mathrm{mean} \approx -\tfrac52 \sum_l 1/n_l,
+
+    the sum over the layers after the input, while the mean square is the same as at infinite
+    width and :math:`E|h|^4 / (E|h|^2)^2 = \prod_l (1 + 5/n_l)` (Hanin & Rolnick 2018,
+    arXiv:1803.01719, for the sum of 1/n; Hanin & Nica 2019, arXiv:1812.05994, for the log-normal
+    limit).
+
+    Parameters
+    ----------
+    widths
+        Inputs and the width of each layer.
+    activation
+        Name or callable.
+    weight_std
+        As in :func:`propagate`. If None, every layer keeps variance 1: the forward gain over
+        sqrt(fan_in). A homogeneous activation without biases gives the same result for any std.
+    bias_std, input_variance
+        As in :func:`propagate`.
+    per_layer
+        Return the moments after layers 0 (the input: 0) to L along a last axis.
+
+    Returns
+    -------
+    LogNormMoments
+        `mean` and `variance`, natural logarithm; at the last layer unless `per_layer`.
+
+    Raises
+    ------
+    UsageError
+        As :func:`propagate`; no signal at all.
+
+    Notes
+    -----
+    For ReLU and the identity without biases the result is exact at any width (for ReLU given that
+    no layer is dead, which has probability 2^-n a layer); otherwise it is of first order in 1/n.
+
+    Examples
+    --------
+    >>> moments = log_norm_moments([100] * 51)
+    >>> print(f"{moments.mean:.2f} {moments.variance:.2f}")
+    -1.27 2.60
+    """
+    sizes = layer_widths(widths)
+    known = resolve(activation)
+    if weight_std is None:
+        (second,) = expectation(known, np.ones(1), ("second",))
+        if second[0] <= 0:
+            raise UsageError(f"activation {known.name!r} has no forward gain: it is 0 everywhere.")
+        fans = np.array(sizes[:-1], dtype=float)
+        factors = np.concatenate([[1.0], np.full(len(fans) - 1, 1 / second[0])])
+        weight_std = np.sqrt(factors / fans)
+    profile = propagate(sizes, known, weight_std, bias_std, input_variance=input_variance)
+    weight, bias = _variances(weight_std, bias_std, sizes)
+    walk = _walk(known, sizes, weight, bias, np.asarray(profile.forward))
+    mean = walk.slope * walk.mean + walk.noise_mean
+    variance = walk.slope**2 * walk.variance + walk.noise_variance
+    if not per_layer:
+        mean, variance = mean[..., -1], variance[..., -1]
+    return LogNormMoments(plain(mean), plain(variance))
+
+
+def _variances(
+    weight_std: ArrayLike | str, bias_std: ArrayLike, sizes: tuple[int, ...]
+) -> tuple[Array, Array]:
+    return (
+        nonnegative("weight_std", layer_stds(weight_std, sizes)) ** 2,
+        nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2,
+    )
+
+
+def finite_width_interval(
+    widths: Sequence[int],
+    activation: ActivationLike,
+    weight_std: ArrayLike | str,
+    bias_std: ArrayLike = 0.0,
+    *,
+    coverage: float = 0.95,
+    input_variance: ArrayLike = 1.0,
+    output_gradient_variance: ArrayLike = 1.0,
+) -> WidthInterval:
+    r"""Range in which the variances of one network drawn at random lie, layer by layer.
+
+    The variances of :func:`propagate` are those of infinite width. In one network the mean square
+    over the units of a layer is close to log-normal around them (Hanin & Nica 2019,
+    arXiv:1812.05994): the logarithm of the length does a random walk over the layers, to which
+    the average over the layer's own units adds 2/n. Going back, each layer adds
+    (3 E[phi'^4] / E[phi'^2]^2 - 1)/n, which for ReLU is 5/n as it is going forward, and the
+    spread of the lengths moves E[phi'^2] with it. The gradient is taken to meet weights
+    independent of those of the forward pass.
+
+    Parameters
+    ----------
+    widths, activation, weight_std, bias_std, input_variance, output_gradient_variance
+        As in :func:`propagate`. Weights are Gaussian, and the input and the gradient at the
+        output are fixed vectors with these mean squares.
+    coverage
+        Probability that a variance lies inside, for each layer and direction by itself.
+
+    Returns
+    -------
+    WidthInterval
+        `low` and `high`, each with `forward` and `backward` of shape ``(..., L + 1)``.
+
+    Raises
+    ------
+    UsageError
+        As :func:`propagate`; a coverage outside [0, 1); no signal at all.
+
+    Notes
+    -----
+    Of first order in 1/n: good where the sum of 5/n over the layers is below about 1 and no layer
+    is narrower than about 10.
+
+    Examples
+    --------
+    >>> interval = finite_width_interval([100] * 21, "relu", "kaiming")
+    >>> print(f"{interval.low.forward[-1]:.2f} to {interval.high.forward[-1]:.2f}")
+    0.17 to 8.73
+    """
+    sizes = layer_widths(widths)
+    known = resolve(activation)
+    share_inside = float(within("coverage", coverage, 0.0, 1.0))
+    if share_inside == 1:
+        raise UsageError("coverage must be below 1: no finite interval holds every network.")
+    profile = propagate(
+        sizes,
+        known,
+        weight_std,
+        bias_std,
+        input_variance=input_variance,
+        output_gradient_variance=output_gradient_variance,
+    )
+    weight, bias = _variances(weight_std, bias_std, sizes)
+    forward, backward = (np.asarray(part) for part in profile)
+    walk = _walk(known, sizes, weight, bias, forward)
+    width = np.array(sizes, dtype=float)
+    n_layers = len(sizes) - 1
+
+    own_mean, own_variance = psi(width / 2) + np.log(2 / width), polygamma(1, width / 2)
+    forward_mean, forward_variance = walk.mean + own_mean, walk.variance + own_variance
+    forward_mean[..., 0] = forward_variance[..., 0] = 0.0
+
+    backward_mean, backward_variance = np.zeros(backward.shape), np.zeros(backward.shape)
+    for layer in range(n_layers):
+        mean, variance = _backward_spread(walk, max(layer, 1), n_layers)
+        backward_mean[..., layer], backward_variance[..., layer] = mean, variance
+    backward_mean[..., 0] += own_mean[0]
+    backward_variance[..., 0] += own_variance[0]
+
+    deviation = float(ndtri(0.5 + share_inside / 2))
+    bounds = []
+    for sign in (-1, 1):
+        with np.errstate(over="ignore", under="ignore"):
+            bounds.append(
+                Propagation(
+                    forward * np.exp(forward_mean + sign * deviation * np.sqrt(forward_variance)),
+                    backward
+                    * np.exp(backward_mean + sign * deviation * np.sqrt(backward_variance)),
+                )
+            )
+    return WidthInterval(*bounds)
+
+
+def _backward_spread(walk: _Walk, layer: int, n_layers: int) -> tuple[Array, Array]:
+    """Mean and variance of ln |gradient|^2 at `layer`, a sum over layers `layer` to L - 1.
+
+    Each term is backward_slope x_k + f_k. The walk makes x_k a sum of the e_j before it; going
+    through the layers from the end collects the coefficient of every e_j.
+    """
+    mean = np.zeros(walk.mean.shape[:-1])
+    variance = np.zeros(walk.mean.shape[:-1])
+    pull = np.zeros(walk.mean.shape[:-1])  # coefficient of x_{k + 1} in the sum
+    for k in range(n_layers - 1, 0, -1):
+        on_noise = walk.share[..., k] * pull  # coefficient of e_k
+        variance = variance + on_noise**2 * walk.noise_variance[..., k]
+        pull = on_noise * walk.slope[..., k]
+        if k >= layer:
+            pull = pull + walk.backward_slope[..., k]
+            variance = variance + walk.backward_noise[..., k]
+            variance = variance + 2 * on_noise * walk.covariance[..., k]
+            mean = mean + walk.backward_slope[..., k] * walk.mean[..., k]
+            mean = mean - walk.backward_noise[..., k] / 2
+    return mean, np.maximum(variance, 0.0)
