@@ -14,8 +14,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 BOOK_TOOLS := $(VENV)/book-tools.stamp
 EVERYTHING := $(VENV)/everything.stamp
 BOOK := _build/book.stamp
-BOOK_SOURCES := _config.yml $(wildcard notebooks/*.ipynb) \
-	$(shell find book -type f -not -path '*/.*' -not -path '*/__pycache__/*')
+BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
+	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
 
 .PHONY: help book test lint install reproduce profile-is-given bench serve clean
 
