@@ -27,7 +27,7 @@ _EXAMPLES = """\
 examples:
   python -m initscope reproduce                       every chapter, small and quick
   python -m initscope reproduce 5 --profile cpu       chapter 5 as it is published
-  python -m initscope reproduce 5 --output /tmp/mine -p seeds 3
+  python -m initscope reproduce 5 --output mine -p image_seeds 7
                                                       with another parameter, elsewhere
   python -m initscope reproduce --list                the chapters and their parameters
   python -m initscope sweep --spec wine.yaml --out results
@@ -55,7 +55,7 @@ _REPRODUCE_EXAMPLES = """\
 examples:
   python -m initscope reproduce                       every chapter with the profile smoke
   python -m initscope reproduce 05_std_sweep --profile cpu
-  python -m initscope reproduce 5 -p seeds 3 -p learning_rates '[1.0e-3, 1.0e-2]'
+  python -m initscope reproduce 5 -p image_seeds 7 -p adam_rates "[1.0e-3]"
   git restore notebooks                               bring the committed chapters back
 
 Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
