@@ -229,7 +229,8 @@ INTEGRANDS: dict[str, Integrand] = {
     "fourth": lambda phi, dphi, z, q: phi**4,
     "derivative_fourth": lambda phi, dphi, z, q: dphi**4,
     "mixed": lambda phi, dphi, z, q: phi**2 * dphi**2,
-    "derivative_slope": lambda phi, dphi, z, q: dphi**2 * (z**2 - 1) / (2 * q),
+    # q dE[phi'^2]/dq
+    "derivative_rate": lambda phi, dphi, z, q: dphi**2 * (z**2 - 1) / 2,
 }
 
 SMALLEST_Q = 1e-12  # below it a derivative in q is that at 0, to rounding
@@ -387,7 +388,7 @@ def activation_moments(activation: ActivationLike, q: ArrayLike = 1.0) -> Activa
     adds nothing to E[phi'^2].
 
     The second moment is the factor by which a layer changes variance going forward (He et al.
-    2015, eq. 9), the mean square of the derivative that going backward (eq. 13).
+    2015, eq. 7), the mean square of the derivative that going backward (eq. 12).
 
     Examples
     --------
@@ -446,9 +447,10 @@ def gain(
         raise unknown_name("direction", direction, ("forward", "backward"))
     known = resolve(activation)
     variance = nonnegative("q", q)
-    name = "second" if direction == "forward" else "derivative_second"
-    (moment,) = expectation(known, variance, (name,))
-    if (moment <= 0).any():
+    second, slope = expectation(known, variance, ("second", "derivative_second"))
+    moment = second if direction == "forward" else slope
+    # The numerical derivative of a constant is rounding, not exactly 0.
+    if (moment <= 1e-24 * second).any():
         raise UsageError(
             f"activation {known.name} has no {direction} gain: its "
             f"{'mean square' if direction == 'forward' else 'mean squared slope'} is 0."

@@ -62,6 +62,7 @@ def adamw_equilibrium_rms(
     *,
     diffusion: ArrayLike = 1.0,
     alignment: ArrayLike = 0.0,
+    betas: Betas | None = None,
 ) -> Array:
     r"""Root mean square of a weight where decay and random steps balance.
 
@@ -69,7 +70,13 @@ def adamw_equilibrium_rms(
 
     The mean square approaches this at the rate :math:`2 \eta (\lambda + \alpha)` a step, from
     above or below. beta1 cancels: averaging makes steps smaller by c_1 and correlates them by as
-    much. (Kosson et al. 2023, arXiv:2305.17212.)
+    much (Kosson et al. 2023, arXiv:2305.17212). That needs a weight to decay little while
+    momentum remembers, :math:`\eta (\lambda + \alpha) \ll 1 - \beta_1`. Where it does not, give
+    `betas` for the fixed point of the recursion of :func:`adamw_variance_trajectory`,
+
+    .. math:: \theta_{rms}^2 = D \eta^2 \, \frac{1 - \beta_1}{1 + \beta_1} \,
+              \frac{1 + a \beta_1}{(1 - a \beta_1)(1 - a^2)}, \qquad
+              a = 1 - \eta (\lambda + \alpha).
 
     Parameters
     ----------
@@ -81,6 +88,8 @@ def adamw_equilibrium_rms(
     alignment
         alpha, a pull (above 0) or push (below 0) along the weights that the gradient adds to
         the decay.
+    betas
+        beta1 and beta2 for the exact fixed point; the limit of small lr times decay if None.
 
     Returns
     -------
@@ -90,18 +99,29 @@ def adamw_equilibrium_rms(
     Raises
     ------
     UsageError
-        Negative lr, decay or diffusion.
+        Negative lr, decay or diffusion; betas outside [0, 1).
 
     Examples
     --------
     >>> print(f"{adamw_equilibrium_rms(3e-3, 0.3):.4f}")
     0.0707
+    >>> print(f"{adamw_equilibrium_rms(2e-2, 1.0, betas=(0.9, 0.999)):.4f}")  # not .1
+    0.0921
     """
     eta, decay = nonnegative("lr", lr), nonnegative("weight_decay", weight_decay)
     noise = nonnegative("diffusion", diffusion)
     pull = decay + real("alignment", alignment)
-    safe = np.where(pull > 0, pull, 1.0)
-    return plain(np.where(pull > 0, np.sqrt(noise * eta / (2 * safe)), np.inf))
+    if betas is None:
+        square, shrinkage = noise * eta, 2 * pull
+    else:
+        beta1 = _check_betas(betas)
+        keep = 1 - eta * pull
+        smoothed = (1 - beta1) / (1 + beta1) * (1 + keep * beta1) / (1 - keep * beta1)
+        square, shrinkage = noise * eta * smoothed, pull * (1 + keep)
+    decays = shrinkage > 0
+    with np.errstate(invalid="ignore"):
+        rms = np.sqrt(square / np.where(decays, shrinkage, 1.0))
+    return plain(np.where(decays, rms, np.inf))
 
 
 def adamw_rotation(
@@ -130,6 +150,11 @@ def adamw_rotation(
     -------
     numpy.ndarray
         The angle; 0 where nothing decays, for the matrix then grows without end.
+
+    Raises
+    ------
+    UsageError
+        As the two functions named.
 
     Examples
     --------

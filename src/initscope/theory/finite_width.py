@@ -108,17 +108,17 @@ def _walk(
     for layer in range(1, n_layers + 1):
         here = q[..., layer]
         second, slope, fourth = expectation(activation, here, ("second", "slope", "fourth"))
-        derivative, derivative_slope, derivative_fourth, mixed = expectation(
+        derivative, derivative_rate, derivative_fourth, mixed = expectation(
             activation,
             here,
-            ("derivative_second", "derivative_slope", "derivative_fourth", "mixed"),
+            ("derivative_second", "derivative_rate", "derivative_fourth", "mixed"),
         )
         width = sizes[layer]
         mean, variance = _average_noise(activation, width, fourth / second**2 - 1)
         walk.noise_mean[..., layer], walk.noise_variance[..., layer] = mean, variance
         walk.slope[..., layer] = here * slope / second
         safe = np.where(derivative > 0, derivative, 1.0)
-        walk.backward_slope[..., layer] = here * derivative_slope / safe
+        walk.backward_slope[..., layer] = derivative_rate / safe
         walk.backward_noise[..., layer] = (3 * derivative_fourth / safe**2 - 1) / width
         walk.covariance[..., layer] = (mixed / (second * safe) - 1) / width
         if layer == n_layers:

@@ -265,7 +265,8 @@ def chi(
 
     .. math:: \chi = \sigma_w^2 \, E[\phi'(u_1) \phi'(u_2)]
 
-    with u_1, u_2 of variance q and correlation c; at c = 1 this is chi_1 of Poole et al. (2016). chi_1 < 1 is the ordered phase, chi_1 > 1 the chaotic one, chi_1 = 1 the edge of chaos.
+    with u_1, u_2 of variance q and correlation c; at c = 1 this is chi_1 of Poole et al. (2016).
+    chi_1 < 1 is the ordered phase, chi_1 > 1 the chaotic one, chi_1 = 1 the edge of chaos.
 
     Parameters
     ----------
@@ -318,7 +319,8 @@ def correlation_map(
 
     .. math:: C(c) = \frac{\sigma_w^2 \, E[\phi(u_1) \phi(u_2)] + \sigma_b^2}{V(q)}
 
-    with u_1, u_2 of variance q and correlation c (Poole et al. 2016, section 2, at a common length).
+    with u_1, u_2 of variance q and correlation c (Poole et al. 2016, section 2, for two inputs of
+    one length).
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def chunks(count: int, nodes_each: int) -> Iterator[slice]:
 def evaluate(function: Function, x: Array) -> Array:
     """`function` at `x`, or `UsageError` if it does not map arrays element by element."""
     try:
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             values = np.asarray(function(x), dtype=np.float64)
     except Exception as error:
         raise UsageError(
