@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from initscope.errors import UsageError
+from initscope.init import initialize_
 from initscope.models import ACTIVATIONS, MLP
 from initscope.theory import (
     NUMBER_FORMATS,
@@ -247,3 +248,24 @@ def test_a_format_that_can_hold_no_std_gives_nan():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "name"),
+    [
+        ("lecun", {}, "lecun"),
+        ("xavier", {}, "xavier"),
+        ("kaiming", {}, "kaiming"),
+        ("kaiming", {"mode": "fan_out"}, "kaiming_fan_out"),
+        ("orthogonal", {}, "orthogonal"),
+    ],
+)
+def test_initialize_gives_the_std_that_the_theory_says(scheme, options, name):
+    network = MLP([70, 300, 200, 10])
+    given_stds = initialize_(network, scheme, generator=torch.Generator().manual_seed(0), **options)
+    for layer, fan_in, fan_out in zip(
+        network.linear_layers, [70, 300, 200], [300, 200, 10], strict=True
+    ):
+        expected = scheme_std(name, fan_in, fan_out)
+        assert float(layer.weight.std()) == pytest.approx(expected, rel=0.05)
+        assert any(std == pytest.approx(expected) for std in given_stds.values())
