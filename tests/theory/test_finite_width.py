@@ -1,0 +1,118 @@
+"""The spread between networks of finite width, against simulation of real networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from initscope.errors import UsageError
+from initscope.theory import ACTIVATIONS, finite_width_interval, log_norm_moments, propagate
+
+
+def simulate(widths, activation, std, count, seed=0):
+    """Mean squares of activations of `count` Gaussian networks on one unit input, per layer."""
+    rng = np.random.default_rng(seed)
+    function = ACTIVATIONS[activation].function
+    x = np.ones((count, widths[0]))
+    squares = [np.ones(count)]
+    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        weights = rng.standard_normal((count, fan_out, fan_in)) * std(fan_in)
+        x = function(np.einsum("koi,ki->ko", weights, x))
+        squares.append((x**2).mean(axis=1))
+    return np.array(squares)
+
+
+def he(fan_in):
+    return np.sqrt(2 / fan_in)
+
+
+def test_second_moment_grows_as_the_product_of_one_plus_five_over_n():
+    widths = [24, 24, 16, 30, 24, 40]
+    squares = simulate(widths, "relu", he, 40_000)
+    ratio = (squares**2).mean(axis=1) / squares.mean(axis=1) ** 2
+    expected = np.cumprod([1.0] + [1 + 5 / n for n in widths[1:]])
+    np.testing.assert_allclose(squares.mean(axis=1), 1, rtol=0.03)
+    np.testing.assert_allclose(ratio, expected, rtol=0.06)
+
+
+def test_log_norm_of_relu_networks():
+    widths = [20] * 13
+    logs = np.log(simulate(widths, "relu", he, 8000, seed=1))
+    moments = log_norm_moments(widths, per_layer=True)
+    error = logs.std(axis=1) / np.sqrt(8000)
+    assert (np.abs(logs.mean(axis=1) - moments.mean) <= 4 * error).all()
+    np.testing.assert_allclose(logs.var(axis=1), moments.variance, rtol=0.06)
+
+
+def test_log_norm_of_a_hundred_wide_fifty_deep_network():
+    moments = log_norm_moments([100] * 51)
+    assert moments.variance == pytest.approx(2.60, abs=0.005)
+    assert moments.variance == pytest.approx(5 * 50 / 100, rel=0.05)
+    assert moments.mean == pytest.approx(-2.5 * 50 / 100, rel=0.03)
+    assert log_norm_moments([3, 10_000, 10_000]).variance == pytest.approx(1e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu", "leaky_relu", "identity", "silu"])
+def test_log_norm_of_other_activations_to_first_order(activation):
+    widths = [50] * 7
+    std = 1.5
+    squares = simulate(widths, activation, lambda fan_in: std / np.sqrt(fan_in), 3000, seed=2)
+    moments = log_norm_moments(widths, activation, std / np.sqrt(50), per_layer=True)
+    wide = propagate([*widths, 1], activation, [std / np.sqrt(50)] * 6 + [1.0]).forward[2:]
+    logs = np.log(squares[1:] / (wide * [*([1 / std**2] * 5), 1 / 50])[:, None])
+    np.testing.assert_allclose(logs.var(axis=1), moments.variance[1:], rtol=0.15)
+    np.testing.assert_allclose(logs.mean(axis=1), moments.mean[1:], atol=0.04)
+
+
+def test_the_std_does_not_matter_to_a_homogeneous_activation():
+    usual = log_norm_moments([30] * 6)
+    for std in (0.01, 3.0):
+        assert log_norm_moments([30] * 6, "relu", std) == pytest.approx(usual)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.95])
+def test_intervals_cover_what_they_say(coverage):
+    widths = [40] * 9
+    squares = simulate(widths[:-1], "relu", he, 4000, seed=3)
+    rng = np.random.default_rng(4)
+    # The preactivations of layer 8 given the activations of layer 7.
+    last = 2 * squares[-1] * rng.chisquare(40, 4000) / 40
+    interval = finite_width_interval(widths, "relu", "kaiming", coverage=coverage)
+    inside = (last > interval.low.forward[-1]) & (last < interval.high.forward[-1])
+    assert inside.mean() == pytest.approx(coverage, abs=0.03)
+
+
+def test_intervals_close_on_the_wide_limit():
+    widths = [100_000] * 4
+    interval = finite_width_interval(widths, "gelu", "kaiming", 0.1)
+    for low, middle, high in zip(
+        interval.low, propagate(widths, "gelu", "kaiming", 0.1), interval.high, strict=True
+    ):
+        assert (low <= middle).all()
+        assert (middle <= high).all()
+        np.testing.assert_allclose(low, high, rtol=0.06)
+
+
+def test_one_layer_of_one_unit():
+    moments = log_norm_moments([1, 1], "identity")
+    assert moments.variance == pytest.approx(np.pi**2 / 2)  # of ln chi^2 with 1 degree of freedom
+    assert log_norm_moments([1, 1], "relu").variance == pytest.approx(np.pi**2 / 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: log_norm_moments([]), "describe no layer"),
+        (lambda: log_norm_moments([10]), "describe no layer"),
+        (lambda: log_norm_moments([10, -3]), "at least 1"),
+        (lambda: log_norm_moments([10, 3], "rel"), "Did you mean 'relu'"),
+        (lambda: log_norm_moments([10, 3, 3], "relu", 0.0), "is 0 or infinite"),
+        (lambda: log_norm_moments([10, 3], np.zeros_like), "no forward gain"),
+        (lambda: finite_width_interval([9, 9], "relu", 0.1, coverage=1.0), "below 1"),
+        (lambda: finite_width_interval([9, 9], "relu", 0.1, coverage=-1), "between 0 and 1"),
+        (lambda: finite_width_interval([9, 9], "relu", -0.1), "weight_std must be"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(UsageError, match=message):
+        call()
