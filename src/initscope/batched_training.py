@@ -24,7 +24,7 @@ import torch
 
 from initscope import data
 from initscope.batched_mlp import BatchedMLP
-from initscope.errors import is_number, require, unknown_name
+from initscope.errors import is_number, require, require_name
 from initscope.init import initialize_
 from initscope.models import MLP
 
@@ -62,8 +62,7 @@ class Optimizer:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam"):
-            raise unknown_name("optimizer", self.name, ("sgd", "adam"))
+        require_name("optimizer", self.name, ("sgd", "adam"))
         require(
             is_number(self.learning_rate, 0) and self.learning_rate > 0,
             f"learning_rate must be a finite number above 0, not {self.learning_rate!r}.",
@@ -73,6 +72,8 @@ class Optimizer:
             f"momentum must be a number from 0 to below 1, not {self.momentum!r}.",
         )
         require(self.name == "sgd" or not self.momentum, "momentum is an option of SGD only.")
+        for name in ("learning_rate", "momentum"):
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def tensors_per_parameter(self) -> int:
@@ -148,7 +149,8 @@ def dataset_of_seed(name: str, seed: int) -> data.Dataset:
 
 def initial_network(chunk: Chunk, seed: int, scheme: str, std: float | None) -> MLP:
     """The network of one run before training."""
-    model = MLP(chunk.widths, chunk.activation)
+    with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
+        model = MLP(chunk.widths, chunk.activation)
     options = {} if std is None else {"std": std}
     initialize_(model, scheme, generator=torch.Generator().manual_seed(seed), **options)
     return model
@@ -163,7 +165,8 @@ def example_order(seed: int, epoch: int, n_examples: int) -> torch.Tensor:
 
 def probe_steps(n_steps: int, probes: int) -> list[int]:
     """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
-    return [0, *sorted({round(s) for s in np.geomspace(1, n_steps, probes - 1)})]
+    between = {round(s) for s in np.geomspace(1, n_steps, probes - 1)} if probes > 2 else set()
+    return [0, *sorted(between | {n_steps})]
 
 
 def _layer_statistics(
@@ -320,13 +323,33 @@ def _float32_precision(values: np.ndarray) -> np.ndarray:
     return np.ldexp(mantissa.astype(np.float32).astype(float), exponent)
 
 
-_LIST_TYPES: dict[str, pa.DataType] = {
-    "loss_step": pa.list_(pa.int32()),
-    "loss": pa.list_(pa.float32()),
-    "accuracy_by_epoch": pa.list_(pa.float32()),
-    "probe_step": pa.list_(pa.int32()),
-    **{name: pa.list_(pa.float64()) for name in LAYER_STATISTICS},
-}
+SCHEMA = pa.schema(
+    {
+        "dataset": pa.string(),
+        "widths": pa.string(),
+        "depth": pa.int64(),
+        "activation": pa.string(),
+        "scheme": pa.string(),
+        "std": pa.float64(),
+        "seed": pa.int64(),
+        "optimizer": pa.string(),
+        "learning_rate": pa.float64(),
+        "momentum": pa.float64(),
+        "batch_size": pa.int64(),
+        "n_train": pa.int64(),
+        "epochs": pa.int64(),
+        "diverged_step": pa.int64(),
+        "train_loss": pa.float64(),
+        "test_loss": pa.float64(),
+        "test_accuracy": pa.float64(),
+        "loss_step": pa.list_(pa.int32()),
+        "loss": pa.list_(pa.float32()),
+        "accuracy_by_epoch": pa.list_(pa.float32()),
+        "probe_step": pa.list_(pa.int32()),
+        **{name: pa.list_(pa.float64()) for name in LAYER_STATISTICS},
+    }
+)
+"""Columns of a table; see :func:`run_sweep`."""
 
 
 def run_chunk(
@@ -354,29 +377,19 @@ def run_chunk(
         "epochs": [chunk.epochs] * n,
         **records,
     }
-    kinds: dict[str, pa.DataType] = {
-        "std": pa.float64(),
-        "learning_rate": pa.float64(),
-        "momentum": pa.float64(),
-        "diverged_step": pa.int64(),
-        **_LIST_TYPES,
-    }
-    arrays = {
-        name: pa.array(
-            [np.ravel(v) for v in values] if name in _LIST_TYPES else values, type=kinds.get(name)
-        )
-        for name, values in columns.items()
-    }
+    for field in SCHEMA:
+        if pa.types.is_list(field.type):
+            columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": environment(device)})}
-    return pa.table(arrays).replace_schema_metadata(metadata)
+    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
 
 
 def environment(device: str | None = None) -> dict[str, str]:
     """What a result was computed with: versions and processor."""
-    kind = torch.device(device or "cpu").type
+    used = torch.device(device or "cpu")
     threads = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores"
-    processor = torch.cuda.get_device_name() if kind == "cuda" else threads
+    processor = torch.cuda.get_device_name(used) if used.type == "cuda" else threads
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

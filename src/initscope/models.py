@@ -28,7 +28,7 @@ def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
         raise UsageError(f"widths must be a list of whole numbers, not {widths!r}.")
     given = tuple(widths)
     require(
-        all(is_number(width, 1) and int(width) == width for width in given),
+        all(is_number(width, 1, whole=True) for width in given),
         f"widths {given} must be whole numbers of at least 1.",
     )
     require(

@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +28,28 @@ import torch
 from tqdm import tqdm
 
 from initscope import data
-from initscope.batched_training import Chunk, Optimizer, dataset_of_seed, run_chunk
-from initscope.errors import UsageError, is_number, require, unknown_name
+from initscope.batched_training import (
+    RECORD_FORMAT,
+    SCHEMA,
+    Chunk,
+    Optimizer,
+    dataset_of_seed,
+    run_chunk,
+)
+from initscope.errors import UsageError, is_number, require, require_name, unknown_name
 from initscope.init import scheme_options
-from initscope.models import ACTIVATIONS, check_widths
+from initscope.models import ACTIVATIONS
 from initscope.records import read_table, write_table
+
+_COUNTS = (
+    "epochs",
+    "batch_size",
+    "train_size",
+    "loss_points",
+    "probes",
+    "probe_size",
+    "memory_mb",
+)
 
 
 @dataclass(frozen=True)
@@ -97,31 +116,40 @@ class SweepSpec:
 
         if isinstance(self.optimizers, Optimizer):
             put("optimizers", (self.optimizers,))
-        if isinstance(self.seeds, int | np.integer) and not isinstance(self.seeds, bool):
+        if isinstance(self.seeds, numbers.Real):
+            require(
+                is_number(self.seeds, 1, whole=True),
+                f"seeds must be a whole number of at least 1, or a list, not {self.seeds!r}.",
+            )
             put("seeds", tuple(range(int(self.seeds))))
         for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
             value = getattr(self, name)
-            if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-                raise UsageError(f"{name} must be a list, not {value!r}.")
+            require(_is_list(value), f"{name} must be a list, not {value!r}.")
             put(name, tuple(value))
-        if self.hidden and not isinstance(self.hidden[0], Sequence):
-            raise UsageError(
-                f"hidden is a list of architectures, each a list of widths: "
-                f"[[256, 128]] and not {list(self.hidden)}."
-            )
+        require(
+            all(_is_list(widths) for widths in self.hidden),
+            f"hidden is a list of architectures, each a list of widths: "
+            f"[[256, 128]] and not {list(self.hidden)}.",
+        )
         put("hidden", tuple(tuple(widths) for widths in self.hidden))
         self._validate()
+        # Plain numbers, for the specification is written as JSON.
+        put("hidden", tuple(tuple(int(width) for width in widths) for widths in self.hidden))
         put("stds", tuple(float(std) for std in self.stds))
         put("seeds", tuple(int(seed) for seed in self.seed_numbers))
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                put(name, int(getattr(self, name)))
 
     def _validate(self) -> None:
-        if self.dataset not in data.DATASETS:
-            raise unknown_name("data set", self.dataset, data.DATASETS)
-        if self.activation not in ACTIVATIONS:
-            raise unknown_name("activation", self.activation, ACTIVATIONS)
+        require_name("data set", self.dataset, data.DATASETS)
+        require_name("activation", self.activation, ACTIVATIONS)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
         for widths in self.hidden:
-            check_widths((1, *widths, 1))
+            require(
+                all(is_number(width, 1, whole=True) for width in widths),
+                f"hidden widths {list(widths)} must be whole numbers of at least 1.",
+            )
         for std in self.stds:
             require(is_number(std, 0), f"stds must be finite numbers of at least 0, not {std!r}.")
         for scheme in self.schemes:
@@ -135,26 +163,23 @@ class SweepSpec:
             )
         require(bool(self.seed_numbers), "seeds is empty: give at least one.")
         for seed in self.seed_numbers:
-            require(is_number(seed, 0, whole=True), f"seeds must be whole numbers, not {seed!r}.")
+            require(
+                is_number(seed, 0, whole=True),
+                f"seeds must be whole numbers of at least 0, not {seed!r}.",
+            )
         for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
             values = getattr(self, name)
             require(len(set(values)) == len(values), f"{name} holds a value twice: {values}.")
-        for name in ("epochs", "batch_size", "loss_points", "probe_size", "memory_mb"):
-            value = getattr(self, name)
+        for name in _COUNTS:
+            value, least = getattr(self, name), 2 if name == "probes" else 1
+            none = name == "train_size"
             require(
-                is_number(value, 1, whole=True),
-                f"{name} must be a whole number of at least 1, not {value!r}.",
+                is_number(value, least, whole=True) or (none and value is None),
+                f"{name} must be a whole number of at least {least}"
+                f"{', or None' if none else ''}, not {value!r}.",
             )
         require(
-            is_number(self.probes, 2, whole=True),
-            f"probes must be a whole number of at least 2, not {self.probes!r}.",
-        )
-        require(
-            self.train_size is None or is_number(self.train_size, 1, whole=True),
-            f"train_size must be a whole number of at least 1, or None, not {self.train_size!r}.",
-        )
-        require(
-            bool(self.name) and Path(self.name).name == self.name,
+            isinstance(self.name, str) and bool(self.name) and Path(self.name).name == self.name,
             f"name {self.name!r} must be a plain file name.",
         )
 
@@ -198,6 +223,10 @@ class SweepSpec:
         return cast("tuple[int, ...]", self.seeds)
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+
+
 def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
     names = [f.name for f in dataclasses.fields(Optimizer)]
     for key in mapping:
@@ -235,7 +264,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
     initializations = spec.initializations
     chunks = []
     for hidden in spec.hidden:
-        widths = (example.n_features, *(int(w) for w in hidden), example.n_classes)
+        widths = (example.n_features, *hidden, example.n_classes)
         for optimizer in spec.optimizers:
             fit = spec.memory_mb * 1_000_000 // _bytes_per_run(spec, widths, optimizer)
             n_seeds = max(1, fit // len(initializations))
@@ -327,25 +356,30 @@ def run_sweep(
         _check_device(device)
     chunks = chunks_of(spec)
     tables: dict[str, pa.Table] = {}
-    if folder is not None:
-        for chunk in chunks:
-            if (kept := _read_chunk(folder, spec, chunk)) is not None:
-                tables[chunk.digest] = kept
-    pending = [chunk for chunk in chunks if chunk.digest not in tables]
-    bar = tqdm(
-        total=sum(c.flops_per_step * c.n_steps for c in chunks),
-        initial=sum(c.flops_per_step * c.n_steps for c in chunks if c.digest in tables),
-        desc=f"{spec.name}: {spec.n_runs} networks",
-        unit="FLOP",
-        unit_scale=True,
-        disable=not progress,
-    )
     try:
-        with bar:
+        if folder is not None:
+            # Here already, so that a folder that cannot be made costs no training.
+            _chunk_folder(folder, spec).mkdir(parents=True, exist_ok=True)
+            for chunk in chunks:
+                if (kept := _read_chunk(folder, spec, chunk)) is not None:
+                    tables[chunk.digest] = kept
+        with tqdm(
+            total=sum(c.flops_per_step * c.n_steps for c in chunks),
+            initial=sum(c.flops_per_step * c.n_steps for c in chunks if c.digest in tables),
+            desc=f"{spec.name}: {spec.n_runs} networks",
+            unit="FLOP",
+            unit_scale=True,
+            disable=not progress,
+        ) as bar:
+            pending = [chunk for chunk in chunks if chunk.digest not in tables]
             for chunk, table in _train(pending, executor, device, bar.update):
                 if folder is not None:
                     _write_chunk(folder, spec, chunk, table)
                 tables[chunk.digest] = table
+        whole = _combined(spec, [tables[chunk.digest] for chunk in chunks])
+        if folder is not None:
+            write_table(_table_path(folder, spec), whole)
+            _remove_chunks(folder, spec, chunks)
     except KeyboardInterrupt:
         raise SweepInterrupted(_progress_message(folder, len(tables), len(chunks))) from None
     except OSError as error:
@@ -354,12 +388,9 @@ def run_sweep(
         state = _progress_message(folder, len(tables), len(chunks))
         hint = "free some space" if error.errno == errno.ENOSPC else "mend this"
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{reason}: {hint} first. {state}") from error
-    table = _combined(spec, [tables[chunk.digest] for chunk in chunks])
-    if folder is not None:
-        write_table(_table_path(folder, spec), table)
-        _remove_chunks(folder, spec)
-    return _frame(table)
+        where = f" ({error.filename})" if error.filename else ""
+        raise OSError(error.errno, f"{reason}{where}: {hint} first. {state}") from error
+    return _frame(whole)
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -399,10 +430,9 @@ def _train(
 def _progress_message(folder: Path | None, done: int, total: int) -> str:
     if folder is None:
         return f"Stopped after {done} of {total} chunks; nothing is kept without an out folder."
-    return (
-        f"Stopped after {done} of {total} chunks, which are kept in {folder}: "
-        f"the same call goes on from there."
-    )
+    kept = f"those {done} are kept in {folder}, and the same call goes on from there"
+    again = "the same call starts again"
+    return f"Stopped after {done} of {total} chunks: {kept if done else again}."
 
 
 # --- Files: one parquet a chunk while the sweep is under way, then one for the table -----------
@@ -423,14 +453,17 @@ def _finished_table(folder: Path, spec: SweepSpec) -> pd.DataFrame | None:
         return None
     try:
         table = read_table(path)
-        found = json.loads(table.schema.metadata[b"initscope"])["spec"]
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        metadata = _metadata(table, ("spec", "seconds", "environments"))
+        found = dict(metadata["spec"])
+    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
             f"{path} is not a readable table of a sweep ({error}). Remove it to run the sweep "
             f"again, or name another out folder."
         ) from error
     wanted = spec.to_dict()
     different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    if metadata.get("format", 1) != RECORD_FORMAT:
+        different.append("the version of initscope, which records something else now")
     if different:
         raise UsageError(
             f"{path} holds the results of another specification (different: "
@@ -445,24 +478,42 @@ def _read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
     if not path.exists():
         return None
     try:
-        return read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        table = read_table(path)
+        _metadata(table, ("seconds", "environment"))
+        if len(table) != chunk.n_runs:
+            raise ValueError(f"{len(table)} rows instead of {chunk.n_runs}")
+        return table
+    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         tqdm.write(f"{path.name} is damaged ({reason}): its runs are trained again.")
         return None
+
+
+def _metadata(table: pa.Table, keys: Iterable[str]) -> dict[str, Any]:
+    """Metadata of a table; raises `ValueError` unless they and the columns are what they must be.
+
+    The checksums that :func:`read_table` verifies cover neither names, nor types, nor metadata.
+    """
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("its columns are not those of a sweep")
+    metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
+    if missing := [key for key in keys if key not in metadata]:
+        raise ValueError(f"its metadata lack {' and '.join(missing)}")
+    return metadata
 
 
 def _write_chunk(folder: Path, spec: SweepSpec, chunk: Chunk, table: pa.Table) -> None:
     write_table(_chunk_folder(folder, spec) / f"{chunk.digest}.parquet", table)
 
 
-def _remove_chunks(folder: Path, spec: SweepSpec) -> None:
-    """Remove the chunks that the finished table holds."""
-    chunks = _chunk_folder(folder, spec)
-    for path in chunks.glob("*"):
-        path.unlink(missing_ok=True)
-    if chunks.is_dir():
-        chunks.rmdir()
+def _remove_chunks(folder: Path, spec: SweepSpec, chunks: Sequence[Chunk]) -> None:
+    """Remove the chunks that the finished table holds, and what a kill left of writing them."""
+    place = _chunk_folder(folder, spec)
+    for chunk in chunks:
+        for path in place.glob(f"*{chunk.digest}.parquet*"):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds chunks of another specification: they stay
+        place.rmdir()
 
 
 def _combined(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
@@ -472,6 +523,7 @@ def _combined(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
         if record["environment"] not in environments:
             environments.append(record["environment"])
     metadata = {
+        "format": RECORD_FORMAT,
         "spec": spec.to_dict(),
         "seconds": sum(record["seconds"] for record in records),
         "environments": environments,
