@@ -21,6 +21,7 @@ PAPER_BAND = (1e-2, 1e-1)
 OUTCOMES = ("holds", "holds where", "does not hold here")
 
 CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
+CONFIGURATION += ["momentum", "batch_size", "n_train", "epochs"]
 """Columns of a sweep that, beside the std and the seed, say which run it is."""
 
 
@@ -31,9 +32,10 @@ def stability_bands(
 
     A run *trains* if its final test accuracy has gone at least ``1 - tolerance`` of the way from
     chance, ``1 / n_classes``, to the best of its configuration: the highest median over seeds of
-    any std. A std is in the band if at least `share` of its seeds train; the band is the unbroken
-    stretch of such stds around the best one. A configuration whose best is less than half way
-    from chance to 1 has no band: nothing trains in it.
+    any std (of equal medians, the one with the highest mean). A std is in the band if at least
+    `share` of its seeds train; the band is the unbroken stretch of such stds around the best of
+    them. A configuration whose best is less than half way from chance to 1 has no band: nothing
+    trains in it.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ def stability_bands(
         ``high`` (std, NaN without a band), ``decades`` (``log10(high / low)``), ``open_low`` and
         ``open_high`` (the band reaches the end of the grid: the true edge lies beyond), and
         ``paper_share``, the share of the stds of the grid inside the paper's band that are in the
-        measured one.
+        measured one (NaN if the grid has none there).
     """
     require(0 < tolerance < 1, f"tolerance must lie between 0 and 1, not {tolerance!r}.")
     require(0 < share <= 1, f"share must be above 0 and at most 1, not {share!r}.")
@@ -68,24 +70,25 @@ def _band(group: pd.DataFrame, tolerance: float, share: float) -> dict[str, Any]
     n_classes = int(str(group["widths"].iloc[0]).rsplit("-", 1)[-1])
     median = accuracy.median(axis=1)
     chance = 1 / n_classes
-    best_std, best = float(median.idxmax()), float(median.max())
+    ranking = np.lexsort((accuracy.mean(axis=1), median))  # the best last
+    best = float(median.iloc[ranking[-1]])
     stds = accuracy.index.to_numpy()
     found: dict[str, Any] = {
-        "best_std": best_std,
+        "best_std": float(stds[ranking[-1]]),
         "best_accuracy": best,
         "low": math.nan,
         "high": math.nan,
         "decades": math.nan,
         "open_low": False,
         "open_high": False,
-        "paper_share": 0.0,
+        "paper_share": math.nan,
     }
     inside = np.zeros(len(stds), dtype=bool)
     if best - chance >= (1 - chance) / 2:
         trains = accuracy >= chance + (1 - tolerance) * (best - chance)
         enough = trains.mean(axis=1).to_numpy() >= share
-        position = int(np.searchsorted(stds, best_std))
-        if enough[position]:
+        if enough.any():
+            position = ranking[enough[ranking]][-1]
             failing = np.flatnonzero(~enough)
             first = failing[failing < position].max(initial=-1) + 1
             last = failing[failing > position].min(initial=len(stds)) - 1
@@ -146,8 +149,13 @@ class Verdict:
         """Write ``<claim>.json`` to `folder`, whole or not at all; returns its path."""
         path = Path(folder) / f"{self.claim}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+        temporary = path.with_name(f".{path.name}.part")
+        try:
+            text = json.dumps(
+                asdict(self), indent=1, ensure_ascii=False, allow_nan=False, default=_plain_number
+            )
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{self.claim}: a measurement is no finite number: {error}.") from None
         temporary.write_text(text + "\n", encoding="utf8")
         os.replace(temporary, path)
         return path
@@ -159,3 +167,9 @@ class Verdict:
             return cls(**json.loads(Path(path).read_text(encoding="utf8")))
         except (OSError, TypeError, ValueError) as error:
             raise UsageError(f"{path} is not the record of a verdict ({error}).") from error
+
+
+def _plain_number(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is neither a number nor text")
