@@ -102,6 +102,17 @@ def widths_of(name: str) -> list[int]:
     return [int(width) for width in name.split("-")]
 
 
+def _colors(n: int) -> list[Any]:
+    """Colors of `n` categories: :data:`COLORS`, or where these are too few, a ramp."""
+    return list(COLORS[:n]) if n <= len(COLORS) else list(_MAP(np.linspace(0, 1, n)))
+
+
+def _trainings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and runs of each optimizer with each of its learning rates, in the table's order."""
+    groups = table.groupby(["optimizer", "learning_rate"], sort=False)
+    return [(f"{_optimizer(name)}, rate {_rate(rate)}", runs) for (name, rate), runs in groups]
+
+
 def _rate(rate: float) -> str:
     return f"{rate:g}"
 
@@ -123,8 +134,8 @@ def _quantiles(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Sorted values of `by`, with median, 10th and 90th percentile of `column` over the seeds."""
     groups = group.groupby(by)[column]
-    low, median, high = (groups.quantile(q).to_numpy() for q in (0.1, 0.5, 0.9))
-    return np.sort(group[by].unique()), median, low, high
+    low, median, high = (groups.quantile(q) for q in (0.1, 0.5, 0.9))
+    return median.index.to_numpy(), median.to_numpy(), low.to_numpy(), high.to_numpy()
 
 
 def accuracy_against_std(table: pd.DataFrame) -> Figure:
@@ -144,8 +155,9 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
         ):
             axes = panels[row, k]
             of_optimizer = table[table["optimizer"] == optimizer]
+            colors = _colors(of_optimizer["learning_rate"].nunique())
             for color, (rate, group) in zip(
-                COLORS, of_optimizer.groupby("learning_rate"), strict=False
+                colors, of_optimizer.groupby("learning_rate"), strict=True
             ):
                 finite = group[np.isfinite(group[column])]
                 stds, median, low, high = _quantiles(finite, column)
@@ -181,7 +193,7 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 
 def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
     """The values of a grid of stds nearest, on a log axis, to those wanted; each once."""
-    grid = np.sort(values.unique())
+    grid = np.sort(values[values > 0].unique())
     return list(dict.fromkeys(float(grid[np.abs(np.log(grid / w)).argmin()]) for w in wanted))
 
 
@@ -189,9 +201,11 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     """Forward and backward variance at initialization, layer by layer, for a few stds.
 
     `table` holds one architecture. Every seed is a line; a line ends where float32 holds nothing
-    but zeros or is no longer finite. Variances do not depend on the optimizer: the first is shown.
+    but zeros or is no longer finite. Variances at initialization do not depend on the optimizer
+    and its learning rate: the first is shown.
     """
-    first = table[table["optimizer"] == table["optimizer"].iloc[0]]
+    training = ["optimizer", "learning_rate", "momentum"]
+    first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with _style():
@@ -206,7 +220,7 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
             strict=True,
         ):
             at_start = _at_probe(tidy, stat, 0)
-            for color, std in zip(COLORS, chosen, strict=False):
+            for color, std in zip(_colors(len(chosen)), chosen, strict=True):
                 for seed, group in at_start[at_start["std"] == std].groupby("seed"):
                     values = group["value"].where(
                         (group["value"] > 0) & np.isfinite(group["value"])
@@ -227,15 +241,18 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
 
 
 def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Training loss over updates for a few stds, one column an optimizer; median and range."""
+    """Training loss over updates for a few stds, one column an optimizer and learning rate.
+
+    Median and range over the seeds, for as long as most of them have a finite loss.
+    """
     chosen = nearest(table["std"], stds)
-    optimizers = list(table["optimizer"].unique())
+    trainings = _trainings(table)
     with _style():
         figure = Figure(figsize=(WIDTH, 3.4))
-        panels = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)
-        for axes, optimizer in zip(panels[0], optimizers, strict=True):
-            for color, std in zip(COLORS, chosen, strict=False):
-                group = table[(table["optimizer"] == optimizer) & (table["std"] == std)]
+        panels = figure.subplots(1, len(trainings), sharey=True, squeeze=False)
+        for axes, (title, runs) in zip(panels[0], trainings, strict=True):
+            for color, std in zip(_colors(len(chosen)), chosen, strict=True):
+                group = runs[runs["std"] == std]
                 steps = group["loss_step"].iloc[0]
                 losses = np.stack(group["loss"].to_list()).astype(float)
                 losses[~np.isfinite(losses)] = np.nan
@@ -254,7 +271,7 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
                 else:
                     axes.plot([], [], color=color, label=f"{std:.2g} (diverged)")
             axes.set_yscale("log")
-            axes.set_title(f"{_optimizer(optimizer)}, rate {group['learning_rate'].iloc[0]:g}")
+            axes.set_title(title)
             axes.set_xlabel("update")
             axes.legend(title="std")
             axes.get_legend().get_title().set_color(INK)
@@ -263,19 +280,18 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
 
 
 def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
-    """Median test accuracy over std and depth, or std and hidden width, one panel an optimizer.
+    """Median test accuracy over std and depth, or std and hidden width.
 
-    The dashed line is the std that leaves the variance unchanged, the dotted ones the paper's
-    band. `by` is ``"depth"`` or ``"width"``.
+    One panel an optimizer and learning rate. The black line is the std that leaves the variance
+    unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
     """
     table = table.assign(width=[widths_of(name)[1] for name in table["widths"]])
-    optimizers = list(table["optimizer"].unique())
+    trainings = _trainings(table)
     labels = {"depth": "weight layers", "width": "hidden width"}
     with _style():
         figure = Figure(figsize=(WIDTH, 3.5))
-        panels = figure.subplots(1, len(optimizers), sharey=True, squeeze=False)
-        for axes, optimizer in zip(panels[0], optimizers, strict=True):
-            group = table[table["optimizer"] == optimizer]
+        panels = figure.subplots(1, len(trainings), sharey=True, squeeze=False)
+        for axes, (title, group) in zip(panels[0], trainings, strict=True):
             grid = group.pivot_table(
                 index=by, columns="std", values="test_accuracy", aggfunc="median"
             )
@@ -298,7 +314,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
             axes.set_xscale("log")
             axes.grid(False)
             axes.set_yticks(np.arange(len(grid)), [str(value) for value in grid.index])
-            axes.set_title(f"{_optimizer(optimizer)}, rate {group['learning_rate'].iloc[0]:g}")
+            axes.set_title(title)
             axes.set_xlabel("initial std of the weights")
         panels[0, 0].set_ylabel(labels[by])
         bar = figure.colorbar(mesh, ax=panels, label="median test accuracy", shrink=0.9)
@@ -319,10 +335,8 @@ def divergence(table: pd.DataFrame) -> Figure:
     with _style():
         figure = Figure(figsize=(WIDTH, 4.6))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
-        for color, ((optimizer, rate), group) in zip(
-            COLORS, table.groupby(["optimizer", "learning_rate"], sort=False), strict=False
-        ):
-            label = f"{_optimizer(optimizer)}, rate {_rate(rate)}"
+        trainings = _trainings(table)
+        for color, (label, group) in zip(_colors(len(trainings)), trainings, strict=True):
             share = group["diverged_step"].notna().groupby(group["std"]).mean()
             above.plot(share.index, share, color=color, marker=".", ms=4, label=label)
             runs = group[group["diverged_step"].notna()]
@@ -357,7 +371,8 @@ def bands(frame: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
         axes = figure.subplots()
         labels = []
-        colors = dict(zip(frame["optimizer"].unique(), COLORS, strict=False))
+        optimizers = frame["optimizer"].unique()
+        colors = dict(zip(optimizers, _colors(len(optimizers)), strict=True))
         for row, band in enumerate(frame.itertuples()):
             labels.append(
                 f"{band.dataset} {short_widths(band.widths)}, {_optimizer(band.optimizer)} "
@@ -376,7 +391,17 @@ def bands(frame: pd.DataFrame) -> Figure:
                 ):
                     if is_open:
                         axes.plot(edge, row, color=color, marker=marker, ms=8)
-                axes.plot(band.best_std, row, color="white", marker="o", ms=3.2, zorder=4)
+                # With a rim, so that it is seen where it stands beside its bar on a white page.
+                axes.plot(
+                    band.best_std,
+                    row,
+                    color="white",
+                    mec=color,
+                    mew=1.2,
+                    marker="o",
+                    ms=5,
+                    zorder=4,
+                )
             else:
                 axes.plot(band.best_std, row, color=color, marker="x", ms=6)
             axes.plot(
@@ -390,18 +415,19 @@ def bands(frame: pd.DataFrame) -> Figure:
             *(Line2D([], [], color=c, lw=6, label=_optimizer(n)) for n, c in colors.items()),
             Patch(color=PAPER_COLOR, alpha=0.35, lw=0, label="the paper's band"),
             Line2D([], [], color=INK, marker="|", ms=11, mew=1.6, ls="none", label=r"$\sqrt{2/n}$"),
+            Line2D([], [], color="white", mec=INK, marker="o", ms=5, ls="none", label="best std"),
             Line2D([], [], color=INK, marker="x", ls="none", label="nothing trains"),
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=5)
+        figure.legend(handles=handles, loc="outside upper center", ncols=6)
     return figure
 
 
 def short_widths(widths: str) -> str:
-    """Widths with equal hidden layers counted: ``784-128x6-10``."""
+    """Widths with equal hidden layers counted: ``784-128×6-10``."""
     sizes = widths.split("-")
     runs = [(size, len(list(same))) for size, same in itertools.groupby(sizes[1:-1])]
-    hidden = "-".join(f"{size}×{count}" if count > 1 else size for size, count in runs)
-    return f"{sizes[0]}-{hidden}-{sizes[-1]}"
+    hidden = [f"{size}×{count}" if count > 1 else size for size, count in runs]
+    return "-".join([sizes[0], *hidden, sizes[-1]])
 
 
 def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
@@ -418,7 +444,8 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
         for (row, (stat, name)), (k, std) in itertools.product(enumerate(stats), enumerate(chosen)):
             axes = panels[row, k]
             group = tidy[(tidy["stat"] == stat) & (tidy["std"] == std)]
-            for color, (layer, values) in zip(COLORS, group.groupby("layer"), strict=False):
+            colors = _colors(group["layer"].nunique())
+            for color, (layer, values) in zip(colors, group.groupby("layer"), strict=True):
                 median = values.groupby("step")["value"].median()
                 median = median.where(np.isfinite(median) & (median > 0))
                 axes.plot(
