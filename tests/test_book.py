@@ -81,7 +81,7 @@ def make_book(root: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site() -> Path:
     """The folder of the built book, built now if a source is newer."""
     make_book(ROOT)
@@ -95,8 +95,9 @@ def chromium(bundled: str) -> str | None:
     return found or (bundled if Path(bundled).exists() else None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium, closed with this module: Playwright's event loop would disturb other tests."""
     with sync_playwright() as playwright:
         path = chromium(playwright.chromium.executable_path)
         if path is None:
@@ -117,7 +118,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
     """Where the book is served: ``http://127.0.0.1:port``."""
     handler = functools.partial(QuietHandler, directory=str(site))
