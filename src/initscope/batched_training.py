@@ -204,10 +204,10 @@ class _Run:
         shared = all(d is datasets[0] for d in datasets)
 
         def per_seed(name: str, size: int | None = None) -> torch.Tensor:
-            tensors = [
-                getattr(d, name)[:size].to(device) for d in datasets[: 1 if shared else None]
-            ]
-            return torch.stack(tensors).expand(len(datasets), *tensors[0].shape)
+            if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
+                only = getattr(datasets[0], name)[:size].to(device)
+                return only.expand(len(datasets), *only.shape)
+            return torch.stack([getattr(d, name)[:size] for d in datasets]).to(device)
 
         self.inputs = per_seed("train_inputs", chunk.n_train)
         self.labels = per_seed("train_labels", chunk.n_train)
