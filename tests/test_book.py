@@ -361,7 +361,7 @@ def test_links_between_pages_lead_somewhere(site: Path) -> None:
 
 def launch_links(page: BeautifulSoup) -> list[str]:
     links = (str(tag["href"]) for tag in page.select("a[href]"))
-    return [link for link in links if "colab" in link or "mybinder" in link]
+    return [link for link in links if "colab.research.google" in link or "mybinder.org" in link]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
