@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope.claims import PAPER_BAND
+from initscope.errors import require
 from initscope.sweep import to_tidy
 
 INK = "#7a7a7a"
@@ -107,6 +108,13 @@ def _colors(n: int) -> list[Any]:
     return list(COLORS[:n]) if n <= len(COLORS) else list(_MAP(np.linspace(0, 1, n)))
 
 
+def _with_std(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs that have a place on a log axis of stds; raises `UsageError` if there are none."""
+    runs = table[table["std"] > 0]
+    require(len(runs) > 0, "the table has no runs with a std above 0: there is nothing to draw.")
+    return runs
+
+
 def _trainings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and runs of each optimizer with each of its learning rates, in the table's order."""
     groups = table.groupby(["optimizer", "learning_rate"], sort=False)
@@ -144,6 +152,7 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
     Median over seeds, shaded from the 10th to the 90th percentile. Runs that diverged have no
     loss; their accuracy is 0.
     """
+    table = _with_std(table)
     optimizers = list(table["optimizer"].unique())
     with _style():
         figure = Figure(figsize=(WIDTH, 5.4))
@@ -193,7 +202,7 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 
 def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
     """The values of a grid of stds nearest, on a log axis, to those wanted; each once."""
-    grid = np.sort(values[values > 0].unique())
+    grid = np.sort(values.unique())
     return list(dict.fromkeys(float(grid[np.abs(np.log(grid / w)).argmin()]) for w in wanted))
 
 
@@ -205,6 +214,7 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     and its learning rate: the first is shown.
     """
     training = ["optimizer", "learning_rate", "momentum"]
+    table = _with_std(table)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
     tidy = to_tidy(first[first["std"].isin(chosen)])
@@ -245,6 +255,7 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
 
     Median and range over the seeds, for as long as most of them have a finite loss.
     """
+    table = _with_std(table)
     chosen = nearest(table["std"], stds)
     trainings = _trainings(table)
     with _style():
@@ -285,6 +296,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
     unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
     """
+    table = _with_std(table)
     table = table.assign(width=[widths_of(name)[1] for name in table["widths"]])
     trainings = _trainings(table)
     labels = {"depth": "weight layers", "width": "hidden width"}
@@ -332,6 +344,7 @@ def _edges(centers: np.ndarray) -> np.ndarray:
 
 def divergence(table: pd.DataFrame) -> Figure:
     """Share of runs that diverge, and the step at which they do, against the std."""
+    table = _with_std(table)
     with _style():
         figure = Figure(figsize=(WIDTH, 4.6))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
@@ -355,6 +368,8 @@ def divergence(table: pd.DataFrame) -> Figure:
         _std_axis(above, label=False)
         _std_axis(below)
         below.set_yscale("log")
+        # To the last update: the axis is there also where nothing diverges.
+        below.set_ylim(0.7, 1.5 * (table["loss_step"].map(max).max() + 1))
         below.set_ylabel("updates until divergence + 1")
         figure.legend(*above.get_legend_handles_labels(), loc="outside right center")
     return figure
@@ -435,6 +450,7 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
 
     `table` holds one architecture, optimizer and learning rate. Median over the seeds.
     """
+    table = _with_std(table)
     chosen = nearest(table["std"], stds)
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with _style():
