@@ -38,8 +38,8 @@ book: $(BOOK)
 	@echo "The book is in _build/html: open _build/html/index.html, or run 'make serve'."
 
 test: $(EVERYTHING) $(BOOK) lint
-	@echo "Running the tests: about 6 minutes. The result is the last line."
-	@$(BIN)/python -m pytest
+	@echo "Running the tests: about 6 minutes on two cores. The result is the last line."
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"
