@@ -183,6 +183,8 @@ def test_accuracy_map(grid: pd.DataFrame, by: str) -> None:
             for widths in hidden
         ]
         assert mesh.get_array().tolist() == [pytest.approx(row) for row in expected]
+        assert axes.get_yticks().tolist() == list(range(len(rows)))
+        assert mesh.get_coordinates()[:, 0, 1].tolist() == [k - 0.5 for k in range(len(rows) + 1)]
         edges = mesh.get_coordinates()[0, :, 0]
         assert ((edges[:-1] < STDS) & (edges[1:] > np.array(STDS))).all()
         black = [line for line in axes.get_lines() if line.get_color() == "black"]
