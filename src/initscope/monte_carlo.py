@@ -337,7 +337,7 @@ def representable_band(
     number_format: str,
     networks: int = 8,
     seed: int = 0,
-    std_range: tuple[float, float] = (1e-6, 1e3),
+    std_range: tuple[float, float] = (1e-8, 1e4),
     precision: float = 1e-3,
 ) -> pd.DataFrame:
     """Measure which stds a number format can hold, in networks computed in that format.
@@ -373,53 +373,50 @@ def representable_band(
     require_name("number format", number_format, NUMBER_FORMATS)
     bottom, top = (float(positive("std_range", end)) for end in std_range)
     require(bottom < top, f"std_range must go from a lower to a higher std, not {std_range!r}.")
-    dtype = TORCH_FORMATS[number_format]
-    smallest = NUMBER_FORMATS[number_format].smallest_normal
     activate = ACTIVATIONS[activation]()
+    steps = int(np.ceil(np.log2(np.log(top / bottom) / precision)))
     edges = []
     with torch.no_grad():
         for chunk in _draw(sizes, networks, seed):
-            x = _with_mean_square(chunk.inputs, 1.0).to(dtype)
-            end = _with_mean_square(chunk.gradients, 1.0).to(dtype)
-            count = len(x)
-
-            def too_high_or_low(
-                std: FloatArray,
-                chunk: _Networks = chunk,
-                x: torch.Tensor = x,
-                end: torch.Tensor = end,
-            ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-                scale = torch.from_numpy(std)[:, None, None]
-                scaled = chunk._replace(weights=[(w * scale).to(dtype) for w in chunk.weights])
-                ones = [1.0] * len(chunk.weights)
-                z = _forward(scaled, ones, [0.0] * len(ones), activate, x)
-                layers = [*z, *_backward(scaled, ones, activate, z, end)[1:]]
-                wide = [t.double() for t in layers]
-                finite = torch.stack([t.isfinite().all(2).all(1) for t in wide], 1).all(1)
-                rms = torch.stack([t.square().mean((1, 2)).sqrt() for t in wide], 1)
-                low = (torch.nan_to_num(rms, nan=np.inf) < smallest).any(1)
-                return ~finite.numpy(), low.numpy()
-
-            steps = int(np.ceil(np.log2(np.log(top / bottom) / precision)))
-
-            def crossing(
-                which: int,
-                count: int = count,
-                steps: int = steps,
-                test: Callable[
-                    [FloatArray], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
-                ] = too_high_or_low,
-            ) -> FloatArray:
-                below, above = np.full(count, bottom), np.full(count, top)
-                for _ in range(steps):
-                    middle = np.sqrt(below * above)
-                    high, low = test(middle)
-                    up = ~high if which == 0 else low & ~high
-                    below, above = np.where(up, middle, below), np.where(up, above, middle)
-                return below if which == 0 else above
-
-            high_edge, low_edge = crossing(0), crossing(1)
-            none = low_edge > high_edge
-            edges.append(np.where(none, np.nan, np.stack([low_edge, high_edge])))
+            single = chunk._replace(
+                weights=[weight.float() for weight in chunk.weights],
+                inputs=_with_mean_square(chunk.inputs, 1.0),
+                gradients=_with_mean_square(chunk.gradients, 1.0),
+            )
+            shape = (2, len(single.inputs))  # low edge, high edge
+            below, above = np.full(shape, bottom), np.full(shape, top)
+            for _ in range(steps):
+                middle = np.sqrt(below * above)
+                too_low, too_high = np.empty(middle.shape, bool), np.empty(middle.shape, bool)
+                for row in range(2):
+                    too_low[row], too_high[row] = _leaves_range(
+                        single, middle[row], number_format, activate
+                    )
+                up = np.stack([too_low[0] & ~too_high[0], ~too_high[1]])
+                below, above = np.where(up, middle, below), np.where(up, above, middle)
+            found = np.stack([above[0], below[1]])
+            edges.append(np.where(found[0] > found[1], np.nan, found))
     low, high = np.concatenate(edges, axis=1)
     return pd.DataFrame({"network": np.arange(len(low)), "low": low, "high": high})
+
+
+def _leaves_range(
+    networks: _Networks,
+    std: FloatArray,
+    number_format: str,
+    activate: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which networks, each with its `std`, underflow and which overflow in a number format."""
+    dtype = TORCH_FORMATS[number_format]
+    scale = torch.from_numpy(std).float()[:, None, None]
+    scaled = networks._replace(weights=[(w * scale).to(dtype) for w in networks.weights])
+    n_layers = len(scaled.weights)
+    ones = [1.0] * n_layers
+    z = _forward(scaled, ones, [0.0] * n_layers, activate, scaled.inputs.to(dtype))
+    gradients = _backward(scaled, ones, activate, z, scaled.gradients.to(dtype))
+    layers = [tensor.double() for tensor in (*z, *gradients[1:])]
+    finite = torch.stack([t.isfinite().all(2).all(1) for t in layers], 1).all(1)
+    rms = torch.stack([t.square().mean((1, 2)).sqrt() for t in layers], 1)
+    smallest = NUMBER_FORMATS[number_format].smallest_normal
+    too_low = (torch.nan_to_num(rms, nan=np.inf) < smallest).any(1)
+    return too_low.numpy(), ~finite.numpy()
