@@ -494,32 +494,30 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
 
 
 def theory_against_networks(
-    tables: Mapping[str, pd.DataFrame], *, title: str = "", ratio: bool = False
+    tables: Mapping[str, pd.DataFrame],
 ) -> Figure:
     """Variance layer by layer: theory, random networks and the finite-width band on one axis.
 
     `tables` holds results of :func:`initscope.monte_carlo.compare` under their labels. Lines are
     the theory at infinite width, shades the finite-width band, dots the mean over networks, and
-    bars reach from the 2.5th to the 97.5th percentile of the networks. With `ratio` everything is
-    divided by the theory.
+    bars reach from the 2.5th to the 97.5th percentile of the networks.
     """
     panels = (
         ("forward", "pre-activations, from input to output"),
         ("backward", "gradients, from output to input"),
     )
     with _style():
-        figure = Figure(figsize=(WIDTH, 3.7))
-        both = figure.subplots(1, 2, sharex=True, sharey=ratio)
+        figure = Figure(figsize=(WIDTH, 4.0))
+        both = figure.subplots(1, 2, sharex=True)
         for axes, (direction, name) in zip(both, panels, strict=True):
-            for k, (label, table) in enumerate(tables.items()):
+            colors = _colors(len(tables))
+            for k, (color, (label, table)) in enumerate(zip(colors, tables.items(), strict=True)):
                 rows = table[table["direction"] == direction]
-                unit = rows["theory"] if ratio else 1.0
-                color = COLORS[k % len(COLORS)]
-                axes.plot(rows["layer"], rows["theory"] / unit, color=color, lw=1.4, label=label)
+                axes.plot(rows["layer"], rows["theory"], color=color, lw=1.4, label=label)
                 axes.fill_between(
                     rows["layer"],
-                    rows["low"] / unit,
-                    rows["high"] / unit,
+                    rows["low"],
+                    rows["high"],
                     color=color,
                     alpha=0.2,
                     lw=0,
@@ -528,17 +526,16 @@ def theory_against_networks(
                 # each other.
                 every = max(1, len(rows) // 12)
                 shown = rows.iloc[k % every :: every]
-                of_shown = shown["theory"] if ratio else 1.0
                 axes.vlines(
                     shown["layer"],
-                    shown["p2.5"] / of_shown,
-                    shown["p97.5"] / of_shown,
+                    shown["p2.5"],
+                    shown["p97.5"],
                     color=color,
                     lw=1,
                 )
                 axes.plot(
                     shown["layer"],
-                    shown["mean"] / of_shown,
+                    shown["mean"],
                     color=color,
                     ls="none",
                     marker="o",
@@ -548,26 +545,21 @@ def theory_against_networks(
             axes.set_xlabel("layer (0: the input)")
             axes.set_title(name)
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        both[0].set_ylabel("mean square over theory" if ratio else "mean square per element")
+            if axes.get_ylim()[1] / axes.get_ylim()[0] < 50:  # decades alone would leave one tick
+                axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+                axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
+                axes.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        both[0].set_ylabel("mean square per element")
         lines, labels = both[0].get_legend_handles_labels()
-        figure.legend(lines, labels, loc="outside upper center", ncols=len(tables), title=title)
-        figure.legends[0].get_title().set_color(INK)
-        _key(both[1 if ratio else 0])
-    return figure
-
-
-def _key(axes: Axes) -> None:
-    """What line, shade, dot and bar stand for."""
-    axes.legend(
-        handles=[
+        figure.legend(lines, labels, loc="outside upper center", ncols=len(tables))
+        key = [
             Line2D([], [], color=INK, lw=1.4, label="infinite width"),
             Patch(color=INK, alpha=0.3, lw=0, label="95% band, finite width"),
             Line2D([], [], color=INK, ls="none", marker="o", ms=4, label="mean of networks"),
             Line2D([], [], color=INK, ls="none", marker="|", ms=9, label="95% of networks"),
-        ],
-        loc="best",
-        fontsize=8,
-    )
+        ]
+        figure.legend(handles=key, loc="outside lower center", ncols=4)
+    return figure
 
 
 def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: float) -> Figure:
@@ -580,7 +572,9 @@ def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: 
         figure = Figure(figsize=(WIDTH, 3.9))
         axes = figure.subplots()
         markers = {"float32": "o", "bfloat16": "x", "float16": "s"}
-        for color, (name, rows) in zip(COLORS, theory.groupby("format", sort=False), strict=False):
+        for color, (name, rows) in zip(
+            _colors(theory["format"].nunique()), theory.groupby("format", sort=False), strict=True
+        ):
             for edge in ("low", "high"):
                 label = name if edge == "low" else None
                 axes.plot(
@@ -625,7 +619,8 @@ def maps(
     with _style():
         figure = Figure(figsize=(WIDTH, 3.7))
         left, right = figure.subplots(1, 2)
-        colors = dict(zip(length["label"].unique(), COLORS, strict=False))
+        labels = length["label"].unique()
+        colors = dict(zip(labels, _colors(len(labels)), strict=True))
         for axes, frame, column in ((left, length, "q"), (right, correlation, "c")):
             ends = [frame[column].min(), frame[column].max()]
             axes.plot(ends, ends, color=INK, ls="--", lw=1)
@@ -655,7 +650,9 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
     with _style():
         figure = Figure(figsize=(WIDTH, 3.7))
         axes = figure.subplots()
-        for color, (label, rows) in zip(COLORS, theory.groupby("label", sort=False), strict=False):
+        for color, (label, rows) in zip(
+            _colors(theory["label"].nunique()), theory.groupby("label", sort=False), strict=True
+        ):
             axes.plot(rows["layer"], rows["correlation"], color=color, label=label, lw=1.4)
             found = networks[networks["label"] == label]
             axes.vlines(found["layer"], found["low"], found["high"], color=color, lw=1)
@@ -685,7 +682,7 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
             grid = frame[frame["activation"] == name].pivot_table(
                 index="sigma_b2", columns="sigma_w2", values="chi", dropna=False
             )
-            axes.set_facecolor("#8a8a8a40")
+            axes.set_facecolor("#c4c4c4")
             mesh = axes.pcolormesh(
                 grid.columns.to_numpy(float),
                 grid.index.to_numpy(float),
@@ -699,7 +696,18 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
             edge = edges[edges["activation"] == name]
             for stable, style in ((True, "-"), (False, ":")):
                 part = edge[edge["stable"] == stable]
-                axes.plot(part["sigma_w2"], part["sigma_b2"], color="#222222", ls=style, lw=1.8)
+                dot = "o" if len(part) == 1 else None
+                axes.plot(
+                    part["sigma_w2"],
+                    part["sigma_b2"],
+                    color="#222222",
+                    ls=style,
+                    lw=1.8,
+                    marker=dot,
+                    # Half of a dot on the lower edge lies outside, on a page that may be dark.
+                    markeredgecolor="white",
+                    clip_on=dot is None,
+                )
             axes.set_xlim(grid.columns.min(), grid.columns.max())
             axes.set_ylim(grid.index.min(), grid.index.max())
             axes.grid(False)
@@ -719,7 +727,9 @@ def depth_scales(frame: pd.DataFrame) -> Figure:
     with _style():
         figure = Figure(figsize=(WIDTH, 3.3))
         axes = figure.subplots()
-        for color, (label, rows) in zip(COLORS, frame.groupby("label", sort=False), strict=False):
+        for color, (label, rows) in zip(
+            _colors(frame["label"].nunique()), frame.groupby("label", sort=False), strict=True
+        ):
             axes.plot(rows["sigma_w2"], rows["depth_scale"], color=color, label=label)
         axes.set_yscale("log")
         axes.set_xlabel(r"weight variance $\sigma_w^2$")
@@ -750,11 +760,12 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         )
         mesh.set_edgecolor("face")
         box = axes.axis()
-        for style, (label, rows) in zip(
-            ("-", "--", ":"), limits.groupby("label", sort=False), strict=False
-        ):
-            axes.plot(rows["sigma_w2"], rows["depth"], color="white", lw=3.4, ls="-", alpha=0.6)
-            axes.plot(rows["sigma_w2"], rows["depth"], color="black", lw=1.5, ls=style, label=label)
+        styles = itertools.cycle(("-", "--", ":", "-."))
+        key = []
+        for style, (label, rows) in zip(styles, limits.groupby("label", sort=False), strict=False):
+            axes.plot(rows["sigma_w2"], rows["depth"], color="white", lw=3.4, alpha=0.6)
+            axes.plot(rows["sigma_w2"], rows["depth"], color="black", lw=1.5, ls=style)
+            key.append(Line2D([], [], color=INK, lw=1.5, ls=style, label=label))
         axes.axis(box)
         axes.set_xscale("log")
         axes.set_yscale("log")
@@ -765,7 +776,7 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         axes.grid(False)
         axes.set_xlabel(r"weight variance $\sigma_w^2$")
         axes.set_ylabel("weight layers")
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+        figure.legend(handles=key, loc="outside upper center", ncols=3)
         bar = figure.colorbar(mesh, ax=axes, label="median test accuracy", shrink=0.9)
         bar.outline.set_edgecolor("none")
     return figure
