@@ -683,16 +683,18 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
                 index="sigma_b2", columns="sigma_w2", values="chi", dropna=False
             )
             axes.set_facecolor("#c4c4c4")
-            mesh = axes.pcolormesh(
-                grid.columns.to_numpy(float),
-                grid.index.to_numpy(float),
+            # An image: thousands of cells as paths would make the page heavy.
+            weight, bias = grid.columns.to_numpy(float), grid.index.to_numpy(float)
+            mesh = axes.imshow(
                 np.log(grid.to_numpy()),
                 cmap=cool,
                 vmin=-0.7,
                 vmax=0.7,
-                shading="nearest",
+                origin="lower",
+                aspect="auto",
+                interpolation="nearest",
+                extent=(*_ends(weight), *_ends(bias)),
             )
-            mesh.set_edgecolor("face")
             edge = edges[edges["activation"] == name]
             for stable, style in ((True, "-"), (False, ":")):
                 part = edge[edge["stable"] == stable]
@@ -708,8 +710,8 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
                     markeredgecolor="white",
                     clip_on=dot is None,
                 )
-            axes.set_xlim(grid.columns.min(), grid.columns.max())
-            axes.set_ylim(grid.index.min(), grid.index.max())
+            axes.set_xlim(weight[0], weight[-1])
+            axes.set_ylim(bias[0], bias[-1])
             axes.grid(False)
             axes.set_title(name)
             axes.set_xlabel(r"$\sigma_w^2$")
@@ -717,6 +719,12 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
         bar = figure.colorbar(mesh, ax=panels, label=r"$\ln \chi_1$", shrink=0.9)
         bar.outline.set_edgecolor("none")
     return figure
+
+
+def _ends(centers: np.ndarray) -> tuple[float, float]:
+    """Outer edges of evenly spaced cells round `centers`."""
+    half = (centers[1] - centers[0]) / 2
+    return float(centers[0] - half), float(centers[-1] + half)
 
 
 def depth_scales(frame: pd.DataFrame) -> Figure:
