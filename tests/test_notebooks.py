@@ -31,7 +31,9 @@ def test_there_are_chapters():
 def test_smoke_profile_runs_offline(chapter, notebooks):
     (outcome,) = reproduce([chapter], "smoke", notebooks)
     assert outcome.error == ""
-    assert list(notebooks.glob("results/*/smoke/*")), "nothing was measured"
+    source = (notebooks / f"{chapter}.ipynb").read_text(encoding="utf8")
+    if "results/" in source:  # a chapter without records measures while it runs
+        assert list(notebooks.glob(f"results/{chapter}/smoke/*")), "nothing was recorded"
 
 
 @pytest.mark.timeout(600)
