@@ -1,0 +1,425 @@
+"""Variances measured in many random networks at once, to hold against :mod:`initscope.theory`.
+
+Nothing is trained: a network is drawn, a signal is sent forward and a gradient back, and the mean
+square of each layer is written down. All networks of a call go through one batched product a
+layer. Network k of a seed has the same standard-normal draws whatever its std and however many
+networks follow it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from initscope.errors import UsageError, is_number, require, require_name
+from initscope.models import ACTIVATIONS
+from initscope.theory import NUMBER_FORMATS, Propagation, WidthInterval
+from initscope.theory.checks import layer_widths, nonnegative, positive
+from initscope.theory.schemes import layer_stds
+
+CHUNK_BYTES = 64_000_000
+"""Memory for the weights of the networks that are computed at once."""
+
+DIRECTIONS = ("forward", "backward")
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class _Networks(NamedTuple):
+    """Standard-normal draws of a few networks; the first axis counts the networks."""
+
+    weights: list[torch.Tensor]
+    biases: list[torch.Tensor]
+    inputs: torch.Tensor
+    gradients: torch.Tensor
+
+
+def _draw(sizes: Sequence[int], networks: int, seed: int, vectors: int = 1) -> Iterator[_Networks]:
+    """Draw `networks` networks and send them in chunks of at most `CHUNK_BYTES`.
+
+    Inputs have shape ``(chunk, n_0, vectors)``, gradients ``(chunk, n_L, 1)``.
+    """
+    require(is_number(networks, 1, whole=True), f"networks must be at least 1, not {networks!r}.")
+    require(is_number(seed, 0, whole=True), f"seed must be a whole number, not {seed!r}.")
+    generator = torch.Generator().manual_seed(int(seed))
+    shapes = [(after, before) for before, after in itertools.pairwise(sizes)]
+    at_once = max(1, CHUNK_BYTES // (8 * sum(a * b for a, b in shapes)))
+    for first in range(0, networks, at_once):
+        count = min(at_once, networks - first)
+
+        def empty(*shape: int, count: int = count) -> torch.Tensor:
+            return torch.empty(count, *shape, dtype=torch.float64)
+
+        chunk = _Networks(
+            [empty(*shape) for shape in shapes],
+            [empty(after, 1) for after, _ in shapes],
+            empty(sizes[0], vectors),
+            empty(sizes[-1], 1),
+        )
+        for k in range(count):
+            for tensor in (chunk.inputs, chunk.gradients, *chunk.weights, *chunk.biases):
+                torch.randn(tensor.shape[1:], generator=generator, out=tensor[k])
+        yield chunk
+
+
+def _with_mean_square(vectors: torch.Tensor, mean_square: float) -> torch.Tensor:
+    """`vectors`, along the second axis, scaled to a mean square."""
+    return vectors * (mean_square / vectors.square().mean(1, keepdim=True)).sqrt()
+
+
+def _forward(
+    chunk: _Networks,
+    weight_std: Sequence[float] | torch.Tensor,
+    bias_std: Sequence[float],
+    activate: Callable[[torch.Tensor], torch.Tensor],
+    inputs: torch.Tensor,
+) -> list[torch.Tensor]:
+    """The pre-activations z_1 to z_L for `inputs` of shape ``(chunk, n_0, vectors)``."""
+    found = []
+    hidden = inputs
+    for weight, bias, scale, bias_scale in zip(
+        chunk.weights, chunk.biases, weight_std, bias_std, strict=True
+    ):
+        z = torch.bmm(weight, hidden) * scale
+        if bias_scale:
+            z = z + bias_scale * bias
+        found.append(z)
+        hidden = activate(z)
+    return found
+
+
+def _backward(
+    chunk: _Networks,
+    weight_std: Sequence[float] | torch.Tensor,
+    activate: Callable[[torch.Tensor], torch.Tensor],
+    pre_activations: list[torch.Tensor],
+    gradient: torch.Tensor,
+) -> list[torch.Tensor]:
+    """Gradients at x and at z_1 to z_L for `gradient` at z_L."""
+    found = [gradient]
+    for k in range(len(chunk.weights) - 1, -1, -1):
+        gradient = torch.bmm(chunk.weights[k].mT, gradient) * weight_std[k]
+        if k:
+            with torch.enable_grad():
+                z = pre_activations[k - 1].detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(activate(z), z, gradient)
+        found.append(gradient)
+    return found[::-1]
+
+
+def _mean_squares(tensors: Sequence[torch.Tensor]) -> FloatArray:
+    """Mean squares over the units, shape ``(chunk, len(tensors))``; vectors averaged too."""
+    return torch.stack([t.square().mean((1, 2)) for t in tensors], 1).numpy()
+
+
+def variance_profiles(
+    widths: Sequence[int],
+    activation: str = "relu",
+    weight_std: npt.ArrayLike | str = "kaiming",
+    bias_std: npt.ArrayLike = 0.0,
+    *,
+    networks: int = 256,
+    seed: int = 0,
+    input_variance: float = 1.0,
+    output_gradient_variance: float = 1.0,
+) -> pd.DataFrame:
+    """Measure forward and backward variance, layer by layer, in many random networks.
+
+    The networks are those of :func:`initscope.theory.propagate`: z_1 = W_1 x + b_1,
+    z_l = W_l phi(z_{l-1}) + b_l, with normal weights and biases, computed in float64. Each has
+    its own input and its own gradient at the output, random directions of a given length.
+
+    Parameters
+    ----------
+    widths
+        Inputs, hidden layers, outputs: L + 1 whole numbers.
+    activation
+        One of :data:`initscope.models.ACTIVATIONS`.
+    weight_std, bias_std
+        As in :func:`~initscope.theory.propagate`, for one kind of network: a number, one for each
+        layer, or (weights) the name of a scheme.
+    networks, seed
+        How many, and the seed of their draws.
+    input_variance, output_gradient_variance
+        Mean square of the elements of the input and of the gradient at the output, above 0.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``network``, ``direction`` (``"forward"`` or ``"backward"``), ``layer`` (0 is the
+        input) and ``value``: the mean square per element of z_l (of x in layer 0), or of the
+        gradient with respect to it.
+
+    Raises
+    ------
+    UsageError
+        No layers, an unknown activation or scheme, negative stds, no networks.
+
+    Examples
+    --------
+    >>> frame = variance_profiles([50] * 4, "relu", "kaiming", networks=200)
+    >>> last = frame[(frame["layer"] == 3) & (frame["direction"] == "forward")]
+    >>> print(f"{last['value'].mean():.1f}")  # 2 at infinite width
+    2.0
+    """
+    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std)
+    start = float(positive("input_variance", input_variance))
+    end = float(positive("output_gradient_variance", output_gradient_variance))
+    activate = ACTIVATIONS[activation]()
+    forward, backward = [], []
+    with torch.no_grad():
+        for chunk in _draw(sizes, networks, seed):
+            x = _with_mean_square(chunk.inputs, start)
+            z = _forward(chunk, weight, bias, activate, x)
+            gradient = _with_mean_square(chunk.gradients, end)
+            forward.append(_mean_squares([x, *z]))
+            backward.append(_mean_squares(_backward(chunk, weight, activate, z, gradient)))
+    values = np.stack([np.concatenate(forward), np.concatenate(backward)], axis=1)
+    index = pd.MultiIndex.from_product(
+        [range(len(values)), DIRECTIONS, range(len(sizes))],
+        names=["network", "direction", "layer"],
+    )
+    return pd.DataFrame({"value": values.ravel()}, index).reset_index()
+
+
+def _checked(
+    widths: Sequence[int], activation: str, weight_std: npt.ArrayLike | str, bias_std: npt.ArrayLike
+) -> tuple[tuple[int, ...], list[float], list[float]]:
+    """Widths, and the std of the weights and of the biases of every layer."""
+    sizes = layer_widths(widths)
+    require_name("activation", activation, ACTIVATIONS)
+    weight = nonnegative("weight_std", layer_stds(weight_std, sizes))
+    bias = nonnegative("bias_std", layer_stds(bias_std, sizes, "bias_std"))
+    for name, std in (("weight_std", weight), ("bias_std", bias)):
+        if std.ndim != 1:
+            raise UsageError(f"{name} must be one number, or one for each layer.")
+    return sizes, weight.tolist(), bias.tolist()
+
+
+def correlation_profiles(
+    widths: Sequence[int],
+    activation: str = "relu",
+    weight_std: npt.ArrayLike | str = "kaiming",
+    bias_std: npt.ArrayLike = 0.0,
+    *,
+    correlation: float = 0.5,
+    networks: int = 256,
+    seed: int = 0,
+    input_variance: float = 1.0,
+) -> pd.DataFrame:
+    """Measure how two inputs grow alike or apart, layer by layer, in many random networks.
+
+    Parameters
+    ----------
+    widths, activation, weight_std, bias_std, networks, seed, input_variance
+        As in :func:`variance_profiles`.
+    correlation
+        Cosine of the angle between the two inputs of each network, exactly; from -1 to 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``network``, ``layer`` (0 is the input), ``length`` (mean of the mean squares of
+        the two vectors of pre-activations) and ``correlation`` (the cosine of their angle; NaN
+        where one of them is 0).
+
+    Raises
+    ------
+    UsageError
+        As :func:`variance_profiles`; a correlation outside [-1, 1]; one input unit, in which no
+        angle but 0 exists.
+
+    Examples
+    --------
+    >>> frame = correlation_profiles([200] * 11, "relu", correlation=0.0, networks=20)
+    >>> print(frame.groupby("layer")["correlation"].mean()[[0, 1, 10]].round(1).abs().tolist())
+    [0.0, 0.0, 0.8]
+    """
+    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std)
+    start = float(positive("input_variance", input_variance))
+    require(
+        is_number(correlation, -1) and correlation <= 1,
+        f"correlation must be a number between -1 and 1, not {correlation!r}.",
+    )
+    require(
+        sizes[0] >= 2, "two inputs of one unit have no angle: widths must start with 2 or more."
+    )
+    activate = ACTIVATIONS[activation]()
+    lengths, cosines = [], []
+    with torch.no_grad():
+        for chunk in _draw(sizes, networks, seed, vectors=2):
+            first, second = (_with_mean_square(v, 1.0) for v in chunk.inputs.split(1, dim=2))
+            across = second - first * (first * second).mean(1, keepdim=True)
+            across = _with_mean_square(across, 1.0)
+            second = correlation * first + (1 - correlation**2) ** 0.5 * across
+            x = start**0.5 * torch.cat([first, second], 2)
+            layers = [x, *_forward(chunk, weight, bias, activate, x)]
+            lengths.append(_mean_squares(layers))
+            cosines.append(
+                torch.stack(
+                    [(t[..., 0] * t[..., 1]).sum(1) / t.norm(dim=1).prod(1) for t in layers], 1
+                ).numpy()
+            )
+    index = pd.MultiIndex.from_product(
+        [range(networks), range(len(sizes))], names=["network", "layer"]
+    )
+    columns = {
+        "length": np.concatenate(lengths).ravel(),
+        "correlation": np.concatenate(cosines).ravel(),
+    }
+    return pd.DataFrame(columns, index).reset_index()
+
+
+def compare(
+    profiles: pd.DataFrame, theory: Propagation, interval: WidthInterval | None = None
+) -> pd.DataFrame:
+    """Put measured variances, those of infinite width and the finite-width band side by side.
+
+    Parameters
+    ----------
+    profiles
+        From :func:`variance_profiles`.
+    theory
+        From :func:`initscope.theory.propagate`, for one network.
+    interval
+        From :func:`initscope.theory.finite_width_interval`, for one network.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a direction and layer, with columns ``direction``, ``layer``, ``theory``; over the
+        networks ``mean``, its ``standard_error``, ``median``, ``p2.5`` and ``p97.5``; ``ratio``,
+        mean over theory; and with an interval ``low``, ``high`` and ``inside``, the share of
+        networks between them, both included.
+    """
+    groups = profiles.groupby(["direction", "layer"])["value"]
+    table = pd.DataFrame(
+        {
+            "mean": groups.mean(),
+            "standard_error": groups.std() / np.sqrt(groups.size()),
+            "median": groups.median(),
+            "p2.5": groups.quantile(0.025),
+            "p97.5": groups.quantile(0.975),
+        }
+    )
+
+    def by_row(part: Propagation) -> list[float]:
+        return [float(getattr(part, direction)[layer]) for direction, layer in table.index]
+
+    table.insert(0, "theory", by_row(theory))
+    table["ratio"] = table["mean"] / table["theory"]
+    if interval is not None:
+        table["low"], table["high"] = by_row(interval.low), by_row(interval.high)
+        rows = profiles.set_index(["direction", "layer"])["value"]
+        # Layer 0 and the output are fixed: there the band has no width but rounding.
+        low = table["low"].reindex(rows.index).to_numpy() * (1 - 1e-9)
+        high = table["high"].reindex(rows.index).to_numpy() * (1 + 1e-9)
+        within = pd.Series((rows >= low) & (rows <= high), rows.index)
+        table["inside"] = within.groupby(level=[0, 1]).mean()
+    order = [*itertools.product(DIRECTIONS, sorted(profiles["layer"].unique()))]
+    return table.loc[order].reset_index()
+
+
+TORCH_FORMATS = {name: getattr(torch, name) for name in NUMBER_FORMATS}
+"""The formats of :data:`initscope.theory.NUMBER_FORMATS` as torch types."""
+
+
+def representable_band(
+    widths: Sequence[int],
+    activation: str = "relu",
+    *,
+    number_format: str,
+    networks: int = 8,
+    seed: int = 0,
+    std_range: tuple[float, float] = (1e-6, 1e3),
+    precision: float = 1e-3,
+) -> pd.DataFrame:
+    """Measure which stds a number format can hold, in networks computed in that format.
+
+    Weights, activations and gradients are torch tensors of the format; biases are 0. A std is
+    too high if a pre-activation or a gradient is no longer finite. It is too low if the rms of
+    some layer is below the smallest normal number (or 0). Both edges are found by bisection, for
+    the same normal draws scaled by the std.
+
+    Parameters
+    ----------
+    widths, activation, networks, seed
+        As in :func:`variance_profiles`; input and output gradient have mean square 1.
+    number_format
+        One of :data:`initscope.theory.NUMBER_FORMATS`.
+    std_range
+        Where to look, both ends above 0.
+    precision
+        Relative error of an edge.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``network``, ``low`` and ``high``, stds per element: NaN for a network that no
+        std on the way of the bisection keeps in range.
+
+    Raises
+    ------
+    UsageError
+        As :func:`variance_profiles`; an unknown format.
+    """
+    sizes, _, _ = _checked(widths, activation, 1.0, 0.0)
+    require_name("number format", number_format, NUMBER_FORMATS)
+    bottom, top = (float(positive("std_range", end)) for end in std_range)
+    require(bottom < top, f"std_range must go from a lower to a higher std, not {std_range!r}.")
+    dtype = TORCH_FORMATS[number_format]
+    smallest = NUMBER_FORMATS[number_format].smallest_normal
+    activate = ACTIVATIONS[activation]()
+    edges = []
+    with torch.no_grad():
+        for chunk in _draw(sizes, networks, seed):
+            x = _with_mean_square(chunk.inputs, 1.0).to(dtype)
+            end = _with_mean_square(chunk.gradients, 1.0).to(dtype)
+            count = len(x)
+
+            def too_high_or_low(
+                std: FloatArray,
+                chunk: _Networks = chunk,
+                x: torch.Tensor = x,
+                end: torch.Tensor = end,
+            ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+                scale = torch.from_numpy(std)[:, None, None]
+                scaled = chunk._replace(weights=[(w * scale).to(dtype) for w in chunk.weights])
+                ones = [1.0] * len(chunk.weights)
+                z = _forward(scaled, ones, [0.0] * len(ones), activate, x)
+                layers = [*z, *_backward(scaled, ones, activate, z, end)[1:]]
+                wide = [t.double() for t in layers]
+                finite = torch.stack([t.isfinite().all(2).all(1) for t in wide], 1).all(1)
+                rms = torch.stack([t.square().mean((1, 2)).sqrt() for t in wide], 1)
+                low = (torch.nan_to_num(rms, nan=np.inf) < smallest).any(1)
+                return ~finite.numpy(), low.numpy()
+
+            steps = int(np.ceil(np.log2(np.log(top / bottom) / precision)))
+
+            def crossing(
+                which: int,
+                count: int = count,
+                steps: int = steps,
+                test: Callable[
+                    [FloatArray], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+                ] = too_high_or_low,
+            ) -> FloatArray:
+                below, above = np.full(count, bottom), np.full(count, top)
+                for _ in range(steps):
+                    middle = np.sqrt(below * above)
+                    high, low = test(middle)
+                    up = ~high if which == 0 else low & ~high
+                    below, above = np.where(up, middle, below), np.where(up, above, middle)
+                return below if which == 0 else above
+
+            high_edge, low_edge = crossing(0), crossing(1)
+            none = low_edge > high_edge
+            edges.append(np.where(none, np.nan, np.stack([low_edge, high_edge])))
+    low, high = np.concatenate(edges, axis=1)
+    return pd.DataFrame({"network": np.arange(len(low)), "low": low, "high": high})
