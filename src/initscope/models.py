@@ -12,7 +12,7 @@ from torch import nn
 from initscope.errors import UsageError, is_number, require, require_name
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
+    from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -130,6 +130,26 @@ def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
             is_number(fields[name], 1, whole=True),
             f"{name} must be a whole number of at least 1, not {fields[name]!r}.",
         )
+    if fields["vocab_size"] <= GPT2Config().eos_token_id:
+        # The token that starts and ends GPT-2's texts does not exist: transformers would warn.
+        fields = {"bos_token_id": None, "eos_token_id": None, **fields}
     width, heads = fields["n_embd"], fields["n_head"]
     require(width % heads == 0, f"n_embd {width} is no multiple of n_head {heads}.")
     return GPT2LMHeadModel(GPT2Config(**fields))
+
+
+def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
+    """The first GPT, of the sizes of a GPT-2: the same blocks with LayerNorm after each sum.
+
+    Radford et al. (2018); transformers' `OpenAIGPTLMHeadModel`. Its weights are transformers' own
+    until ``initialize_(model, "gpt2")`` sets them.
+
+    >>> model = post_norm_gpt(gpt2("nano12", n_layer=2))
+    >>> len(model.transformer.h), model.config.n_embd
+    (2, 96)
+    """
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    names = (*GPT2_PRESETS["124m"], "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon")
+    fields = {name: getattr(like.config, name) for name in names}
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(**fields))
