@@ -87,7 +87,7 @@ def test_what_is_refused() -> None:
     model, tokens = model_and_tokens(n_layer=1)
     with pytest.raises(UsageError, match="labels have shape"):
         stream_gradients(model, tokens, tokens[:, 1:])
-    with pytest.raises(UsageError, match="unknown norm .*Did you mean"):
+    with pytest.raises(UsageError, match=r"unknown norm .*Did you mean"):
         residual_gradient_variance(2, 96, 24, norm="Pre")
 
 
