@@ -648,6 +648,8 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
             )
             axes.axvline(1, color=INK, ls="--", lw=1.1)
             axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_ylim(1e-4, 2)
             axes.set_title(f"{activation}, {weights}")
             if row == len(ensembles) - 1:
                 axes.set_xlabel("singular value")
@@ -685,6 +687,7 @@ def jacobian_spread(table: pd.DataFrame) -> Figure:
                 )
             axes.set_title(f"{weights} weights")
             axes.set_xlabel("layer")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         panels[0].set_ylabel("variance of squared\nsingular values")
         handles, _ = panels[0].get_legend_handles_labels()
         handles += [
@@ -700,7 +703,7 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
 
     `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
     ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
-    finite-width band), and ``reduced`` (median ratio to theory of reduced models).
+    finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
     """
     with _style():
         figure = Figure(figsize=(WIDTH, 3.4))
@@ -734,6 +737,7 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
         right.legend(loc="lower left")
         for axes in (left, right):
             axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     return figure
 
 
@@ -765,7 +769,7 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
                     ms=4,
                     label=name,
                 )
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
             axes.set_title(title)
             axes.set_xlabel("block")
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))

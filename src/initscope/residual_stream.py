@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@contextlib.contextmanager
-def _stream(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Collect the stream before the first block and after each, in the ``with`` block."""
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
     blocks = getattr(getattr(model, "transformer", None), "h", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         raise UsageError(f"{type(model).__name__} has no blocks transformer.h, as GPT-2 has.")
+    return blocks
+
+
+@contextlib.contextmanager
+def _stream(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
+    """Collect the stream before the first block and after each, in the ``with`` block."""
+    blocks = _blocks(model)
     stream: list[torch.Tensor] = []
 
     def before(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -101,11 +106,12 @@ def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame
             return hook
 
         try:
-            for block in model.transformer.h:
+            for module in _blocks(model):
+                block: Any = module
                 handles.append(block.attn.c_attn.register_forward_hook(projected))
                 handles.append(block.attn.register_forward_hook(added("attention")))
                 handles.append(block.mlp.register_forward_hook(added("mlp")))
-            model.transformer(tokens)
+            model.base_model(tokens)
         finally:
             for handle in handles:
                 handle.remove()

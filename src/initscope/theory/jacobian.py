@@ -133,5 +133,5 @@ def jacobian_moments(
             c = (a + 2 * b * inverse) / (1 + 2 * inverse)
             square[..., layer] = scale**2 * (a + (r - 1) * c * inverse)
             fourth[..., layer] = scale**2 * (b + (r - 1) * c)
-        length = np.asarray(length_map(length, known, weight, bias))
+        length = np.asarray(length_map(length, activation, weight, bias))
     return JacobianMoments(*map(plain, (mean, square, fourth, fourth - square)))
