@@ -13,18 +13,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
+from initscope import theory
 from initscope.errors import UsageError
 from initscope.init import (
     DISTRIBUTIONS,
     MODES,
     SCHEMES,
+    WHOLE_MODEL,
     fans,
     initialize_,
     scheme_options,
     variance_scaling_,
     weight_layers,
 )
-from initscope.models import MLP
+from initscope.models import MLP, gpt2
 
 transformers = pytest.importorskip("transformers")
 
@@ -111,6 +113,8 @@ CASES = [
     ("kaiming", {"mode": "fan_out"}, math.sqrt(2 / 60), "normal"),
     ("kaiming", {"mode": "fan_avg", "gain": 1.0}, math.sqrt(1 / 105), "normal"),
     ("kaiming", {"distribution": "uniform"}, math.sqrt(2 / 150), "uniform"),
+    ("gpt2", {}, 0.02, "normal"),
+    ("gpt2", {"std": 0.3}, 0.3, "normal"),
     ("kaiming", {"mode": "fan_out", "distribution": "uniform"}, math.sqrt(2 / 60), "uniform"),
 ]
 
@@ -145,6 +149,7 @@ def test_defaults_agree_with_torch(scheme: str) -> None:
             reference, nonlinearity="relu", generator=generator(3)
         ),
         "orthogonal": lambda: nn.init.orthogonal_(reference, generator=generator(3)),
+        "gpt2": lambda: nn.init.normal_(reference, 0.0, 0.02, generator=generator(3)),
     }
     fill[scheme]()
     model = nn.Linear(150, 60)
@@ -250,6 +255,82 @@ def test_an_untied_embedding_stays_as_it_is() -> None:
     assert torch.equal(model.transformer.wte.weight, before)
 
 
+# --- GPT-2, whole --------------------------------------------------------------------------
+
+
+def gpt2_stds(n_layer: int, std: float) -> dict[str, float]:
+    """Std of every parameter of a GPT-2: 0 for biases and norms, 1/sqrt(2 L) for `c_proj`."""
+    out = std / math.sqrt(2 * n_layer)
+    block = {"attn.c_attn": std, "attn.c_proj": out, "mlp.c_fc": std, "mlp.c_proj": out}
+    stds = {"wte.weight": std, "wpe.weight": std, "ln_f.weight": 0.0, "ln_f.bias": 0.0}
+    for layer, (name, value) in itertools.product(range(n_layer), block.items()):
+        stds |= {f"h.{layer}.{name}.weight": value, f"h.{layer}.{name}.bias": 0.0}
+    for layer, name in itertools.product(range(n_layer), ("ln_1", "ln_2")):
+        stds |= {f"h.{layer}.{name}.weight": 0.0, f"h.{layer}.{name}.bias": 0.0}
+    return {f"transformer.{name}": value for name, value in stds.items()}
+
+
+@pytest.mark.parametrize(("n_layer", "std"), [(1, 0.02), (3, 0.02), (3, 0.1)])
+def test_gpt2_has_its_stds_whatever_transformers_does(n_layer: int, std: float) -> None:
+    """transformers 5.0 to 5.14 drop the 1/sqrt(2 n_layer): here every std is set again."""
+    model = gpt2("nano12", n_layer=n_layer)
+    for parameter in model.parameters():  # what was there before must not matter
+        nn.init.constant_(parameter, math.nan)
+    returned = initialize_(model, "gpt2", std=std, generator=generator())
+    assert returned == pytest.approx(gpt2_stds(n_layer, std), rel=1e-12)
+    assert set(returned) == {name for name, _ in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        if returned[name]:
+            assert_drawn(parameter, returned[name], "normal")
+        else:
+            constant = 1.0 if ".ln_" in name and name.endswith("weight") else 0.0
+            assert torch.equal(parameter, torch.full_like(parameter, constant))
+    assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_an_untied_gpt2_draws_its_output_layer_too() -> None:
+    returned = initialize_(tiny_gpt2(tie_word_embeddings=False), "gpt2")
+    assert returned == pytest.approx(gpt2_stds(2, 0.02) | {"lm_head.weight": 0.02})
+
+
+def test_the_post_norm_ancestor_of_gpt2_gets_the_same_stds() -> None:
+    config = transformers.OpenAIGPTConfig(
+        n_layer=3, n_embd=96, n_head=4, n_positions=16, vocab_size=101
+    )
+    model = transformers.OpenAIGPTLMHeadModel(config)
+    returned = initialize_(model, "gpt2", generator=generator())
+    assert set(returned) == {name for name, _ in model.named_parameters()}
+    for name, std in returned.items():
+        if name.endswith("c_proj.weight"):
+            assert std == pytest.approx(0.02 / math.sqrt(6))
+            assert_drawn(model.get_parameter(name), std, "normal")
+
+
+def test_gpt2_is_what_the_theory_says() -> None:
+    scaling = theory.depth_scaling("gpt2", 12, 96)
+    returned = initialize_(gpt2("nano12"), "gpt2")
+    for layer in range(12):
+        block = f"transformer.h.{layer}"
+        assert returned[f"{block}.attn.c_attn.weight"] == pytest.approx(scaling.value[layer])
+        assert returned[f"{block}.attn.c_proj.weight"] == pytest.approx(
+            scaling.attention_out[layer]
+        )
+        assert returned[f"{block}.mlp.c_fc.weight"] == pytest.approx(scaling.mlp_in[layer])
+        assert returned[f"{block}.mlp.c_proj.weight"] == pytest.approx(scaling.mlp_out[layer])
+
+
+def test_other_schemes_leave_embeddings_and_norms_alone() -> None:
+    model = tiny_gpt2()
+    norm = model.transformer.ln_f
+    with torch.no_grad():
+        norm.weight.fill_(3.0)
+    position = model.transformer.wpe.weight.clone()
+    for scheme in set(SCHEMES) - WHOLE_MODEL:
+        initialize_(model, scheme, **({"std": 0.1} if scheme == "normal" else {}))
+    assert torch.equal(model.transformer.wpe.weight, position)
+    assert norm.weight.eq(3.0).all()
+
+
 def test_a_shared_weight_is_drawn_once() -> None:
     class Tied(nn.Module):
         def __init__(self) -> None:
@@ -343,7 +424,7 @@ def test_frozen_weights_are_set_too_and_gradients_are_not_asked_for() -> None:
     ("scheme", "options", "message"),
     [
         ("kaimin", {}, "unknown scheme 'kaimin'. Did you mean 'kaiming'"),
-        ("He", {}, "unknown scheme 'He'. Valid: kaiming, lecun, normal, orthogonal, xavier."),
+        ("He", {}, "unknown scheme 'He'. Valid: gpt2, kaiming, lecun, normal, orthogonal, xavier."),
         (None, {}, "unknown scheme None"),
         (["kaiming"], {}, r"unknown scheme \['kaiming'\]"),
         ("lecun", {"std": 0.1}, "unknown option of scheme 'lecun' 'std'"),

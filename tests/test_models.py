@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from initscope.errors import UsageError
-from initscope.models import ACTIVATIONS, MLP, check_widths
+from initscope.models import ACTIVATIONS, GPT2_PRESETS, MLP, check_widths, gpt2
 
 FUNCTIONS = {
     "relu": lambda z: z * (z > 0),
@@ -106,3 +106,45 @@ def test_an_unknown_activation_names_the_nearest(activation: object, hint: str) 
     with pytest.raises(UsageError, match="unknown activation") as caught:
         MLP([4, 3], activation)
     assert hint in str(caught.value)
+
+
+# --- GPT-2 ---------------------------------------------------------------------------------
+
+
+def test_gpt2_is_a_causal_model_of_the_given_size() -> None:
+    model = gpt2("nano12", n_layer=2, vocab_size=65)
+    tokens = torch.randint(65, (3, 20), generator=torch.Generator().manual_seed(0))
+    logits = model(tokens).logits
+    assert logits.shape == (3, 20, 65)
+    changed = tokens.clone()
+    changed[:, 10:] = 0
+    torch.testing.assert_close(model(changed).logits[:, :10], logits[:, :10])
+    assert model.config.n_layer == 2
+    assert len(model.transformer.h) == 2
+    assert not [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout) and m.p]
+
+
+@pytest.mark.parametrize(("preset", "millions"), [("124m", 124.4), ("nano12", 1.4)])
+def test_presets_have_the_sizes_their_names_say(preset: str, millions: float) -> None:
+    with torch.device("meta"):
+        model = gpt2(preset)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    assert GPT2_PRESETS[preset]["n_layer"] == 12
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("124M", {}, "unknown preset '124M'. Did you mean '124m'"),
+        (None, {}, "unknown preset None"),
+        ("nano12", {"n_layers": 3}, "unknown field of GPT2Config 'n_layers'. Did you mean"),
+        ("nano12", {"n_layer": 0}, "n_layer must be a whole number of at least 1, not 0"),
+        ("nano12", {"n_embd": 96.5}, "n_embd must be a whole number of at least 1, not 96.5"),
+        ("nano12", {"n_head": 5}, "n_embd 96 is no multiple of n_head 5"),
+    ],
+)
+def test_bad_sizes_of_gpt2_are_refused(
+    preset: object, overrides: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        gpt2(preset, **overrides)

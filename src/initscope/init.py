@@ -10,7 +10,8 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator
-from typing import cast
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -128,12 +129,28 @@ def variance_scaling_(
     return _fill_(tensor, std, distribution, generator)
 
 
-# A scheme takes a weight, whether it is stored transposed, and a generator, then its own options;
-# it fills the weight and returns the standard deviation per element that it meant.
+class Place(NamedTuple):
+    """Where a weight stands in its model: all that a scheme knows besides the weight itself.
+
+    Attributes
+    ----------
+    transposed
+        Whether it is stored as ``(in, out)``.
+    branches
+        For a weight that ends a residual branch, how many such weights the model has, 2 a block
+        in GPT-2; otherwise 1.
+    """
+
+    transposed: bool = False
+    branches: int = 1
+
+
+# A scheme takes a weight, its place, and a generator, then its own options; it fills the weight
+# and returns the standard deviation per element that it meant.
 
 
 def _normal(
-    weight: torch.Tensor, transposed: bool, generator: torch.Generator | None, *, std: float
+    weight: torch.Tensor, place: Place, generator: torch.Generator | None, *, std: float
 ) -> float:
     _fill_(weight, _checked("std", std), "normal", generator)
     return float(std)
@@ -141,54 +158,56 @@ def _normal(
 
 def _variance_scaling(
     weight: torch.Tensor,
-    transposed: bool,
+    place: Place,
     generator: torch.Generator | None,
     gain: float,
     mode: str,
     distribution: str,
 ) -> float:
     scale = _checked("gain", gain) ** 2
-    variance_scaling_(weight, scale, mode, distribution, transposed=transposed, generator=generator)
-    return variance_scaling_std(weight, scale, mode, transposed=transposed)
+    variance_scaling_(
+        weight, scale, mode, distribution, transposed=place.transposed, generator=generator
+    )
+    return variance_scaling_std(weight, scale, mode, transposed=place.transposed)
 
 
 def _lecun(
     weight: torch.Tensor,
-    transposed: bool,
+    place: Place,
     generator: torch.Generator | None,
     *,
     gain: float = 1.0,
     distribution: str = "normal",
 ) -> float:
-    return _variance_scaling(weight, transposed, generator, gain, "fan_in", distribution)
+    return _variance_scaling(weight, place, generator, gain, "fan_in", distribution)
 
 
 def _xavier(
     weight: torch.Tensor,
-    transposed: bool,
+    place: Place,
     generator: torch.Generator | None,
     *,
     gain: float = 1.0,
     distribution: str = "normal",
 ) -> float:
-    return _variance_scaling(weight, transposed, generator, gain, "fan_avg", distribution)
+    return _variance_scaling(weight, place, generator, gain, "fan_avg", distribution)
 
 
 def _kaiming(
     weight: torch.Tensor,
-    transposed: bool,
+    place: Place,
     generator: torch.Generator | None,
     *,
     gain: float = math.sqrt(2.0),
     mode: str = "fan_in",
     distribution: str = "normal",
 ) -> float:
-    return _variance_scaling(weight, transposed, generator, gain, mode, distribution)
+    return _variance_scaling(weight, place, generator, gain, mode, distribution)
 
 
 def _orthogonal(
     weight: torch.Tensor,
-    transposed: bool,
+    place: Place,
     generator: torch.Generator | None,
     *,
     gain: float = 1.0,
@@ -200,12 +219,25 @@ def _orthogonal(
     return gain / math.sqrt(max(rows, columns))
 
 
+def _gpt2(
+    weight: torch.Tensor,
+    place: Place,
+    generator: torch.Generator | None,
+    *,
+    std: float = 0.02,
+) -> float:
+    scaled = _checked("std", std) / math.sqrt(place.branches)
+    _fill_(weight, scaled, "normal", generator)
+    return scaled
+
+
 SCHEMES: dict[str, Callable[..., float]] = {
     "normal": _normal,
     "lecun": _lecun,
     "xavier": _xavier,
     "kaiming": _kaiming,
     "orthogonal": _orthogonal,
+    "gpt2": _gpt2,
 }
 """Schemes by name.
 
@@ -220,8 +252,19 @@ scheme           variance of a weight      options (default)
                                            :data:`MODES`), `distribution` ("normal")
 ``orthogonal``   gain² / max(rows,         `gain` (1); a convolution's kernel is flattened into
                  columns)                  the columns
+``gpt2``         std², or std² / (2        `std` (0.02). Radford et al. (2019), section 2.3; sets
+                 n_layer) where a residual embeddings to std² and norms to 1 and 0 as well
+                 branch ends
 ================ ========================= =====================================================
 """
+
+WHOLE_MODEL = frozenset({"gpt2"})
+"""Schemes that set embeddings and norms too, not the linear and convolutional layers alone."""
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+BRANCH_END = "c_proj"
+"""Name that GPT-2 gives the layers that write to the residual stream."""
 
 
 def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
@@ -275,9 +318,11 @@ def initialize_(
     """Initialize every linear and convolutional layer of `model` in place.
 
     Layers are drawn in the order of `model.named_modules()`: of each the weight, then the bias,
-    zero or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are. A
-    weight that several layers share is drawn once; one that a layer shares with an embedding
-    counts as the layer's.
+    zero or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are, unless
+    the scheme is one for a whole model (:data:`WHOLE_MODEL`): then embeddings are drawn in their
+    turn, and norms get weight 1 and bias 0. A weight that several layers share is drawn once; one
+    that a layer shares with an embedding counts as the layer's, or, in a whole model, as the
+    embedding's.
 
     Parameters
     ----------
@@ -289,14 +334,15 @@ def initialize_(
     generator
         Source of the draws; torch's default generator if None.
     bias_std
-        Standard deviation of the biases.
+        Standard deviation of the biases, those of norms excepted.
     **options
         Options of the scheme; see :data:`SCHEMES`.
 
     Returns
     -------
     dict[str, float]
-        Parameter name to the standard deviation per element that it was given.
+        Parameter name to the standard deviation per element that it was given; 0 for one that is
+        set to a constant.
 
     Raises
     ------
@@ -312,27 +358,47 @@ def initialize_(
     """
     _check_options(scheme, options)
     bias_std = _checked("bias_std", bias_std)
-    given: dict[str, float] = {}
-    seen: set[int] = set()
     layers = list(weight_layers(model))
-    for _, module, _ in layers:
-        fans(cast(torch.Tensor, module.weight))  # all are checked before one is drawn
-    for prefix, module, transposed in layers:
-        prefix = f"{prefix}." if prefix else ""
-        weight, bias = module.weight, module.bias
-        assert isinstance(weight, torch.Tensor)
-        if id(weight) not in seen:
-            seen.add(id(weight))
-            given[f"{prefix}weight"] = SCHEMES[scheme](weight, transposed, generator, **options)
-        if isinstance(bias, torch.Tensor) and id(bias) not in seen:
-            seen.add(id(bias))
-            if bias_std:
-                nn.init.normal_(bias, 0.0, bias_std, generator=generator)
-            else:
-                nn.init.zeros_(bias)
-            given[f"{prefix}bias"] = bias_std
-    if not given:
+    if not layers:
         raise UsageError(
             f"{type(model).__name__} has no linear or convolutional layer to initialize."
         )
+    for _, module, _ in layers:
+        fans(cast(torch.Tensor, module.weight))  # all are checked before one is drawn
+    branches = sum(name.endswith(BRANCH_END) for name, _, _ in layers)
+    places = {
+        module: Place(transposed, branches if name.endswith(BRANCH_END) else 1)
+        for name, module, transposed in layers
+    }
+    given: dict[str, float] = {}
+    seen: set[int] = set()
+
+    def set_(name: str, parameter: object, fill: Callable[[torch.Tensor], float]) -> None:
+        if isinstance(parameter, torch.Tensor) and id(parameter) not in seen:
+            seen.add(id(parameter))
+            given[name] = fill(parameter)
+
+    def draw_bias(bias: torch.Tensor) -> float:
+        if bias_std:
+            nn.init.normal_(bias, 0.0, bias_std, generator=generator)
+        else:
+            nn.init.zeros_(bias)
+        return bias_std
+
+    for prefix, module in model.named_modules():
+        prefix = f"{prefix}." if prefix else ""
+        if scheme in WHOLE_MODEL and isinstance(module, NORMS):
+            set_(f"{prefix}weight", module.weight, partial(_constant, value=1.0))
+            set_(f"{prefix}bias", getattr(module, "bias", None), partial(_constant, value=0.0))
+        elif module in places or (scheme in WHOLE_MODEL and isinstance(module, nn.Embedding)):
+            draw = partial(
+                SCHEMES[scheme], place=places.get(module, Place()), generator=generator, **options
+            )
+            set_(f"{prefix}weight", module.weight, draw)
+            set_(f"{prefix}bias", getattr(module, "bias", None), draw_bias)
     return given
+
+
+def _constant(tensor: torch.Tensor, value: float) -> float:
+    nn.init.constant_(tensor, value)
+    return 0.0

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from initscope.errors import UsageError, is_number, require, require_name
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -73,3 +77,79 @@ class MLP(nn.Sequential):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits, shape ``(batch, widths[-1])``, for `inputs` of shape ``(batch, widths[0])``."""
         return super().forward(inputs.flatten(1))
+
+
+GPT2_PRESETS: Mapping[str, Mapping[str, int]] = {
+    "124m": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
+    "nano12": {"n_layer": 12, "n_embd": 96, "n_head": 4, "n_positions": 128, "vocab_size": 256},
+}
+"""Sizes of GPT-2 by name: ``124m`` is OpenAI's smallest, ``nano12`` as deep and 8 times narrower,
+for texts of bytes."""
+
+
+def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
+    """GPT-2 with a language-modeling head, as transformers builds it, without dropout.
+
+    Its weights are transformers' own, which differ from version to version (5.0 to 5.14 leave out
+    the 1/sqrt(2 n_layer) of GPT-2), until ``initialize_(model, "gpt2")`` sets them.
+
+    Parameters
+    ----------
+    preset
+        One of :data:`GPT2_PRESETS`.
+    **overrides
+        Fields of `transformers.GPT2Config`, for example ``n_layer=6`` or ``vocab_size=65``.
+
+    Returns
+    -------
+    transformers.GPT2LMHeadModel
+        On the CPU. The output layer shares its weight with the token embedding.
+
+    Raises
+    ------
+    UsageError
+        For an unknown preset, a field that `GPT2Config` does not have, a size that is no whole
+        number of at least 1, or a width that the heads do not divide.
+
+    Examples
+    --------
+    >>> model = gpt2("nano12", n_layer=2)
+    >>> model.transformer.h[0].attn.c_attn.weight.shape
+    torch.Size([96, 288])
+    """
+    require_name("preset", preset, GPT2_PRESETS)
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    fields: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    fields |= {**GPT2_PRESETS[preset], **overrides}
+    known = GPT2Config().to_dict()
+    for name in overrides:
+        require_name("field of GPT2Config", name, known)
+    for name in GPT2_PRESETS[preset]:
+        require(
+            is_number(fields[name], 1, whole=True),
+            f"{name} must be a whole number of at least 1, not {fields[name]!r}.",
+        )
+    if fields["vocab_size"] <= GPT2Config().eos_token_id:
+        # The token that starts and ends GPT-2's texts does not exist: transformers would warn.
+        fields = {"bos_token_id": None, "eos_token_id": None, **fields}
+    width, heads = fields["n_embd"], fields["n_head"]
+    require(width % heads == 0, f"n_embd {width} is no multiple of n_head {heads}.")
+    return GPT2LMHeadModel(GPT2Config(**fields))
+
+
+def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
+    """The first GPT, of the sizes of a GPT-2: the same blocks with LayerNorm after each sum.
+
+    Radford et al. (2018); transformers' `OpenAIGPTLMHeadModel`. Its weights are transformers' own
+    until ``initialize_(model, "gpt2")`` sets them.
+
+    >>> model = post_norm_gpt(gpt2("nano12", n_layer=2))
+    >>> len(model.transformer.h), model.config.n_embd
+    (2, 96)
+    """
+    from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
+
+    names = (*GPT2_PRESETS["124m"], "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon")
+    fields = {name: getattr(like.config, name) for name in names}
+    return OpenAIGPTLMHeadModel(OpenAIGPTConfig(**fields))

@@ -536,6 +536,281 @@ def theory_against_networks(
                 axes.plot(
                     shown["layer"],
                     shown["mean"],
+
+
+# --- Chapters 03 and 04: finite width, transformers ----------------------------------------
+
+
+def fan_of_networks(
+    profiles: Mapping[int, pd.DataFrame], tables: Mapping[int, pd.DataFrame], shown: int = 40
+) -> Figure:
+    """Forward and backward variance of many networks of one kind, one row a width.
+
+    `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
+    :func:`initscope.monte_carlo.compare` with a finite-width band. Thin lines are the first
+    `shown` networks; a line ends where a network has died.
+    """
+    titles = {"forward": "activations, forward", "backward": "gradients, backward"}
+    with _style():
+        figure = Figure(figsize=(WIDTH, 2.5 * len(tables) + 0.6))
+        panels = figure.subplots(len(tables), 2, sharex=True, sharey="row", squeeze=False)
+        for (row, (width, table)), (k, direction) in itertools.product(
+            enumerate(tables.items()), enumerate(titles)
+        ):
+            axes = panels[row, k]
+            frame = profiles[width]
+            frame = frame[(frame["direction"] == direction) & (frame["network"] < shown)]
+            lines = frame.pivot_table(index="layer", columns="network", values="value")
+            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.5, alpha=0.35)
+            of_direction = table[table["direction"] == direction].set_index("layer")
+            axes.fill_between(
+                of_direction.index,
+                of_direction["low"],
+                of_direction["high"],
+                color=COLORS[1],
+                alpha=0.2,
+                lw=0,
+            )
+            for column, color, style in (
+                ("theory", INK, "--"),
+                ("median", COLORS[0], "-"),
+                ("mean", COLORS[2], "-"),
+            ):
+                values = of_direction[column].where(of_direction[column] > 0)
+                axes.plot(values, color=color, ls=style, lw=1.8)
+            axes.set_yscale("log")
+            axes.set_title(f"width {width}: {titles[direction]}")
+        for axes in panels[-1]:
+            axes.set_xlabel("weight layer")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("mean square")
+        handles = [
+            Line2D([], [], color=COLORS[0], lw=0.8, alpha=0.6, label="one network"),
+            Line2D([], [], color=COLORS[0], label="median"),
+            Line2D([], [], color=COLORS[2], label="mean"),
+            Line2D([], [], color=INK, ls="--", label="infinite width"),
+            Patch(color=COLORS[1], alpha=0.35, lw=0, label="predicted 95% of networks"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure
+
+
+def log_norm_histograms(
+    samples: Mapping[int, np.ndarray], moments: pd.DataFrame, depth: int
+) -> Figure:
+    """Distribution of ln of the last layer's variance over that of infinite width, by width.
+
+    `samples` has width to one value a living network; `moments` has the columns ``width``,
+    ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
+    """
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.0))
+        panels = figure.subplots(1, len(samples), squeeze=False)[0]
+        for axes, row in zip(panels, moments.itertuples(), strict=True):
+            values = samples[row.width]
+            axes.hist(values, bins=40, density=True, color=COLORS[0], alpha=0.45, lw=0)
+            x = np.linspace(values.min(), values.max(), 300)
+            for mean, variance, color, style in (
+                (row.mean, row.variance, COLORS[1], "-"),
+                (row.first_mean, row.first_variance, COLORS[2], ":"),
+            ):
+                density = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(
+                    2 * np.pi * variance
+                )
+                axes.plot(x, density, color=color, ls=style)
+            axes.axvline(0, color=INK, ls="--", lw=1.1)
+            axes.set_title(f"width {row.width}, depth {depth}")
+            axes.set_xlabel(r"$\ln(q_L / q_L^\infty)$")
+        panels[0].set_ylabel("density")
+        handles = [
+            Patch(color=COLORS[0], alpha=0.45, lw=0, label="networks"),
+            Line2D([], [], color=COLORS[1], label="log-normal, exact moments"),
+            Line2D([], [], color=COLORS[2], ls=":", label="log-normal, to order 1/n"),
+            Line2D([], [], color=INK, ls="--", label="infinite width"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
+
+
+def log_spread_by_depth(table: pd.DataFrame) -> Figure:
+    """Variance of the log of the forward variance against depth, one color an activation.
+
+    `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
+    the 95% interval) and ``predicted``; one panel a width.
+    """
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.1))
+        widths = sorted(table["width"].unique())
+        panels = figure.subplots(1, len(widths), squeeze=False)[0]
+        for axes, width in zip(panels, widths, strict=True):
+            of_width = table[table["width"] == width]
+            for color, (name, group) in zip(
+                COLORS, of_width.groupby("activation", sort=False), strict=False
+            ):
+                axes.plot(group["layer"], group["predicted"], color=color, label=name)
+                axes.errorbar(
+                    group["layer"],
+                    group["measured"],
+                    group["error"],
+                    color=color,
+                    ls="none",
+                    marker="o",
+                    ms=3,
+                    lw=0.9,
+                )
+            axes.set_title(f"width {width}")
+            axes.set_xlabel("weight layer")
+        panels[0].set_ylabel(r"variance of $\ln q_l$")
+        panels[0].legend(title="activation")
+        panels[0].get_legend().get_title().set_color(INK)
+    return figure
+
+
+def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float = 1e-4) -> Figure:
+    """Histograms of singular values, one column an activation, one row an ensemble of weights.
+
+    `spectra` has (activation, weights) to an array of singular values; those below `floor` are
+    counted in the first bin.
+    """
+    activations = list(dict.fromkeys(activation for activation, _ in spectra))
+    ensembles = list(dict.fromkeys(weights for _, weights in spectra))
+    largest = max(values.max() for values in spectra.values())
+    bins = np.geomspace(floor, 1.3 * largest, 46)
+    with _style():
+        figure = Figure(figsize=(WIDTH, 4.2))
+        panels = figure.subplots(
+            len(ensembles), len(activations), sharex=True, sharey=True, squeeze=False
+        )
+        for (row, weights), (k, activation) in itertools.product(
+            enumerate(ensembles), enumerate(activations)
+        ):
+            axes = panels[row, k]
+            values = spectra[activation, weights].ravel()
+            axes.hist(
+                np.maximum(values, floor * 1.001),
+                bins,
+                weights=np.full(len(values), 1 / len(values)),
+                color=COLORS[row],
+                alpha=0.7,
+                lw=0,
+            )
+            axes.axvline(1, color=INK, ls="--", lw=1.1)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_ylim(1e-4, 2)
+            axes.set_title(f"{activation}, {weights}")
+            if row == len(ensembles) - 1:
+                axes.set_xlabel("singular value")
+            if k == 0:
+                axes.set_ylabel("share")
+    return figure
+
+
+def jacobian_spread(table: pd.DataFrame) -> Figure:
+    """Variance of the squared singular values against depth, one panel an ensemble of weights.
+
+    `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
+    the 95% interval), ``predicted`` and ``wide`` (of infinite width).
+    """
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.2))
+        ensembles = list(table["weights"].unique())
+        panels = figure.subplots(1, len(ensembles), sharex=True, squeeze=False)[0]
+        for axes, weights in zip(panels, ensembles, strict=True):
+            of_weights = table[table["weights"] == weights]
+            for color, (name, group) in zip(
+                COLORS, of_weights.groupby("activation", sort=False), strict=False
+            ):
+                axes.plot(group["layer"], group["predicted"], color=color, label=name)
+                axes.plot(group["layer"], group["wide"], color=color, ls=":", lw=1.2)
+                axes.errorbar(
+                    group["layer"],
+                    group["measured"],
+                    group["error"],
+                    color=color,
+                    ls="none",
+                    marker="o",
+                    ms=3.5,
+                    lw=0.9,
+                )
+            axes.set_title(f"{weights} weights")
+            axes.set_xlabel("layer")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        panels[0].set_ylabel("variance of squared\nsingular values")
+        handles, _ = panels[0].get_legend_handles_labels()
+        handles += [
+            Line2D([], [], color=INK, ls=":", lw=1.2, label="infinite width"),
+            Line2D([], [], color=INK, ls="none", marker="o", ms=3.5, label="measured"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure
+
+
+def stream_against_theory(table: pd.DataFrame) -> Figure:
+    """Variance of a residual stream by depth, and how far it is from its prediction.
+
+    `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
+    ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
+    finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
+    """
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.4))
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        left.fill_between(
+            table.index, table["low"], table["high"], color=COLORS[1], alpha=0.25, lw=0
+        )
+        left.plot(table["predicted"], color=COLORS[1], label="theory, with finite-width band")
+        left.plot(table["uncorrelated"], color=COLORS[2], ls=":", label="theory, tokens unrelated")
+        left.plot(table["measured"], color=COLORS[0], ls="none", marker="o", ms=4, label="measured")
+        left.set_ylabel("variance of the residual stream")
+        left.legend(loc="upper left")
+        right.fill_between(
+            table.index,
+            100 * (table["low"] / table["predicted"] - 1),
+            100 * (table["high"] / table["predicted"] - 1),
+            color=COLORS[1],
+            alpha=0.25,
+            lw=0,
+        )
+        right.axhline(0, color=COLORS[1])
+        for column, color, style in (
+            ("measured", COLORS[0], {"marker": "o", "ls": "none", "ms": 4}),
+            ("uncorrelated", COLORS[2], {"ls": ":"}),
+            ("reduced", COLORS[3], {"ls": "--", "lw": 1.2}),
+        ):
+            values = 100 * (table[column] / table["predicted"] - 1)
+            label = "narrow models, mean" if column == "reduced" else None
+            right.plot(values, color=color, label=label, **style)
+        right.set_ylabel("difference from theory, %")
+        right.legend(loc="lower left")
+        for axes in (left, right):
+            axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    return figure
+
+
+def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[float]]) -> Figure:
+    """What each block of a transformer computes: dots measured, lines predicted.
+
+    `measured` has the columns ``depth``, ``quantity``, ``value`` of
+    :func:`initscope.residual_stream.stream_profile`; `predicted` has quantity to one value a
+    block.
+    """
+    groups = (
+        ("query, key, value", ("query", "key", "value")),
+        ("attention logits", ("logit",)),
+        ("added to the stream", ("attention", "mlp")),
+    )
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.0))
+        for axes, (title, names) in zip(figure.subplots(1, 3), groups, strict=True):
+            for color, name in zip(COLORS, names, strict=False):
+                of_name = measured[measured["quantity"] == name]
+                line = np.asarray(predicted[name])
+                axes.plot(range(1, len(line) + 1), line, color=color, lw=1.3)
+                axes.plot(
+                    of_name["depth"],
+                    of_name["value"],
                     color=color,
                     ls="none",
                     marker="o",
@@ -787,4 +1062,67 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         figure.legend(handles=key, loc="outside upper center", ncols=3)
         bar = figure.colorbar(mesh, ax=axes, label="median test accuracy", shrink=0.9)
         bar.outline.set_edgecolor("none")
+
+
+                    label=name,
+                )
+            axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
+            axes.set_title(title)
+            axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            if len(names) > 1:
+                axes.legend(loc="lower right")
+        figure.axes[0].set_ylabel("mean square")
+    return figure
+
+
+def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
+    """Variance of the stream after the last block against the number of blocks.
+
+    Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
+    ``measured``, one row a model.
+    """
+    with _style():
+        figure = Figure(figsize=(0.62 * WIDTH, 3.3))
+        axes = figure.subplots()
+        for color, (rule, group) in zip(COLORS, lines.groupby("rule", sort=False), strict=False):
+            axes.plot(group["blocks"], group["predicted"], color=color, label=rule)
+            of_rule = table[table["rule"] == rule]
+            axes.plot(
+                of_rule["blocks"], of_rule["measured"], color=color, ls="none", marker="o", ms=3.5
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+        axes.set_xlabel("blocks")
+        axes.set_ylabel("variance after the last block")
+        axes.legend()
+    return figure
+
+
+def gradients_along_stream(table: pd.DataFrame) -> Figure:
+    """Variance of the gradient along the stream, pre-LN and post-LN, one panel a scale.
+
+    `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
+    over seeds) and ``predicted``, relative to the gradient after the last block.
+    """
+    with _style():
+        figure = Figure(figsize=(WIDTH, 3.3))
+        scales = list(table["scale"].unique())
+        panels = figure.subplots(1, len(scales), sharey=True, squeeze=False)[0]
+        for axes, scale in zip(panels, scales, strict=True):
+            of_scale = table[table["scale"] == scale]
+            for color, (name, group) in zip(
+                COLORS, of_scale.groupby("norm", sort=False), strict=False
+            ):
+                axes.plot(group["depth"], group["predicted"], color=color, label=name)
+                axes.vlines(group["depth"], group["low"], group["high"], color=color, lw=0.9)
+                axes.plot(
+                    group["depth"], group["measured"], color=color, ls="none", marker="o", ms=3.5
+                )
+            axes.set_yscale("log")
+            axes.set_title(scale)
+            axes.set_xlabel("after block")
+            axes.legend()
+        panels[0].set_ylabel("gradient variance, last block = 1")
     return figure

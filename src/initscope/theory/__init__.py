@@ -25,6 +25,7 @@ from initscope.theory.finite_width import (
     finite_width_interval,
     log_norm_moments,
 )
+from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.mean_field import (
     CriticalPoint,
     chi,
@@ -44,6 +45,7 @@ from initscope.theory.propagation import (
 )
 from initscope.theory.schemes import SCHEMES, scheme_std
 from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
+from initscope.theory.transformer_gradients import residual_gradient_variance
 
 __all__ = [
     "ACTIVATIONS",
@@ -53,6 +55,7 @@ __all__ = [
     "ActivationMoments",
     "CriticalPoint",
     "DepthScaling",
+    "JacobianMoments",
     "LogNormMoments",
     "MuParametrization",
     "Propagation",
@@ -73,10 +76,12 @@ __all__ = [
     "finite_width_interval",
     "fixed_point",
     "gain",
+    "jacobian_moments",
     "length_map",
     "log_norm_moments",
     "mu_parametrization",
     "propagate",
+    "residual_gradient_variance",
     "residual_stream_variance",
     "scheme_std",
     "stability_band",

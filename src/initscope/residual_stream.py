@@ -1,0 +1,156 @@
+"""What passes along the residual stream of a real transformer: GPT-2 and, post-LN, GPT.
+
+What to expect is in :func:`initscope.theory.residual_stream_variance` and
+:func:`initscope.theory.residual_gradient_variance`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from initscope.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+    blocks = getattr(getattr(model, "transformer", None), "h", None)
+    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+        raise UsageError(f"{type(model).__name__} has no blocks transformer.h, as GPT-2 has.")
+    return blocks
+
+
+@contextlib.contextmanager
+def _stream(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
+    """Collect the stream before the first block and after each, in the ``with`` block."""
+    blocks = _blocks(model)
+    stream: list[torch.Tensor] = []
+
+    def before(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        stream.append(inputs[0])
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        stream.append(output if isinstance(output, torch.Tensor) else output[0])
+
+    handles = [block.register_forward_hook(after) for block in blocks]
+    handles.append(blocks[0].register_forward_pre_hook(before))
+    try:
+        yield stream
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _variance(x: torch.Tensor) -> float:
+    """Variance over channels at each position, averaged over positions and sequences."""
+    return x.detach().double().var(-1, correction=0).mean().item()
+
+
+def _mean_square(x: torch.Tensor) -> float:
+    return x.detach().double().square().mean().item()
+
+
+@torch.no_grad()
+def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame:
+    """Measure the variance of the residual stream and of what each block makes of it.
+
+    Parameters
+    ----------
+    model
+        transformers' `GPT2LMHeadModel` or `OpenAIGPTLMHeadModel`; not changed.
+    tokens
+        Shape ``(batch, seq_len)``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``depth``, ``quantity``, ``value``. ``stream`` is the variance over channels of the
+        stream, at depth 0 that of the embeddings, at depth l after block l. Of block l are mean
+        squares per element of ``query``, ``key`` and ``value``, of the attention ``logit`` (over
+        heads and all pairs of a token and one before it or itself), and of what ``attention`` and
+        the ``mlp`` add to the stream.
+
+    Raises
+    ------
+    UsageError
+        If `model` has no blocks ``transformer.h``.
+    """
+    rows: list[tuple[int, str, float]] = []
+    handles = []
+    with _stream(model) as stream:
+        heads = model.config.n_head
+
+        def projected(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            depth = len(stream)  # the embeddings are in: that of this block
+            query, key, value = output.chunk(3, dim=-1)
+            for name, part in (("query", query), ("key", key), ("value", value)):
+                rows.append((depth, name, _mean_square(part)))
+            q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key))
+            logits = q @ k.mT / q.shape[-1] ** 0.5
+            seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
+            rows.append((depth, "logit", _mean_square(logits[..., seen])))
+
+        def added(name: str) -> Any:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                part = output if isinstance(output, torch.Tensor) else output[0]
+                rows.append((len(stream), name, _mean_square(part)))
+
+            return hook
+
+        try:
+            for module in _blocks(model):
+                block: Any = module
+                handles.append(block.attn.c_attn.register_forward_hook(projected))
+                handles.append(block.attn.register_forward_hook(added("attention")))
+                handles.append(block.mlp.register_forward_hook(added("mlp")))
+            model.base_model(tokens)
+        finally:
+            for handle in handles:
+                handle.remove()
+        rows += [(depth, "stream", _variance(x)) for depth, x in enumerate(stream)]
+    return pd.DataFrame(rows, columns=["depth", "quantity", "value"])
+
+
+def stream_gradients(
+    model: PreTrainedModel, tokens: torch.Tensor, labels: torch.Tensor
+) -> pd.Series:
+    """Measure the mean square of the gradient along the residual stream.
+
+    Parameters
+    ----------
+    model
+        As in :func:`stream_profile`; its parameters and their gradients are not changed.
+    tokens, labels
+        Shape ``(batch, seq_len)``: at each position the token and what should follow. The loss is
+        the cross-entropy, summed.
+
+    Returns
+    -------
+    pandas.Series
+        Mean square per element of dL/dx_l, indexed by the depth l from 0 (the embeddings) to the
+        number of blocks.
+
+    Raises
+    ------
+    UsageError
+        As :func:`stream_profile`; labels of another shape than the tokens.
+    """
+    if tokens.shape != labels.shape:
+        raise UsageError(
+            f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
+            "label for each token."
+        )
+    with _stream(model) as stream, torch.enable_grad():
+        logits = model(tokens).logits
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        gradients = torch.autograd.grad(loss, stream)
+    values = [_mean_square(gradient) for gradient in gradients]
+    return pd.Series(values, pd.RangeIndex(len(values), name="depth"), name="gradient")
