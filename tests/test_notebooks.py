@@ -1,5 +1,6 @@
 """The real chapters, executed as a reader executes them, in a copy of their folder."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 from initscope.reproduce import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
+RECORDED = {"05_std_sweep"}
+"""Chapters that show nothing but what is recorded."""
 CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
 
 
@@ -39,10 +42,12 @@ def test_smoke_profile_runs_offline(chapter, notebooks):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_published_chapter_is_what_its_records_give(chapter, notebooks):
-    """Executed again from the records, a chapter comes out byte for byte.
+def test_published_chapter_comes_out_again(chapter, notebooks):
+    """Executed again with the published profile, a chapter says the same.
 
-    No data is at hand here, so nothing can be trained: every number is in the records.
+    No data is at hand here, so what needs MNIST can only come from the records. A chapter that
+    shows nothing but records comes out byte for byte. Others draw networks while they run, and
+    another processor may round differently: there the numbers in the prose are compared.
     """
     (outcome,) = reproduce([chapter], "cpu", notebooks)
     assert outcome.error == ""
@@ -50,7 +55,24 @@ def test_published_chapter_is_what_its_records_give(chapter, notebooks):
         (folder / f"{chapter}.ipynb").read_text(encoding="utf8")
         for folder in (ROOT / "notebooks", notebooks)
     )
-    cells = (json.loads(text)["cells"] for text in (published, again))
+    cells = [json.loads(text)["cells"] for text in (published, again)]
     for number, (old, new) in enumerate(zip(*cells, strict=True)):
-        assert old == new, f"cell {number} comes out differently"
-    assert published == again
+        assert old["source"] == new["source"], f"cell {number} has another source"
+        assert len(old.get("outputs", [])) == len(new.get("outputs", []))
+        if chapter in RECORDED:
+            assert old == new, f"cell {number} comes out differently"
+    numbers = [glued_numbers(notebook) for notebook in cells]
+    assert numbers[0], "the prose shows no computed number"
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, nan_ok=True)
+    assert chapter not in RECORDED or published == again
+
+
+def glued_numbers(cells):
+    """Numbers that the prose of a chapter shows, by name."""
+    found = {}
+    for output in (o for cell in cells for o in cell.get("outputs", [])):
+        name = output.get("metadata", {}).get("scrapbook", {}).get("name")
+        for text in output.get("data", {}).values() if name else ():
+            with contextlib.suppress(TypeError, ValueError):
+                found[name] = float("".join(text))
+    return found

@@ -6,6 +6,7 @@ import functools
 import io
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -294,7 +295,10 @@ def is_public_figure(name: str) -> bool:
 
 def test_every_figure_is_tested() -> None:
     public = {n for n in dir(plots) if not n.startswith("_") and is_public_figure(n)}
-    assert {name.removesuffix("_width") for name in FIGURES} == public
+    assert {name.removesuffix("_width") for name in FIGURES} <= public
+    # The figures of the theory chapters have tests of their own.
+    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*plots.py"))
+    assert {name for name in public if f"plots.{name}" not in sources} == set()
 
 
 @pytest.mark.parametrize("name", FIGURES)

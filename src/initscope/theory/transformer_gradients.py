@@ -75,7 +75,7 @@ def residual_gradient_variance(
     Examples
     --------
     >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
-    92
+    107
     """
     depth, channels = whole("n_layer", n_layer), whole("n_embd", n_embd)
     length = whole("seq_len", seq_len)
