@@ -7,7 +7,7 @@ weights, so it trains as it would alone, and a run that turns to NaN disturbs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,8 @@ class BatchedMLP:
     Parameters
     ----------
     models
-        The networks; their weights are copied.
+        The networks, at least one. The weights of each are copied before the next is taken, so
+        that one module may come again with other weights.
     device
         Where the stack lives.
 
@@ -31,17 +32,19 @@ class BatchedMLP:
         One tensor a layer, of shape ``(n_runs, fan_out, fan_in)`` and ``(n_runs, 1, fan_out)``.
     """
 
-    def __init__(self, models: Sequence[MLP], device: torch.device | str = "cpu") -> None:
-        self.widths, self.activation = models[0].widths, models[0].activation
-        self.n_runs = len(models)
-        if any((m.widths, m.activation) != (self.widths, self.activation) for m in models):
-            raise ValueError("all networks of a stack need the same widths and activation")
+    def __init__(self, models: Iterable[MLP], device: torch.device | str = "cpu") -> None:
+        drawn, kinds = [], set()
+        for model in models:
+            kinds.add((model.widths, model.activation))
+            drawn.append([p.detach().clone() for p in model.parameters()])
+        if len(kinds) != 1:
+            raise ValueError("a stack needs networks, all of the same widths and activation")
+        ((self.widths, self.activation),) = kinds
+        self.n_runs = len(drawn)
         self._activate = ACTIVATIONS[self.activation]()
-        layers = zip(*(m.linear_layers for m in models), strict=True)
-        self.weights, self.biases = [], []
-        for layer in layers:
-            self.weights.append(torch.stack([m.weight.detach() for m in layer]).to(device))
-            self.biases.append(torch.stack([m.bias.detach()[None] for m in layer]).to(device))
+        stacked = [torch.stack(p).to(device) for p in zip(*drawn, strict=True)]
+        self.weights = stacked[::2]
+        self.biases = [b[:, None] for b in stacked[1::2]]
         self._buffers: dict[tuple[str, int], torch.Tensor] = {}
 
     @property
