@@ -43,6 +43,7 @@ def test_xavier_based_rules():
     t_fixup = depth_scaling("t_fixup", 16, 512)
     np.testing.assert_allclose(t_fixup.value, xavier * 0.67 / 2)
     np.testing.assert_allclose(t_fixup.query_key, xavier)
+    assert t_fixup.embedding == pytest.approx(512**-0.5 * 144**-0.25)
     fixup = depth_scaling("fixup", 8, 512)
     assert (fixup.mlp_out == 0).all()
     np.testing.assert_allclose(fixup.mlp_in, np.sqrt(2 / 512) * 16**-0.5)

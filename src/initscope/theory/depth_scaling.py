@@ -64,7 +64,7 @@ def _t_fixup(n_layer: int, n_embd: int, std: float) -> DepthScaling:
     ones = np.ones(n_layer)
     square, wide = _xavier(n_embd, n_embd) * ones, _xavier(n_embd, 4 * n_embd) * ones
     factor = 0.67 * n_layer**-0.25
-    embedding = n_embd**-0.5 * factor
+    embedding = n_embd**-0.5 * (9 * n_layer) ** -0.25
     return DepthScaling(
         square, square * factor, square * factor, wide * factor, wide * factor, embedding, 1.0
     )
@@ -142,10 +142,11 @@ def depth_scaling(rule: str, n_layer: int, n_embd: int, std: float = 0.02) -> De
     ``lir``           Layer Index Rescaling: all matrices of block l s / sqrt(l) (Owen et
                       al. 2025, arXiv:2503.17500)
     ``ds_init``       Xavier / sqrt(l) (Zhang, Titov & Sennrich 2019, arXiv:1908.11365)
-    ``t_fixup``       Xavier; value, output and MLP matrices and the embeddings (std
-                      d^-1/2) times .67 L^-1/4; no LayerNorm (Huang et al. 2020, for
-                      layers of one attention and one MLP branch; the paper's decoder,
-                      with two attention branches, has (9 L)^-1/4)
+    ``t_fixup``       Xavier; value, output and MLP matrices times .67 L^-1/4, embeddings
+                      (std d^-1/2) times (9 L)^-1/4; no LayerNorm (Huang et al. 2020,
+                      ICML, for layers of one attention and one MLP branch; in the
+                      paper's decoder, with two attention branches, the matrices have
+                      (9 L)^-1/4 as well)
     ``fixup``         first matrix of each branch (fan-in^-1/2, He's for the MLP) times
                       (2 L)^(-1 / (2 m - 2)) for 2 L branches of m = 2 matrices, last
                       matrix 0; no LayerNorm (Zhang, Dauphin & Ma 2019, arXiv:1901.09321)
