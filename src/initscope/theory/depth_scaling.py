@@ -155,9 +155,11 @@ def depth_scaling(rule: str, n_layer: int, n_embd: int, std: float = 0.02) -> De
                       arXiv:2203.00555, fig. 2, decoder-only)
     ``small_init``    sqrt(2 / (5 d)) everywhere (Nguyen & Salazar 2019, arXiv:1910.05895)
     ``small_wang``    ``small_init``; writing matrices 2 / (L sqrt(d)) (Black et al. 2022,
-                      arXiv:2204.06745, section 2.1)
+                      arXiv:2204.06745, section 2.1, which names the MLP's; GPT-NeoX's
+                      ``wang_init`` is given to both)
     ``spike_no_more`` ``small_init``; writing matrices / sqrt(2 L); embeddings of std 1
-                      (Takase et al. 2023, arXiv:2312.16903)
+                      (Takase et al. 2023, arXiv:2312.16903, who ask for a std close to
+                      1: sqrt(2 / 5) if ``small_init`` embeddings are scaled by sqrt(d))
     ================= ==================================================================
 
     Parameters
