@@ -190,7 +190,12 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
     )
 }
-"""Activation functions by name."""
+"""Activation functions by name.
+
+GELU and its tanh approximation are from Hendrycks & Gimpel (2016, arXiv:1606.08415), SiLU from
+Elfwing, Uchibe & Doya (2018, arXiv:1702.03118), SELU and its constants from Klambauer et al.
+(2017, arXiv:1706.02515), Mish from Misra (2019, arXiv:1908.08681).
+"""
 
 ALIASES = {"linear": "identity", "swish": "silu", "gelu_new": "gelu_tanh"}
 

@@ -70,9 +70,10 @@ def adamw_equilibrium_rms(
 
     The mean square approaches this at the rate :math:`2 \eta (\lambda + \alpha)` a step, from
     above or below. beta1 cancels: averaging makes steps smaller by c_1 and correlates them by as
-    much (Kosson et al. 2023, arXiv:2305.17212). That needs a weight to decay little while
-    momentum remembers, :math:`\eta (\lambda + \alpha) \ll 1 - \beta_1`. Where it does not, give
-    `betas` for the fixed point of the recursion of :func:`adamw_variance_trajectory`,
+    much (Kosson et al. 2023, arXiv:2305.17212, table 1, for D = 1 and alpha = 0). That needs a
+    weight to decay little while momentum remembers,
+    :math:`\eta (\lambda + \alpha) \ll 1 - \beta_1`. Where it does not, give `betas` for the fixed
+    point of the recursion of :func:`adamw_variance_trajectory`,
 
     .. math:: \theta_{rms}^2 = D \eta^2 \, \frac{1 - \beta_1}{1 + \beta_1} \,
               \frac{1 + a \beta_1}{(1 - a \beta_1)(1 - a^2)}, \qquad
@@ -138,7 +139,7 @@ def adamw_rotation(
 
     .. math:: \sqrt{2 \eta \lambda \, \frac{1 - \beta_1}{1 + \beta_1}}
 
-    (Kosson et al. 2023, arXiv:2305.17212), the same for every matrix whatever its
+    (Kosson et al. 2023, arXiv:2305.17212, table 1), the same for every matrix whatever its
     initialization.
 
     Parameters
@@ -202,8 +203,8 @@ def adamw_variance_trajectory(
 ) -> Array:
     r"""Mean square of a weight after each step of AdamW, for any learning-rate schedule.
 
-    AdamW (Loshchilov & Hutter 2019, algorithm 2) with gradients mu + noise, the noise
-    independent from step to step, and a second-moment estimate at its mean. Written with
+    AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) with gradients mu + noise, the
+    noise independent from step to step, and a second-moment estimate at its mean. Written with
     :math:`a_t = 1 - \eta_t \lambda` and :math:`e_t = \eta_t / (1 - \beta_1^t)`, the exact
     recursion for the noise part of momentum, q, its covariance with the weight, c, the weight's
     mean square rho, and the parts m and theta that the signal drives, is

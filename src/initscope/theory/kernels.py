@@ -37,9 +37,9 @@ class CorrelatedMoments:
 
     Homogeneous activations (Cho & Saul 2009, eqs. 3 to 6) and erf (Rasmussen & Williams 2006,
     eq. 4.29) have closed forms. Smooth ones are summed as a power series in c, whose coefficients
-    are the squared Hermite coefficients of phi (the dual activation of Daniely et al. 2016);
-    where 256 terms are not enough, and for functions with kinks, the double integral is done
-    panel by panel.
+    are the squared Hermite coefficients of phi (the dual activation of Daniely et al. 2016,
+    arXiv:1602.05897); where 256 terms are not enough, and for functions with kinks, the double
+    integral is done panel by panel.
 
     Parameters
     ----------

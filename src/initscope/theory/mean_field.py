@@ -1,8 +1,8 @@
 """Mean-field theory of wide random networks: length and correlation maps and their fixed points.
 
-Poole et al. (2016), Exponential expressivity in deep neural networks through transient chaos;
-Schoenholz et al. (2017), Deep information propagation. A layer is z' = W phi(z) + b with
-W_ij ~ N(0, sigma_w^2 / n) and b_i ~ N(0, sigma_b^2).
+Poole et al. (2016), Exponential expressivity in deep neural networks through transient chaos,
+arXiv:1606.05340; Schoenholz et al. (2017), Deep information propagation, arXiv:1611.01232. A
+layer is z' = W phi(z) + b with W_ij ~ N(0, sigma_w^2 / n) and b_i ~ N(0, sigma_b^2).
 """
 
 from __future__ import annotations
@@ -502,8 +502,8 @@ def critical_point(
 
     With `sigma_b2` None it is the point where in addition the variance itself is marginal,
     dV/dq = 1, so that forward and backward signals both change slower than exponentially
-    (Roberts, Yaida & Hanin 2022, chapter 5): (2, 0) for ReLU, (1, 0) for tanh, and for GELU and
-    SiLU a point with a bias.
+    (Roberts, Yaida & Hanin 2022, arXiv:2106.10165, chapter 5): (2, 0) for ReLU, (1, 0) for tanh,
+    and for GELU and SiLU a point with a bias.
 
     Parameters
     ----------

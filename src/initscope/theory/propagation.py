@@ -52,7 +52,8 @@ def propagate(
         \mathrm{Var}\, \delta_l &= n_{l+1} \sigma_{l+1}^2 \,
             E[\phi'(\sqrt{q_l} z)^2] \, \mathrm{Var}\, \delta_{l+1}
 
-    (He et al. 2015, eqs. 7 and 12; Poole et al. 2016, section 2; Schoenholz et al. 2017).
+    (He et al. 2015, eqs. 7 and 12; Poole et al. 2016, arXiv:1606.05340, section 2; Schoenholz et
+    al. 2017, arXiv:1611.01232).
 
     Parameters
     ----------
@@ -140,7 +141,11 @@ NUMBER_FORMATS: dict[str, NumberFormat] = {
     "bfloat16": NumberFormat(2.0**-126, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
     "float16": NumberFormat(2.0**-14, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
 }
-"""The formats networks are trained in, by name."""
+"""The formats networks are trained in, by name.
+
+On training in bfloat16 see Kalamkar et al. (2019, arXiv:1905.12322), in float16 Micikevicius et
+al. (2018, arXiv:1710.03740).
+"""
 
 STD_RANGE = (1e-8, 1e4)
 GRID = 241  # points of the first look over `STD_RANGE`, 20 a decade
