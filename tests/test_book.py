@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +21,10 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # What axe finds in markup that is not ours and no setting can change: rule -> parts of the markup
 # concerned. Anything else that axe finds fails the test.
@@ -86,29 +73,6 @@ def site() -> Path:
     """The folder of the built book, built now if a source is newer."""
     make_book(ROOT)
     return SITE
-
-
-def chromium(bundled: str) -> str | None:
-    """Path of a Chromium: the system's, or the one Playwright installed for itself."""
-    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    return found or (bundled if Path(bundled).exists() else None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, closed with this module: Playwright's event loop would disturb other tests."""
-    with sync_playwright() as playwright:
-        path = chromium(playwright.chromium.executable_path)
-        if path is None:
-            message = "No Chromium found: the book was not tested in a browser."
-            if os.environ.get("INITSCOPE_BROWSER") == "required":
-                pytest.fail(message)
-            warnings.warn(message, stacklevel=1)
-            pytest.skip(message)
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -1,0 +1,114 @@
+// Brings the widgets of a page to life, without a kernel and without a network.
+//
+// A notebook stores the state of its widgets, each with the ES module that draws it; Jupyter Book
+// puts both into the page. Here every module gets a small model over its stored state and the place
+// where it was shown. This replaces require.js and Jupyter's own widget manager, 3.7 MB.
+(() => {
+  const scripts = (kind) =>
+    document.querySelectorAll(`script[type="application/vnd.jupyter.widget-${kind}+json"]`);
+
+  /** The JSON of a script; myst-nb writes some of it as a string within JSON. */
+  function read(script) {
+    const value = JSON.parse(script.textContent);
+    return typeof value === "string" ? JSON.parse(value) : value;
+  }
+
+  /** The stored state, with its buffers as DataView, as in a live notebook. */
+  function stateOf({ state, buffers = [] }) {
+    const values = { ...state };
+    for (const { path, data } of buffers) {
+      const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+      values[path[0]] = new DataView(bytes.buffer);
+    }
+    return values;
+  }
+
+  /** What a module may ask of anywidget's model. */
+  function makeModel(values) {
+    const listeners = new Map();
+    const call = (name) => [...(listeners.get(name) ?? [])].forEach((listener) => listener());
+    return {
+      get: (name) => values[name],
+      set(name, value) {
+        if (Object.is(values[name], value)) return;
+        values[name] = value;
+        call(`change:${name}`);
+        call("change");
+      },
+      on: (name, listener) => listeners.set(name, (listeners.get(name) ?? new Set()).add(listener)),
+      off: (name, listener) => listeners.get(name)?.delete(listener),
+      save_changes() {},
+    };
+  }
+
+  const modules = new Map();
+  /** Import the text of a module; the same text once. */
+  function load(text) {
+    if (!modules.has(text)) {
+      modules.set(text, import(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))));
+    }
+    return modules.get(text);
+  }
+
+  const styles = new Set();
+  function addStyle(text) {
+    if (!text || styles.has(text)) return;
+    styles.add(text);
+    document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
+  }
+
+  /** Put an element for the widget where its still picture was, which remains for print. */
+  function place(script) {
+    const element = document.createElement("div");
+    element.className = "live-widget";
+    const outputs = script.closest(".cell_output") ?? script.parentElement;
+    const picture = [...outputs.querySelectorAll("img")]
+      .filter((image) => image.compareDocumentPosition(script) & Node.DOCUMENT_POSITION_FOLLOWING)
+      .pop();
+    if (picture) picture.before(element);
+    else script.before(element);
+    return { element, shown: () => picture?.classList.add("still-picture") };
+  }
+
+  async function start() {
+    const stored = Object.assign({}, ...[...scripts("state")].map((script) => read(script).state));
+    const parameters = [...new URLSearchParams(location.search)];
+    const copies = {};
+    await Promise.all([...scripts("view")].map(async (script) => {
+      const model = stored[read(script).model_id];
+      if (!model?.state._esm) return;
+      const values = stateOf(model);
+      const name = values._anywidget_id.split(".").pop();
+      copies[name] = (copies[name] ?? 0) + 1;
+      const key = copies[name] === 1 ? name : `${name}-${copies[name]}`;
+      const { element, shown } = place(script);
+      element.dataset.widget = key;
+      const page = {
+        parameters: parameters
+          .filter(([parameter]) => parameter.startsWith(`${key}.`))
+          .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
+        link(settings) {
+          const url = new URL(location.href);
+          for (const [setting, value] of Object.entries(settings)) {
+            url.searchParams.set(`${key}.${setting}`, value);
+          }
+          url.hash = element.closest("[id]")?.id ?? "";
+          return url.href;
+        },
+      };
+      try {
+        const module = await load(values._esm);
+        addStyle(values._css);
+        await module.default.render({ model: makeModel(values), el: element, page });
+        shown();
+      } catch (error) {
+        element.remove(); // the still picture stays
+        console.error(`The widget ${key} does not start:`, error);
+      }
+    }));
+    document.documentElement.dataset.widgets = "ready";
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

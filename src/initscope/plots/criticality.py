@@ -1,0 +1,201 @@
+"""Figures of length and correlation maps, and of trainability (chapter 02)."""
+
+from __future__ import annotations
+
+import itertools
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from initscope.plots.style import COLOR_MAP, INK, WIDTH, cell_edges, palette, styled
+
+
+def maps(
+    length: pd.DataFrame, correlation: pd.DataFrame, fixed_points: pd.DataFrame | None = None
+) -> Figure:
+    """Length maps (left) and correlation maps (right), with the diagonal.
+
+    `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
+    `fixed_points` ``label``, ``q``, ``c``, drawn as dots. Labels share colors.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.7))
+        left, right = figure.subplots(1, 2)
+        labels = length["label"].unique()
+        colors = dict(zip(labels, palette(len(labels)), strict=True))
+        for axes, frame, column in ((left, length, "q"), (right, correlation, "c")):
+            ends = [frame[column].min(), frame[column].max()]
+            axes.plot(ends, ends, color=INK, ls="--", lw=1)
+            for label, rows in frame.groupby("label", sort=False):
+                axes.plot(rows[column], rows["image"], color=colors[label], label=label)
+            if fixed_points is not None:
+                for point in fixed_points.itertuples():
+                    value = getattr(point, column)
+                    axes.plot(value, value, color=colors[point.label], marker="o", ms=5)
+            axes.set_aspect("equal")
+        left.set_xlabel("variance $q$ of a layer")
+        left.set_ylabel("variance of the next layer")
+        left.set_title("length map")
+        right.set_xlabel("correlation $c$ of two inputs")
+        right.set_ylabel("correlation one layer on")
+        right.set_title("correlation map")
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figure:
+    """Correlation of two inputs against the layer: iterated map as lines, networks as dots.
+
+    `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
+    ``mean``, ``low`` and ``high`` (bars). Labels of one color, in order of appearance.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.7))
+        axes = figure.subplots()
+        for color, (label, rows) in zip(
+            palette(theory["label"].nunique()),
+            theory.groupby("label", sort=False),
+            strict=True,
+        ):
+            axes.plot(rows["layer"], rows["correlation"], color=color, label=label, lw=1.4)
+            found = networks[networks["label"] == label]
+            axes.vlines(found["layer"], found["low"], found["high"], color=color, lw=1)
+            axes.plot(found["layer"], found["mean"], color=color, ls="none", marker="o", ms=4)
+        axes.set_xlabel("layer (0: the inputs)")
+        axes.set_ylabel("correlation of two inputs")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
+    """Phase diagrams, one panel an activation: gradient growth a layer over both variances.
+
+    `frame` has columns ``activation``, ``sigma_w2``, ``sigma_b2`` and ``chi`` on a grid, NaN
+    where the variance grows without bound; `edges` ``activation``, ``sigma_w2``, ``sigma_b2`` and
+    ``stable``: the points at which chi_1 is 1, and whether the fixed point is one that layers
+    lead to.
+    """
+    names = list(frame["activation"].unique())
+    cool = LinearSegmentedColormap.from_list(
+        "phases", ["#3b6fb6", "#a9c3df", "#ecebe4", "#e9b48a", "#c25b1e"]
+    )
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.3))
+        panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, names, strict=True):
+            grid = frame[frame["activation"] == name].pivot_table(
+                index="sigma_b2", columns="sigma_w2", values="chi", dropna=False
+            )
+            axes.set_facecolor("#c4c4c4")
+            # An image: thousands of cells as paths would make the page heavy.
+            weight, bias = grid.columns.to_numpy(float), grid.index.to_numpy(float)
+            mesh = axes.imshow(
+                np.log(grid.to_numpy()),
+                cmap=cool,
+                vmin=-0.7,
+                vmax=0.7,
+                origin="lower",
+                aspect="auto",
+                interpolation="nearest",
+                extent=(*_ends(weight), *_ends(bias)),
+            )
+            edge = edges[edges["activation"] == name]
+            for stable, style in ((True, "-"), (False, ":")):
+                part = edge[edge["stable"] == stable]
+                dot = "o" if len(part) == 1 else None
+                axes.plot(
+                    part["sigma_w2"],
+                    part["sigma_b2"],
+                    color="#222222",
+                    ls=style,
+                    lw=1.8,
+                    marker=dot,
+                    # Half of a dot on the lower edge lies outside, on a page that may be dark.
+                    markeredgecolor="white",
+                    clip_on=dot is None,
+                )
+            axes.set_xlim(weight[0], weight[-1])
+            axes.set_ylim(bias[0], bias[-1])
+            axes.grid(False)
+            axes.set_title(name)
+            axes.set_xlabel(r"$\sigma_w^2$")
+        panels[0].set_ylabel(r"$\sigma_b^2$")
+        bar = figure.colorbar(mesh, ax=panels, label=r"$\ln \chi_1$", shrink=0.9)
+        bar.outline.set_edgecolor("none")
+    return figure
+
+
+def _ends(centers: np.ndarray) -> tuple[float, float]:
+    """Outer edges of evenly spaced cells round `centers`."""
+    half = (centers[1] - centers[0]) / 2
+    return float(centers[0] - half), float(centers[-1] + half)
+
+
+def depth_scales(frame: pd.DataFrame) -> Figure:
+    """Depth scales against the weight variance.
+
+    `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.3))
+        axes = figure.subplots()
+        for color, (label, rows) in zip(
+            palette(frame["label"].nunique()),
+            frame.groupby("label", sort=False),
+            strict=True,
+        ):
+            axes.plot(rows["sigma_w2"], rows["depth_scale"], color=color, label=label)
+        axes.set_yscale("log")
+        axes.set_xlabel(r"weight variance $\sigma_w^2$")
+        axes.set_ylabel("depth scale, layers")
+        axes.legend(loc="upper right")
+    return figure
+
+
+def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
+    """Training accuracy over weight variance and depth, with predicted depth limits as lines.
+
+    `table` has columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is
+    shown. `limits` has columns ``label``, ``sigma_w2`` and ``depth``.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.9))
+        axes = figure.subplots()
+        grid = table.pivot_table(
+            index="depth", columns="sigma_w2", values="accuracy", aggfunc="median"
+        )
+        mesh = axes.pcolormesh(
+            cell_edges(grid.columns.to_numpy(float)),
+            cell_edges(grid.index.to_numpy(float)),
+            grid.to_numpy(),
+            cmap=COLOR_MAP,
+            vmin=0,
+            vmax=1,
+        )
+        mesh.set_edgecolor("face")
+        box = axes.axis()
+        styles = itertools.cycle(("-", "--", ":", "-."))
+        key = []
+        for style, (label, rows) in zip(styles, limits.groupby("label", sort=False), strict=False):
+            axes.plot(rows["sigma_w2"], rows["depth"], color="white", lw=3.4, alpha=0.6)
+            axes.plot(rows["sigma_w2"], rows["depth"], color="black", lw=1.5, ls=style)
+            key.append(Line2D([], [], color=INK, lw=1.5, ls=style, label=label))
+        axes.axis(box)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis, values in ((axes.xaxis, grid.columns), (axes.yaxis, grid.index)):
+            axis.set_major_locator(mpl.ticker.FixedLocator([float(v) for v in values]))
+            axis.set_major_formatter(mpl.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+            axis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.grid(False)
+        axes.set_xlabel(r"weight variance $\sigma_w^2$")
+        axes.set_ylabel("weight layers")
+        figure.legend(handles=key, loc="outside upper center", ncols=3)
+        bar = figure.colorbar(mesh, ax=axes, label="median test accuracy", shrink=0.9)
+        bar.outline.set_edgecolor("none")
+    return figure

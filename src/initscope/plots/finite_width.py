@@ -1,0 +1,213 @@
+"""Figures of what finite width does (chapter 03)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from initscope.plots.style import COLORS, INK, WIDTH, styled
+
+
+def fan_of_networks(
+    profiles: Mapping[int, pd.DataFrame], tables: Mapping[int, pd.DataFrame], shown: int = 40
+) -> Figure:
+    """Forward and backward variance of many networks of one kind, one row a width.
+
+    `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
+    :func:`initscope.monte_carlo.compare` with a finite-width band. Thin lines are the first
+    `shown` networks; a line ends where a network has died.
+    """
+    titles = {"forward": "activations, forward", "backward": "gradients, backward"}
+    with styled():
+        figure = Figure(figsize=(WIDTH, 2.5 * len(tables) + 0.6))
+        panels = figure.subplots(len(tables), 2, sharex=True, sharey="row", squeeze=False)
+        for (row, (width, table)), (k, direction) in itertools.product(
+            enumerate(tables.items()), enumerate(titles)
+        ):
+            axes = panels[row, k]
+            frame = profiles[width]
+            frame = frame[(frame["direction"] == direction) & (frame["network"] < shown)]
+            lines = frame.pivot_table(index="layer", columns="network", values="value")
+            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.5, alpha=0.35)
+            of_direction = table[table["direction"] == direction].set_index("layer")
+            axes.fill_between(
+                of_direction.index,
+                of_direction["low"],
+                of_direction["high"],
+                color=COLORS[1],
+                alpha=0.2,
+                lw=0,
+            )
+            for column, color, style in (
+                ("theory", INK, "--"),
+                ("median", COLORS[0], "-"),
+                ("mean", COLORS[2], "-"),
+            ):
+                values = of_direction[column].where(of_direction[column] > 0)
+                axes.plot(values, color=color, ls=style, lw=1.8)
+            axes.set_yscale("log")
+            axes.set_title(f"width {width}: {titles[direction]}")
+        for axes in panels[-1]:
+            axes.set_xlabel("weight layer")
+        for axes in panels[:, 0]:
+            axes.set_ylabel("mean square")
+        handles = [
+            Line2D([], [], color=COLORS[0], lw=0.8, alpha=0.6, label="one network"),
+            Line2D([], [], color=COLORS[0], label="median"),
+            Line2D([], [], color=COLORS[2], label="mean"),
+            Line2D([], [], color=INK, ls="--", label="infinite width"),
+            Patch(color=COLORS[1], alpha=0.35, lw=0, label="predicted 95% of networks"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure
+
+
+def log_norm_histograms(
+    samples: Mapping[int, np.ndarray], moments: pd.DataFrame, depth: int
+) -> Figure:
+    """Distribution of ln of the last layer's variance over that of infinite width, by width.
+
+    `samples` has width to one value a living network; `moments` has the columns ``width``,
+    ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.0))
+        panels = figure.subplots(1, len(samples), squeeze=False)[0]
+        for axes, row in zip(panels, moments.itertuples(), strict=True):
+            values = samples[row.width]
+            axes.hist(values, bins=40, density=True, color=COLORS[0], alpha=0.45, lw=0)
+            x = np.linspace(values.min(), values.max(), 300)
+            for mean, variance, color, style in (
+                (row.mean, row.variance, COLORS[1], "-"),
+                (row.first_mean, row.first_variance, COLORS[2], ":"),
+            ):
+                density = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(
+                    2 * np.pi * variance
+                )
+                axes.plot(x, density, color=color, ls=style)
+            axes.axvline(0, color=INK, ls="--", lw=1.1)
+            axes.set_title(f"width {row.width}, depth {depth}")
+            axes.set_xlabel(r"$\ln(q_L / q_L^\infty)$")
+        panels[0].set_ylabel("density")
+        handles = [
+            Patch(color=COLORS[0], alpha=0.45, lw=0, label="networks"),
+            Line2D([], [], color=COLORS[1], label="log-normal, exact moments"),
+            Line2D([], [], color=COLORS[2], ls=":", label="log-normal, to order 1/n"),
+            Line2D([], [], color=INK, ls="--", label="infinite width"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
+    return figure
+
+
+def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
+    """Theory as lines, of infinite width dotted where given; measurements with their intervals."""
+    for color, (name, group) in zip(COLORS, table.groupby("activation", sort=False), strict=False):
+        axes.plot(group["layer"], group["predicted"], color=color, label=name)
+        if "wide" in group:
+            axes.plot(group["layer"], group["wide"], color=color, ls=":", lw=1.2)
+        axes.errorbar(
+            group["layer"],
+            group["measured"],
+            group["error"],
+            color=color,
+            ls="none",
+            marker="o",
+            ms=3.5,
+            lw=0.9,
+        )
+
+
+def log_spread_by_depth(table: pd.DataFrame) -> Figure:
+    """Variance of the log of the forward variance against depth, one color an activation.
+
+    `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
+    the 95% interval) and ``predicted``; one panel a width.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.1))
+        widths = sorted(table["width"].unique())
+        panels = figure.subplots(1, len(widths), squeeze=False)[0]
+        for axes, width in zip(panels, widths, strict=True):
+            of_width = table[table["width"] == width]
+            _by_activation(axes, of_width)
+            axes.set_title(f"width {width}")
+            axes.set_xlabel("weight layer")
+        panels[0].set_ylabel(r"variance of $\ln q_l$")
+        panels[0].legend(title="activation")
+        panels[0].get_legend().get_title().set_color(INK)
+    return figure
+
+
+def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float = 1e-4) -> Figure:
+    """Histograms of singular values, one column an activation, one row an ensemble of weights.
+
+    `spectra` has (activation, weights) to an array of singular values; those below `floor` are
+    counted in the first bin.
+    """
+    activations = list(dict.fromkeys(activation for activation, _ in spectra))
+    ensembles = list(dict.fromkeys(weights for _, weights in spectra))
+    largest = max(values.max() for values in spectra.values())
+    bins = np.geomspace(floor, 1.3 * largest, 46)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 4.2))
+        panels = figure.subplots(
+            len(ensembles), len(activations), sharex=True, sharey=True, squeeze=False
+        )
+        for (row, weights), (k, activation) in itertools.product(
+            enumerate(ensembles), enumerate(activations)
+        ):
+            axes = panels[row, k]
+            values = spectra[activation, weights].ravel()
+            axes.hist(
+                np.maximum(values, floor * 1.001),
+                bins,
+                weights=np.full(len(values), 1 / len(values)),
+                color=COLORS[row],
+                alpha=0.7,
+                lw=0,
+            )
+            axes.axvline(1, color=INK, ls="--", lw=1.1)
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_ylim(1e-4, 2)
+            axes.set_title(f"{activation}, {weights}")
+            if row == len(ensembles) - 1:
+                axes.set_xlabel("singular value")
+            if k == 0:
+                axes.set_ylabel("share")
+    return figure
+
+
+def jacobian_spread(table: pd.DataFrame) -> Figure:
+    """Variance of the squared singular values against depth, one panel an ensemble of weights.
+
+    `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
+    the 95% interval), ``predicted`` and ``wide`` (of infinite width).
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.2))
+        ensembles = list(table["weights"].unique())
+        panels = figure.subplots(1, len(ensembles), sharex=True, squeeze=False)[0]
+        for axes, weights in zip(panels, ensembles, strict=True):
+            of_weights = table[table["weights"] == weights]
+            _by_activation(axes, of_weights)
+            axes.set_title(f"{weights} weights")
+            axes.set_xlabel("layer")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        panels[0].set_ylabel("variance of squared\nsingular values")
+        handles, _ = panels[0].get_legend_handles_labels()
+        handles += [
+            Line2D([], [], color=INK, ls=":", lw=1.2, label="infinite width"),
+            Line2D([], [], color=INK, ls="none", marker="o", ms=3.5, label="measured"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure

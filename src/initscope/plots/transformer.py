@@ -1,0 +1,146 @@
+"""Figures of the residual stream of a transformer (chapter 04)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from initscope.plots.style import COLORS, WIDTH, styled
+
+
+def stream_against_theory(table: pd.DataFrame) -> Figure:
+    """Variance of a residual stream by depth, and how far it is from its prediction.
+
+    `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
+    ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
+    finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.4))
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        left.fill_between(
+            table.index, table["low"], table["high"], color=COLORS[1], alpha=0.25, lw=0
+        )
+        left.plot(table["predicted"], color=COLORS[1], label="theory, with finite-width band")
+        left.plot(table["uncorrelated"], color=COLORS[2], ls=":", label="theory, tokens unrelated")
+        left.plot(table["measured"], color=COLORS[0], ls="none", marker="o", ms=4, label="measured")
+        left.set_ylabel("variance of the residual stream")
+        left.legend(loc="upper left")
+        right.fill_between(
+            table.index,
+            100 * (table["low"] / table["predicted"] - 1),
+            100 * (table["high"] / table["predicted"] - 1),
+            color=COLORS[1],
+            alpha=0.25,
+            lw=0,
+        )
+        right.axhline(0, color=COLORS[1])
+        for column, color, style in (
+            ("measured", COLORS[0], {"marker": "o", "ls": "none", "ms": 4}),
+            ("uncorrelated", COLORS[2], {"ls": ":"}),
+            ("reduced", COLORS[3], {"ls": "--", "lw": 1.2}),
+        ):
+            values = 100 * (table[column] / table["predicted"] - 1)
+            label = "narrow models, mean" if column == "reduced" else None
+            right.plot(values, color=color, label=label, **style)
+        right.set_ylabel("difference from theory, %")
+        right.legend(loc="lower left")
+        for axes in (left, right):
+            axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+    return figure
+
+
+def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[float]]) -> Figure:
+    """What each block of a transformer computes: dots measured, lines predicted.
+
+    `measured` has the columns ``depth``, ``quantity``, ``value`` of
+    :func:`initscope.residual_stream.stream_profile`; `predicted` has quantity to one value a
+    block.
+    """
+    groups = (
+        ("query, key, value", ("query", "key", "value")),
+        ("attention logits", ("logit",)),
+        ("added to the stream", ("attention", "mlp")),
+    )
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.0))
+        for axes, (title, names) in zip(figure.subplots(1, 3), groups, strict=True):
+            for color, name in zip(COLORS, names, strict=False):
+                of_name = measured[measured["quantity"] == name]
+                line = np.asarray(predicted[name])
+                axes.plot(range(1, len(line) + 1), line, color=color, lw=1.3)
+                axes.plot(
+                    of_name["depth"],
+                    of_name["value"],
+                    color=color,
+                    ls="none",
+                    marker="o",
+                    ms=4,
+                    label=name,
+                )
+            axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
+            axes.set_title(title)
+            axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            if len(names) > 1:
+                axes.legend(loc="lower right")
+        figure.axes[0].set_ylabel("mean square")
+    return figure
+
+
+def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
+    """Variance of the stream after the last block against the number of blocks.
+
+    Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
+    ``measured``, one row a model.
+    """
+    with styled():
+        figure = Figure(figsize=(0.62 * WIDTH, 3.3))
+        axes = figure.subplots()
+        for color, (rule, group) in zip(COLORS, lines.groupby("rule", sort=False), strict=False):
+            axes.plot(group["blocks"], group["predicted"], color=color, label=rule)
+            of_rule = table[table["rule"] == rule]
+            axes.plot(
+                of_rule["blocks"], of_rule["measured"], color=color, ls="none", marker="o", ms=3.5
+            )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_formatter(mpl.ticker.ScalarFormatter())
+        axes.set_xlabel("blocks")
+        axes.set_ylabel("variance after the last block")
+        axes.legend()
+    return figure
+
+
+def gradients_along_stream(table: pd.DataFrame) -> Figure:
+    """Variance of the gradient along the stream, pre-LN and post-LN, one panel a scale.
+
+    `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
+    over seeds) and ``predicted``, relative to the gradient after the last block.
+    """
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.3))
+        scales = list(table["scale"].unique())
+        panels = figure.subplots(1, len(scales), sharey=True, squeeze=False)[0]
+        for axes, scale in zip(panels, scales, strict=True):
+            of_scale = table[table["scale"] == scale]
+            for color, (name, group) in zip(
+                COLORS, of_scale.groupby("norm", sort=False), strict=False
+            ):
+                axes.plot(group["depth"], group["predicted"], color=color, label=name)
+                axes.vlines(group["depth"], group["low"], group["high"], color=color, lw=0.9)
+                axes.plot(
+                    group["depth"], group["measured"], color=color, ls="none", marker="o", ms=3.5
+                )
+            axes.set_yscale("log")
+            axes.set_title(scale)
+            axes.set_xlabel("after block")
+            axes.legend()
+        panels[0].set_ylabel("gradient variance, last block = 1")
+    return figure

@@ -1,0 +1,50 @@
+"""What all widgets share: where their JavaScript comes from and how they are shown."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+from matplotlib.figure import Figure
+
+from initscope.widgets.bundle import STATIC, bundle
+
+
+class BookWidget(anywidget.AnyWidget):
+    """A widget that computes in the browser: alive in a notebook and in the published page.
+
+    A subclass names its ES module, a file below ``static``, and has one trait for each control.
+
+    Attributes
+    ----------
+    message
+        The sentence under the picture, which says what is seen; set by the browser.
+    """
+
+    module: ClassVar[str]
+    message = traitlets.Unicode(read_only=False).tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "module" in cls.__dict__:
+            cls._esm = bundle(cls.module)
+            cls._css = (STATIC / "widget.css").read_text(encoding="utf8")
+
+    def figure(self) -> Figure:
+        """The same message as a still picture, for print, GitHub and pages without JavaScript."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {self.message}" if self.message else type(self).__name__
+
+
+def show(widget: BookWidget) -> None:
+    """Display a widget below its still picture; in the book, the widget takes the picture's place.
+
+    In a notebook of your own, where a kernel runs, the widget alone is enough: end a cell with it.
+    """
+    from IPython.display import display
+
+    display(widget.figure())
+    display(widget)

@@ -1,0 +1,87 @@
+"""A browser and a JavaScript engine, for the tests that need them.
+
+Without one, those tests are skipped with a warning, or fail if ``INITSCOPE_BROWSER=required``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
+
+
+def missing(message: str) -> None:
+    """Skip what cannot be tested here, or fail where everything has to be."""
+    if os.environ.get("INITSCOPE_BROWSER") == "required":
+        pytest.fail(message)
+    warnings.warn(message, stacklevel=2)
+    pytest.skip(message)
+
+
+def chromium(bundled: str) -> str | None:
+    """Path of a Chromium: the system's, or the one Playwright installed for itself."""
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    return found or (bundled if Path(bundled).exists() else None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, closed with this module: Playwright's event loop would disturb other tests."""
+    with sync_playwright() as playwright:
+        path = chromium(playwright.chromium.executable_path)
+        if path is None:
+            missing("No Chromium found: the book was not tested in a browser.")
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def node() -> Callable[..., Any]:
+    """Call a function of one of the widgets' modules: ``node("lib/format.mjs", "short", 0.5)``.
+
+    Arguments go as JSON, and the result comes back as JSON; typed arrays come as lists, numbers
+    that are not finite as the texts "NaN", "Infinity" and "-Infinity".
+    """
+    engine = shutil.which("node")
+    if engine is None:
+        missing("No Node.js found: the JavaScript of the widgets was tested in the browser only.")
+
+    def call(module: str, function: str, *arguments: object) -> Any:
+        script = f"""
+            import {{ {function} as f }} from {json.dumps((STATIC / module).as_uri())};
+            const plain = (key, value) => ArrayBuffer.isView(value) ? [...value]
+                : typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+            const given = JSON.parse(process.argv[1]);
+            console.log(JSON.stringify(await f(...given), plain) ?? "null");
+        """
+        done = subprocess.run(
+            [str(engine), "--input-type=module", "--eval", script, json.dumps(arguments)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return call

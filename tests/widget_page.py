@@ -1,0 +1,37 @@
+"""A bare page with widgets on it, stored and brought to life as in the book."""
+
+import json
+from pathlib import Path
+
+from ipywidgets.embed import embed_data
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def script(kind: str, value: object) -> str:
+    """A script element that holds JSON, as myst-nb writes it."""
+    text = json.dumps(value).replace("</", "<\\/")
+    return f'<script type="{kind}">{text}</script>'
+
+
+def widget_page(widgets: list, dark: bool = False) -> str:
+    """HTML of a page that shows `widgets`, with the loader and the style sheet of the book."""
+    data = embed_data(views=widgets, drop_defaults=False)
+    static = ROOT / "book" / "_static"
+    ground = "--pst-color-background: #14181e; --pst-color-text-base: #ced6dd;" if dark else ""
+    ground += "--pst-color-text-muted: #9ca4af; --pst-color-border: #48566b;" if dark else ""
+    shown = "".join(
+        f'<div class="cell_output" id="cell-{k}">{script(VIEW, view)}</div>'
+        for k, view in enumerate(data["view_specs"])
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en" data-theme="{"dark" if dark else "light"}"><head><meta charset="utf-8">
+<title>Widgets</title><meta name="viewport" content="width=device-width">
+<link rel="icon" href="data:,">
+<style>:root {{ {ground} }} body {{ font-family: sans-serif; max-width: 52rem; margin: 1rem auto;
+padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"}; }}</style>
+<style>{(static / "book.css").read_text()}</style></head>
+<body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
+<script>{(static / "widgets.js").read_text()}</script></body></html>"""
