@@ -17,7 +17,7 @@ BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
 
-.PHONY: help book test lint install reproduce profile-is-given bench serve clean
+.PHONY: help book test lint install reproduce profile-is-given compatibility bench serve clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
@@ -31,6 +31,7 @@ help:
 	@echo "                   smoke: 2 min, nothing downloaded; cpu: 1 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
 	@echo "make bench       print speed and memory of the sweeps            5 min"
+	@echo "make compatibility  the stds of GPT-2 under other versions of transformers  15 min"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
 
@@ -59,6 +60,10 @@ profile-is-given:
 	@case "$(PROFILE)" in smoke|cpu|gpu) ;; *) \
 		echo "Say how much: make reproduce PROFILE=smoke (2 min), PROFILE=cpu (1 h on two cores)" \
 		     "or PROFILE=gpu." >&2; exit 2;; esac
+
+compatibility: $(EVERYTHING)
+	@echo "Trying other versions of transformers: about 15 minutes, 20 s each."
+	@$(BIN)/python tests/transformers_versions.py
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 5 minutes. The result is what is printed."

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from book_pages import address, site, visit  # noqa: F401
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM_FLAGS = [

@@ -6,154 +6,14 @@ without one they are skipped with a warning, or fail if ``INITSCOPE_BROWSER=requ
 
 from __future__ import annotations
 
-import functools
-import http.server
 import re
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
+from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, make_book, parsed, violations
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page, Route
-
-ROOT = Path(__file__).resolve().parents[1]
-SITE = ROOT / "_build" / "html"
-
-# What axe finds in markup that is not ours and no setting can change: rule -> parts of the markup
-# concerned. Anything else that axe finds fails the test.
-NOT_OURS = {
-    # The theme puts the title of the book into the sidebar outside any landmark.
-    "region": ('class="navbar-brand logo"',),
-    # pandas leaves the corner above the index of a frame, and of a styled one, empty.
-    "empty-table-header": ("<th></th>", '<th class="blank'),
-}
-
-
-def documents() -> list[str]:
-    """Every document of the table of contents, as Sphinx names it."""
-    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
-
-    def files(node: object) -> Iterator[str]:
-        if isinstance(node, dict):
-            yield from (str(node[key]) for key in ("root", "file") if key in node)
-            for child in node.values():
-                yield from files(child)
-        elif isinstance(node, list):
-            for child in node:
-                yield from files(child)
-
-    return list(files(toc))
-
-
-DOCUMENTS = documents()
-CHAPTERS = [name for name in DOCUMENTS if name.startswith("notebooks/")]
-
-
-def make_book(root: Path) -> None:
-    """Bring the book under `root` up to date, with the tools of the Python that runs the tests."""
-    tools = Path(sys.executable).parent
-    built = subprocess.run(
-        ["make", "book", f"BIN={tools}", "BOOK_TOOLS="],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-
-
-@pytest.fixture(scope="module")
-def site() -> Path:
-    """The folder of the built book, built now if a source is newer."""
-    make_book(ROOT)
-    return SITE
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    """Serves files without a line on stderr for each."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def address(site: Path) -> Iterator[str]:
-    """Where the book is served: ``http://127.0.0.1:port``."""
-    handler = functools.partial(QuietHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@dataclass
-class Visit:
-    """A page open in the browser, and what went wrong while it loaded."""
-
-    page: Page
-    outside: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-
-Open = Callable[..., Visit]
-
-
-@pytest.fixture
-def visit(browser: Browser, address: str, site: Path) -> Iterator[Open]:
-    """Open a page of the book with every other host blocked, and wait until it is set."""
-    contexts = []
-
-    def open_page(
-        path: str, *, width: int = 1280, scheme: str = "light", from_file: bool = False
-    ) -> Visit:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        home = site.as_uri() if from_file else address
-        visit = Visit(context.new_page())
-
-        def only_own_files(route: Route) -> None:
-            if route.request.url.startswith((home, "data:", "blob:")):
-                route.continue_()
-            else:
-                visit.outside.append(route.request.url)
-                route.abort()
-
-        context.route("**/*", only_own_files)
-        page = visit.page
-        page.on("websocket", lambda socket: visit.outside.append(socket.url))
-        page.on("requestfailed", lambda request: visit.failed.append(request.url))
-        page.on(
-            "response",
-            lambda response: visit.failed.append(response.url) if response.status >= 400 else None,
-        )
-        page.on("pageerror", lambda error: visit.errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                visit.errors.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.goto(f"{home}/{path}", wait_until="load")
-        page.wait_for_function("!window.MathJax || MathJax.startup?.promise")
-        page.evaluate("window.MathJax?.startup?.promise")
-        return visit
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def parsed(site: Path, name: str) -> BeautifulSoup:
-    return BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
 
 
 @pytest.mark.browser
@@ -233,13 +93,7 @@ def test_a_chapter_has_figures(name: str, site: Path) -> None:
 def test_page_is_accessible(name: str, scheme: str, visit: Open) -> None:
     page = visit(f"{name}.html", scheme=scheme).page
     assert page.locator("html").get_attribute("data-theme") == scheme
-    found = [
-        f"{violation['id']}: {node['html']}\n{node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        for node in violation["nodes"]
-        if not any(part in node["html"] for part in NOT_OURS.get(violation["id"], ()))
-    ]
-    assert not found, "\n\n".join(found)
+    assert violations(page) == ""
 
 
 @pytest.mark.browser

@@ -32,6 +32,9 @@ def test_he_relu_is_critical():
     assert chi("relu", gain("relu") ** 2) == pytest.approx(1.0, abs=1e-12)
     np.testing.assert_allclose(length_map(np.array([0.1, 1.0, 7.0]), "relu", 2.0), [0.1, 1, 7])
     assert depth_scale("relu", 2.0) == np.inf
+    # Tanh is critical at weight variance 1 without bias, for all three depth scales.
+    for kind in ("correlation", "length", "gradient"):
+        assert depth_scale("tanh", 1.0, 0.0, kind) == np.inf
 
 
 @pytest.mark.parametrize(

@@ -474,8 +474,9 @@ def depth_scale(
             factor = np.where(np.isnan(length), np.nan, factor)
         else:
             factor = _solve_correlation(known, weight, bias, length)[1]
-    # Rounding at criticality is criticality.
-    factor = np.where(np.abs(factor - 1) < 1e-12, 1.0, factor)
+    # A fixed point at 0 is found as a small number, and rounding at criticality is criticality:
+    # ten thousand million layers and more are as good as infinitely many.
+    factor = np.where(np.abs(factor - 1) < 1e-10, 1.0, factor)
     with np.errstate(divide="ignore"):
         return plain(1 / np.abs(np.log(np.abs(factor))))
 
