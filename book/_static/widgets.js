@@ -36,7 +36,11 @@
         call("change");
       },
       on: (name, listener) => listeners.set(name, (listeners.get(name) ?? new Set()).add(listener)),
-      off: (name, listener) => listeners.get(name)?.delete(listener),
+      off(name, listener) {
+        if (listener) listeners.get(name)?.delete(listener);
+        else if (name) listeners.delete(name);
+        else listeners.clear();
+      },
       save_changes() {},
     };
   }

@@ -130,7 +130,8 @@ class Prediction(BookWidget):
             if not all(low <= value <= high for value in y):
                 raise ValueError(f"the curve leaves the axis, {low:g} to {high:g}")
             others |= {"x": x, "y": y, "shown": shown}
-            middle = y[shown - 1]  # that nothing more happens
+            # That nothing more happens, in three digits.
+            middle = min(high, max(low, float(f"{y[shown - 1]:.3g}")))
         else:
             middle = _at(low, high, log, 1 / 3 if kind == "band" else 1 / 2)
         usual = (0.8, 0.4) if kind == "band" else (1.25, 2.0) if log else (0.05, 0.15)
@@ -192,40 +193,47 @@ class Prediction(BookWidget):
         """The question over an empty axis; the answer upside down in small type below."""
         from initscope.plots.style import COLORS, INK, WIDTH, styled  # all plots: they need torch
 
-        question = textwrap.fill(self.question, 88)
-        answer = textwrap.fill(f"Answer: {self._told()}. {self.explanation}".strip(), 118)
-        lines, small = question.count("\n") + 1, answer.count("\n") + 1
-        heights = [0.08 + 0.19 * lines, 1.9 if self.kind == "curve" else 0.55, 0.12 + 0.15 * small]
+        question = textwrap.fill(self.question, 74)
+        answer = textwrap.fill(f"Answer: {self._told()}. {self.explanation}".strip(), 116)
+        curve = self.kind == "curve"
+        # Inches, from above: the question, the axis, its labels, the answer.
+        above, tall = 0.15 + 0.2 * (question.count("\n") + 1), 1.9 if curve else 0.5
+        below, small = 0.65, 0.14 * (answer.count("\n") + 1)
+        height = above + tall + below + small
+        left = 0.1 if curve else 0.03
         with styled():
-            figure = Figure(figsize=(WIDTH, sum(heights) + 0.5))
-            head, axes, foot = figure.subplots(3, 1, height_ratios=heights)
-            for part in (head, foot):
-                part.axis("off")
-            head.text(0, 1, question, va="top", weight="bold", size=10.5)
+            figure = Figure(figsize=(WIDTH, height))
+            figure.set_layout_engine("none")
+            axes = figure.add_axes((left, (small + below) / height, 0.97 - left, tall / height))
+            figure.text(0.01, 1, question, va="top", weight="bold", size=10.5)
             # Its first line is the lowest, and on the right: turn the page to read it.
-            foot.text(1, 0.0, answer, rotation=180, ha="right", va="bottom", size=7.5)
+            figure.text(0.99, 0, answer, rotation=180, ha="right", va="bottom", size=7.5)
             label = self.label + (f", {self.unit}" if self.unit not in ("", "%") else "")
-            if self.kind == "curve":
-                end = self.x[-1]
-                axes.plot(self.x[: self.shown], self.y[: self.shown], color=COLORS[0])
+            scale = "log" if self.logarithmic else "linear"
+            axis: Any = axes.yaxis if curve else axes.xaxis
+            if curve:
+                end, middle = self.x[-1], _at(self.low, self.high, self.logarithmic, 0.5)
+                given = [points[: self.shown] for points in (self.x, self.y)]
+                axes.plot(*given, color=COLORS[0], marker="o" if self.shown == 1 else None)
                 axes.axvline(end, color=COLORS[1], ls="--")
-                middle = _at(self.low, self.high, self.logarithmic, 0.5)
-                axes.annotate("?", (end, middle), (-6, 0), textcoords="offset points", ha="right",
+                axes.annotate("?", (end, middle), (-8, 0), textcoords="offset points", ha="right",
                               va="center", size=16, color=COLORS[1])  # fmt: skip
-                axes.set(ylim=(self.low, self.high), xlabel=self.x_label, ylabel=label)
-                axes.set_xscale("log" if self.x_log else "linear")
-                axes.set_xlim(self.x[0], end)
-                axis, scale = axes.yaxis, axes.set_yscale
+                axes.set(xscale="log" if self.x_log else "linear", xlim=(self.x[0], end))
+                axes.set(yscale=scale, ylim=(self.low, self.high))
+                axes.set(xlabel=self.x_label, ylabel=label)
             else:
-                axes.set(xlim=(self.low, self.high), ylim=(0, 1), yticks=[], xlabel=label)
+                axes.set(xscale=scale, xlim=(self.low, self.high), ylim=(0, 1), yticks=[])
+                axes.set(xlabel=label)
                 axes.spines["left"].set_visible(False)
                 mark = "?" if self.kind == "value" else "from  ?   to  ?"
                 axes.text(0.5, 0.5, mark, transform=axes.transAxes, ha="center", va="center",
                           size=16, color=INK)  # fmt: skip
-                axis, scale = axes.xaxis, axes.set_xscale
-            scale("log" if self.logarithmic else "linear")
             if self.logarithmic:
                 axis.set_minor_formatter(NullFormatter())
+                powers = math.floor(math.log10(self.high)) - math.ceil(math.log10(self.low)) + 1
+                if powers < 2:
+                    ends = [self.low, self.high]
+                    axis.set_ticks(ends, [f"{value:g}" for value in ends])
             elif self.unit == "%":
                 axis.set_major_formatter("{x:g}%")
         return figure
@@ -261,7 +269,10 @@ def _answer(truth: Any, kind: str) -> tuple[list[float], list[float], list[float
 
 def _at(low: float, high: float, log: bool, share: float) -> float:
     """A round number at a share of the axis."""
-    value = low * (high / low) ** share if log else low + share * (high - low)
+    if log:
+        value = math.exp((1 - share) * math.log(low) + share * math.log(high))
+    else:
+        value = (1 - share) * low + share * high
     return min(high, max(low, float(f"{value:.2g}")))
 
 

@@ -33,7 +33,7 @@ function render(context) {
 
   const slider = (label) => ({
     label, kind: q.log ? "log" : "linear", min: q.low, max: q.high, step: (q.high - q.low) / 200,
-    perDecade: Math.max(10, Math.min(40, 400 / Math.log10(q.high / q.low))), format: (v) => withUnit(v, q.unit),
+    format: (v) => withUnit(v, q.unit),
   });
   const f = frame(context, {
     title: q.question,

@@ -9,15 +9,15 @@ import { percent, short } from "./lib/format.mjs";
 
 /** Where `value` lies on the axis, 0 at its low end and 1 at its high end. */
 export function toShare({ log, low, high }, value) {
-  return log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
+  const along = log ? Math.log : Number;
+  return (along(value) - along(low)) / (along(high) - along(low));
 }
 
 /** The value at a share of the axis, within the axis and with three or so digits, as people guess. */
-export function fromShare(axis, share) {
-  const { log, low, high } = axis;
+export function fromShare({ log, low, high }, share) {
   const t = Math.min(1, Math.max(0, share));
   if (t === 0 || t === 1) return t ? high : low;
-  const value = log ? low * (high / low) ** t : low + t * (high - low);
+  const value = log ? Math.exp((1 - t) * Math.log(low) + t * Math.log(high)) : (1 - t) * low + t * high;
   const digit = 10 ** (Math.floor(Math.log10(log ? value : high - low)) - 2);
   return Math.min(high, Math.max(low, Number((Math.round(value / digit) * digit).toPrecision(12))));
 }
@@ -41,7 +41,7 @@ export function difference(question, guess, truth) {
     return { edges: [edge], overlap: null, score };
   }
   const [a, b] = [guess, truth].map((band) => [...band].sort((x, y) => x - y));
-  const length = ([from, to]) => (log ? Math.log10(to / from) : to - from);
+  const length = ([from, to]) => (log ? Math.log10(to) - Math.log10(from) : to - from);
   const both = Math.max(0, length([Math.max(a[0], b[0]), Math.min(a[1], b[1])]));
   const either = length(a) + length(b) - both;
   const overlap = either > 0 ? both / either : Number(a[0] === b[0]); // two bands of no width
