@@ -197,7 +197,7 @@ class Prediction(BookWidget):
         answer = textwrap.fill(f"Answer: {self._told()}. {self.explanation}".strip(), 116)
         curve = self.kind == "curve"
         # Inches, from above: the question, the axis, its labels, the answer.
-        above, tall = 0.15 + 0.2 * (question.count("\n") + 1), 1.9 if curve else 0.5
+        above, tall = 0.22 + 0.2 * (question.count("\n") + 1), 1.9 if curve else 0.5
         below, small = 0.65, 0.14 * (answer.count("\n") + 1)
         height = above + tall + below + small
         left = 0.1 if curve else 0.03
