@@ -300,6 +300,7 @@ function render(context) {
   f.view.append(shown);
   window.framed = f;
   function update(s, changed) {
+    if (context.model.get("fails")) throw new Error("update fails");
     updates.push([...changed]);
     shown.textContent = JSON.stringify(s);
     f.say(`The std is ${s.std}.`);
@@ -331,6 +332,7 @@ def framed(tmp_path_factory) -> type:
         bias = traitlets.Bool(False).tag(sync=True)
         secret = traitlets.Int(3).tag(sync=True)
         resettable = traitlets.Bool(True).tag(sync=True)
+        fails = traitlets.Bool(False).tag(sync=True)
         message = traitlets.Unicode().tag(sync=True)
 
     return Framed
@@ -363,6 +365,16 @@ def test_controls_change_the_settings_and_reset_brings_them_back(visit, framed) 
     assert [box.input_value() for box in (depth, page.locator("select"))] == ["8", "kaiming"]
     assert float(std.input_value()) == pytest.approx(-0.301, abs=0.013)  # the slider has steps
     assert not page.get_by_label("bias").is_checked()
+
+
+def test_a_first_drawing_that_fails_brings_the_picture_back(visit, framed) -> None:
+    page = visit([framed(fails=True), framed()])
+    page.get_by_text("The std is 0.5.").wait_for()
+    assert still_pictures(page) == [True, False]
+    assert page.locator(".live-widget").count() == 1
+    (message,) = visit.problems
+    assert message.startswith("error: The widget Framed does not start: Error: update fails")
+    visit.problems.clear()
 
 
 def test_reset_goes_back_to_the_page_and_not_to_the_address(visit, framed) -> None:
@@ -456,7 +468,7 @@ def test_in_a_notebook_there_is_no_address(visit, framed) -> None:
             const module = await import(URL.createObjectURL(blob));
             const values = { std: 2, depth: 5, scheme: "xavier", bias: true, secret: 1 };
             const model = {
-                get: (name) => values[name] ?? true,
+                get: (name) => values[name] ?? name === "resettable",
                 set(name, value) { values[name] = value; },
                 on() {}, off() {}, save_changes() {},
             };

@@ -35,6 +35,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   const settings = () => Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
   let pending = null;
   let request = 0;
+  let drawn = false;
   const changedNow = (name) => {
     (pending ??= new Set()).add(name);
     request ||= requestAnimationFrame(run);
@@ -43,7 +44,17 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     request = 0;
     const changed = pending ?? new Set();
     pending = null;
-    if (el.isConnected || changed.size === names.length) update(settings(), changed);
+    if (el.isConnected || changed.size === names.length) {
+      try {
+        update(settings(), changed);
+        drawn = true;
+      } catch (error) {
+        // Before anything was drawn, the page may put its still picture back.
+        const failed = new CustomEvent("widget-failed", { detail: error, cancelable: true });
+        if (drawn || el.dispatchEvent(failed)) throw error;
+        return;
+      }
+    }
     if (!code.hidden) listing.textContent = python(settings());
   }
   function set(changes) {
