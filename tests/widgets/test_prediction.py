@@ -432,12 +432,12 @@ def test_the_end_of_a_curve_is_dragged(visit: Visitor) -> None:
     page.mouse.click(box["x"] + 200, box["y"] + 50)  # not at the end
     frames(page)
     assert picture(page) == before
-    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 20)
+    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 40)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 210, steps=3)
+    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 224, steps=3)
     page.mouse.up()
     frames(page)
-    # Three decades between 12 and 210 pixels from the top.
+    # Three decades between 26 and 224 pixels from the top.
     assert float(page.locator(".ins-value").inner_text()) == pytest.approx(1e-3, rel=0.05)
     lines = chart.locator("path").count()
     page.get_by_role("button", name="Reveal the answer").click()

@@ -58,10 +58,10 @@ function render(context) {
   f.buttons.before(explanation);
 
   // The picture, drawn in pixels: a line for a value or a band, a chart for a curve.
-  const height = curve ? 250 : 112;
+  const height = curve ? 264 : 112;
   const left = curve ? 56 : 16;
   const bottom = height - 40;
-  const top = curve ? 12 : 0;
+  const top = curve ? 26 : 0;
   let right = 0;
   const yLabel = q.label + (q.unit === "" || q.unit === "%" ? "" : `, ${q.unit}`);
   const xAxis = curve ? { low: q.x[0], high: q.x.at(-1), log: q.x_log } : q;
@@ -98,23 +98,25 @@ function render(context) {
 
   function drawCurve([guess], revealed) {
     const last = q.shown - 1;
+    const [y, yGuess] = [py(q.truth[0]), py(guess)];
+    // The answer's label keeps off the curve that leads to it, and the two labels off each other.
+    const falls = py(q.y[Math.floor(0.8 * q.y.length)]) < y - 2;
+    const below = y < bottom - 24 && (falls || y < top + 18 || Math.abs(y - yGuess) < 14);
+    const under = revealed && below && yGuess >= y && yGuess < Math.min(y + 44, bottom - 24);
+    const guessBelow = under || yGuess < top + 18;
+    const name = (at, lower, content) => text(right - 10, at + (lower ? 20 : -10), content, true, "end");
     const parts = [
       // Here a finger moves the end, elsewhere it scrolls the page.
       make("svg:rect", { x: right - 48, y: top, width: 60, height: bottom - top, fill: GUESS, opacity: 0.1,
         style: `touch-action: none; cursor: ${revealed ? "auto" : "ns-resize"}` }),
       path(0, q.shown, TRUTH),
-      line(px(q.x[last]), py(q.y[last]), right, py(guess), GUESS, "5 4"),
-      dot(right, py(guess), GUESS),
-      text(right - 8, py(guess) + (py(guess) < top + 30 ? 18 : -9), `your guess: ${told([guess])}`, true, "end"),
+      line(px(q.x[last]), py(q.y[last]), right, yGuess, GUESS, "5 4"),
+      dot(right, yGuess, GUESS),
     ];
     if (revealed) {
-      const y = py(q.truth[0]);
-      // Below the reader's mark if the two lie close.
-      const below = y < top + 30 || Math.abs(y - py(guess)) < 28;
-      parts.push(path(last, q.x.length, TRUTH), dot(right, y, TRUTH));
-      parts.push(text(right - 8, y + (below ? 32 : -9), `answer: ${told(q.truth)}`, true, "end"));
+      parts.push(path(last, q.x.length, TRUTH), dot(right, y, TRUTH), name(y, below, `answer: ${told(q.truth)}`));
     }
-    return parts;
+    return [...parts, name(yGuess, guessBelow, `your guess: ${told([guess])}`)];
   }
 
   function guessNow(s) {
@@ -137,9 +139,7 @@ function render(context) {
         const y = bottom - share * (bottom - top);
         parts.push(grid(left, y, right, y), text(left - 6, y + 4, label, false, "end"));
       }
-      const label = text(12, (top + bottom) / 2, yLabel, false, "middle");
-      label.setAttribute("transform", `rotate(-90 12 ${(top + bottom) / 2})`);
-      parts.push(label);
+      parts.push(text(2, 12, yLabel, false, "start"));
     }
     svg.setAttribute("width", width);
     svg.setAttribute("height", height);
