@@ -85,15 +85,16 @@ function render(context) {
 
   function drawLine(guess, revealed) {
     const parts = [];
+    const titles = []; // over all lines
     const mark = (values, y, color, name) => {
       const at = values.map(px);
-      parts.push(text((at[0] + at.at(-1)) / 2, y - 8, `${name}: ${told(values)}`));
+      titles.push(text((at[0] + at.at(-1)) / 2, y - 8, `${name}: ${told(values)}`));
       for (const x of at) parts.push(line(x, y, x, bottom, color, "2 3"), dot(x, y, color));
       if (band) parts.push(line(at[0], y, at[1], y, color, null, 6));
     };
     mark(guess, 22, GUESS, band ? "your band" : "your guess");
     if (revealed) mark(q.truth, 54, TRUTH, "answer");
-    return [line(left, bottom, right, bottom, "currentColor", null, 1), ...parts];
+    return [line(left, bottom, right, bottom, "currentColor", null, 1), ...parts, ...titles];
   }
 
   function drawCurve([guess], revealed) {
