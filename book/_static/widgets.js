@@ -36,7 +36,11 @@
         call("change");
       },
       on: (name, listener) => listeners.set(name, (listeners.get(name) ?? new Set()).add(listener)),
-      off: (name, listener) => listeners.get(name)?.delete(listener),
+      off(name, listener) {
+        if (listener) listeners.get(name)?.delete(listener);
+        else if (name) listeners.delete(name);
+        else listeners.clear();
+      },
       save_changes() {},
     };
   }
@@ -67,7 +71,7 @@
       .pop();
     if (picture) picture.before(element);
     else script.before(element);
-    return { element, shown: () => picture?.classList.add("still-picture") };
+    return { element, picture };
   }
 
   async function start() {
@@ -81,7 +85,7 @@
       const name = values._anywidget_id.split(".").pop();
       copies[name] = (copies[name] ?? 0) + 1;
       const key = copies[name] === 1 ? name : `${name}-${copies[name]}`;
-      const { element, shown } = place(script);
+      const { element, picture } = place(script);
       element.dataset.widget = key;
       const page = {
         parameters: parameters
@@ -96,14 +100,23 @@
           return url.href;
         },
       };
+      const fail = (error) => {
+        element.remove();
+        picture?.classList.remove("still-picture");
+        console.error(`The widget ${key} does not start:`, error);
+      };
+      // The first drawing comes after render: see frame.mjs.
+      element.addEventListener("widget-failed", (event) => {
+        event.preventDefault();
+        fail(event.detail);
+      });
       try {
         const module = await load(values._esm);
         addStyle(values._css);
         await module.default.render({ model: makeModel(values), el: element, page });
-        shown();
+        if (element.isConnected) picture?.classList.add("still-picture");
       } catch (error) {
-        element.remove(); // the still picture stays
-        console.error(`The widget ${key} does not start:`, error);
+        fail(error);
       }
     }));
     document.documentElement.dataset.widgets = "ready";

@@ -66,6 +66,45 @@ def test_a_circle_of_imports_is_refused(modules: Path) -> None:
         bundle("a.mjs")
 
 
+def test_a_bundle_leaves_comments_out(modules: Path) -> None:
+    (modules / "main.mjs").write_text(
+        "// A file.\n\n/** What it does,\n * and how. */\nconst a = 1; // beside code\n"
+        "/* one */ const b = 2;\n  // within\n/** two */\nconst c = `https://x // no comment`;\n"
+        "export default { a, b, c };\n"
+    )
+    assert bundle("main.mjs") == (
+        "const a = 1; // beside code\n/* one */ const b = 2;\n"
+        "const c = `https://x // no comment`;\n"
+        "export default { a, b, c };\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (-3, 17, 4, [0, 5, 10, 15]),
+        (2.1, 2.9, 2, [2.5]),
+        (1, 1, 5, [1]),
+    ],
+)
+def test_ticks(node, low: float, high: float, count: int, expected: list[float]) -> None:
+    assert node("lib/ticks.mjs", "ticks", low, high, count) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (1e-4, 10, 6, [-4, -3, -2, -1, 0, 1]),
+        (2e-4, 9, 6, [-3, -2, -1, 0]),
+        (1e-30, 1, 4, [-24, -16, -8, 0]),
+        (2, 9, 6, []),
+    ],
+)
+def test_decades(node, low: float, high: float, count: int, expected: list[int]) -> None:
+    assert node("lib/ticks.mjs", "decades", low, high, count) == expected
+
+
 @pytest.mark.parametrize("name", WIDGETS)
 def test_widgets_ask_no_other_host(name: str) -> None:
     text = bundle(name).replace("http://www.w3.org/2000/svg", "")

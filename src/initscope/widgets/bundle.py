@@ -20,6 +20,7 @@ _EXPORT = re.compile(
     r"^export (?=(?:async )?(?:const|let|function\*?|class) ([\w$]+))", re.MULTILINE
 )
 _DEFAULT = re.compile(r"^export default ", re.MULTILINE)
+_COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)(?s:.))*\*/)\n", re.MULTILINE)
 
 
 @functools.cache
@@ -28,7 +29,8 @@ def bundle(name: str) -> str:
 
     Modules are written in the one way that is understood: ``import { a, b } from "./lib/c.mjs";``
     on lines of their own, ``export`` before a declaration, and one ``export default`` in the
-    widget's own module.
+    widget's own module. Comments on lines of their own are left out: a page carries the text once
+    for each copy of the widget.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def _collect(path: Path, order: dict[Path, str], within: tuple[Path, ...]) -> No
         raise ValueError(f"{path.name} imports itself: {' -> '.join(p.name for p in within)}")
     if path in order:
         return
-    text = path.read_text(encoding="utf8")
+    text = _COMMENT.sub("", path.read_text(encoding="utf8"))
 
     def resolve(match: re.Match[str]) -> str:
         imported = (path.parent / match["path"]).resolve()

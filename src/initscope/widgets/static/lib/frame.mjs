@@ -10,17 +10,19 @@ import { csv } from "./format.mjs";
  * context    what render was called with: {model, el, page}. `page` is given by the loader of the
  *            book, {parameters, link}, and missing in a live notebook.
  * title      name of the widget.
- * controls   trait -> control, see controls.mjs; each is a setting that goes into the address.
+ * controls   trait -> control, see controls.mjs; each is a setting that goes into the address. One
+ *            that is `hidden` has no place in the panel: the widget sets it in a way of its own.
  * update     (settings, changed) => void, called once per frame at most; `changed` is a set of
  *            names, all of them at the first call.
  * python     (settings) => the code cell that makes the same point with initscope.
  * table      () => {columns, rows}, what is shown, for the download.
+ * reset      whether there is a button that sets all back to the start (yes, unless false).
  *
  * Returns {panel, view, buttons, settings, set, enable, say, refresh, destroy}: elements for more
  * controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
  * `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
  */
-export function frame({ model, el, page }, { title, controls, update, python, table }) {
+export function frame({ model, el, page }, { title, controls, update, python, table, reset = true }) {
   const names = Object.keys(controls);
   const start = Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
   const notes = [];
@@ -33,6 +35,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   const settings = () => Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
   let pending = null;
   let request = 0;
+  let drawn = false;
   const changedNow = (name) => {
     (pending ??= new Set()).add(name);
     request ||= requestAnimationFrame(run);
@@ -41,7 +44,17 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     request = 0;
     const changed = pending ?? new Set();
     pending = null;
-    if (el.isConnected || changed.size === names.length) update(settings(), changed);
+    if (el.isConnected || changed.size === names.length) {
+      try {
+        update(settings(), changed);
+        drawn = true;
+      } catch (error) {
+        // Before anything was drawn, the page may put its still picture back.
+        const failed = new CustomEvent("widget-failed", { detail: error, cancelable: true });
+        if (drawn || el.dispatchEvent(failed)) throw error;
+        return;
+      }
+    }
     if (!code.hidden) listing.textContent = python(settings());
   }
   function set(changes) {
@@ -56,7 +69,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     const now = clamp(controls[name], model.get(name));
     inputs[name] = input(controls[name], now, (value) => set({ [name]: value }));
     inputs[name].show(now);
-    panel.append(inputs[name].element);
+    if (!controls[name].hidden) panel.append(inputs[name].element);
     const heard = () => {
       inputs[name].show(clamp(controls[name], model.get(name)));
       changedNow(name);
@@ -110,10 +123,11 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
       setTimeout(() => URL.revokeObjectURL(url), 10_000);
     } }, "Download CSV"));
   }
-  buttons.append(make("button", { type: "button", onclick: () => set(start) }, "Reset"));
+  if (reset) buttons.append(make("button", { type: "button", onclick: () => set(start) }, "Reset"));
 
   el.replaceChildren(make(
-    "section", { class: "ins-widget", "aria-label": title },
+    // A group, not a landmark of the page: of those every one must have a name of its own.
+    "div", { class: "ins-widget", role: "group", "aria-label": title },
     make("p", { class: "ins-title" }, title), note, panel, view, message, buttons, address, code,
   ));
   for (const name of names) changedNow(name);

@@ -1,0 +1,613 @@
+"""Predict, then reveal: the differences, the widget in the browser and in a live kernel."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import traitlets
+from axe_playwright_python.sync_playwright import Axe
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import KernelManager
+from playwright.sync_api import Browser, Page, Route
+from widget_page import widget_page
+
+from initscope.theory import scheme_std
+from initscope.widgets import BookWidget, Prediction
+from initscope.widgets.bundle import STATIC, bundle
+from initscope.widgets.prediction import PROMPT
+
+WHICH_STD = "Which std keeps the variance of a ReLU network of width 256?"
+STEPS = np.arange(1, 31)
+DECAY = 0.7 * 0.9**STEPS
+
+
+def value(**others) -> Prediction:
+    given = {"low": 1e-4, "high": 10, "label": "std", "explanation": "It is sqrt(2 / 256)."}
+    return Prediction(WHICH_STD, scheme_std("kaiming", 256, 256), **(given | others))
+
+
+def band(**others) -> Prediction:
+    given = {"low": 1e-4, "high": 10, "label": "std", "explanation": "A wide one."}
+    return Prediction("Where does it train?", (0.0123, 0.456), "band", **(given | others))
+
+
+def curve(**others) -> Prediction:
+    given = {"low": 1e-3, "high": 1, "label": "std", "x_label": "step", "shown": 8}
+    return Prediction("Where does it end?", (STEPS, DECAY), "curve", **(given | others))
+
+
+def share(**others) -> Prediction:
+    given = {"low": 0, "high": 100, "log": False, "unit": "%", "label": "share of the runs"}
+    return Prediction("How many runs diverge?", 62.345, **(given | others))
+
+
+KINDS = {"value": value, "band": band, "curve": curve, "share": share}
+
+
+def settings(widget: Prediction) -> dict:
+    names = ("kind", "low", "high", "thresholds", "unit")
+    return {name: getattr(widget, name) for name in names} | {"log": widget.logarithmic}
+
+
+def guesses(widget: Prediction) -> list[float]:
+    return [widget.guess] + ([widget.guess_high] if widget.kind == "band" else [])
+
+
+def random_widgets(n: int, seed: int) -> list[Prediction]:
+    """Questions of all kinds over random axes, with random truths and guesses."""
+    rng = np.random.default_rng(seed)
+    widgets = []
+    for k in range(n):
+        kind, log = ("value", "band", "curve")[k % 3], bool(rng.integers(2))
+        low = 10 ** rng.uniform(-6, 0) if log else rng.uniform(-5, 5)
+        high = low * 10 ** rng.uniform(1, 8) if log else low + rng.uniform(1, 200)
+
+        def draw(size, log=log, low=low, high=high):
+            t = rng.uniform(0.02, 0.98, size)
+            return low * (high / low) ** t if log else low + t * (high - low)
+
+        truth = {
+            "value": lambda draw=draw: draw(()),
+            "band": lambda draw=draw: tuple(sorted(draw(2))),
+            "curve": lambda draw=draw: (np.arange(9), draw(9)),
+        }[kind]()
+        guess, guess_high = sorted(float(f"{g:.4g}") for g in draw(2))
+        axis = {"low": low, "high": high, "log": log, "label": "a number"}
+        widgets.append(
+            Prediction(f"Question {k}?", truth, kind, guess=guess, guess_high=guess_high, **axis)
+        )
+    return widgets
+
+
+@pytest.fixture(scope="module")
+def batch(node, tmp_path_factory) -> Callable:
+    """Call a function of the mathematics for many lists of arguments at once."""
+    module = tmp_path_factory.mktemp("batch") / "batch.mjs"
+    module.write_text(
+        f"import * as all from {json.dumps((STATIC / 'prediction_math.mjs').as_uri())};\n"
+        "export const each = (name, cases) => cases.map((given) => all[name](...given));\n"
+    )
+    return lambda name, cases: node(module, "each", name, cases)
+
+
+def assert_same(found: dict, widget: Prediction) -> None:
+    """The browser's difference is Python's, to 1e-9."""
+    expected = widget.difference()
+    assert found["score"] == expected["score"]
+    edges = [expected["low"], expected["high"]] if widget.kind == "band" else [expected]
+    offs = [edge["factor" if widget.logarithmic else "share"] for edge in edges]
+    assert [edge["off"] for edge in found["edges"]] == pytest.approx(offs, rel=1e-9)
+    if widget.kind == "band":
+        assert found["overlap"] == pytest.approx(expected["overlap"], rel=1e-9, abs=1e-12)
+    else:
+        assert found["overlap"] is None
+
+
+def test_differences_in_the_browser_are_those_in_python(batch) -> None:
+    widgets = random_widgets(60, seed=1)
+    assert {widget.difference()["score"] for widget in widgets} == {"close", "near", "far"}
+    found = batch("difference", [[settings(w), guesses(w), w.truth] for w in widgets])
+    for one, widget in zip(found, widgets, strict=True):
+        assert_same(one, widget)
+
+
+UNLIKELY = {
+    "guess at the end of the axis": value(guess=1e-4),
+    "thresholds": value(guess=2 * scheme_std("kaiming", 256, 256)),
+    "axis of 400 decades": Prediction("?", 1.0, low=1e-200, high=1e200, guess=1e-200),
+    "bands apart": band(guess=1.0, guess_high=2.0),
+    "a band of no width": band(guess=0.1, guess_high=0.1),
+    "two bands of no width, equal": Prediction(
+        "?", (1, 1), "band", low=0.1, high=10, guess=1, guess_high=1
+    ),
+    "two bands of no width, apart": Prediction(
+        "?", (1, 1), "band", low=0.1, high=10, guess=2, guess_high=2
+    ),
+    "edges the other way round": band(guess=0.456, guess_high=0.0123),
+    "two points": Prediction("?", ([1, 2], [1, 2]), "curve", low=0, high=3, log=False, shown=1),
+    "negative": Prediction("?", -3.0, low=-10, high=-1, log=False, guess=-1.0),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKELY)
+def test_unlikely_differences(name: str, batch) -> None:
+    widget = UNLIKELY[name]
+    (found,) = batch("difference", [[settings(widget), guesses(widget), widget.truth]])
+    assert_same(found, widget)
+
+
+def test_differences_worked_out_by_hand() -> None:
+    truth = scheme_std("kaiming", 256, 256)
+    assert truth == pytest.approx(0.0883883, rel=1e-6)
+    assert value(guess=truth / 4).difference() == {
+        "factor": pytest.approx(4), "score": "far",
+    }  # fmt: skip
+    assert value(guess=truth * 1.99).difference()["score"] == "near"
+    assert value(guess=truth * 1.24).difference()["score"] == "close"
+    # 10^-2..10^0 and 10^-1..10^1 share one of three decades.
+    shared = Prediction("?", (0.1, 10), "band", low=1e-4, high=1e2, guess=0.01, guess_high=1)
+    assert shared.difference() == {
+        "overlap": pytest.approx(1 / 3),
+        "low": {"factor": pytest.approx(10)},
+        "high": {"factor": pytest.approx(10)},
+        "score": "far",
+    }
+    assert share(guess=52.345).difference() == {"share": pytest.approx(0.1), "score": "near"}
+
+
+SENTENCES = [
+    (value(guess=0.05), "You said 0.05, it is 0.0884: too small by a factor of 1.8. That is near "
+     "(within a factor of 2; close would be within a factor of 1.25)."),
+    (value(guess=0.0884), "You said 0.0884, it is 0.0884: right."),
+    (value(guess=9), "You said 9, it is 0.0884: too large by a factor of 100. That is far off "
+     "(near would be within a factor of 2)."),
+    (share(guess=60), "You said 60%, it is 62.3%: 2.34 points too low. That is close (within 5% "
+     "of the axis)."),
+    (share(unit="layers", guess=90), "You said 90 layers, it is 62.3 layers: 27.7 layers too high. "
+     "That is far off (near would be within 15% of the axis)."),
+    (band(guess=0.01, guess_high=0.1), "You said 0.01 to 0.1, it is 0.0123 to 0.456: the two share "
+     "55% of the decades that either covers. Your lower edge is too small by a factor of 1.2, your "
+     "upper edge too small by a factor of 4.6. That is near (at least 40% shared; close would be "
+     "at least 80% shared)."),
+    (curve(guess=0.03), "You said that it ends at 0.03, it ends at 0.0297: too large by a factor "
+     "of 1.01. That is close (within a factor of 1.25)."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("widget", "expected"), SENTENCES)
+def test_sentences(widget: Prediction, expected: str, batch) -> None:
+    assert batch("sentence", [[settings(widget), guesses(widget), widget.truth]]) == [expected]
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_places_on_the_axis_and_back(log: bool, batch) -> None:
+    rng = np.random.default_rng(4)
+    shares = [-1, 0, *rng.uniform(0, 1, 40), 1, 2]
+    axis = {"log": log, "low": 2e-4, "high": 7.0}
+    found = batch("fromShare", [[axis, t] for t in shares])
+    assert found[:2] == [2e-4] * 2
+    assert found[-2:] == [7] * 2
+    back = np.array(batch("toShare", [[axis, v] for v in found]))
+    # Three digits: within half of 1% of the value, or of the axis.
+    allowed = 0.005 / math.log(7.0 / 2e-4) if log else 0.005
+    assert np.abs(back - np.clip(shares, 0, 1)).max() <= allowed
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Prediction("?", 3, low=0, high=1), "above 0"),
+        (lambda: Prediction("?", 3, low=2, high=1), "larger high"),
+        (lambda: Prediction("?", 3, low=1, high=math.inf), "larger high"),
+        (lambda: Prediction("?", 3, low=0.1, high=1), "does not lie on the axis"),
+        (lambda: Prediction("?", math.nan, low=0.1, high=1), "finite"),
+        (lambda: Prediction("?", (1, 2), low=0.1, high=1), "is a number"),
+        (lambda: Prediction("?", 0.5, "band", low=0.1, high=1), "two numbers"),
+        (lambda: Prediction("?", (0.6, 0.5), "band", low=0.1, high=1), "low, high"),
+        (lambda: Prediction("?", ([1, 2], [1]), "curve", low=0.1, high=1), "of one length"),
+        (lambda: Prediction("?", ([2, 1], [1, 1]), "curve", low=0.1, high=1), "x growing"),
+        (lambda: Prediction("?", ([1], [1]), "curve", low=0.1, high=1), "of one length"),
+        (lambda: curve(shown=30), "shown must be 1 to 29"),
+        (lambda: curve(low=0.1), "does not lie on the axis"),
+        (lambda: curve(high=0.5), "curve leaves the axis"),
+        (lambda: Prediction("?", ([0, 1], [1, 1]), "curve", low=0.1, high=1, shown=1, x_log=True),
+         "x must be above 0"),
+    ],
+)  # fmt: skip
+def test_questions_that_cannot_be_asked(make: Callable, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_guesses_off_the_axis_are_refused() -> None:
+    widget = value(guess=0.05)
+    for wrong in (0, -1, 11, math.nan, math.inf):
+        with pytest.raises(traitlets.TraitError, match=r"must lie on the axis, 0\.0001 to 10; got"):
+            widget.guess = wrong
+    assert widget.guess == 0.05
+    with pytest.raises(traitlets.TraitError, match="guess_high must lie on the axis"):
+        band(guess_high=100)
+    with pytest.raises(traitlets.TraitError, match="expected any of"):
+        Prediction("?", 1, "point", low=0.1, high=10)
+
+
+def test_the_start_gives_nothing_away() -> None:
+    assert value().guess == pytest.approx(math.sqrt(1e-4 * 10), rel=0.05)
+    assert (band().guess, band().guess_high) == (0.0046, 0.22)
+    assert curve().guess == 0.301 == pytest.approx(DECAY[7], rel=2e-3)
+    for make in KINDS.values():
+        assert make().message == PROMPT
+        assert repr(make()) == f"Prediction: {PROMPT}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_still_picture_asks_and_answers_upside_down(kind: str) -> None:
+    widget = KINDS[kind](explanation="For many reasons. " * 30)
+    widget.question *= 12
+    figure = widget.figure()
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    texts = [*figure.texts, *axes.texts]
+    upright = " ".join(t.get_text() for t in texts if t.get_rotation() != 180)
+    (answer,) = (t for t in texts if t.get_rotation() == 180)
+    assert widget.question in upright.replace("\n", " ")
+    for number in widget.truth:
+        assert f"{number:.3g}" in answer.get_text()
+        assert f"{number:.3g}" not in upright
+    assert widget.explanation.strip() in answer.get_text().replace("\n", " ")
+    # Of a curve, only what is given.
+    assert all(len(line.get_xdata()) <= 8 for line in axes.lines)
+    # Nothing is cut off, and neither text reaches the axis.
+    places = [text.get_window_extent() for text in texts]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in places)
+    around = axes.get_tightbbox()
+    assert figure.texts[0].get_window_extent().y0 >= around.y1
+    assert figure.texts[1].get_window_extent().y1 <= around.y0
+
+
+def test_the_module_stays_small() -> None:
+    assert len(bundle("prediction.mjs").encode()) < 25_000
+
+
+# In the browser
+
+
+class Visitor:
+    """Opens bare pages from ``file://``; what goes wrong fails the test at its end."""
+
+    def __init__(self, browser: Browser, folder) -> None:
+        self.browser, self.folder, self.problems, self.contexts = browser, folder, [], []
+
+    def __call__(self, widgets: list, query: str = "", dark: bool = False, **options) -> Page:
+        options.setdefault("viewport", {"width": 900, "height": 900})
+        context = self.browser.new_context(color_scheme="dark" if dark else "light", **options)
+        self.contexts.append(context)
+        page = context.new_page()
+
+        def guard(route: Route) -> None:
+            if route.request.url.startswith(("file:", "data:", "blob:")):
+                route.continue_()
+            else:
+                self.problems.append(f"asked for {route.request.url}")
+                route.abort()
+
+        context.route("**/*", guard)
+        page.on("pageerror", lambda error: self.problems.append(str(error)))
+        page.on("console", lambda m: self.problems.append(f"{m.type}: {m.text}"))
+        path = self.folder / f"page-{len(self.contexts)}.html"
+        path.write_text(widget_page(widgets, dark=dark), encoding="utf8")
+        page.goto(f"{path.as_uri()}?{query}")
+        page.locator("html[data-widgets=ready]").wait_for()
+        frames(page)
+        return page
+
+
+def frames(page: Page) -> None:
+    """Wait until what was asked for has been drawn."""
+    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+
+
+@pytest.fixture
+def visit(browser: Browser, tmp_path) -> Iterator[Visitor]:
+    visitor = Visitor(browser, tmp_path)
+    yield visitor
+    for context in visitor.contexts:
+        context.close()
+    assert visitor.problems == []
+
+
+def said(page: Page, k: int = 0) -> str:
+    return page.locator(".ins-message").nth(k).inner_text()
+
+
+def picture(page: Page) -> str:
+    return page.locator(".ins-chart").inner_html()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) -> None:
+    widget = KINDS[kind](explanation="For this reason.")
+    page = visit([widget])
+    told = [f"{number:.3g}" for number in widget.truth]
+
+    def everything() -> str:
+        return page.locator("main").inner_text() + page.locator("main").aria_snapshot()
+
+    assert said(page) == PROMPT
+    before = picture(page)
+    for text in [*told, "For this reason."]:
+        assert text not in everything()
+    button = page.get_by_role("button", name="Reveal the answer")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("For this reason.").wait_for()
+    for text in told:
+        assert text in everything()
+    assert picture(page) != before
+    assert all(box.is_disabled() for box in page.locator("input[type=range]").all())
+    page.keyboard.press("Enter")  # the same button, which keeps the focus
+    button.wait_for()
+    frames(page)
+    assert picture(page) == before
+    assert said(page) == PROMPT
+
+
+@pytest.mark.browser
+def test_keyboard_mouse_and_touch(visit: Visitor) -> None:
+    page = visit([value()], has_touch=True)
+    slider, chart = page.locator("input[type=range]"), page.locator(".ins-chart")
+    shown = page.locator(".ins-value")
+    pictures = [picture(page)]
+
+    def changed() -> None:
+        frames(page)
+        pictures.append(picture(page))
+        assert len(set(pictures)) == len(pictures)
+
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    changed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 30)
+    page.mouse.down()
+    changed()
+    at_first = float(shown.inner_text())
+    page.mouse.move(box["x"] + 500, box["y"] + 30, steps=3)
+    changed()
+    # 200 pixels of the axis, which goes over five decades and all but 32 pixels of the picture.
+    moved = math.log10(float(shown.inner_text()) / at_first)
+    assert moved == pytest.approx(200 / (box["width"] - 32) * 5, abs=0.03)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 100, box["y"] + 30)
+    frames(page)
+    assert picture(page) == pictures[-1]
+    page.touchscreen.tap(box["x"] + 120, box["y"] + 40)
+    changed()
+    page.touchscreen.tap(*(middle := center(page.get_by_role("button", name="Reveal"))))
+    changed()
+    page.touchscreen.tap(box["x"] + 400, box["y"] + 40)  # a prediction is not changed any more
+    frames(page)
+    assert picture(page) == pictures[-1]
+    page.touchscreen.tap(*middle)  # try again, from the start
+    frames(page)
+    assert picture(page) == pictures[0]
+
+
+def center(locator) -> tuple[float, float]:
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.browser
+def test_edges_of_a_band_take_each_other_along(visit: Visitor) -> None:
+    page = visit([band(guess=0.01, guess_high=0.1)])
+    low, high = page.locator("input[type=range]").all()
+    low.fill("0")  # log10 of 1
+    frames(page)
+    assert page.locator(".ins-value").all_inner_texts() == ["1", "1"]
+    high.fill("-2")
+    frames(page)
+    assert page.locator(".ins-value").all_inner_texts() == ["0.01", "0.01"]
+    box = page.locator(".ins-chart").bounding_box()
+    page.mouse.move(box["x"] + 800, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 810, box["y"] + 30)
+    page.mouse.up()
+    frames(page)
+    edges = [float(text) for text in page.locator(".ins-value").all_inner_texts()]
+    assert edges[0] < edges[1] or edges[0] > 1  # one of them moved
+
+
+@pytest.mark.browser
+def test_the_end_of_a_curve_is_dragged(visit: Visitor) -> None:
+    page = visit([curve()])
+    before = picture(page)
+    chart = page.locator(".ins-chart")
+    box = chart.bounding_box()
+    page.mouse.click(box["x"] + 200, box["y"] + 50)  # not at the end
+    frames(page)
+    assert picture(page) == before
+    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 224, steps=3)
+    page.mouse.up()
+    frames(page)
+    # Three decades between 26 and 224 pixels from the top.
+    assert float(page.locator(".ins-value").inner_text()) == pytest.approx(1e-3, rel=0.05)
+    lines = chart.locator("path").count()
+    page.get_by_role("button", name="Reveal the answer").click()
+    frames(page)
+    assert chart.locator("path").count() == lines + 1
+
+
+@pytest.mark.browser
+def test_ten_copies_show_pythons_numbers(visit: Visitor) -> None:
+    widgets = random_widgets(10, seed=7)
+    query = "&".join(f"Prediction{f'-{k}' if k > 1 else ''}.revealed=true" for k in range(1, 11))
+    page = visit(widgets, query)
+    for k, widget in enumerate(widgets):
+        text = said(page, k).replace(",", "")
+        expected = widget.difference()
+        numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text)]
+        start = guesses(widget) + widget.truth
+        assert numbers[: len(start)] == pytest.approx(start, rel=0.006, abs=1e-12)
+        edges = [expected["low"], expected["high"]] if widget.kind == "band" else [expected]
+        found = numbers[len(start) :]
+        if widget.kind == "band":
+            assert found.pop(0) == pytest.approx(100 * expected["overlap"], abs=0.51)
+        for k_edge, edge in enumerate(edges):
+            if widget.logarithmic:
+                assert found[k_edge] == pytest.approx(edge["factor"], rel=0.06)
+            else:
+                off = edge["share"] * (widget.high - widget.low)
+                assert found[k_edge] == pytest.approx(off, rel=0.006)
+        word = {"close": "is close", "near": "is near", "far": "is far off"}[expected["score"]]
+        assert word in text
+
+
+@pytest.mark.browser
+def test_the_address_restores_what_was_seen(visit: Visitor) -> None:
+    page = visit([value(), band()])
+    page.locator("input[type=range]").nth(2).fill("0.5")
+    page.get_by_role("button", name="Reveal the answer").nth(1).click()
+    frames(page)
+    # The page may not write to the clipboard, or may: the address is the same.
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject('refused'); }")
+    page.get_by_role("button", name="Copy link").nth(1).click()
+    address = page.locator(".ins-address").nth(1).input_value()
+    again = visit([value(), band()], address.split("?")[1].split("#")[0])
+    assert said(again, 0) == PROMPT
+    assert said(again, 1) == said(page, 1) != PROMPT
+
+
+@pytest.mark.browser
+def test_a_bad_address_is_noted_and_left_out(visit: Visitor) -> None:
+    query = "Prediction.guess=cat&Prediction.revealed=maybe&Prediction.truth=3&Prediction.guess=NaN"
+    page = visit([value()], query)
+    note = page.locator(".ins-note").inner_text()
+    for part in ('"guess=cat"', '"revealed=maybe"', '"truth=3"', '"guess=NaN"'):
+        assert part in note
+    assert said(page) == PROMPT
+    assert page.locator(".ins-value").inner_text() == f"{value().guess:g}"
+    page = visit([value()], "Prediction.guess=1e9&Prediction.revealed=1")
+    assert said(page).startswith("You said 10, it is 0.0884: too large by a factor of 110.")
+    page = visit([band()], "Prediction.guess=1&Prediction.guess_high=0.1&Prediction.revealed=true")
+    assert said(page).startswith("You said 0.1 to 1, it is 0.0123 to 0.456:")
+
+
+@pytest.mark.browser
+def test_extreme_questions(visit: Visitor) -> None:
+    long = "Is there " + "no " * 200 + "end?"
+    widgets = [
+        Prediction(long, 1.0, low=1e-200, high=1e200, guess=1e-200, revealed=True),
+        Prediction("?", 0.5, low=0.4, high=0.6, revealed=True, guess=0.6),
+        Prediction("<b>&</b>", 1e9, low=-1e12, high=1e12, log=False, revealed=True, guess=-1e12),
+        Prediction("?", ([1, 1e6], [1, 5]), "curve", low=0.1, high=10, shown=1, x_log=True,
+                   revealed=True, explanation="<script>alert(1)</script>"),
+    ]  # fmt: skip
+    page = visit(widgets, viewport={"width": 390, "height": 800})
+    assert "too small by a factor of 1e200" in said(page, 0)
+    assert "too large by a factor of 1.2" in said(page, 1)
+    assert "too low" in said(page, 2)
+    assert page.locator(".ins-title").nth(2).inner_text() == "<b>&</b>"
+    assert page.get_by_text("<script>alert(1)</script>").is_visible()
+    assert not re.search("NaN|Infinity", page.locator("main").inner_html())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 900])
+@pytest.mark.parametrize("dark", [False, True])
+def test_accessible_and_in_its_place(visit: Visitor, dark: bool, width: int) -> None:
+    page = visit([make() for make in KINDS.values()], dark=dark,
+                 viewport={"width": width, "height": 900})  # fmt: skip
+    for revealed in (False, True):
+        found = Axe().run(page).response["violations"]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        # No text of a picture is cut off at its sides.
+        beyond = """() => [...document.querySelectorAll(".ins-chart text")].filter((text) => {
+            const [inner, outer] = [text, text.ownerSVGElement].map((e) => e.getBoundingClientRect());
+            return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+        }).map((text) => text.textContent)"""  # noqa: E501
+        assert page.evaluate(beyond) == []
+        if not revealed:
+            for button in page.get_by_role("button", name="Reveal the answer").all()[::-1]:
+                button.click()
+            frames(page)
+
+
+CODE = """from initscope.theory import scheme_std
+
+print(scheme_std("kaiming", 256, 256))"""
+
+
+@pytest.mark.browser
+def test_the_code_shown_gives_the_answer(visit: Visitor, capsys) -> None:
+    page = visit([value(code=CODE), value()])
+    (button,) = page.get_by_role("button", name="Show me the Python").all()
+    button.click()
+    exec(page.locator(".ins-code").first.inner_text(), {})
+    assert [float(capsys.readouterr().out)] == pytest.approx(value().truth, rel=1e-12)
+
+
+# In a live kernel
+
+
+class ThisPython(KernelSpecManager):
+    """Kernels of the Python that runs the tests, whatever else is installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]))
+
+
+def test_a_live_kernel_hears_the_reader() -> None:
+    manager = KernelManager(kernel_spec_manager=ThisPython())
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    printed: list[str] = []
+
+    def hear(message: dict) -> None:
+        if message["msg_type"] == "stream":
+            printed.append(message["content"]["text"])
+
+    def run(code: str) -> str:
+        printed.clear()
+        reply = client.execute_interactive(code, timeout=60, output_hook=hear)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return "".join(printed).strip()
+
+    try:
+        client.wait_for_ready(timeout=60)
+        model = run(
+            "from initscope.widgets import Prediction\n"
+            "p = Prediction('Which?', 0.0884, low=1e-4, high=10, guess=0.05)\n"
+            "heard = []\n"
+            "p.observe(lambda change: heard.append((change.name, change.new)))\n"
+            "print(p.model_id)"
+        )
+        state = {"guess": 0.2, "revealed": True, "message": "You said 0.2."}
+        content = {"comm_id": model, "data": {"method": "update", "state": state}}
+        client.shell_channel.send(client.session.msg("comm_msg", content))
+        assert run("print(p.guess, p.revealed, p, p.difference()['score'])") == (
+            "0.2 True Prediction: You said 0.2. far"
+        )
+        assert run("print(('guess', 0.2) in heard, ('revealed', True) in heard)") == "True True"
+        assert run(
+            "try: p.guess = 50\nexcept Exception as error: print(type(error).__name__, error)"
+        ) == ("TraitError guess must lie on the axis, 0.0001 to 10; got 50")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_no_trait_takes_the_place_of_what_a_widget_has() -> None:
+    """A trait named `close` or `log` would."""
+    own = set(Prediction.class_trait_names()) - set(BookWidget.class_trait_names())
+    assert own & set(dir(BookWidget)) == set()
