@@ -29,6 +29,20 @@ export function decades(low, high, count = 6) {
   return found;
 }
 
+/** Values to label on a logarithmic axis: powers of ten, with 2 and 5 between where these are few. */
+export function logTicks(low, high, count = 6) {
+  const powers = decades(low, high, count);
+  if (Math.log10(high / low) > 2) return powers.map((e) => 10 ** e);
+  const found = [];
+  for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e += 1) {
+    for (const m of [1, 2, 5]) {
+      const value = Number(`${m}e${e}`);
+      if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) found.push(value);
+    }
+  }
+  return found;
+}
+
 /**
  * A chart that fills the width of `parent`.
  *
@@ -40,7 +54,7 @@ export function decades(low, high, count = 6) {
  *   {kind: "points", x, y, color, radius}
  *   {kind: "band", x, low, high, color, opacity}
  *   {kind: "bars", edges, heights, color}
- *   {kind: "vline" | "hline", at, color, dash, label}
+ *   {kind: "vline" | "hline", at, color, dash, label}    row: 1, 2, ... sets the label of a vline lower
  *   {kind: "vspan" | "hspan", from, to, color, opacity, label}
  *   {kind: "cells", xEdges, yEdges, colors}              colors[row][column], null for none
  *   {kind: "label", x, y, text, color, anchor}
@@ -103,9 +117,9 @@ export class Chart {
       parts.push(make("svg:text", { x, y, ...extra }, content));
 
     const xs = xTicks ?? (xLog
-      ? decades(...drawing.x, Math.floor(width / 70)).map((e) => 10 ** e)
+      ? logTicks(...drawing.x, Math.floor(width / 70))
       : ticks(...drawing.x, Math.floor(width / 80)));
-    const ys = yLog ? decades(...drawing.y, height / 34).map((e) => 10 ** e) : ticks(...drawing.y, height / 45);
+    const ys = yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45);
     const label = (value, log) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
       ? power(Math.round(Math.log10(value))) : short(value, 4));
     for (const x of xs) {
@@ -179,7 +193,7 @@ export class Chart {
       }
       case "vline":
         return [make("svg:line", { x1: px(layer.at), x2: px(layer.at), y1: MARGIN.top, y2: bottom, ...stroke }),
-          ...beside(px(layer.at) + 4, MARGIN.top + 12)];
+          ...this.besideLine(px(layer.at), right, layer)];
       case "hline":
         return [make("svg:line", { x1: MARGIN.left, x2: right, y1: py(layer.at), y2: py(layer.at), ...stroke }),
           ...beside(right - 4, py(layer.at) - 4, "end")];
@@ -205,6 +219,14 @@ export class Chart {
       default:
         throw new Error(`no layer of kind ${layer.kind}`);
     }
+  }
+
+  /** The label of a vertical line: right of it, or left where there is no room on the right. */
+  besideLine(x, right, { label, row = 0 }) {
+    if (!label) return [];
+    const fits = x + 4 + 6.2 * label.length < right;
+    const attributes = { x: fits ? x + 4 : x - 4, y: MARGIN.top + 12 + 14 * row, "text-anchor": fits ? "start" : "end" };
+    return [make("svg:text", { ...attributes, class: "ins-inside" }, label)];
   }
 
   destroy() {
