@@ -4,6 +4,7 @@ Each is an `anywidget <https://anywidget.dev>`_ with one ES module; its traits a
 with Python both ways. :func:`show` puts one into a chapter.
 """
 
+from initscope.widgets.adamw_equilibrium import AdamWEquilibrium
 from initscope.widgets.base import BookWidget, show
 
-__all__ = ["BookWidget", "show"]
+__all__ = ["AdamWEquilibrium", "BookWidget", "show"]
