@@ -246,7 +246,10 @@ class AdamWEquilibrium(BookWidget):
                 f"std is {_short(end)}, against {_short(math.sqrt(max(0, end**2 - left**2)))} from "
                 "a start at 0."
             )
-        text += f"{constants}the initial std is forgotten by step {forgotten[0] + 1:,}. "
+        text += (
+            f"{constants}by step {forgotten[0] + 1:,} less than 1% of the mean square is left from "
+            "initialization, its scale is forgotten. "
+        )
         if math.isclose(lr[-1], self.lr, rel_tol=1e-9):
             return f"{text}The std ends at {_short(end)}."
         return (
@@ -266,17 +269,35 @@ class AdamWEquilibrium(BookWidget):
         ratios = np.geomspace(1, self.steps, 300)
         step = np.unique(np.concatenate([even, ratios]).round().astype(int))
         std, initial, lr = std[step - 1], initial[step - 1], lr[step - 1]
-        rest = np.maximum(0, std**2 - initial**2)
-        with styled(), np.errstate(over="ignore"):
+        pull = self.weight_decay + self.alignment
+        settles = self.lr > 0 and pull > 0
+        forgotten = np.flatnonzero(initial**2 < 0.01 * std**2)
+        with styled(), np.errstate(over="ignore", invalid="ignore"):
+            rest = np.maximum(0, std**2 - initial**2)
             figure, (above, below) = plt.subplots(
-                2, sharex=True, figsize=(WIDTH, 4.4), height_ratios=(3, 1)
+                2, sharex=True, figsize=(WIDTH, 4.8), height_ratios=(3, 1)
             )
             for factor in (0.25, 4):
                 label = "from 4 times smaller or larger weights" if factor == 4 else None
                 other = np.sqrt(rest + (factor * initial) ** 2)
                 above.plot(step, other, color=COLORS[0], linewidth=0.9, alpha=0.6, label=label)
             above.plot(step, initial, ":", color=COLORS[3], label="left of the initialization")
-            if self.lr > 0 and np.isfinite(self.equilibrium()):
+            if settles:
+                marks = [(1 / (self.lr * pull), "one time constant", INK)]
+                if len(forgotten):
+                    marks += [(step[forgotten[0]], "initialization forgotten", COLORS[3])]
+                for row, (at, label, color) in enumerate(marks):
+                    if at <= self.steps:
+                        above.axvline(at, color=color, linestyle=":", linewidth=1)
+                        left = at < 0.6 * self.steps and not self.log_steps
+                        above.annotate(
+                            f" {label} ",
+                            (at, 0.97 - 0.08 * row),
+                            xycoords=("data", "axes fraction"),
+                            verticalalignment="top",
+                            horizontalalignment="left" if left else "right",
+                            fontsize=9,
+                        )
                 if self.equilibrium() < 6 * max(self.std0, std.max()):
                     label = "equilibrium of the peak rate"
                     above.axhline(self.equilibrium(), color=COLORS[1], linewidth=1, label=label)
@@ -284,14 +305,16 @@ class AdamWEquilibrium(BookWidget):
                 above.plot(step, self.equilibrium(lr), "--", color=COLORS[1], label=label)
             above.plot(step, std, color=COLORS[0], linewidth=2.4, label="predicted std")
             above.set_ylabel("std of the weights")
+            highest = max(4 * self.std0, *std[np.isfinite(std)])
             if self.log_std:
                 above.set_yscale("log")
+                lowest = min(self.std0 / 4, *std[std > 0])
+                above.set_ylim(max(lowest / 1.3, 1e-9 * highest), 1.2 * highest)
             else:
-                highest = max(4 * self.std0, *std[np.isfinite(std)], 1e-30)
                 above.set_ylim(0, 1.08 * highest)
             if self.log_steps:
                 above.set_xscale("log")
-            above.legend(loc="best")
+            above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
             below.plot(step, lr, color=COLORS[1])
             below.set(xlabel="step", ylabel="learning rate", ylim=(0, 1.1 * max(self.lr, 1e-12)))
             below.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
