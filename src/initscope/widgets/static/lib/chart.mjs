@@ -47,7 +47,8 @@ export function logTicks(low, high, count = 6) {
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, xTicks (numbers to label instead of round ones).
+ * height in pixels, xTicks (numbers to label instead of round ones), xFormat (value => text, on a
+ * linear axis).
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -107,7 +108,7 @@ export class Chart {
 
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks } = this.options;
+    const { height, xLabel, yLabel, xLog, yLog, xTicks, xFormat } = this.options;
     const { width } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - MARGIN.bottom;
@@ -120,11 +121,13 @@ export class Chart {
       ? logTicks(...drawing.x, Math.floor(width / 70))
       : ticks(...drawing.x, Math.floor(width / 80)));
     const ys = yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45);
-    const label = (value, log) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
-      ? power(Math.round(Math.log10(value))) : short(value, 4));
+    const label = (value, log, format = (v) => short(v, 4)) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
+      ? power(Math.round(Math.log10(value))) : format(value));
     for (const x of xs) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      text(px(x), bottom + 15, label(x, xLog), { "text-anchor": "middle" });
+      const shown = label(x, xLog, xLog ? undefined : xFormat);
+      // The last label is kept inside the picture.
+      text(Math.min(px(x), width - 3.3 * shown.length), bottom + 15, shown, { "text-anchor": "middle" });
     }
     for (const y of ys) {
       parts.push(make("svg:line", { class: "ins-grid", x1: MARGIN.left, x2: right, y1: py(y), y2: py(y) }));
