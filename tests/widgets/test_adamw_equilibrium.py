@@ -87,52 +87,89 @@ def predicted(s: dict) -> np.ndarray:
     return np.sqrt(variance)
 
 
-@pytest.mark.parametrize("s", CASES)
-def test_every_step_as_in_python(node, s: dict) -> None:
-    run = node(MATH, "trajectory", s, list(range(1, s["steps"] + 1)))
+@pytest.fixture(scope="module")
+def javascript(node, tmp_path_factory) -> list[dict]:
+    """What the modules of the widget make of each of CASES, from one call of the engine."""
+    module = tmp_path_factory.mktemp("modules") / "all.mjs"
+    module.write_text(
+        f'import * as math from "{(STATIC / MATH).as_uri()}";\n'
+        f'import {{ python, sentence }} from "{(STATIC / TEXT).as_uri()}";\n'
+        """export const all = (cases) => cases.map((s) => ({
+            run: math.trajectory(s),
+            update: math.updateRms(s),
+            exact: math.equilibriumRms(s),
+            limit: math.equilibriumRms({ ...s, beta1: undefined }),
+            rotation: math.rotation(s),
+            settled: math.equilibrium(s, s.lr),
+            sentence: sentence(s, math.trajectory(s, math.sampleSteps(s.steps))),
+            python: python(s),
+        }));"""
+    )
+    return node(module, "all", CASES)
+
+
+every_case = pytest.mark.parametrize("case", range(len(CASES)))
+
+
+@every_case
+def test_every_step_as_in_python(javascript, case: int) -> None:
+    s, run = CASES[case], javascript[case]["run"]
     lr = learning_rates(s["lr"], s["schedule"], s["steps"], s["warmup"], s["final"])
     np.testing.assert_allclose(numbers(run["lr"]), lr, rtol=1e-9, atol=1e-15 * s["lr"])
+    widget = AdamWEquilibrium(**s)
     expected, found = predicted(s), numbers(run["std"])
-    # Doubling strides turns a square too large into a NaN, a recursion into infinity.
-    usable = np.isfinite(expected)
+    usable = np.isfinite(expected)  # the one outgrows the format some steps before the other
     assert usable.any()
     np.testing.assert_allclose(found[usable], expected[usable], rtol=1e-9)
-    widget = AdamWEquilibrium(**s)
-    part = widget.initial_part()[usable]
-    np.testing.assert_allclose(numbers(run["initial"])[usable], part, rtol=1e-9, atol=1e-140)
+    np.testing.assert_array_equal(widget.trajectory()[usable], expected[usable])
+    left = numbers(run["initial"])[usable]
+    np.testing.assert_allclose(left, widget.initial_part()[usable], rtol=1e-9, atol=1e-140)
 
 
-@pytest.mark.parametrize("s", CASES)
-def test_closed_forms_as_in_python(node, s: dict) -> None:
+@every_case
+def test_closed_forms_as_in_python(javascript, case: int) -> None:
+    s, found = CASES[case], javascript[case]
     betas = (s["beta1"], s["beta2"])
     given = {key: s[key] for key in ("diffusion", "alignment")}
-    update = adamw_update_rms(betas, s["snr"])
-    assert float(node(MATH, "updateRms", s)) == pytest.approx(update, rel=1e-12)
-    exact = adamw_equilibrium_rms(s["lr"], s["weight_decay"], betas=betas, **given)
-    assert float(node(MATH, "equilibriumRms", s)) == pytest.approx(exact, rel=1e-9)
-    limit = adamw_equilibrium_rms(s["lr"], s["weight_decay"], **given)
-    without = {key: value for key, value in s.items() if key != "beta1"}
-    assert float(node(MATH, "equilibriumRms", without)) == pytest.approx(limit, rel=1e-12)
-    angle = adamw_rotation(s["lr"], s["weight_decay"], betas, s["snr"], **given)
-    assert float(node(MATH, "rotation", s)) == pytest.approx(angle, rel=1e-12)
-    settled = AdamWEquilibrium(**s).equilibrium()
-    assert float(node(MATH, "equilibrium", s, s["lr"])) == pytest.approx(settled, rel=1e-9)
+    expected = {
+        "update": adamw_update_rms(betas, s["snr"]),
+        "exact": adamw_equilibrium_rms(s["lr"], s["weight_decay"], betas=betas, **given),
+        "limit": adamw_equilibrium_rms(s["lr"], s["weight_decay"], **given),
+        "rotation": adamw_rotation(s["lr"], s["weight_decay"], betas, s["snr"], **given),
+        "settled": AdamWEquilibrium(**s).equilibrium(),
+    }
+    for name, value in expected.items():
+        assert float(found[name]) == pytest.approx(value, rel=1e-9), name
 
 
-@pytest.mark.parametrize("s", CASES[:16:2])
+@every_case
+def test_the_sentence_is_the_one_of_python(javascript, case: int) -> None:
+    assert javascript[case]["sentence"] == AdamWEquilibrium(**CASES[case]).message
+
+
+@every_case
+def test_the_python_shown_says_the_same(javascript, case: int, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    import matplotlib.pyplot as plt
+
+    found = javascript[case]
+    with np.errstate(over="ignore", invalid="ignore"):
+        exec(compile(found["python"], "shown", "exec"), {})
+    plt.close("all")
+    said = capsys.readouterr().out
+    printed = re.fullmatch(r"std (\S+) after (\d+) steps, equilibrium (\S+)\n", said)
+    assert printed
+    assert int(printed[2]) == CASES[case]["steps"]
+    assert float(printed[3]) == pytest.approx(float(found["settled"]), rel=1e-5)
+    end = float(found["run"]["std"][-1])
+    assert float(printed[1]) == pytest.approx(end, rel=1e-5) or not np.isfinite(end)
+
+
+@pytest.mark.parametrize("s", CASES[:16:4])
 def test_a_constant_rate_leads_to_the_equilibrium(node, s: dict) -> None:
     s = {**s, "lr": 0.01, "weight_decay": 1.0, "schedule": "constant", "warmup": 0, "steps": 20_000}
     end = node(MATH, "trajectory", s, [s["steps"]])["std"][0]
     assert end == pytest.approx(float(node(MATH, "equilibrium", s, s["lr"])), rel=1e-6)
-
-
-@pytest.mark.parametrize("s", CASES)
-def test_the_sentence_is_the_one_of_python(node, s: dict) -> None:
-    run = node(MATH, "trajectory", s, node(MATH, "sampleSteps", s["steps"]))
-    run["std"], run["initial"] = list(numbers(run["std"])), list(numbers(run["initial"]))
-    if not math.isfinite(run["std"][-1]):
-        pytest.skip("JSON has no infinity")
-    assert node(TEXT, "sentence", s, run) == AdamWEquilibrium(**s).message
 
 
 def test_the_same_gradients_lead_where_torch_leads(node) -> None:
@@ -263,27 +300,6 @@ def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
     assert below.get_ylabel() == "learning rate"
 
 
-@pytest.mark.parametrize("s", [CASES[k] for k in (0, 1, 2, 3, 5, 7, 9, 16, 17, 20)])
-def test_the_python_shown_says_the_same(node, s: dict, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    import matplotlib.pyplot as plt
-
-    code = node(TEXT, "python", s)
-    with np.errstate(over="ignore", invalid="ignore"):
-        exec(compile(code, "shown", "exec"), {})
-    plt.close("all")
-    printed = re.fullmatch(
-        r"std (\S+) after (\d+) steps, equilibrium (\S+)\n", capsys.readouterr().out
-    )
-    assert printed
-    end, steps, equilibrium = printed.groups()
-    run = node(MATH, "trajectory", s, [s["steps"]])
-    assert float(end) == pytest.approx(float(run["std"][0]), rel=1e-4)
-    assert int(steps) == s["steps"]
-    settled = float(node(MATH, "equilibrium", s, s["lr"]))
-    assert float(equilibrium) == pytest.approx(settled, rel=1e-4)
-
-
 def test_a_kernel_hears_the_front_end() -> None:
     """What a browser sends to a live kernel: a comm message that changes a trait."""
     manager = KernelManager()
@@ -307,7 +323,7 @@ def test_a_kernel_hears_the_front_end() -> None:
         identifier = run(
             "from initscope.widgets import AdamWEquilibrium\n"
             "w = AdamWEquilibrium(preset='shakespeare'); seen = []\n"
-            "w.observe(lambda change: seen.append((change.name, change.new)), ['lr', 'preset'])\n"
+            "w.observe(lambda change: seen.append(change.name), ['lr', 'preset'])\n"
             "print(w.comm.comm_id)"
         ).strip()
 
@@ -319,8 +335,8 @@ def test_a_kernel_hears_the_front_end() -> None:
             client.shell_channel.send(client.session.msg("comm_msg", content))
 
         send({"lr": 2e-3, "message": "as the browser says"})
-        assert run("print(seen, w.lr, w.preset, w.message)") == (
-            "[('lr', 0.002), ('preset', 'custom')] 0.002 custom as the browser says\n"
+        assert run("print(sorted(seen), w.lr, w.preset, w.message)") == (
+            "['lr', 'preset'] 0.002 custom as the browser says\n"
         )
         send({"preset": "llama-7b"})
         assert run("print(w.lr, w.steps)") == "0.0003 250000\n"

@@ -179,16 +179,18 @@ class AdamWEquilibrium(BookWidget):
 
     def trajectory(self) -> np.ndarray:
         """Predicted std after each step."""
-        variance = adamw_variance_trajectory(
-            self.std0,
-            self.learning_rates(),
-            self.weight_decay,
-            (self.beta1, self.beta2),
-            snr=self.snr,
-            diffusion=self.diffusion,
-            alignment=self.alignment,
-        )
-        return np.sqrt(variance)
+        with np.errstate(over="ignore", invalid="ignore"):
+            variance = adamw_variance_trajectory(
+                self.std0,
+                self.learning_rates(),
+                self.weight_decay,
+                (self.beta1, self.beta2),
+                snr=self.snr,
+                diffusion=self.diffusion,
+                alignment=self.alignment,
+            )
+        # What outgrows the format comes back as NaN.
+        return np.sqrt(np.where(np.isnan(variance), np.inf, variance))
 
     def equilibrium(self, lr: Any = None) -> Any:
         """Std at which the weights settle at a rate, the peak unless given; inf if they do not."""
@@ -238,7 +240,7 @@ class AdamWEquilibrium(BookWidget):
             f"The run of {length} is "
         )
         constants = f"{_short(lr.sum() * pull, 2)} time constants long, at the rates it takes: "
-        forgotten = np.flatnonzero(initial**2 < 0.01 * std**2)
+        forgotten = np.flatnonzero(initial < 0.1 * std)
         if not len(forgotten):
             return (
                 f"{text}only {constants}the initial std still shows at the end, where "
@@ -271,7 +273,7 @@ class AdamWEquilibrium(BookWidget):
         std, initial, lr = std[step - 1], initial[step - 1], lr[step - 1]
         pull = self.weight_decay + self.alignment
         settles = self.lr > 0 and pull > 0
-        forgotten = np.flatnonzero(initial**2 < 0.01 * std**2)
+        forgotten = np.flatnonzero(initial < 0.1 * std)
         with styled(), np.errstate(over="ignore", invalid="ignore"):
             rest = np.maximum(0, std**2 - initial**2)
             figure, (above, below) = plt.subplots(

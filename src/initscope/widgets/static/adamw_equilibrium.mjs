@@ -16,8 +16,8 @@ export const CONTROLS = {
     label: "preset", kind: "choice",
     options: [
       ["custom", "your own"],
-      ["nanogpt", "nanoGPT, GPT-2 124M"],
-      ["shakespeare", "nanoGPT, Shakespeare"],
+      ["nanogpt", "nanoGPT 124M"],
+      ["shakespeare", "nanoGPT Shakespeare"],
       ["gpt3-175b", "GPT-3 175B"],
       ["llama-7b", "LLaMA 7B"],
       ["llama-65b", "LLaMA 65B"],
@@ -77,15 +77,15 @@ function render(context) {
   const main = make("div", { class: "ins-wide" });
   const rates = make("div", { class: "ins-wide" });
   f.view.append(main, rates, facts);
-  const chart = new Chart(main, { label: "std of the weights", xLabel: "step", yLabel: "std of the weights", height: 290 });
-  const rateChart = new Chart(rates, { label: "learning rate", xLabel: "step", yLabel: "learning rate", height: 150 });
+  const chart = new Chart(main, { label: "std of the weights", xLabel: "step", yLabel: "std of the weights", xFormat: whole, height: 290 });
+  const rateChart = new Chart(rates, { label: "learning rate", xLabel: "step", yLabel: "learning rate", xFormat: whole, height: 150 });
   const button = make("button", { type: "button", onclick: () => {
     if (simulation && !simulation.done) {
       stop();
       draw(run.settings);
     } else start();
   } }, "Simulate");
-  const progress = make("span", { class: "ins-label" });
+  const progress = make("span", { class: "ins-label", hidden: true });
   f.buttons.prepend(button, progress);
 
   let run = null;
@@ -182,7 +182,7 @@ function render(context) {
       ["time constant", settles ? `${stepCount(constant)} steps` : "none"],
       ["length of the run", settles ? `${short(run.timeConstants)} time constants` : `${whole(s.steps)} steps`],
       ["std at the end", short(end, 4)],
-      ["of its square, from initialization", end > 0 && share >= 0 ? percent(share, share < 0.1 ? 1 : 0) : "not a number"],
+      ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],
       ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
     ];
     facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
@@ -198,7 +198,8 @@ function render(context) {
 
   function simulationSentence() {
     const last = simulation.std[simulation.std.length - 1];
-    return `Simulated, AdamW on ${whole(simulation.coordinates)} weights with random gradients ends at ${short(last)} ± ${short(last * simulation.margin, 2)}.`;
+    const margin = (last * simulation.margin).toLocaleString("en", { maximumSignificantDigits: 2 });
+    return `Simulated, AdamW on ${whole(simulation.coordinates)} weights with random gradients ends at ${short(last)} ± ${margin}.`;
   }
 
   function start() {
@@ -212,7 +213,8 @@ function render(context) {
   function advance() {
     // Two thirds of a frame: the page has the rest.
     simulation.advance(10);
-    progress.textContent = simulation.done ? "" : percent(simulation.state.t / run.settings.steps);
+    progress.hidden = simulation.done;
+    progress.textContent = percent(simulation.state.t / run.settings.steps);
     if (simulation.done) button.textContent = "Simulate again";
     else frameRequest = requestAnimationFrame(advance);
     if (simulation.done || (simulation.std.length !== drawn && !reducedMotion())) {
@@ -223,7 +225,7 @@ function render(context) {
 
   function stop() {
     cancelAnimationFrame(frameRequest);
-    progress.textContent = "";
+    progress.hidden = true;
     button.textContent = "Simulate";
     if (simulation && !simulation.done) simulation = null;
   }

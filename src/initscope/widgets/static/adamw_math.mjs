@@ -65,18 +65,18 @@ export function sampleSteps(steps, count = 240) {
 }
 
 /**
- * The std after the steps `at` (rising), by the exact recursion of theory.adamw_variance_trajectory.
+ * The std after the steps `at` (rising; all if not given), by the exact recursion of theory.adamw_variance_trajectory.
  *
  * Returns {step, lr, std, initial, timeConstants, forgotten}: `initial` is the std that is left of
  * the weights drawn at initialization, the sum of squares of which is part of the mean square;
  * `timeConstants` is the sum of rate times decay; `forgotten` the first step at which less than 1% of
  * the mean square comes from initialization, null if there is none.
  */
-export function trajectory(settings, at) {
-  const { std0, weight_decay, beta1, steps, snr = 0, diffusion = 1, alignment = 0 } = settings;
+export function trajectory(settings, at = Array.from({ length: settings.steps }, (_, i) => i + 1)) {
+  const { std0, weight_decay, beta1, snr = 0, diffusion = 1, alignment = 0 } = settings;
   const rate = learningRate(settings);
   const pull = weight_decay + alignment;
-  const last = at.length ? at[at.length - 1] : steps;
+  const last = at[at.length - 1];
   const result = {
     step: Float64Array.from(at),
     lr: new Float64Array(at.length),
