@@ -615,9 +615,13 @@ def test_ten_copies_and_less_motion(opened) -> None:
     first.slide("peak learning rate", -2)
     assert first.picture != untouched
     assert second.picture == untouched
+    first.slide("steps", 6)  # a million: takes seconds
     first.button("Simulate").click()
     page.wait_for_timeout(300)
     assert "<circle" not in first.picture  # nothing moves until all is there
+    first.button("Stop").click()
+    first.button("Reset").click()
+    first.button("Simulate").click()
     first.button("Simulate again").wait_for()
     assert "<circle" in first.picture
 

@@ -249,8 +249,8 @@ class AdamWEquilibrium(BookWidget):
                 "a start at 0."
             )
         text += (
-            f"{constants}by step {forgotten[0] + 1:,} less than 1% of the mean square is left from "
-            "initialization, its scale is forgotten. "
+            f"{constants}by step {forgotten[0] + 1:,}, with less than 1% of the mean square left "
+            "from initialization, its scale is forgotten. "
         )
         if math.isclose(lr[-1], self.lr, rel_tol=1e-9):
             return f"{text}The std ends at {_short(end)}."
@@ -279,8 +279,8 @@ class AdamWEquilibrium(BookWidget):
             figure, (above, below) = plt.subplots(
                 2, sharex=True, figsize=(WIDTH, 4.8), height_ratios=(3, 1)
             )
-            for factor in (0.25, 4):
-                label = "from 4 times smaller or larger weights" if factor == 4 else None
+            for factor in (0.5, 2):
+                label = "from half or twice the initial std" if factor == 2 else None
                 other = np.sqrt(rest + (factor * initial) ** 2)
                 above.plot(step, other, color=COLORS[0], linewidth=0.9, alpha=0.6, label=label)
             above.plot(step, initial, ":", color=COLORS[3], label="left of the initialization")
@@ -307,13 +307,15 @@ class AdamWEquilibrium(BookWidget):
                 above.plot(step, self.equilibrium(lr), "--", color=COLORS[1], label=label)
             above.plot(step, std, color=COLORS[0], linewidth=2.4, label="predicted std")
             above.set_ylabel("std of the weights")
-            highest = max(4 * self.std0, *std[np.isfinite(std)])
+            highest = max(2 * self.std0, *std[np.isfinite(std)])
             if self.log_std:
                 above.set_yscale("log")
-                lowest = min(self.std0 / 4, *std[std > 0])
-                above.set_ylim(max(lowest / 1.3, 1e-9 * highest), 1.2 * highest)
+                lowest = min(self.std0 / 2, *std[std > 0])
+                above.set_ylim(max(lowest / 1.3, 1e-9 * highest), 1.7 * highest)
             else:
-                above.set_ylim(0, 1.08 * highest)
+                if settles and self.equilibrium() < 6 * highest:
+                    highest = max(highest, self.equilibrium())
+                above.set_ylim(0, 1.22 * highest)  # room for the labels of the marks
             if self.log_steps:
                 above.set_xscale("log")
             above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

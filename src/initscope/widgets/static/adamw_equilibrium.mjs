@@ -17,12 +17,12 @@ export const CONTROLS = {
     options: [
       ["custom", "your own"],
       ["nanogpt", "nanoGPT 124M"],
-      ["shakespeare", "nanoGPT Shakespeare"],
+      ["shakespeare", "Shakespeare char"],
       ["gpt3-175b", "GPT-3 175B"],
       ["llama-7b", "LLaMA 7B"],
       ["llama-65b", "LLaMA 65B"],
     ],
-    hint: "nanoGPT: defaults of train.py and config/train_shakespeare_char.py. "
+    hint: "nanoGPT 124M and Shakespeare char: train.py of nanoGPT, its defaults and config/train_shakespeare_char.py. "
       + "GPT-3: Brown et al. 2020, table 2.1 and appendix B; 300 billion tokens in batches of 3.2 million, where the "
       + "batch grows at first and the cosine ends after 260 billion. "
       + "LLaMA: Touvron et al. 2023, table 2; 1.0 and 1.4 trillion tokens in batches of 4 million. "
@@ -133,14 +133,15 @@ function render(context) {
     const peak = equilibrium(s, s.lr);
     const settles = Number.isFinite(peak) && s.lr > 0;
     const moving = Float64Array.from(run.lr, (rate) => equilibrium(s, rate));
-    const [low, high] = [fromStart(0.25), fromStart(4)];
+    const [low, high] = [fromStart(0.5), fromStart(2)];
     const finite = (values) => [...values].filter((value) => Number.isFinite(value));
     const largest = Math.max(s.std0, ...finite(run.std));
     const shown = settles && peak < 6 * largest;
-    const top = Math.min(1e300, 1.08 * Math.max(largest, ...finite(high), shown ? peak : 0));
-    const smallest = Math.min(...finite([...run.std, ...low, shown ? peak : Infinity]).filter((value) => value > 0), s.std0 / 4);
+    // Room above the lines for the labels of the marks.
+    const top = Math.min(1e300, 1.22 * Math.max(largest, ...finite(high), shown ? peak : 0));
+    const smallest = Math.min(...finite([...run.std, ...low, shown ? peak : Infinity]).filter((value) => value > 0), s.std0 / 2);
     const x = s.log_steps ? [1, Math.max(10, s.steps)] : [0, s.steps];
-    const y = s.log_std ? [Math.max(smallest / 1.3, top * 1e-9), top * 1.2] : [0, top];
+    const y = s.log_std ? [Math.max(smallest / 1.3, top * 1e-9), top * 1.4] : [0, top];
     chart.options.xLog = s.log_steps;
     chart.options.yLog = s.log_std;
     rateChart.options.xLog = s.log_steps;
@@ -166,7 +167,7 @@ function render(context) {
 
     legendPlace.replaceChildren(legend([
       { text: "predicted std", color: BLUE },
-      { text: "from 4 times smaller or larger weights", color: "#3f83c98c" },
+      { text: "from half or twice the initial std", color: "#3f83c98c" },
       ...(settles ? [
         { text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE },
         { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4" },

@@ -52,7 +52,7 @@ export function sentence(s, run) {
   const after = Math.abs(lastRate / s.lr - 1) < 1e-9 ? `The std ends at ${short(end)}.`
     : `The std then follows the rate and ends at ${short(end)}; the equilibrium of the last rate is ${short(equilibrium(s, lastRate))}.`;
   return `${heading} The run of ${length} is ${short(run.timeConstants, 2)} time constants long, at the rates it takes: `
-    + `by step ${whole(run.forgotten)} less than 1% of the mean square is left from initialization, its scale is forgotten. ${after}`;
+    + `by step ${whole(run.forgotten)}, with less than 1% of the mean square left from initialization, its scale is forgotten. ${after}`;
 }
 
 /** A cell of Python that computes the same trajectory. */
