@@ -171,3 +171,29 @@ def test_normal_numbers(tmp_path, node) -> None:
     assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < 4 / math.sqrt(n)
     assert (np.array(node(module, "draw", 3, 5)) == first[:5]).all()
     assert abs(np.corrcoef(first, node(module, "draw", 4, n))[0, 1]) < 4 / math.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("function", "low", "high", "labelled"),
+    [
+        ("ticks", 0, 5000, [0, 1000, 2000, 3000, 4000, 5000]),
+        ("logTicks", 0.015, 0.06, [0.02, 0.05]),
+        ("logTicks", 0.5, 20, [0.5, 1, 2, 5, 10, 20]),
+        ("logTicks", 1, 1e6, [1, 10, 100, 1e3, 1e4, 1e5, 1e6]),
+    ],
+)
+def test_ticks_are_round(node, function: str, low: float, high: float, labelled: list) -> None:
+    assert node("lib/ticks.mjs", function, low, high, 7) == labelled
+
+
+@pytest.mark.parametrize(
+    ("change", "text", "value"),
+    [
+        ({"zero": True}, "0", 0),
+        ({"zero": True}, "-3", 0),
+        ({"zero": True}, "1e-9", 1e-4),
+        ({"whole": True, "min": 1}, "7.6", 8),
+    ],
+)
+def test_log_sliders_with_0_and_whole_numbers(node, change: dict, text: str, value: float) -> None:
+    assert node("lib/controls.mjs", "parse", {**LOG, **change}, text) == value

@@ -4,7 +4,8 @@ Each is an `anywidget <https://anywidget.dev>`_ with one ES module; its traits a
 with Python both ways. :func:`show` puts one into a chapter.
 """
 
+from initscope.widgets.adamw_equilibrium import AdamWEquilibrium
 from initscope.widgets.base import BookWidget, show
 from initscope.widgets.prediction import Prediction
 
-__all__ = ["BookWidget", "Prediction", "show"]
+__all__ = ["AdamWEquilibrium", "BookWidget", "Prediction", "show"]

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.mjs";
 import { power, short } from "./format.mjs";
-import { decades, ticks } from "./ticks.mjs";
+import { logTicks, ticks } from "./ticks.mjs";
 
 /** Colors of categories, as in the figures of the book. */
 export const COLORS = ["#3f83c9", "#d9772b", "#2f9e73", "#b065c0", "#cc4f5c", "#8a8f2a"];
@@ -13,14 +13,15 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, xTicks (numbers to label instead of round ones).
+ * height in pixels, xTicks (numbers to label instead of round ones), xFormat (value => text, on a
+ * linear axis).
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
  *   {kind: "points", x, y, color, radius}
  *   {kind: "band", x, low, high, color, opacity}
  *   {kind: "bars", edges, heights, color}
- *   {kind: "vline" | "hline", at, color, dash, label}
+ *   {kind: "vline" | "hline", at, color, dash, label}    row: 1, 2, ... sets the label of a vline lower
  *   {kind: "vspan" | "hspan", from, to, color, opacity, label}
  *   {kind: "cells", xEdges, yEdges, colors}              colors[row][column], null for none
  *   {kind: "label", x, y, text, color, anchor}
@@ -73,7 +74,7 @@ export class Chart {
 
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks } = this.options;
+    const { height, xLabel, yLabel, xLog, yLog, xTicks, xFormat } = this.options;
     const { width } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - MARGIN.bottom;
@@ -83,14 +84,16 @@ export class Chart {
       parts.push(make("svg:text", { x, y, ...extra }, content));
 
     const xs = xTicks ?? (xLog
-      ? decades(...drawing.x, Math.floor(width / 70)).map((e) => 10 ** e)
+      ? logTicks(...drawing.x, Math.floor(width / 70))
       : ticks(...drawing.x, Math.floor(width / 80)));
-    const ys = yLog ? decades(...drawing.y, height / 34).map((e) => 10 ** e) : ticks(...drawing.y, height / 45);
-    const label = (value, log) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
-      ? power(Math.round(Math.log10(value))) : short(value, 4));
+    const ys = yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45);
+    const label = (value, log, format = (v) => short(v, 4)) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
+      ? power(Math.round(Math.log10(value))) : format(value));
     for (const x of xs) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      text(px(x), bottom + 15, label(x, xLog), { "text-anchor": "middle" });
+      const shown = label(x, xLog, xLog ? undefined : xFormat);
+      // The last label is kept inside the picture.
+      text(Math.min(px(x), width - 3.3 * shown.length), bottom + 15, shown, { "text-anchor": "middle" });
     }
     for (const y of ys) {
       parts.push(make("svg:line", { class: "ins-grid", x1: MARGIN.left, x2: right, y1: py(y), y2: py(y) }));
@@ -159,7 +162,7 @@ export class Chart {
       }
       case "vline":
         return [make("svg:line", { x1: px(layer.at), x2: px(layer.at), y1: MARGIN.top, y2: bottom, ...stroke }),
-          ...beside(px(layer.at) + 4, MARGIN.top + 12)];
+          ...this.besideLine(px(layer.at), right, layer)];
       case "hline":
         return [make("svg:line", { x1: MARGIN.left, x2: right, y1: py(layer.at), y2: py(layer.at), ...stroke }),
           ...beside(right - 4, py(layer.at) - 4, "end")];
@@ -185,6 +188,14 @@ export class Chart {
       default:
         throw new Error(`no layer of kind ${layer.kind}`);
     }
+  }
+
+  /** The label of a vertical line: right of it, or left where there is no room on the right. */
+  besideLine(x, right, { label, row = 0 }) {
+    if (!label) return [];
+    const fits = x + 4 + 6.2 * label.length < right;
+    const attributes = { x: fits ? x + 4 : x - 4, y: MARGIN.top + 12 + 14 * row, "text-anchor": fits ? "start" : "end" };
+    return [make("svg:text", { ...attributes, class: "ins-inside" }, label)];
   }
 
   destroy() {

@@ -6,7 +6,9 @@
 //   "steps"           a slider over the numbers of `options`
 //   "choice"          one of `options`, a list of [value, text]
 //   "switch"          on or off
-// and optionally `format`, from the value to the text that is shown, and `hint`.
+// and optionally `format`, from the value to the text that is shown, and `hint`. A "log" slider takes
+// whole numbers only with `whole`, and has a place for 0 at its left end with `zero`. Controls with the
+// same `group` are folded away together under that name.
 
 import { make } from "./dom.mjs";
 import { short } from "./format.mjs";
@@ -36,23 +38,28 @@ export function clamp(control, value) {
     const distance = (option) => Math.abs(Math.log((option + 1e-12) / (number + 1e-12)));
     return control.options.reduce((best, option) => (distance(option) < distance(best) ? option : best));
   }
+  if (control.zero && number <= 0) return 0;
   const inside = Math.min(control.max, Math.max(control.min, Number.isNaN(number) ? control.min : number));
-  return control.kind === "integer" ? Math.round(inside) : inside;
+  return control.kind === "integer" || control.whole ? Math.round(inside) : inside;
 }
 
 function toSlider(control, value) {
-  if (control.kind === "log") return Math.log10(value);
+  if (control.kind === "log") return value > 0 ? Math.log10(value) : sliderRange(control)[0];
   return control.kind === "steps" ? control.options.indexOf(clamp(control, value)) : value;
 }
 
 function fromSlider(control, position) {
-  if (control.kind === "log") return Number((10 ** position).toPrecision(4));
+  if (control.kind === "log") {
+    const [lowest, , step] = sliderRange(control);
+    return control.zero && position < lowest + step / 2 ? 0 : Number((10 ** position).toPrecision(4));
+  }
   return control.kind === "steps" ? control.options[position] : position;
 }
 
 function sliderRange(control) {
   if (control.kind === "log") {
-    return [Math.log10(control.min), Math.log10(control.max), 1 / (control.perDecade ?? 40)];
+    const step = 1 / (control.perDecade ?? 40);
+    return [Math.log10(control.min) - (control.zero ? step : 0), Math.log10(control.max), step];
   }
   if (control.kind === "steps") return [0, control.options.length - 1, 1];
   return [control.min, control.max, control.kind === "integer" ? 1 : (control.step ?? "any")];

@@ -64,12 +64,20 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
 
   const inputs = {};
   const panel = make("div", { class: "ins-controls" });
+  const folds = {};
+  const fold = (group) => {
+    const inside = make("div", { class: "ins-controls" });
+    panel.append(make("details", { class: "ins-fold" }, make("summary", {}, group), inside));
+    return inside;
+  };
   const unlisten = [];
   for (const name of names) {
     const now = clamp(controls[name], model.get(name));
     inputs[name] = input(controls[name], now, (value) => set({ [name]: value }));
     inputs[name].show(now);
-    if (!controls[name].hidden) panel.append(inputs[name].element);
+    const { group, hidden } = controls[name];
+    const place = group ? (folds[group] ??= fold(group)) : panel;
+    if (!hidden) place.append(inputs[name].element);
     const heard = () => {
       inputs[name].show(clamp(controls[name], model.get(name)));
       changedNow(name);

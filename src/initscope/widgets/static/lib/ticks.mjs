@@ -7,7 +7,8 @@ export function ticks(low, high, count = 5) {
   const unit = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * unit).find((s) => s >= rough);
   const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(k * step);
+  // Adding 0 makes 0 of -0.
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(k * step + 0);
   return found;
 }
 
@@ -18,5 +19,19 @@ export function decades(low, high, count = 6) {
   const step = Math.max(1, Math.ceil((last - first + 1) / count));
   const found = [];
   for (let e = Math.ceil(first / step) * step; e <= last; e += step) found.push(e);
+  return found;
+}
+
+/** Values to label on a logarithmic axis: powers of ten, with 2 and 5 between where these are few. */
+export function logTicks(low, high, count = 6) {
+  const powers = decades(low, high, count);
+  if (Math.log10(high / low) > 2) return powers.map((e) => 10 ** e);
+  const found = [];
+  for (let e = Math.floor(Math.log10(low)); e <= Math.log10(high); e += 1) {
+    for (const m of [1, 2, 5]) {
+      const value = Number(`${m}e${e}`);
+      if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) found.push(value);
+    }
+  }
   return found;
 }
