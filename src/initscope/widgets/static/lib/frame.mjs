@@ -16,9 +16,9 @@ import { csv } from "./format.mjs";
  * python     (settings) => the code cell that makes the same point with initscope.
  * table      () => {columns, rows}, what is shown, for the download.
  *
- * Returns {panel, view, buttons, settings, set, enable, say, refresh, destroy}: elements for more
- * controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
- * `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
+ * Returns {panel, view, buttons, settings, set, enable, note, say, refresh, destroy}: elements for
+ * more controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
+ * `note(name, text)`, below a slider; `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
  */
 export function frame({ model, el, page }, { title, controls, update, python, table }) {
   const names = Object.keys(controls);
@@ -125,6 +125,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     settings,
     set,
     enable: (name, yes) => inputs[name].enable(yes),
+    note: (name, text) => inputs[name].note(text),
     say(sentence) {
       if (message.textContent === sentence) return;
       message.textContent = sentence;
