@@ -319,6 +319,16 @@ export class Training {
     this.step += 1;
   }
 
+  /** Whether the runs are recorded as they are now. */
+  get measured() {
+    return this.alive.every((run) => run.records.at(-1)?.step === this.step);
+  }
+
+  /** Record the runs as they are now. */
+  *measureAll() {
+    for (const run of this.alive) if (run.records.at(-1).step !== this.step) yield* this.measure(run, this.step);
+  }
+
   *measure(run, step = 0) {
     const { workspace } = this;
     const { inputs, labels, testInputs, testLabels } = run.set;

@@ -7,7 +7,7 @@ import { frame } from "./lib/frame.mjs";
 import { SCHEMES, Training } from "./mlp_training.mjs";
 import { groupsOf, summary, table } from "./wine_training_summary.mjs";
 
-const SLICE = 8; // milliseconds of training in a frame, so that half of it is left to the page
+const SLICE = 12; // milliseconds of training in a frame, so that the page keeps answering
 const SPEAK_EVERY = 1500; // milliseconds between sentences while it runs
 const LOST = "#cc4f5c";
 const FEATURES = 13;
@@ -17,11 +17,11 @@ const CONTROLS = {
     label: "initialization",
     kind: "choice",
     options: [
-      ["normal", "one std for all layers"],
-      ["lecun", "LeCun: √(1 / fan_in)"],
-      ["xavier", "Xavier: √(2 / (fan_in + fan_out))"],
-      ["kaiming", "Kaiming: √(2 / fan_in)"],
-      ["race", "race: Xavier against Kaiming"],
+      ["normal", "one std"],
+      ["lecun", "LeCun"],
+      ["xavier", "Xavier"],
+      ["kaiming", "Kaiming"],
+      ["race", "Xavier vs. Kaiming"],
     ],
   },
   std: { label: "std of the weights", kind: "log", min: 1e-4, max: 10 },
@@ -55,8 +55,8 @@ export function trainingSettings(s) {
 
 /** The std of Kaiming initialization for the chosen widths, beside the slider. */
 export function kaimingNote({ depth, width }) {
-  const first = `√(2/fan_in) is ${short(SCHEMES.kaiming(FEATURES), 3)}`;
-  return depth === 1 ? first : `${first} in layer 1, ${short(SCHEMES.kaiming(width), 3)} after it`;
+  const first = `√(2/fan_in): ${short(SCHEMES.kaiming(FEATURES), 3)}`;
+  return depth === 1 ? first : `${first}, then ${short(SCHEMES.kaiming(width), 3)}`;
 }
 
 /** The cell that trains the same networks with initscope. */
@@ -124,8 +124,10 @@ function render(context) {
   const charts = {
     loss: new Chart(f.view, { label: "training loss", xLabel: "step", yLabel: "training loss", yLog: true }),
     accuracy: new Chart(f.view, { label: "test accuracy", xLabel: "step", yLabel: "test accuracy" }),
-    gradient: new Chart(f.view, { label: "gradient norms", xLabel: "weight layer", yLabel: "gradient norm", yLog: true }),
   };
+  const normKey = make("div", { class: "ins-wide" });
+  f.view.append(normKey);
+  charts.gradient = new Chart(f.view, { label: "gradient norms", xLabel: "weight layer", yLabel: "gradient norm", yLog: true });
   charts.gradient.element.classList.add("ins-wide");
 
   function restart(settings) {
@@ -147,7 +149,7 @@ function render(context) {
       return training.advance(true);
     }
     stepsAsked = 0;
-    return null;
+    return training.measured ? null : training.measureAll(); // paused between two records
   }
 
   function work() {
@@ -162,7 +164,7 @@ function render(context) {
     let recorded = false;
     while (job && !recorded && performance.now() < until) {
       if (!job.next().done) continue;
-      recorded = training.runs.some((r) => r.records.at(-1).step === training.step) || training.finished;
+      recorded = training.measured;
       job = next();
     }
     const still = running || job !== null;
@@ -171,11 +173,11 @@ function render(context) {
     if (!still || (recorded && (!reducedMotion() || tenth !== drawnTenth))) {
       drawnTenth = tenth;
       draw();
+      showButtons();
     }
-    showButtons();
     if (still) request = requestAnimationFrame(slice);
     const now = performance.now();
-    if (training.ready && (!still || now - spoken > SPEAK_EVERY)) {
+    if (!still || (recorded && now - spoken > SPEAK_EVERY)) {
       spoken = now;
       f.say(summary(training));
     }
@@ -261,6 +263,12 @@ function render(context) {
   }
 
   function drawGradients(groups, race) {
+    const color = race ? "currentColor" : groups[0].color;
+    normKey.replaceChildren(legend([
+      { text: "gradients before training, mean of the seeds", color, dash: "5 4" },
+      { text: "now", color },
+      { text: "now, all seeds", color, shape: "area" },
+    ]));
     const { depth } = training.settings;
     const layers = Array.from({ length: depth }, (_, k) => k + 1);
     const geometric = (values) => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
