@@ -59,7 +59,7 @@ class WineTraining(BookWidget):
 
     The page draws the weights, splits the data and orders the batches as
     :func:`initscope.sweep.run_sweep` does, so that a seed means the same run in both, to float32
-    rounding. Nothing trains until the button is pressed.
+    rounding (which grows where training is unstable). Nothing trains until the button is pressed.
 
     Attributes
     ----------
@@ -190,7 +190,8 @@ def outcome(table: pd.DataFrame) -> str:
         alive = runs[runs["diverged_step"].isna()]
         learned = int((alive["test_accuracy"] >= LEARNED).sum())
         count = f"{learned} of {len(runs)} {'seeds learn' if len(runs) > 1 else 'seed learns'}"
-        mean = f"mean test accuracy {alive['test_accuracy'].mean():.0%}"
+        rest = " of the rest" if len(alive) < len(runs) else ""
+        mean = f"mean test accuracy{rest} {alive['test_accuracy'].mean():.0%}"
         score = mean if len(alive) else "none is left"
         name = NAMES[str(scheme)]
         if race:

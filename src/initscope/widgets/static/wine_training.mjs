@@ -67,7 +67,7 @@ export function pythonCode(s) {
   const momentum = s.optimizer === "momentum" ? ", momentum=0.9" : "";
   return `from initscope.sweep import Optimizer, SweepSpec, run_sweep
 
-# The weights, the split and the batches are those of the page.
+# The weights, the splits and the batches are those of the page: the same runs, rounding apart.
 spec = SweepSpec(
     dataset="wine",
     hidden=((${s.width},) * ${s.depth - 1},),  # ${s.depth} weight layer${s.depth === 1 ? "" : "s"}

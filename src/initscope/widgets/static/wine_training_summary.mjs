@@ -89,7 +89,8 @@ export function summary(training) {
     const learned = alive.filter((run) => last(run).accuracy >= LEARNED).length;
     const noun = runs.length === 1 ? "seed learns" : "seeds learn";
     const count = `${learned} of ${runs.length} ${noun}`;
-    const score = alive.length ? `mean test accuracy ${percent(mean(alive.map((run) => last(run).accuracy)))}` : "none is left";
+    const rest = alive.length < runs.length ? " of the rest" : "";
+    const score = alive.length ? `mean test accuracy${rest} ${percent(mean(alive.map((run) => last(run).accuracy)))}` : "none is left";
     return race ? `${name}: ${count}, ${score}` : `${count} (test accuracy of at least ${percent(LEARNED)}); ${score}`;
   });
   const stuck = groups.filter(({ alive }) => alive.length
