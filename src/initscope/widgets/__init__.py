@@ -7,5 +7,6 @@ with Python both ways. :func:`show` puts one into a chapter.
 from initscope.widgets.adamw_equilibrium import AdamWEquilibrium
 from initscope.widgets.base import BookWidget, show
 from initscope.widgets.prediction import Prediction
+from initscope.widgets.wine_training import WineTraining
 
-__all__ = ["AdamWEquilibrium", "BookWidget", "Prediction", "show"]
+__all__ = ["AdamWEquilibrium", "BookWidget", "Prediction", "WineTraining", "show"]

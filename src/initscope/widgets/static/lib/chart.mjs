@@ -18,7 +18,7 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
- *   {kind: "points", x, y, color, radius}
+ *   {kind: "points", x, y, color, radius, shape}         shape "cross", or a disc
  *   {kind: "band", x, low, high, color, opacity}
  *   {kind: "bars", edges, heights, color}
  *   {kind: "vline" | "hline", at, color, dash, label}    row: 1, 2, ... sets the label of a vline lower
@@ -142,7 +142,7 @@ export class Chart {
         return [make("svg:path", { d: path(layer.x, layer.y), ...stroke })];
       case "points":
         return [...layer.x].flatMap((x, i) => (usable(x, layer.y[i])
-          ? [make("svg:circle", { cx: px(x), cy: py(layer.y[i]), r: layer.radius ?? 2.6, fill: color, opacity: layer.opacity })] : []));
+          ? [mark(layer.shape, px(x), py(layer.y[i]), layer.radius ?? 2.6, color, layer.opacity)] : []));
       case "band": {
         const keep = [...layer.x.keys()].filter((i) => usable(layer.x[i], layer.low[i]) && usable(layer.x[i], layer.high[i]));
         const up = keep.map((i) => point(layer.x[i], layer.high[i]));
@@ -203,11 +203,18 @@ export class Chart {
   }
 }
 
-/** The legend: entries {text, color, dash, shape: "line" | "point" | "area"}. */
+/** A disc or a cross of radius `r`. */
+function mark(shape, x, y, r, color, opacity) {
+  if (shape !== "cross") return make("svg:circle", { cx: x, cy: y, r, fill: color, opacity });
+  const d = `M${x - r},${y - r}l${2 * r},${2 * r}M${x - r},${y + r}l${2 * r},${-2 * r}`;
+  return make("svg:path", { d, stroke: color, "stroke-width": 2, fill: "none", opacity });
+}
+
+/** The legend: entries {text, color, dash, shape: "line" | "point" | "cross" | "area"}. */
 export function legend(entries) {
   return make("ul", { class: "ins-legend" }, ...entries.map(({ text, color, dash, shape = "line" }) => {
     const sample = make("svg:svg", { width: 22, height: 10, "aria-hidden": "true" });
-    if (shape === "point") sample.append(make("svg:circle", { cx: 11, cy: 5, r: 3, fill: color }));
+    if (shape === "point" || shape === "cross") sample.append(mark(shape, 11, 5, 3, color));
     else if (shape === "area") sample.append(make("svg:rect", { x: 1, y: 0, width: 20, height: 10, fill: color, opacity: 0.3 }));
     else sample.append(make("svg:line", { x1: 1, x2: 21, y1: 5, y2: 5, stroke: color, "stroke-width": 2, "stroke-dasharray": dash ?? "none" }));
     return make("li", {}, sample, text);

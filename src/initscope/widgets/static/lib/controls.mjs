@@ -68,7 +68,8 @@ function sliderRange(control) {
 /**
  * The input of one control.
  *
- * Returns {element, show(value), enable(yes)}; `change(value)` is called as the reader moves it.
+ * Returns {element, show(value), enable(yes)}, and for a slider note(text), which says something below
+ * it; `change(value)` is called as the reader moves it.
  */
 export function input(control, value, change) {
   const format = control.format ?? ((v) => short(v));
@@ -110,8 +111,18 @@ export function input(control, value, change) {
     range.setAttribute("aria-valuetext", format(v));
   }
   show(value);
+  const beside = make("span", { class: "ins-hint", "aria-hidden": "true", hidden: true });
   const element = make(
-    "label", { class: "ins-control", title: control.hint }, make("span", { class: "ins-row" }, label, shown), range,
+    "label", { class: "ins-control", title: control.hint }, make("span", { class: "ins-row" }, label, shown), range, beside,
   );
-  return { element, show, enable: (yes) => { range.disabled = !yes; } };
+  return {
+    element,
+    show,
+    enable: (yes) => { range.disabled = !yes; },
+    note(text) {
+      beside.textContent = text;
+      beside.hidden = !text;
+      range.setAttribute("aria-description", text);
+    },
+  };
 }

@@ -18,9 +18,9 @@ import { csv } from "./format.mjs";
  * table      () => {columns, rows}, what is shown, for the download.
  * reset      whether there is a button that sets all back to the start (yes, unless false).
  *
- * Returns {panel, view, buttons, settings, set, enable, say, refresh, destroy}: elements for more
- * controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
- * `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
+ * Returns {panel, view, buttons, settings, set, enable, note, say, refresh, destroy}: elements for
+ * more controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
+ * `note(name, text)`, below a slider; `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
  */
 export function frame({ model, el, page }, { title, controls, update, python, table, reset = true }) {
   const names = Object.keys(controls);
@@ -147,6 +147,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     settings,
     set,
     enable: (name, yes) => inputs[name].enable(yes),
+    note: (name, text) => inputs[name].note(text),
     say(sentence) {
       if (message.textContent === sentence) return;
       message.textContent = sentence;
