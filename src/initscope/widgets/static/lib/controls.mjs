@@ -4,7 +4,7 @@
 //   "log", "linear"   a slider over numbers: min, max, and step (linear) or per decade (log)
 //   "integer"         a slider over whole numbers: min, max
 //   "steps"           a slider over the numbers of `options`
-//   "choice"          one of `options`, a list of [value, text]
+//   "choice"          one of `options`, a list of [value, text]; with `slider: true` a slider over them
 //   "switch"          on or off
 // and optionally `format`, from the value to the text that is shown, and `hint`.
 
@@ -42,11 +42,13 @@ export function clamp(control, value) {
 
 function toSlider(control, value) {
   if (control.kind === "log") return Math.log10(value);
+  if (control.kind === "choice") return control.options.findIndex(([known]) => known === value);
   return control.kind === "steps" ? control.options.indexOf(clamp(control, value)) : value;
 }
 
 function fromSlider(control, position) {
   if (control.kind === "log") return Number((10 ** position).toPrecision(4));
+  if (control.kind === "choice") return control.options[position][0];
   return control.kind === "steps" ? control.options[position] : position;
 }
 
@@ -54,17 +56,19 @@ function sliderRange(control) {
   if (control.kind === "log") {
     return [Math.log10(control.min), Math.log10(control.max), 1 / (control.perDecade ?? 40)];
   }
-  if (control.kind === "steps") return [0, control.options.length - 1, 1];
+  if (control.kind === "steps" || control.kind === "choice") return [0, control.options.length - 1, 1];
   return [control.min, control.max, control.kind === "integer" ? 1 : (control.step ?? "any")];
 }
 
 /**
  * The input of one control.
  *
- * Returns {element, show(value), enable(yes)}; `change(value)` is called as the reader moves it.
+ * Returns {element, show(value), enable(yes), offer()}; `change(value)` is called as the reader moves
+ * it, and `offer()` follows a change of the control's `options` and `label`.
  */
 export function input(control, value, change) {
-  const format = control.format ?? ((v) => short(v));
+  const format = control.format ?? ((v) => (control.kind === "choice"
+    ? control.options.find(([known]) => known === v)?.[1] ?? "" : short(v)));
   const label = make("span", { class: "ins-label" }, control.label);
   if (control.kind === "switch") {
     const box = make("input", { type: "checkbox", onchange: () => change(box.checked) });
@@ -73,17 +77,22 @@ export function input(control, value, change) {
       element,
       show: (v) => { box.checked = v; },
       enable: (yes) => { box.disabled = !yes; },
+      offer: () => { label.textContent = control.label; },
     };
   }
-  if (control.kind === "choice") {
-    const select = make("select", {
-      onchange: () => change(control.options[select.selectedIndex][0]),
-    }, ...control.options.map(([v, text]) => make("option", { value: v }, text)));
+  if (control.kind === "choice" && !control.slider) {
+    const select = make("select", { onchange: () => change(control.options[select.selectedIndex][0]) });
+    const offer = () => {
+      label.textContent = control.label;
+      select.replaceChildren(...control.options.map(([v, text]) => make("option", { value: v }, text)));
+    };
+    offer();
     const element = make("label", { class: "ins-control", title: control.hint }, label, select);
     return {
       element,
       show: (v) => { select.selectedIndex = control.options.findIndex(([known]) => known === v); },
       enable: (yes) => { select.disabled = !yes; },
+      offer,
     };
   }
   const [min, max, step] = sliderRange(control);
@@ -105,5 +114,9 @@ export function input(control, value, change) {
   const element = make(
     "label", { class: "ins-control", title: control.hint }, make("span", { class: "ins-row" }, label, shown), range,
   );
-  return { element, show, enable: (yes) => { range.disabled = !yes; } };
+  const offer = () => {
+    label.textContent = control.label;
+    ["min", "max", "step"].forEach((name, i) => range.setAttribute(name, sliderRange(control)[i]));
+  };
+  return { element, show, enable: (yes) => { range.disabled = !yes; }, offer };
 }

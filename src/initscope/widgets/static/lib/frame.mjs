@@ -16,9 +16,11 @@ import { csv } from "./format.mjs";
  * python     (settings) => the code cell that makes the same point with initscope.
  * table      () => {columns, rows}, what is shown, for the download.
  *
- * Returns {panel, view, buttons, settings, set, enable, say, refresh, destroy}: elements for more
- * controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
- * `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
+ * Returns {panel, view, buttons, settings, set, enable, offer, say, refresh, destroy}: elements for
+ * more controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
+ * `offer(name, {options, label})` changes what a control offers, and its setting where that is no
+ * longer offered; `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render
+ * returns.
  */
 export function frame({ model, el, page }, { title, controls, update, python, table }) {
   const names = Object.keys(controls);
@@ -125,6 +127,13 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     settings,
     set,
     enable: (name, yes) => inputs[name].enable(yes),
+    offer(name, changes) {
+      Object.assign(controls[name], changes);
+      inputs[name].offer();
+      const now = clamp(controls[name], model.get(name));
+      inputs[name].show(now);
+      if (now !== model.get(name)) set({ [name]: now });
+    },
     say(sentence) {
       if (message.textContent === sentence) return;
       message.textContent = sentence;
