@@ -23,9 +23,15 @@ BOTH_WAYS = LinearSegmentedColormap.from_list(
 _SELECTED = "#ff5a4f"
 _NO_NUMBER = "#6d6d6d"
 
-_POWERS = {-10: "≤ $10^{-10}$", -5: "$10^{-5}$", 0: "1", 5: "$10^5$", 10: "≥ $10^{10}$"}
-_SHARES = {0: "0%", 0.25: "25%", 0.5: "50%", 0.75: "75%", 1: "100%"}
-_TICKS = {
+_POWERS: dict[float, str] = {
+    -10: "≤ $10^{-10}$",
+    -5: "$10^{-5}$",
+    0: "1",
+    5: "$10^5$",
+    10: "≥ $10^{10}$",
+}
+_SHARES: dict[float, str] = {0: "0%", 0.25: "25%", 0.5: "50%", 0.75: "75%", 1: "100%"}
+_TICKS: dict[str, dict[float, str]] = {
     "accuracy": _SHARES,
     "dead": _SHARES,
     "loss": {-2: "≤ 0.01", -1: "0.1", 0: "1", 1: "≥ 10"},
@@ -131,7 +137,7 @@ def stability_map(
         bar = figure.colorbar(mesh, ax=axes, location="top", aspect=45, pad=0.02, extend="neither")
         bar.set_label(meaning, fontsize=9)
         if name in _TICKS:
-            ticks = {at: text for at, text in _TICKS[name].items() if at <= norm.vmax}
+            ticks = {at: text for at, text in _TICKS[name].items() if at <= (norm.vmax or 1)}
             bar.set_ticks(list(ticks), labels=list(ticks.values()))
         bar.outline.set_edgecolor("none")
         _losses(below, sweep, losses, seed)

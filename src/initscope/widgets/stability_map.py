@@ -71,24 +71,23 @@ class StabilityMap(BookWidget):
         [traitlets.Enum(["median"]), traitlets.Int()], default_value="median"
     ).tag(sync=True)
 
-    def __init__(self, **settings: Any) -> None:
-        recorded = settings.get("recorded")
-        require(
-            isinstance(recorded, Mapping) and bool(recorded.get("sweeps")),
-            "a StabilityMap needs recorded sweeps: make it with StabilityMap.from_tables.",
-        )
+    def __init__(
+        self, recorded: Mapping[str, Any] | None = None, numbers: bytes = b"", **settings: Any
+    ) -> None:
+        require(recorded is not None, "make a StabilityMap with StabilityMap.from_tables.")
+        assert recorded is not None
         self._sweeps = {sweep["name"]: sweep for sweep in recorded["sweeps"]}
-        arrays = unpack(recorded["sweeps"], settings["numbers"], recorded["precision"])
+        arrays = unpack(recorded["sweeps"], numbers, recorded["precision"])
         self._arrays = dict(zip(self._sweeps, arrays, strict=True))
         settings = {"sweep": next(iter(self._sweeps))} | settings
-        chosen = self._sweeps.get(settings["sweep"], next(iter(self._sweeps.values())))
-        middle = chosen["networks"][len(chosen["networks"]) // 2]
+        shown = self._sweeps.get(settings["sweep"], next(iter(self._sweeps.values())))
+        middle = shown["networks"][len(shown["networks"]) // 2]
         start = {
-            "training": chosen["trainings"][0]["key"],
+            "training": shown["trainings"][0]["key"],
             "network": middle["widths"],
-            "std": _nearest(chosen["stds"], middle["critical"] or middle["low"]),
+            "std": _nearest(shown["stds"], middle["critical"] or middle["low"]),
         }
-        super().__init__(**(start | settings))
+        super().__init__(recorded=dict(recorded), numbers=numbers, **(start | settings))
         self.observe(self._follow_sweep, "sweep")
         self.observe(self._say, ["sweep", "training", "network", "std", "seed"])
         self._say()
