@@ -216,6 +216,9 @@ def _arrays(
         for name in FIELDS
     }
     keys = [training["key"] for training in trainings]
+    # Missing is NA in a table fresh from run_sweep, and NaN in one read from its file.
+    diverged = runs["diverged_step"].to_numpy(float, na_value=np.nan)
+    runs = runs.assign(diverged_step=np.where(np.isnan(diverged), NEVER, diverged))
     for run in runs.itertuples():
         place = (
             keys.index(_training_key(run.optimizer, run.learning_rate, run.momentum)),
@@ -223,11 +226,8 @@ def _arrays(
             slice(None),
             int(np.searchsorted(stds, run.std)),
         )
-        # pandas has two ways of saying that a run did not diverge, NA and NaN.
-        diverged = run.diverged_step
-        never = diverged is None or diverged != diverged or not isinstance(diverged, int | float)
         numbers: dict[str, Any] = {
-            "diverged": NEVER if never else diverged,
+            "diverged": run.diverged_step,
             "accuracy": run.test_accuracy,
             "loss": np.asarray(run.loss, float)[kept],
         }
