@@ -519,15 +519,19 @@ def sentence(page: Page) -> str:
     return page.locator(".ins-message").first.inner_text()
 
 
+def choose(page: Page, name: str, value: str) -> None:
+    page.get_by_role("combobox", name=name, exact=True).select_option(value)
+
+
 def set_controls(page: Page, widget: StabilityMap, chosen: dict[str, Any]) -> None:
     """As a reader does: first the sweep, which decides what the others offer."""
     sweep = next(s for s in widget.recorded["sweeps"] if s["name"] == chosen["sweep"])
-    page.get_by_label("sweep").select_option(chosen["sweep"])
+    choose(page, "sweep", chosen["sweep"])
     sentence(page)
-    page.get_by_label("color").select_option(chosen["quantity"])
+    choose(page, "color", chosen["quantity"])
     if len(sweep["trainings"]) > 1:
-        page.get_by_label("training", exact=True).select_option(chosen["training"])
-    page.get_by_label("seeds", exact=True).select_option(str(chosen["seed"]))
+        choose(page, "training", chosen["training"])
+    choose(page, "seeds", str(chosen["seed"]))
     page.get_by_role("slider").nth(0).fill(str(sweep["stds"].index(chosen["std"])))
     if len(sweep["networks"]) > 1:
         names = [network["widths"] for network in sweep["networks"]]
@@ -607,8 +611,8 @@ def test_each_quantity_and_seed_has_its_picture(visit: Open, widget: StabilityMa
     pictures = set()
     for quantity in QUANTITIES:
         for seed in ("median", "1"):
-            page.get_by_label("color").select_option(quantity)
-            page.get_by_label("seeds", exact=True).select_option(seed)
+            choose(page, "color", quantity)
+            choose(page, "seeds", seed)
             sentence(page)
             pictures.add(page.locator(".ins-map .ins-chart").inner_html())
     assert len(pictures) == 2 * len(QUANTITIES)
@@ -653,7 +657,7 @@ def test_an_extreme_sweep_on_a_page(visit: Open, extreme: pd.DataFrame) -> None:
     widget = StabilityMap.from_tables({"mine": extreme})
     page = visit([widget])
     for quantity in QUANTITIES:
-        page.get_by_label("color").select_option(quantity)
+        choose(page, "color", quantity)
         for std, network in ((0, 0), (3, 2), (3, 0)):
             page.get_by_role("slider").nth(0).fill(str(std))
             page.get_by_role("slider").nth(1).fill(str(network))

@@ -62,7 +62,7 @@ const union = (lists) => {
   const found = new Map(lists.flat().map(([value, text]) => [value, [value, text]]));
   return [...found.values()];
 };
-const networkOptions = (sweep) => sweep.networks.map((n) => [n.widths, n.text]);
+const networkOptions = (sweep) => sweep.networks.map((n) => [n.widths, sweep.axis === "network" ? n.short : n.text]);
 const trainingOptions = (sweep) => sweep.trainings.map((t) => [t.key, t.short]);
 const seedOptions = (sweep) => [["median", "median of all"], ...sweep.seeds.map((s) => [s, `seed ${s}`])];
 
@@ -71,7 +71,7 @@ const outlined = (x, y, width = 1.3, dash) => [
   { kind: "line", x, y, color: LIGHT, width: width + 2 },
   { kind: "line", x, y, color: DARK, width, dash },
 ];
-const box = (a, b, c, d) => [[a, b, b, a, a], [c, c, d, d, c]];
+const box = (a, b, c, d) => [[a, b, b, a, a, b], [c, c, d, d, c, c]]; // round its last corner too
 
 /** Edges of cells round centers that are evenly spaced on a log axis. */
 function edges(centers) {
@@ -110,7 +110,9 @@ async function render(context) {
   map.element.classList.add("ins-wide", "ins-map");
   map.element.tabIndex = 0;
   map.element.setAttribute("role", "application");
-  f.view.append(bar, signs);
+  f.view.prepend(bar);
+  f.message.classList.add("ins-wide");
+  f.view.append(signs, f.message); // what it says is about the map, so it stands there
 
   const panel = (title, options) => {
     const holder = make("div", { class: "ins-panel" }, make("p", { class: "ins-note" }, title));
@@ -133,7 +135,7 @@ async function render(context) {
   f.view.append(make("p", { class: "ins-note ins-wide" },
     "A seed learns if its accuracy goes 90% of the way from guessing to the best median of its row. Between the"
     + " edges of the theory band no variance changes by over a factor of 10 more than under the best std."
-    + ` Losses and variances are kept to ${percent(recorded.precision)}.`));
+    + ` Losses and variances are right to within ${percent(recorded.precision)}.`));
 
   // Where the settings point to, as indices.
   function place(s) {

@@ -16,8 +16,8 @@ import { csv } from "./format.mjs";
  * python     (settings) => the code cell that makes the same point with initscope.
  * table      () => {columns, rows}, what is shown, for the download.
  *
- * Returns {panel, view, buttons, settings, set, enable, offer, say, refresh, destroy}: elements for
- * more controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
+ * Returns {panel, view, message, buttons, settings, set, enable, offer, say, refresh, destroy}:
+ * elements for more controls, pictures, the sentence and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
  * `offer(name, {options, label})` changes what a control offers, and its setting where that is no
  * longer offered; `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render
  * returns.
@@ -123,6 +123,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   return {
     panel,
     view,
+    message,
     buttons,
     settings,
     set,
