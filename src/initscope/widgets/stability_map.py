@@ -191,10 +191,11 @@ class StabilityMap(BookWidget):
         }[name]
 
     def _follow_sweep(self, _: object) -> None:
-        for name in ("training", "network", "seed"):
-            if getattr(self, name) not in self._offered(name):
-                setattr(self, name, self._offered(name)[0])
-        self.std = _nearest(self._offered("std"), self.std)
+        with self.hold_trait_notifications():  # until all are of the new sweep
+            for name in ("training", "network", "seed"):
+                if getattr(self, name) not in self._offered(name):
+                    setattr(self, name, self._offered(name)[0])
+            self.std = _nearest(self._offered("std"), self.std)
 
     # --- Numbers -------------------------------------------------------------------------------
 

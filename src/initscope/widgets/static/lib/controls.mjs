@@ -96,7 +96,7 @@ export function input(control, value, change) {
     };
   }
   const [min, max, step] = sliderRange(control);
-  const shown = make("output", { class: "ins-value" });
+  const shown = make("span", { class: "ins-value", "aria-hidden": "true" });
   const range = make("input", {
     type: "range", min, max, step,
     oninput: () => {
