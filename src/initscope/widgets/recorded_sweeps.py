@@ -112,8 +112,11 @@ def describe_sweep(name: str, table: pd.DataFrame, points: int) -> tuple[dict, l
     }
     chance = 1 / int(networks[0]["widths"].rsplit("-", 1)[-1])
     for network in networks:
+        own = runs[runs["widths"] == network["widths"]]
         found = [bands.get((network["widths"], t["key"])) for t in trainings]
-        network["learns_above"] = [_learns_above(band, chance) for band in found]
+        network["learns_above"] = [
+            _learns_above(band, chance, own["test_accuracy"]) for band in found
+        ]
     arrays = [
         _arrays(runs[runs["widths"] == network["widths"]], network, trainings, seeds, stds, kept)
         for network in networks
@@ -194,11 +197,18 @@ def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
     return networks, axis
 
 
-def _learns_above(band: Any, chance: float, tolerance: float = 0.1) -> float | None:
-    """Accuracy from which a run learns, as in `stability_bands`; None where nothing does."""
+def _learns_above(
+    band: Any, chance: float, accuracies: pd.Series, tolerance: float = 0.1
+) -> float | None:
+    """Accuracy from which a run learns, as in `stability_bands`; None where nothing does.
+
+    It lies half a step of the packed accuracies below the lowest of `accuracies` that counts, so
+    that packing moves no run from one side to the other.
+    """
     if band is None or math.isnan(band.low):
         return None
-    return float(chance + (1 - tolerance) * (band.best_accuracy - chance))
+    enough = accuracies >= chance + (1 - tolerance) * (band.best_accuracy - chance)
+    return (round(_SHARES["share"] * accuracies[enough].min()) - 0.5) / _SHARES["share"]
 
 
 def _arrays(
