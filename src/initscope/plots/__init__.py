@@ -19,7 +19,6 @@ from initscope.plots.finite_width import (
     singular_values,
 )
 from initscope.plots.propagation import number_format_bands, theory_against_networks
-from initscope.plots.stability import stability_map
 from initscope.plots.style import (
     COLOR_MAP,
     COLORS,
@@ -79,7 +78,6 @@ __all__ = [
     "short_widths",
     "singular_values",
     "source_note",
-    "stability_map",
     "stream_against_theory",
     "theory_against_networks",
     "trainability_map",

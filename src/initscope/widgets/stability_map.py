@@ -320,7 +320,7 @@ class StabilityMap(BookWidget):
 
     def figure(self) -> Figure:
         """The map and the loss curves of the selected cell, as a still picture."""
-        from initscope.plots import stability_map
+        from initscope.plots.stability import stability_map
 
         sweep, network, training, _, seed = self._place()
         labels, values, diverged = self.grid()
