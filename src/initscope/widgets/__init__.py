@@ -7,6 +7,14 @@ with Python both ways. :func:`show` puts one into a chapter.
 from initscope.widgets.adamw_equilibrium import AdamWEquilibrium
 from initscope.widgets.base import BookWidget, show
 from initscope.widgets.prediction import Prediction
+from initscope.widgets.stability_map import StabilityMap
 from initscope.widgets.wine_training import WineTraining
 
-__all__ = ["AdamWEquilibrium", "BookWidget", "Prediction", "WineTraining", "show"]
+__all__ = [
+    "AdamWEquilibrium",
+    "BookWidget",
+    "Prediction",
+    "StabilityMap",
+    "WineTraining",
+    "show",
+]

@@ -13,8 +13,9 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, xTicks (numbers to label instead of round ones), xFormat (value => text, on a
- * linear axis).
+ * height in pixels, left (room for the labels of the y axis), xFormat (value => text, on a linear
+ * axis), xTicks and yTicks (what to label instead of round numbers: numbers, or [number, text]).
+ * Changed options hold from the next draw.
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -42,6 +43,10 @@ export class Chart {
     this.svg.setAttribute("aria-label", text);
   }
 
+  get left() {
+    return this.options.left ?? MARGIN.left;
+  }
+
   get width() {
     return Math.max(220, this.element.clientWidth || 600);
   }
@@ -55,7 +60,7 @@ export class Chart {
       return (value) => from + (((log ? Math.log10(value) : value) - low) / span) * (to - from);
     };
     return [
-      axis(x, xLog, MARGIN.left, this.width - MARGIN.right),
+      axis(x, xLog, this.left, this.width - MARGIN.right),
       axis(y, yLog, height - MARGIN.bottom, MARGIN.top),
     ];
   }
@@ -65,7 +70,7 @@ export class Chart {
     if (!this.drawing) return null;
     const box = this.svg.getBoundingClientRect();
     const { xLog, yLog, height } = this.options;
-    const u = (event.clientX - box.left - MARGIN.left) / (this.width - MARGIN.left - MARGIN.right);
+    const u = (event.clientX - box.left - this.left) / (this.width - this.left - MARGIN.right);
     const v = (height - MARGIN.bottom - (event.clientY - box.top)) / (height - MARGIN.bottom - MARGIN.top);
     if (u < 0 || u > 1 || v < 0 || v > 1) return null;
     const value = ([low, high], log, t) => (log ? low * (high / low) ** t : low + t * (high - low));
@@ -74,8 +79,8 @@ export class Chart {
 
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks, xFormat } = this.options;
-    const { width } = this;
+    const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat } = this.options;
+    const { width, left } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - MARGIN.bottom;
     const right = width - MARGIN.right;
@@ -86,38 +91,39 @@ export class Chart {
     const xs = xTicks ?? (xLog
       ? logTicks(...drawing.x, Math.floor(width / 70))
       : ticks(...drawing.x, Math.floor(width / 80)));
-    const ys = yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45);
+    const ys = yTicks ?? (yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45));
     const label = (value, log, format = (v) => short(v, 4)) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
       ? power(Math.round(Math.log10(value))) : format(value));
-    for (const x of xs) {
+    const named = (tick, log, format) => (Array.isArray(tick) ? tick : [tick, label(tick, log, format)]);
+    for (const [x, content] of xs.map((tick) => named(tick, xLog, xLog ? undefined : xFormat))) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      const shown = label(x, xLog, xLog ? undefined : xFormat);
       // The last label is kept inside the picture.
-      text(Math.min(px(x), width - 3.3 * shown.length), bottom + 15, shown, { "text-anchor": "middle" });
+      text(Math.min(px(x), width - 3.3 * content.length), bottom + 15, content, { "text-anchor": "middle" });
     }
-    for (const y of ys) {
-      parts.push(make("svg:line", { class: "ins-grid", x1: MARGIN.left, x2: right, y1: py(y), y2: py(y) }));
-      text(MARGIN.left - 6, py(y) + 4, label(y, yLog), { "text-anchor": "end" });
+    for (const [y, content] of ys.map((tick) => named(tick, yLog))) {
+      parts.push(make("svg:line", { class: "ins-grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
+      text(left - 6, py(y) + 4, content, { "text-anchor": "end" });
     }
-    if (xLabel) text((MARGIN.left + right) / 2, height - 6, xLabel, { "text-anchor": "middle" });
+    if (xLabel) text((left + right) / 2, height - 6, xLabel, { "text-anchor": "middle" });
     if (yLabel) {
       const middle = (MARGIN.top + bottom) / 2;
       text(12, middle, yLabel, { "text-anchor": "middle", transform: `rotate(-90 12 ${middle})` });
     }
 
     const clip = make("svg:svg", {
-      x: MARGIN.left, y: MARGIN.top, width: Math.max(1, right - MARGIN.left), height: bottom - MARGIN.top,
-      viewBox: `${MARGIN.left} ${MARGIN.top} ${Math.max(1, right - MARGIN.left)} ${bottom - MARGIN.top}`,
+      x: left, y: MARGIN.top, width: Math.max(1, right - left), height: bottom - MARGIN.top,
+      viewBox: `${left} ${MARGIN.top} ${Math.max(1, right - left)} ${bottom - MARGIN.top}`,
       overflow: "hidden",
     });
-    for (const layer of drawing.layers) clip.append(...this.layer(layer, px, py, { bottom, right }));
+    for (const layer of drawing.layers) clip.append(...this.layer(layer, px, py, { left, bottom, right }));
     parts.push(clip);
     this.svg.setAttribute("width", width);
+    this.svg.setAttribute("height", height);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     this.svg.replaceChildren(...parts);
   }
 
-  layer(layer, px, py, { bottom, right }) {
+  layer(layer, px, py, { left, bottom, right }) {
     const { xLog, yLog } = this.options;
     const color = layer.color ?? "currentColor";
     const usable = (x, y) => Number.isFinite(x) && Number.isFinite(y) && !(xLog && x <= 0) && !(yLog && y <= 0);
@@ -164,7 +170,7 @@ export class Chart {
         return [make("svg:line", { x1: px(layer.at), x2: px(layer.at), y1: MARGIN.top, y2: bottom, ...stroke }),
           ...this.besideLine(px(layer.at), right, layer)];
       case "hline":
-        return [make("svg:line", { x1: MARGIN.left, x2: right, y1: py(layer.at), y2: py(layer.at), ...stroke }),
+        return [make("svg:line", { x1: left, x2: right, y1: py(layer.at), y2: py(layer.at), ...stroke }),
           ...beside(right - 4, py(layer.at) - 4, "end")];
       case "vspan": {
         const [a, b] = [px(layer.from), px(layer.to)];
@@ -173,8 +179,8 @@ export class Chart {
       }
       case "hspan": {
         const [a, b] = [py(layer.from), py(layer.to)];
-        return [make("svg:rect", { x: MARGIN.left, y: Math.min(a, b), width: right - MARGIN.left, height: Math.abs(b - a), fill: color, opacity: layer.opacity ?? 0.16 }),
-          ...beside(MARGIN.left + 4, Math.min(a, b) + 12)];
+        return [make("svg:rect", { x: left, y: Math.min(a, b), width: right - left, height: Math.abs(b - a), fill: color, opacity: layer.opacity ?? 0.16 }),
+          ...beside(left + 4, Math.min(a, b) + 12)];
       }
       case "cells":
         return layer.colors.flatMap((row, j) => row.flatMap((fill, i) => {

@@ -4,7 +4,7 @@
 //   "log", "linear"   a slider over numbers: min, max, and step (linear) or per decade (log)
 //   "integer"         a slider over whole numbers: min, max
 //   "steps"           a slider over the numbers of `options`
-//   "choice"          one of `options`, a list of [value, text]
+//   "choice"          one of `options`, a list of [value, text]; with `slider: true` a slider over them
 //   "switch"          on or off
 // and optionally `format`, from the value to the text that is shown, and `hint`. A "log" slider takes
 // whole numbers only with `whole`, and has a place for 0 at its left end with `zero`. Controls with the
@@ -45,6 +45,7 @@ export function clamp(control, value) {
 
 function toSlider(control, value) {
   if (control.kind === "log") return value > 0 ? Math.log10(value) : sliderRange(control)[0];
+  if (control.kind === "choice") return control.options.findIndex(([known]) => known === value);
   return control.kind === "steps" ? control.options.indexOf(clamp(control, value)) : value;
 }
 
@@ -53,6 +54,7 @@ function fromSlider(control, position) {
     const [lowest, , step] = sliderRange(control);
     return control.zero && position < lowest + step / 2 ? 0 : Number((10 ** position).toPrecision(4));
   }
+  if (control.kind === "choice") return control.options[position][0];
   return control.kind === "steps" ? control.options[position] : position;
 }
 
@@ -61,7 +63,7 @@ function sliderRange(control) {
     const step = 1 / (control.perDecade ?? 40);
     return [Math.log10(control.min) - (control.zero ? step : 0), Math.log10(control.max), step];
   }
-  if (control.kind === "steps") return [0, control.options.length - 1, 1];
+  if (control.kind === "steps" || control.kind === "choice") return [0, control.options.length - 1, 1];
   return [control.min, control.max, control.kind === "integer" ? 1 : (control.step ?? "any")];
 }
 
@@ -69,10 +71,12 @@ function sliderRange(control) {
  * The input of one control.
  *
  * Returns {element, show(value), enable(yes)}, and for a slider note(text), which says something below
- * it; `change(value)` is called as the reader moves it.
+ * it; `change(value)` is called as the reader moves it, and `offer()` follows a change of the control's
+ * `options` and `label`.
  */
 export function input(control, value, change) {
-  const format = control.format ?? ((v) => short(v));
+  const format = control.format ?? ((v) => (control.kind === "choice"
+    ? control.options.find(([known]) => known === v)?.[1] ?? "" : short(v)));
   const label = make("span", { class: "ins-label" }, control.label);
   if (control.kind === "switch") {
     const box = make("input", { type: "checkbox", onchange: () => change(box.checked) });
@@ -81,17 +85,22 @@ export function input(control, value, change) {
       element,
       show: (v) => { box.checked = v; },
       enable: (yes) => { box.disabled = !yes; },
+      offer: () => { label.textContent = control.label; },
     };
   }
-  if (control.kind === "choice") {
-    const select = make("select", {
-      onchange: () => change(control.options[select.selectedIndex][0]),
-    }, ...control.options.map(([v, text]) => make("option", { value: v }, text)));
+  if (control.kind === "choice" && !control.slider) {
+    const select = make("select", { onchange: () => change(control.options[select.selectedIndex][0]) });
+    const offer = () => {
+      label.textContent = control.label;
+      select.replaceChildren(...control.options.map(([v, text]) => make("option", { value: v }, text)));
+    };
+    offer();
     const element = make("label", { class: "ins-control", title: control.hint }, label, select);
     return {
       element,
       show: (v) => { select.selectedIndex = control.options.findIndex(([known]) => known === v); },
       enable: (yes) => { select.disabled = !yes; },
+      offer,
     };
   }
   const [min, max, step] = sliderRange(control);
@@ -123,6 +132,10 @@ export function input(control, value, change) {
       beside.textContent = text;
       beside.hidden = !text;
       range.setAttribute("aria-description", text);
+    },
+    offer() {
+      label.textContent = control.label;
+      ["min", "max", "step"].forEach((name, i) => range.setAttribute(name, sliderRange(control)[i]));
     },
   };
 }

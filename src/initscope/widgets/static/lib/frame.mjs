@@ -18,9 +18,11 @@ import { csv } from "./format.mjs";
  * table      () => {columns, rows}, what is shown, for the download.
  * reset      whether there is a button that sets all back to the start (yes, unless false).
  *
- * Returns {panel, view, buttons, settings, set, enable, note, say, refresh, destroy}: elements for
- * more controls, pictures and buttons; the settings now; `set(changes)`; `enable(name, yes)`;
- * `note(name, text)`, below a slider; `say(sentence)`; `refresh()` asks for another update; `destroy()` is what render returns.
+ * Returns {panel, view, message, buttons, settings, set, enable, note, offer, say, refresh, destroy}:
+ * elements for more controls, pictures, the sentence and buttons; the settings now; `set(changes)`;
+ * `enable(name, yes)`; `note(name, text)`, below a slider; `offer(name, {options, label})` changes what
+ * a control offers, and its setting where that is no longer offered; `say(sentence)`; `refresh()` asks
+ * for another update; `destroy()` is what render returns.
  */
 export function frame({ model, el, page }, { title, controls, update, python, table, reset = true }) {
   const names = Object.keys(controls);
@@ -143,11 +145,19 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   return {
     panel,
     view,
+    message,
     buttons,
     settings,
     set,
     enable: (name, yes) => inputs[name].enable(yes),
     note: (name, text) => inputs[name].note(text),
+    offer(name, changes) {
+      Object.assign(controls[name], changes);
+      inputs[name].offer();
+      const now = clamp(controls[name], model.get(name));
+      inputs[name].show(now);
+      if (now !== model.get(name)) set({ [name]: now });
+    },
     say(sentence) {
       if (message.textContent === sentence) return;
       message.textContent = sentence;

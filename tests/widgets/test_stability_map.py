@@ -1,0 +1,749 @@
+"""The map of recorded sweeps: packing, the numbers, the widget in browser and kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route
+
+from initscope.claims import stability_bands
+from initscope.errors import UsageError
+from initscope.plots import critical_std, widths_of
+from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.theory import stability_band
+from initscope.widgets import StabilityMap
+from initscope.widgets.bundle import STATIC
+from initscope.widgets.recorded_sweeps import FIELDS, NEVER, describe_sweep, pack, unpack
+from initscope.widgets.stability_map import QUANTITIES
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from widget_page import ROOT, widget_page
+
+FOLDER = ROOT / "notebooks" / "results" / "05_std_sweep" / "cpu"
+FILES = {
+    "MNIST by depth": "mnist_depth",
+    "MNIST by width": "mnist_width",
+    "MNIST by training": "mnist",
+    "Wine by training": "wine",
+    "Wine with tanh": "wine_tanh",
+}
+CONTROLS = ("sweep", "quantity", "training", "network", "std", "seed")
+LOGS = [name for name, field in FIELDS.items() if field.kind == "log"]
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    return {name: pd.read_parquet(FOLDER / f"{file}.parquet") for name, file in FILES.items()}
+
+
+@pytest.fixture(scope="module")
+def recorded() -> StabilityMap:
+    return StabilityMap.from_tables({n: FOLDER / f"{f}.parquet" for n, f in FILES.items()})
+
+
+@pytest.fixture
+def widget(recorded: StabilityMap) -> StabilityMap:
+    return StabilityMap(recorded=recorded.recorded, numbers=recorded.numbers)
+
+
+@pytest.fixture(scope="module")
+def extreme() -> pd.DataFrame:
+    """One weight layer, a layer of width 1, and stds that lose everything; one run is missing."""
+    spec = SweepSpec(
+        dataset="wine",
+        hidden=((), (1,), (5, 5)),
+        stds=(1e-30, 1e-3, 1e3, 1e30),
+        optimizers=(Optimizer("sgd", 0.1, momentum=0.9), Optimizer("adam", 0.01)),
+        seeds=(3, 8),
+        epochs=2,
+        loss_points=3,
+    )
+    return run_sweep(spec, progress=False).iloc[:-1]
+
+
+def configure(widget: StabilityMap, chosen: dict[str, Any]) -> StabilityMap:
+    with widget.hold_trait_notifications():
+        for name, value in chosen.items():
+            setattr(widget, name, value)
+    return widget
+
+
+def random_settings(widget: StabilityMap, n: int, seed: int) -> list[dict[str, Any]]:
+    draw = np.random.default_rng(seed)
+
+    def one(values: list[Any]) -> Any:
+        return values[draw.integers(len(values))]
+
+    found = []
+    for _ in range(n):
+        sweep = one(widget.recorded["sweeps"])
+        found.append(
+            {
+                "sweep": sweep["name"],
+                "quantity": one(list(QUANTITIES)),
+                "training": one(sweep["trainings"])["key"],
+                "network": one(sweep["networks"])["widths"],
+                "std": one(sweep["stds"]),
+                "seed": one(["median", "median", *sweep["seeds"]]),
+            }
+        )
+    return found
+
+
+def runs_of(table: pd.DataFrame, chosen: dict[str, Any]) -> pd.DataFrame:
+    """The rows of a table that a cell stands for, by seed."""
+    optimizer, rate = chosen["training"].split()
+    runs = table[
+        (table["widths"] == chosen["network"])
+        & (table["optimizer"] == optimizer)
+        & (table["learning_rate"] == float(rate))
+        & (table["std"] == chosen["std"])
+    ]
+    return runs.sort_values("seed")
+
+
+# Packing
+
+
+def test_packed_numbers_are_as_precise_as_they_say(tables: dict[str, pd.DataFrame]) -> None:
+    described = [describe_sweep(name, table, 9) for name, table in tables.items()]
+    exact = [arrays for _, arrays in described]
+    for precision in (0.005, 0.02, 0.2):
+        read = unpack([d for d, _ in described], pack(exact, precision), precision)
+        for sweep, again in zip(exact, read, strict=True):
+            for before, after in zip(sweep, again, strict=True):
+                compare_packed(before, after, precision)
+
+
+def compare_packed(before: dict, after: dict, precision: float) -> None:
+    for name in LOGS:
+        x, y = before[name], after[name]
+        known = np.isfinite(x) & (x != 0)
+        np.testing.assert_array_equal(y[~known], x[~known])  # 0, infinite, not there
+        np.testing.assert_allclose(y[known], x[known], rtol=precision * 1.0001)
+    np.testing.assert_array_equal(after["diverged"], before["diverged"])
+    np.testing.assert_allclose(after["accuracy"], before["accuracy"], atol=5.001e-5)
+    np.testing.assert_allclose(after["dead_end"], before["dead_end"], atol=5.001e-3)
+
+
+def test_extreme_numbers_survive_packing() -> None:
+    values = np.array([0.0, np.inf, np.nan, 1e-140, 1e140, 1.0, 1e-45, 3.4e38])
+    description = {
+        "steps": [1],
+        "seeds": [0],
+        "trainings": [{}],
+        "stds": values.tolist(),
+        "networks": [{"depth": 1}],
+    }
+    ones = np.ones((1, 1, 1, len(values)))
+    arrays = {name: ones * (values if name in LOGS else 1.0) for name in FIELDS}
+    arrays["dead_end"] = np.ones((1, 1, 0, len(values)))
+    arrays["diverged"] = ones * np.array([NEVER, 0, np.nan, 1, 2, 3, 60_000, 5])
+    (((read),),) = unpack([description], pack([[arrays]], 0.02), 0.02)
+    np.testing.assert_array_equal(read["diverged"], arrays["diverged"])
+    assert read["dead_end"].shape == (1, 1, 0, len(values))
+    for name in LOGS:
+        np.testing.assert_allclose(read[name].ravel(), values, rtol=0.0201)
+
+
+def test_the_cells_hold_the_numbers_of_the_tables(
+    widget: StabilityMap, tables: dict[str, pd.DataFrame]
+) -> None:
+    for chosen in random_settings(widget, 10, 1):
+        configure(widget, chosen)
+        cell, runs = widget.cell(), runs_of(tables[chosen["sweep"]], chosen)
+        assert len(runs) == len(cell["accuracy"]) > 1
+        np.testing.assert_allclose(cell["accuracy"], runs["test_accuracy"], atol=5.001e-5)
+        np.testing.assert_array_equal(
+            cell["diverged"], runs["diverged_step"].astype(float).fillna(NEVER)
+        )
+        np.testing.assert_allclose(cell["loss"][:, -1], runs["train_loss"], rtol=0.0201)
+        depth = len(widths_of(chosen["network"])) - 1
+        for name in ("forward", "backward"):
+            of_runs = np.stack(runs[f"{name}_variance"].to_list())
+            np.testing.assert_allclose(cell[f"{name}_start"], of_runs[:, :depth], rtol=0.0201)
+            np.testing.assert_allclose(cell[f"{name}_end"], of_runs[:, -depth:], rtol=0.0201)
+
+
+@pytest.mark.parametrize("training", ["sgd 0.1", "adam 0.001"])
+@pytest.mark.parametrize(
+    ("sweep", "by"), [("MNIST by depth", "depth"), ("MNIST by width", "widths")]
+)
+def test_the_map_holds_the_medians_of_the_tables(
+    widget: StabilityMap, tables: dict[str, pd.DataFrame], sweep: str, by: str, training: str
+) -> None:
+    configure(widget, {"sweep": sweep, "training": training, "network": widths(3)})
+    table = tables[sweep][tables[sweep]["optimizer"] == training.split()[0]]
+    last, first = (
+        [v[k] for v, k in zip(table["forward_variance"], places, strict=True)]
+        for places in (table["depth"] - 1, 0 * table["depth"])
+    )
+    with np.errstate(divide="ignore"):
+        change = np.log10(np.array(last) / first)
+    table = table.assign(gone=table["diverged_step"].notna(), change=change)
+    shown = next(s for s in widget.recorded["sweeps"] if s["name"] == sweep)["networks"]
+    order = [sorted(table[by].unique()).index(network[by]) for network in shown]
+
+    def over_the_map(column: str, how: str) -> np.ndarray:
+        return table.pivot_table(column, by, "std", aggfunc=how).to_numpy()[order]
+
+    _, values, diverged = widget.grid()
+    np.testing.assert_allclose(values, over_the_map("test_accuracy", "median"), atol=5.001e-5)
+    np.testing.assert_allclose(diverged, over_the_map("gone", "mean"))
+    widget.quantity = "signal"
+    np.testing.assert_allclose(
+        widget.grid()[1], over_the_map("change", "median"), atol=2 * math.log10(1.0201)
+    )
+
+
+def test_theory_is_carried_along(widget: StabilityMap) -> None:
+    for sweep in widget.recorded["sweeps"]:
+        for network in sweep["networks"]:
+            widths = widths_of(network["widths"])
+            band = stability_band(widths, sweep["activation"])
+            assert (network["low"], network["high"]) == (band.low, band.high)
+            relu = sweep["activation"] == "relu"
+            assert network["critical"] == (critical_std(widths) if relu else None)
+
+
+def test_tables_that_are_no_sweep_are_refused(tables: dict[str, pd.DataFrame]) -> None:
+    table = tables["Wine with tanh"]
+    with pytest.raises(UsageError, match="give at least one sweep"):
+        StabilityMap.from_tables({})
+    with pytest.raises(UsageError, match="'mine' is no table of run_sweep: it lacks loss"):
+        StabilityMap.from_tables({"mine": table.drop(columns="loss")})
+    with pytest.raises(UsageError, match="two runs of one place"):
+        StabilityMap.from_tables({"mine": pd.concat([table, table])})
+    with pytest.raises(UsageError, match="mixes runs of different activation: tanh, relu"):
+        StabilityMap.from_tables({"mine": pd.concat([table, tables["Wine by training"]])})
+    with pytest.raises(UsageError, match="no runs of scheme 'normal'"):
+        StabilityMap.from_tables({"mine": table.assign(scheme="kaiming")})
+    with pytest.raises(UsageError, match="precision must lie between"):
+        StabilityMap.from_tables({"mine": table}, precision=0)
+    with pytest.raises(UsageError, match="points must be at least 2"):
+        StabilityMap.from_tables({"mine": table}, points=1)
+    with pytest.raises(UsageError, match="from_tables"):
+        StabilityMap()
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sweep", "MNIST", "sweep must be one of 'MNIST by depth', .*; not 'MNIST'"),
+        ("quantity", "colour", "quantity"),
+        ("training", "adam 1", "training must be one of 'sgd 0.1', 'adam 0.001'; not 'adam 1'"),
+        ("network", "784-10", "network must be one of '784-128-10', .*; not '784-10'"),
+        ("std", 100.0, "std must lie between 0.0001 and 10 in 'MNIST by depth', not 100.0"),
+        ("std", math.nan, "std must lie between"),
+        ("std", "large", "std"),
+        ("seed", 3, "seed must be one of 'median', 0, 1, 2; not 3"),
+        ("seed", "all", "seed"),
+    ],
+)
+def test_what_is_not_recorded_cannot_be_set(
+    widget: StabilityMap, name: str, value: object, message: str
+) -> None:
+    before = getattr(widget, name)
+    with pytest.raises(traitlets.TraitError, match=message):
+        setattr(widget, name, value)
+    assert getattr(widget, name) == before
+    with pytest.raises(traitlets.TraitError, match=message):
+        StabilityMap(recorded=widget.recorded, numbers=widget.numbers, **{name: value})
+
+
+def test_settings_follow_the_sweep(widget: StabilityMap) -> None:
+    widget.std = 0.09
+    assert widget.std == 0.1
+    widget.seed, widget.training = 2, "adam 0.001"
+    widget.sweep = "Wine with tanh"
+    assert (widget.network, widget.training, widget.seed) == ("13-64-32-3", "sgd 0.1", 2)
+    assert "13-64-32-3, std 0.1, SGD" in widget.message
+    wide = StabilityMap(
+        recorded=widget.recorded,
+        numbers=widget.numbers,
+        sweep="MNIST by width",
+        network="784-512-512-10",
+        std=1.0,
+    )
+    assert (wide.network, wide.std) == ("784-512-512-10", 1.0)
+
+
+@pytest.mark.parametrize("sweep", ["MNIST by depth", "Wine by training"])
+def test_a_run_learns_where_the_definition_of_the_band_says_so(
+    widget: StabilityMap, tables: dict[str, pd.DataFrame], sweep: str
+) -> None:
+    widget.sweep = sweep
+    bands = stability_bands(tables[sweep])
+    assert bands["low"].notna().sum() > 4
+    for band in bands.itertuples():
+        widget.network = band.widths
+        widget.training = f"{band.optimizer} {band.learning_rate:g}"
+        runs = tables[sweep][
+            (tables[sweep]["widths"] == band.widths)
+            & (tables[sweep]["optimizer"] == band.optimizer)
+            & (tables[sweep]["learning_rate"] == band.learning_rate)
+        ]
+        chance = 1 / int(band.widths.split("-")[-1])
+        enough = runs["test_accuracy"] >= chance + 0.9 * (band.best_accuracy - chance)
+        learn = (enough & (not math.isnan(band.low))).groupby(runs["std"]).sum()
+        for std in learn.index[::4]:
+            widget.std = std
+            assert f": {learn[std]} of " in widget.message
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES)
+def test_the_figure_shows_what_the_settings_say(widget: StabilityMap, quantity: str) -> None:
+    configure(widget, {"quantity": quantity, "network": widths(8), "std": 0.1, "seed": 1})
+    figure = widget.figure()
+    axes, below, bar = figure.axes
+    assert axes.collections[0].get_array().shape == (7, 31)
+    assert bar.get_xlabel() == QUANTITIES[quantity]
+    box = max(axes.lines, key=lambda line: line.get_zorder())
+    assert min(box.get_ydata()) == 4 - 0.5
+    assert min(box.get_xdata()) < 0.1 < max(box.get_xdata())
+    bold = max(below.lines, key=lambda line: (line.get_linestyle() == "-", line.get_linewidth()))
+    np.testing.assert_array_equal(bold.get_ydata(), widget.cell()["loss"][1])
+
+
+def widths(depth: int) -> str:
+    return "-".join(["784", *["128"] * (depth - 1), "10"])
+
+
+def test_figures_of_an_extreme_sweep(extreme: pd.DataFrame) -> None:
+    widget = StabilityMap.from_tables({"mine": extreme})
+    for quantity in QUANTITIES:
+        widget.quantity = quantity
+        for network in ("13-3", "13-1-3"):
+            widget.network = network
+            widget.figure().canvas.draw()
+
+
+# JavaScript against Python
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(node: Callable[..., Any], tmp_path: Path) -> Ask:
+    """Numbers and sentences of JavaScript for a list of settings of a widget."""
+
+    def call(widget: StabilityMap, settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # By way of files, for the record is longer than an argument of a program may be.
+        (tmp_path / "recorded.json").write_text(json.dumps(widget.recorded, allow_nan=False))
+        (tmp_path / "numbers").write_bytes(widget.numbers)
+        module = tmp_path / "module.mjs"
+        module.write_text(
+            'import { readFileSync } from "node:fs";\n'
+            "import { cell, inflate, mapped, sentence, unpack }"
+            f' from "{(STATIC / "recorded_sweeps.mjs").as_uri()}";\n'
+            "const read = (name) => readFileSync(new URL(name, import.meta.url));\n"
+            'const bytes = await inflate(read("numbers"));\n'
+            'const sweeps = unpack(JSON.parse(read("recorded.json")), bytes);\n'
+            "export const ask = (settings) => settings.map(({ sweep, at, seed, quantity }) => {\n"
+            "  const runs = cell(sweeps[sweep], at);\n"
+            "  const row = sweeps[sweep].stds.map((_, std) =>\n"
+            "    mapped(quantity, cell(sweeps[sweep], { ...at, std }), seed));\n"
+            "  return { runs, row, sentence: sentence(sweeps[sweep], at, seed) };\n"
+            "});\n"
+        )
+        places = []
+        for chosen in settings:
+            names = [sweep["name"] for sweep in widget.recorded["sweeps"]]
+            sweep = widget.recorded["sweeps"][names.index(chosen["sweep"])]
+            places.append(
+                {
+                    "sweep": names.index(chosen["sweep"]),
+                    "quantity": chosen["quantity"],
+                    "at": {
+                        "network": [n["widths"] for n in sweep["networks"]].index(
+                            chosen["network"]
+                        ),
+                        "training": [t["key"] for t in sweep["trainings"]].index(
+                            chosen["training"]
+                        ),
+                        "std": sweep["stds"].index(chosen["std"]),
+                    },
+                    "seed": None
+                    if chosen["seed"] == "median"
+                    else sweep["seeds"].index(chosen["seed"]),
+                }
+            )
+        return node(module, "ask", places)
+
+    return call
+
+
+def compare(ask: Ask, widget: StabilityMap, settings: list[dict[str, Any]]) -> None:
+    for chosen, theirs in zip(settings, ask(widget, settings), strict=True):
+        configure(widget, chosen)
+        for name, values in widget.cell().items():
+            their = np.array(theirs["runs"][name], dtype=float).reshape(values.shape)
+            np.testing.assert_allclose(their, values, rtol=1e-9, err_msg=name)
+        sweep = next(s for s in widget.recorded["sweeps"] if s["name"] == chosen["sweep"])
+        by = "networks" if len(sweep["networks"]) > 1 else "trainings"
+        key = "network" if by == "networks" else "training"
+        row = [entry["widths" if key == "network" else "key"] for entry in sweep[by]]
+        ours = widget.grid()[1][row.index(chosen[key])]
+        np.testing.assert_allclose(np.array(theirs["row"], dtype=float), ours, rtol=1e-9, atol=1e-9)
+        assert theirs["sentence"] == widget.message
+
+
+def test_javascript_reads_and_says_what_python_does(ask: Ask, widget: StabilityMap) -> None:
+    compare(ask, widget, random_settings(widget, 150, 2))
+
+
+def test_javascript_agrees_on_an_extreme_sweep(ask: Ask, extreme: pd.DataFrame) -> None:
+    widget = StabilityMap.from_tables({"mine": extreme})
+    assert {n["depth"] for n in widget.recorded["sweeps"][0]["networks"]} == {1, 2, 3}
+    settings = random_settings(widget, 80, 3)
+    compare(ask, widget, settings)
+    last = extreme.iloc[-1]
+    missing = {"training": "adam 0.01", "network": last["widths"], "std": 1e30, "seed": 8}
+    configure(widget, missing)
+    assert widget.message.endswith("Adam at rate 0.01: not recorded.")
+    compare(ask, widget, [{"sweep": "mine", "quantity": "accuracy", **missing}])
+
+
+# A live kernel
+
+
+def test_a_live_kernel_hears_the_map() -> None:
+    """What the front end of a notebook sends arrives at ``observe``."""
+    from jupyter_client.manager import KernelManager
+
+    manager = KernelManager()
+    manager.kernel_spec.argv[0] = sys.executable
+    manager.start_kernel(cwd=str(ROOT / "notebooks"))
+    client = manager.client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        opened: list[str] = []
+        printed: list[str] = []
+
+        def hear(message: dict) -> None:
+            if message["msg_type"] == "comm_open":
+                state = message["content"]["data"]["state"]
+                if state.get("_anywidget_id", "").endswith("StabilityMap"):
+                    opened.append(message["content"]["comm_id"])
+            elif message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+
+        def execute(code: str) -> None:
+            reply = client.execute_interactive(code, timeout=120, output_hook=hear)
+            assert reply["content"]["status"] == "ok", reply["content"]
+
+        execute(
+            "from initscope.sweep import SweepSpec, run_sweep\n"
+            "from initscope.widgets import StabilityMap\n"
+            "spec = SweepSpec(dataset='wine', stds=(0.01, 0.1, 1.0), hidden=((8,), (8, 8)))\n"
+            "table = run_sweep(spec, progress=False)\n"
+            "w = StabilityMap.from_tables({'mine': table, 'again': table}, std=0.1)\n"
+            "seen = []\n"
+            "w.observe(lambda change: seen.append((change.old, change.new)), 'std')"
+        )
+        (comm,) = opened
+        for state in ({"std": 1.0}, {"std": 1e9}, {"sweep": "again", "network": "13-8-3"}):
+            data = {"method": "update", "state": state, "buffer_paths": []}
+            content = {"comm_id": comm, "data": data}
+            client.shell_channel.send(client.session.msg("comm_msg", content))
+        execute("print(w.std, seen, w.sweep, w.network)\nprint(w.message)")
+        execute("try:\n    w.std = 1e9\nexcept Exception as error:\n    print(error)")
+        text = "".join(printed)
+        assert "1.0 [(0.1, 1.0)] again 13-8-3" in text
+        assert "2 weight layers, std 1," in text
+        assert "std must lie between 0.01 and 1 in 'again'" in text
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+# The browser
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """Open a page of widgets; what it reports and asks of others fails the test."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(
+        widgets: list, query: str = "", dark: bool = False, width: int = 900, **options: Any
+    ) -> Page:
+        path = tmp_path / "page.html"
+        path.write_text(widget_page(widgets, dark=dark))
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+
+        def only_this_page(route: Route) -> None:
+            if route.request.url.startswith(("file:", "blob:", "data:")):
+                route.continue_()
+            else:
+                complaints.append(f"asks for {route.request.url}")
+                route.abort()
+
+        context.route("**/*", only_this_page)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path.as_uri() + query)
+        page.wait_for_selector("html[data-widgets=ready]", state="attached")
+        page.wait_for_function(
+            "[...document.querySelectorAll('.ins-message')].every((p) => p.textContent)"
+        )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def sentence(page: Page) -> str:
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.locator(".ins-message").first.inner_text()
+
+
+def choose(page: Page, name: str, value: str) -> None:
+    page.get_by_role("combobox", name=name, exact=True).select_option(value)
+
+
+def set_controls(page: Page, widget: StabilityMap, chosen: dict[str, Any]) -> None:
+    """As a reader does: first the sweep, which decides what the others offer."""
+    sweep = next(s for s in widget.recorded["sweeps"] if s["name"] == chosen["sweep"])
+    choose(page, "sweep", chosen["sweep"])
+    sentence(page)
+    choose(page, "color", chosen["quantity"])
+    if len(sweep["trainings"]) > 1:
+        choose(page, "training", chosen["training"])
+    choose(page, "seeds", str(chosen["seed"]))
+    page.get_by_role("slider").nth(0).fill(str(sweep["stds"].index(chosen["std"])))
+    if len(sweep["networks"]) > 1:
+        names = [network["widths"] for network in sweep["networks"]]
+        page.get_by_role("slider").nth(1).fill(str(names.index(chosen["network"])))
+
+
+@pytest.mark.browser
+def test_the_page_shows_pythons_numbers(
+    visit: Open, widget: StabilityMap, tables: dict[str, pd.DataFrame]
+) -> None:
+    page = visit([widget])
+    assert sentence(page) == widget.message
+    pictures = set()
+    for chosen in random_settings(widget, 10, 0):
+        set_controls(page, widget, chosen)
+        assert sentence(page) == configure(widget, chosen).message
+        runs = runs_of(tables[chosen["sweep"]], chosen)
+        if chosen["seed"] != "median":
+            runs = runs[runs["seed"] == chosen["seed"]]
+        shown = float(re.search(r"accuracy ([\d.]+)%", sentence(page))[1])
+        assert shown == pytest.approx(100 * runs["test_accuracy"].median(), abs=0.056)
+        rows = page.locator(".ins-table tbody tr").all_inner_texts()
+        assert len(rows) == len(widget.cell()["accuracy"])
+        for row, accuracy in zip(rows, widget.cell()["accuracy"], strict=True):
+            assert float(row.split()[1].rstrip("%")) == pytest.approx(100 * accuracy, abs=0.051)
+        pictures.add(page.locator(".ins-view").inner_html())
+    assert len(pictures) == 10
+
+
+@pytest.mark.browser
+def test_mouse_keyboard_and_touch(visit: Open, widget: StabilityMap) -> None:
+    page = visit([widget])
+    chart = page.locator(".ins-map")
+    chart.focus()
+    page.keyboard.press("Home")
+    assert "std 1e-4," in sentence(page)
+    assert page.get_by_role("slider", name="std").get_attribute("aria-valuetext") == "1e-4"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    assert sentence(page).startswith("8 weight layers, std 1.47e-4, SGD")
+    assert page.get_by_role("slider", name="depth").get_attribute("aria-valuetext") == (
+        "8 weight layers"
+    )
+    for _ in range(9):
+        page.keyboard.press("ArrowDown")
+    assert sentence(page).startswith("2 weight layers, std 1.47e-4, SGD")
+    page.get_by_role("slider", name="depth").focus()
+    page.keyboard.press("End")
+    assert sentence(page).startswith("16 weight layers,")
+
+    box = page.locator(".ins-map .ins-chart").bounding_box()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 60)
+    assert sentence(page).startswith("16 weight layers, std 1.47e-4")
+    page.mouse.down()
+    first = sentence(page)
+    page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 100)
+    second = sentence(page)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 60)
+    assert "1.47e-4" not in first
+    assert second != first
+    assert sentence(page) == second
+
+    phone = visit([widget], width=390, has_touch=True)
+    chart = phone.locator(".ins-map .ins-chart")
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    before = sentence(phone)
+    phone.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + 30)
+    assert sentence(phone).startswith("16 weight layers, std")
+    assert sentence(phone) != before
+
+
+@pytest.mark.browser
+def test_each_quantity_and_seed_has_its_picture(visit: Open, widget: StabilityMap) -> None:
+    page = visit([widget])
+    pictures = set()
+    for quantity in QUANTITIES:
+        for seed in ("median", "1"):
+            choose(page, "color", quantity)
+            choose(page, "seeds", seed)
+            sentence(page)
+            pictures.add(page.locator(".ins-map .ins-chart").inner_html())
+    assert len(pictures) == 2 * len(QUANTITIES)
+
+
+@pytest.mark.browser
+def test_a_link_restores_what_was_seen(visit: Open, widget: StabilityMap) -> None:
+    page = visit([widget])
+    chosen = next(c for c in random_settings(widget, 50, 3) if c["sweep"] != widget.sweep)
+    set_controls(page, widget, chosen)
+    seen = sentence(page)
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    page.get_by_text("Copy link to this configuration").click()
+    link = page.locator(".ins-address").input_value()
+    again = visit([widget], "?" + link.split("?", 1)[1])
+    assert sentence(again) == seen
+    again.get_by_role("button", name="Reset").click()
+    sentence(again)
+    assert sentence(again) == widget.message
+
+    query = "?StabilityMap.std=<b>&StabilityMap.sweep=xx&StabilityMap.seed=1&other=1"
+    bad = visit([widget], query)
+    note = bad.locator(".ins-note").first.inner_text()
+    assert "std=<b>" in note
+    assert "sweep=xx" in note
+    assert ": seed 1 " in sentence(bad)
+
+
+@pytest.mark.browser
+def test_ten_copies_on_one_page(visit: Open, widget: StabilityMap) -> None:
+    stds = widget.recorded["sweeps"][0]["stds"]
+    same = {"recorded": widget.recorded, "numbers": widget.numbers}
+    many = [StabilityMap(**same, std=stds[3 * k]) for k in range(10)]
+    page = visit(many, "?StabilityMap-3.seed=1")
+    sentence(page)
+    many[2].seed = 1
+    assert page.locator(".ins-message").all_inner_texts() == [w.message for w in many]
+
+
+@pytest.mark.browser
+def test_an_extreme_sweep_on_a_page(visit: Open, extreme: pd.DataFrame) -> None:
+    widget = StabilityMap.from_tables({"mine": extreme})
+    page = visit([widget])
+    for quantity in QUANTITIES:
+        choose(page, "color", quantity)
+        for std, network in ((0, 0), (3, 2), (3, 0)):
+            page.get_by_role("slider").nth(0).fill(str(std))
+            page.get_by_role("slider").nth(1).fill(str(network))
+            assert "NaN" not in sentence(page)
+            assert "NaN" not in page.locator(".ins-view").inner_html()
+
+
+@pytest.mark.browser
+def test_the_python_shown_makes_the_same_point(
+    visit: Open, widget: StabilityMap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT / "notebooks")
+    page = visit([widget])
+    page.get_by_text("Show me the Python").click()
+    for chosen in random_settings(widget, 6, 5):
+        set_controls(page, widget, chosen)
+        said = sentence(page)
+        printed = io.StringIO()
+        names: dict[str, Any] = {}
+        with contextlib.redirect_stdout(printed):
+            exec(page.locator(".ins-code").inner_text(), names)
+        accuracy = float(re.search(r"accuracy ([\d.]+)%", said)[1])
+        assert names["accuracy"] == pytest.approx(accuracy / 100, abs=5.6e-4)
+        in_all = float(re.search(r"([\d.e+-]+) in all", said.replace(",", ""))[1])
+        assert names["change"] == pytest.approx(math.log10(in_all), abs=0.04)
+        low, high = re.search(r"theory band \(([\d.]+) to ([\d.]+)\)", said).groups()
+        band = re.search(r"theory band: (\S+) to (\S+)", printed.getvalue()).groups()
+        assert [float(edge) for edge in band] == pytest.approx([float(low), float(high)], rel=1e-3)
+
+
+@pytest.mark.browser
+def test_the_download_is_what_is_shown(visit: Open, widget: StabilityMap) -> None:
+    configure(widget, {"training": "adam 0.001", "network": widths(8), "std": 0.1})
+    page = visit([widget])
+    with page.expect_download() as download:
+        page.get_by_text("Download CSV").click()
+    assert download.value.suggested_filename == "stability-map.csv"
+    table = pd.read_csv(download.value.path())
+    mapped = table[table["stat"] == "map: accuracy"]
+    np.testing.assert_allclose(mapped["value"].to_numpy().reshape(7, 31), widget.grid()[1])
+    cell = widget.cell()
+    own = table[table["stat"] == "forward_variance"]
+    assert set(own["widths"]) == {widths(8)}
+    for step, name in ((0, "forward_start"), (own["step"].max(), "forward_end")):
+        values = own[own["step"] == step]["value"].to_numpy().reshape(3, 8)
+        np.testing.assert_allclose(values, cell[name], rtol=1e-5)
+    losses = table[table["stat"] == "train_loss"]["value"].to_numpy().reshape(3, -1)
+    np.testing.assert_allclose(losses, cell["loss"], rtol=1e-5)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_widget_is_accessible(visit: Open, widget: StabilityMap, dark: bool) -> None:
+    page = visit([widget], dark=dark)
+    page.get_by_text("Show me the Python").click()
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found] == []
+    charts = page.locator(".ins-chart").all()
+    before = [chart.get_attribute("aria-label") for chart in charts]
+    assert len(set(before)) == 4
+    page.get_by_role("slider", name="std").fill("25")
+    sentence(page)
+    after = [chart.get_attribute("aria-label") for chart in charts]
+    assert all(a != b for a, b in zip(after[1:], before[1:], strict=True))
+
+
+@pytest.mark.browser
+def test_the_widget_fits_a_phone(visit: Open, widget: StabilityMap) -> None:
+    widget.sweep = "MNIST by training"
+    page = visit([widget], width=390)
+    page.get_by_text("Show me the Python").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_page_stays_small(widget: StabilityMap) -> None:
+    page = widget_page([widget])
+    without = re.sub(r'<script type="application/.*?</script>', "", page, flags=re.DOTALL)
+    added = len(gzip.compress(page.encode(), 9)) - len(gzip.compress(without.encode(), 9))
+    print(f"the page grows by {added:,} bytes, {len(widget.numbers):,} of them recorded numbers")
+    assert added < 120_000
