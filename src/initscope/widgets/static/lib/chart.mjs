@@ -33,7 +33,8 @@ export function decades(low, high, count = 6) {
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, xTicks (numbers to label instead of round ones).
+ * height in pixels, xTicks (numbers to label instead of round ones), xTick and yTick (from the number
+ * at a tick to its label).
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -93,7 +94,7 @@ export class Chart {
 
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks } = this.options;
+    const { height, xLabel, yLabel, xLog, yLog, xTicks, xTick, yTick } = this.options;
     const { width } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - MARGIN.bottom;
@@ -110,11 +111,11 @@ export class Chart {
       ? power(Math.round(Math.log10(value))) : short(value, 4));
     for (const x of xs) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      text(px(x), bottom + 15, label(x, xLog), { "text-anchor": "middle" });
+      text(px(x), bottom + 15, xTick ? xTick(x) : label(x, xLog), { "text-anchor": "middle" });
     }
     for (const y of ys) {
       parts.push(make("svg:line", { class: "ins-grid", x1: MARGIN.left, x2: right, y1: py(y), y2: py(y) }));
-      text(MARGIN.left - 6, py(y) + 4, label(y, yLog), { "text-anchor": "end" });
+      text(MARGIN.left - 6, py(y) + 4, yTick ? yTick(y) : label(y, yLog), { "text-anchor": "end" });
     }
     if (xLabel) text((MARGIN.left + right) / 2, height - 6, xLabel, { "text-anchor": "middle" });
     if (yLabel) {
