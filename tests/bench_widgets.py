@@ -101,7 +101,8 @@ PLAIN_LOOP = """({ depth, width, networks, frames, activation }) => {
     gelu: (x) => 0.5 * x * (1 + Math.tanh(0.7978845608 * (x + 0.044715 * x ** 3))),
     tanh: Math.tanh, linear: (x) => x }[activation];
   const slope = (x) => (phi(x + 1e-6) - phi(x - 1e-6)) / 2e-6;
-  const normal = () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(6.283185307 * Math.random());
+  const normal = () =>
+    Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(6.283185307 * Math.random());
   const row = () => Array.from({ length: width }, normal);
   const all = Array.from({ length: networks }, () =>
     Array.from({ length: depth }, () => Array.from({ length: width }, row)));

@@ -83,9 +83,16 @@ def test_theory_agrees_with_python(node, s: dict) -> None:
     found = node("signal_theory.mjs", "propagate", s)
     for direction, expected in zip(("forward", "backward"), theory_of(s), strict=True):
         # Logarithms: 1e-4 of a variance is 1e-4 here.
-        np.testing.assert_allclose(numbers(list(found[direction].values())
-            if isinstance(found[direction], dict) else found[direction]), expected, atol=1e-6,
-            rtol=1e-9)
+        np.testing.assert_allclose(
+            numbers(
+                list(found[direction].values())
+                if isinstance(found[direction], dict)
+                else found[direction]
+            ),
+            expected,
+            atol=1e-6,
+            rtol=1e-9,
+        )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -144,9 +151,7 @@ def test_the_same_weights_give_the_numbers_of_torch(
     options = {"activation": activation, "depth": depth, "residual": residual}
     given = {"weights": weights.tolist(), "biases": biases.tolist()}
     given |= {"input": x.tolist(), "gradient": gradient.tolist()}
-    found = node(
-        "signal_network.mjs", "passWith", {**options, "layer_norm": layer_norm}, given
-    )
+    found = node("signal_network.mjs", "passWith", {**options, "layer_norm": layer_norm}, given)
     for direction, tensors in (("forward", z), ("backward", gradients)):
         expected = [float(t.square().mean()) for t in tensors]
         np.testing.assert_allclose(10 ** numbers(found[direction]), expected, rtol=1e-6)
@@ -163,7 +168,7 @@ def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
     """100 layers of std 1e3 or 1e-4: torch has no numbers for it, logarithms have."""
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(100, 8, 8))
-    x, gradient = rng.normal(size=(2, 8))
+    x = rng.normal(size=8)
     for activation in ("linear", "gelu"):
         for exponent in (6, -6):
             s = {"activation": activation, "depth": 100, "residual": False, "layer_norm": False}
@@ -351,7 +356,7 @@ def test_python_says_what_theory_says() -> None:
     widget.activation = "tanh"
     assert "tanh" not in widget.message
     assert "vanishes" not in widget.message
-    assert repr(widget).startswith("SignalPropagation: Theory: The signal")
+    assert repr(widget).startswith("SignalPropagation: Theory (infinite width): The signal")
 
 
 @pytest.mark.parametrize(
@@ -421,7 +426,7 @@ print(widget.comm.comm_id)
         assert run(refused) == "std must be from 0.0001 to 1000, not -1."
         run("widget.std = 0.0884")
         assert run("print(heard[2])") == "('std', 0.0884)"
-        assert run("print(widget.message)").startswith("Theory: The signal keeps its scale")
+        assert run("print(widget.message)").startswith("Theory (infinite width): The signal keeps its scale")
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -455,9 +460,11 @@ def open_page(browser, tmp_path):
         )
         page.on(
             "request",
-            lambda r: None
-            if r.url.startswith(("file:", "blob:", "data:"))
-            else problems.append(f"asked for {r.url}"),
+            lambda r: (
+                None
+                if r.url.startswith(("file:", "blob:", "data:"))
+                else problems.append(f"asked for {r.url}")
+            ),
         )
         page.goto(path.as_uri() + query)
         for k in range(len(widgets)):
@@ -586,9 +593,7 @@ def test_numbers_shown_are_those_of_python(open_page) -> None:
             name = name_in_python(widget.activation)
             band = finite_width_interval(sizes, name, widget.std, widget.bias_std)
             low = np.log10(band.low.forward)
-            np.testing.assert_allclose(
-                column(rows, "forward", "log10_low"), low, atol=1e-4 / LN10
-            )
+            np.testing.assert_allclose(column(rows, "forward", "log10_low"), low, atol=1e-4 / LN10)
 
 
 @pytest.mark.browser
@@ -731,7 +736,7 @@ def test_the_python_shown_runs_and_makes_the_same_point(open_page, settings: dic
     assert len(lines) == 2
     for line, direction, layer in zip(lines, ("forward", "backward"), (depth, 1), strict=True):
         assert line.startswith(f"{direction}, layer {layer}: theory ")
-        theory, measured = (float(part.split()[-1]) for part in line.split(","  )[1:])
+        theory, measured = (float(part.split()[-1]) for part in line.split(",")[1:])
         shown = column(rows, direction, "log10_theory")[layer]
         assert math.log10(theory) == pytest.approx(shown, abs=1e-3)
         # Other networks: drawn by torch.

@@ -60,8 +60,8 @@ class SignalPropagation(BookWidget):
     Examples
     --------
     >>> widget = SignalPropagation(std=0.07)
-    >>> widget.message[:59]
-    'Theory: The signal vanishes: 1.2e-9 of its variance is left'
+    >>> print(widget.message.split(". ")[0])
+    Theory (infinite width): The signal vanishes: 1.5e-10 of its variance is left at layer 50
     >>> widget.scheme = "kaiming"
     >>> print(f"{widget.std:.4f}")
     0.0884
@@ -148,7 +148,7 @@ class SignalPropagation(BookWidget):
         text = sentence(
             self.depth, self.width, self.std, logs.forward / LN10, logs.backward / LN10, kept
         )
-        self.message = f"Theory: {text}"
+        self.message = f"Theory (infinite width): {text}"
 
     def _theory(self) -> Propagation:
         """Natural logarithms of the variances at infinite width."""

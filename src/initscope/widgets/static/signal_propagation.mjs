@@ -2,7 +2,7 @@
 
 import { COLORS, Chart, legend } from "./lib/chart.mjs";
 import { make } from "./lib/dom.mjs";
-import { power, short } from "./lib/format.mjs";
+import { percent, power, short } from "./lib/format.mjs";
 import { frame } from "./lib/frame.mjs";
 import { goodStd, meanLogs, sentence } from "./signal_message.mjs";
 import { NUMBER_FORMATS, histogram, serve, shownLayers } from "./signal_network.mjs";
@@ -17,7 +17,7 @@ if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlob
 }
 
 const ACTIVATIONS = [["relu", "ReLU"], ["leaky_relu", "LeakyReLU"], ["gelu", "GELU"], ["tanh", "tanh"], ["linear", "linear (none)"]];
-const SCHEMES = [["free", "free: the slider"], ["kaiming", "Kaiming, fan-in: √(2/n)"], ["xavier", "Xavier: 1/√n"], ["lecun", "LeCun: 1/√n"]];
+const SCHEMES = [["free", "free"], ["kaiming", "Kaiming √(2/n)"], ["xavier", "Xavier 1/√n"], ["lecun", "LeCun 1/√n"]];
 const [FORWARD, BACKWARD] = COLORS;
 const LAYER_COLORS = [COLORS[2], COLORS[3], COLORS[4]];
 const LN10 = Math.LN10;
@@ -27,7 +27,7 @@ const CONTROLS = {
     label: "std of the weights", kind: "log", min: STD_RANGE[0], max: STD_RANGE[1], perDecade: 200,
     format: (value) => short(value, 4),
   },
-  scheme: { label: "scheme (n: the width)", kind: "choice", options: SCHEMES },
+  scheme: { label: "scheme", kind: "choice", options: SCHEMES, hint: "n: the width, fan-in and fan-out of every layer" },
   activation: { label: "activation", kind: "choice", options: ACTIVATIONS },
   depth: { label: "depth (layers)", kind: "integer", min: 1, max: 100 },
   width: { label: "width (units)", kind: "steps", options: [16, 32, 64, 128, 256, 512] },
@@ -48,9 +48,10 @@ function axisRange(values, steps = STEPS) {
     high = Math.max(high, value);
   }
   const out = (size) => steps.find((step) => step >= size) ?? size;
-  return [-out(-low), out(high)];
+  return [-Math.min(out(-low), 1000), Math.min(out(high), 1000)];
 }
 
+const whole = (value) => (Number.isInteger(Math.round(value * 1e6) / 1e6) ? String(Math.round(value)) : "");
 const tick = (value) => (Number.isInteger(Math.round(value * 1e6) / 1e6) ? power(Math.round(value)) : "");
 
 /** Where `compute` is done: in a worker, or where there can be none, here in small slices. */
@@ -107,7 +108,13 @@ function render(context) {
   const [stdControl] = f.panel.children;
   stdControl.classList.add("ins-wide");
   const good = make("span", { class: "ins-strip-good" });
-  stdControl.append(make("span", { class: "ins-strip", "aria-hidden": "true" }, good));
+  const goodText = make("span", { class: "ins-strip-text" });
+  stdControl.append(make("span", { class: "ins-strip", "aria-hidden": "true" }, good, goodText));
+  f.panel.classList.add("ins-many");
+  // What happened comes first, then the pictures.
+  const message = context.el.querySelector(".ins-message");
+  message.classList.add("ins-verdict");
+  f.view.before(message);
   const again = make("button", {
     type: "button",
     onclick: () => f.set({ seed: (f.settings().seed + 1) % (CONTROLS.seed.max + 1) }),
@@ -128,9 +135,9 @@ function render(context) {
   const foot = make("p", { class: "ins-note ins-wide ins-formula" });
   f.view.append(head, ...panels, sizesPanel, foot);
   const charts = ["variance of the pre-activations", "variance of the gradient"].map((label, k) =>
-    new Chart(panels[k], { label, xLabel: "layer", yLabel: "variance", yTick: tick, height: 260 }));
+    new Chart(panels[k], { label, xLabel: "layer", yLabel: "variance", xTick: whole, yTick: tick, height: 260 }));
   const sizesChart = new Chart(sizesPanel, {
-    label: "sizes of single values", xLabel: "size |z| of a pre-activation", yLabel: "share of units", height: 170, xTick: tick, yTick: () => "",
+    label: "sizes of single values", xLabel: "size |z| of a pre-activation", yLabel: "share of units", height: 170, xTick: tick, yTick: (share) => percent(share),
   });
 
   let shown = null; // the answer that is drawn
@@ -184,12 +191,14 @@ function render(context) {
 
   function draw() {
     const { settings, theory, band, kept, networks } = shown;
-    const { depth, draws } = settings;
+    const { depth, draws, residual, layer_norm: layerNorm } = settings;
+    const plain = !residual && !layerNorm;
     const layers = Array.from({ length: depth + 1 }, (_, l) => l);
     const inTens = (logs) => Array.from(logs, (log) => log / LN10);
     const directions = ["forward", "backward"].map((name) => ({
       name,
-      theory: inTens(theory[name]),
+      // With nearly all units saturated a mean over infinitely many says nothing of so few.
+      theory: plain && !band && name === "backward" ? [] : inTens(theory[name]),
       low: band && inTens(band[name].low),
       high: band && inTens(band[name].high),
       networks: networks.map((network) => network[name]),
@@ -205,17 +214,19 @@ function render(context) {
     });
     const [forward, backward] = directions.map((d) => meanLogs(d.networks));
     const text = sentence(settings, forward, backward, kept);
-    charts[0].describe(`Variance of the pre-activations of layers 0 to ${depth}, logarithmic axis: ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(directions[0].theory[depth], 3)}.`);
-    charts[1].describe(`Variance of the gradient of layers ${depth} to 0, logarithmic axis: 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(directions[1].theory[1], 3)}.`);
+    charts[0].describe(`Variance of the pre-activations of layers 0 to ${depth}, logarithmic axis: ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(theory.forward[depth] / LN10, 3)}.`);
+    charts[1].describe(`Variance of the gradient of layers ${depth} to 0, logarithmic axis: 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(theory.backward[1] / LN10, 3)}.`);
     drawSizes(settings, networks);
-    drawHead(settings, networks.length, draws, Boolean(band));
+    drawHead(settings, networks.length, plain, Boolean(band));
     const where = kept && !Number.isNaN(kept.low) ? [kept.low, kept.high] : null;
-    good.hidden = !where;
+    good.hidden = goodText.hidden = !where;
     keep.disabled = !where;
     if (where) {
       const at = (value) => (100 * Math.log(value / STD_RANGE[0])) / Math.log(STD_RANGE[1] / STD_RANGE[0]);
       good.style.left = `${at(where[0])}%`;
       good.style.width = `${at(where[1]) - at(where[0])}%`;
+      goodText.textContent = "▴ keeps both";
+      goodText.style.left = `clamp(2.8rem, ${(at(where[0]) + at(where[1])) / 2}%, 100% - 2.8rem)`;
     }
     if (networks.length === 1 || networks.length === draws) f.say(text);
     // For tests and timings: what is drawn.
@@ -225,27 +236,31 @@ function render(context) {
   /** Lines at the ends of the number formats' ranges that lie on the axis. */
   function* formatLines([low, high]) {
     yield { kind: "hline", at: 0, width: 0.8, opacity: 0.55 };
-    for (const [name, text] of [["float16", "float16"], ["float32", "float32, bfloat16"]]) {
-      const top = 2 * Math.log10(NUMBER_FORMATS[name].largest);
-      const bottom = 2 * Math.log10(NUMBER_FORMATS[name].smallest);
-      if (top < high) yield { kind: "hline", at: top, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label: `${text} overflows above` };
-      if (bottom > low) yield { kind: "hline", at: bottom, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label: `${text} underflows below` };
+    const limit = (at, label) => ({ kind: "hline", at, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label });
+    for (const side of ["largest", "smallest"]) {
+      const [near, far] = ["float16", "float32"].map((name) => 2 * Math.log10(NUMBER_FORMATS[name][side]));
+      const end = side === "largest" ? high : low;
+      const past = (at) => (side === "largest" ? at < end : at > end);
+      const words = side === "largest" ? "overflows above" : "underflows below";
+      // A label only where there is room for it.
+      const room = Math.abs((past(far) ? far : end) - near) > 0.08 * (high - low);
+      if (past(near)) yield limit(near, room ? `float16 ${words}` : undefined);
+      if (past(far)) yield limit(far, `float32, bfloat16 ${words}`);
     }
   }
 
-  function drawHead({ residual, layer_norm: layerNorm }, done, draws, banded) {
+  function drawHead({ residual, layer_norm: layerNorm, draws }, done, plain, banded) {
     const some = done < draws ? `${done} of ${draws} random networks` : draws === 1 ? "a random network" : `${draws} random networks`;
-    const key = legend([
-      { text: `${some}, forward`, color: FORWARD },
-      { text: "backward", color: BACKWARD },
-      { text: "theory, infinite width", color: "currentColor", dash: "5 4" },
-      ...(banded ? [{ text: "95% of networks of this width, in theory", color: FORWARD, shape: "area" }] : []),
-    ]);
-    head.replaceChildren(key);
-    const norm = layerNorm ? ", φ after LayerNorm" : "";
-    const noBand = banded ? "" : residual || layerNorm
-      ? " The spread at finite width is known for the plain network only, so no band is drawn."
-      : " So few units are left active that the theory of the spread does not hold: no band is drawn.";
+    head.replaceChildren(legend([
+      { text: `${some}: signal`, color: FORWARD },
+      { text: "gradient", color: BACKWARD },
+      { text: "theory (infinite width)", color: "currentColor", dash: "5 4" },
+      ...(banded ? [{ text: "95% of networks of this width, by theory", color: FORWARD, shape: "area" }] : []),
+    ]));
+    const norm = layerNorm ? ", with φ applied to LayerNorm(z)" : "";
+    let noBand = "";
+    if (!plain) noBand = " The spread at finite width is known for the plain network only: no band is drawn.";
+    else if (!banded) noBand = " Hardly any unit is not saturated: theory for wide layers says nothing of this gradient and of the spread, and neither is drawn.";
     foot.textContent = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output.${noBand}`;
   }
 
@@ -262,10 +277,15 @@ function render(context) {
     const heights = logs.map((values) => histogram(values, edges));
     const top = Math.max(...heights.flatMap((h) => [...h]), 1e-9) * 1.25;
     const drawing = { x: [low, high], y: [0, top], layers: [] };
-    for (const [name, text] of [["float16", "float16"], ["float32", "float32, bfloat16"]]) {
-      const [bottom, up] = [NUMBER_FORMATS[name].smallest, NUMBER_FORMATS[name].largest].map(Math.log10);
-      if (up < high) drawing.layers.push({ kind: "vspan", from: up, to: high, color: "var(--ins-muted)", opacity: 0.13, label: `beyond ${text}` });
-      if (bottom > low) drawing.layers.push({ kind: "vspan", from: low, to: bottom, color: "var(--ins-muted)", opacity: 0.13, label: `below ${text}` });
+    for (const [side, word, end] of [["largest", "beyond", high], ["smallest", "below", low]]) {
+      const [near, far] = ["float16", "float32"].map((name) => Math.log10(NUMBER_FORMATS[name][side]));
+      const cut = (at) => (side === "largest" ? Math.min(at, end) : Math.max(at, end));
+      for (const [from, to, name, opacity] of [[near, far, "float16", 0.12], [far, end, "float32", 0.24]]) {
+        const [a, b] = [cut(from), cut(to)];
+        if ((b - a) * (side === "largest" ? 1 : -1) <= 0) continue;
+        const room = (Math.abs(b - a) / (high - low)) * sizesChart.width > 110;
+        drawing.layers.push({ kind: "vspan", from: a, to: b, color: "var(--ins-muted)", opacity, label: room ? `${word} ${name}` : undefined });
+      }
     }
     heights.forEach((h, k) => drawing.layers.push({ kind: "bars", edges, heights: h, color: LAYER_COLORS[k], opacity: 0.6 }));
     sizesTitle.textContent = "How large single values are";
