@@ -31,7 +31,8 @@ def widget_page(widgets: list, dark: bool = False) -> str:
 <title>Widgets</title><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
 <style>:root {{ {ground} }} body {{ font-family: sans-serif; max-width: 52rem; margin: 1rem auto;
-padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"}; }}</style>
+padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"};
+color: {"#ced6dd" if dark else "#222"}; }}</style>
 <style>{(static / "book.css").read_text()}</style></head>
 <body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
 <script>{(static / "widgets.js").read_text()}</script></body></html>"""

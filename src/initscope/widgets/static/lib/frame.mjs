@@ -113,7 +113,8 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   buttons.append(make("button", { type: "button", onclick: () => set(start) }, "Reset"));
 
   el.replaceChildren(make(
-    "section", { class: "ins-widget", "aria-label": title },
+    // A group, not a landmark: those have to be unique, and a page may hold several copies.
+    "div", { class: "ins-widget", role: "group", "aria-label": title },
     make("p", { class: "ins-title" }, title), note, panel, view, message, buttons, address, code,
   ));
   for (const name of names) changedNow(name);
