@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
+from conftest import STATIC
 from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import widget_page
@@ -78,35 +79,43 @@ def theory_of(s: dict) -> list[np.ndarray]:
 # --- mathematics, in Node.js ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("s", SETTINGS, ids=str)
-def test_theory_agrees_with_python(node, s: dict) -> None:
-    found = node("signal_theory.mjs", "propagate", s)
-    for direction, expected in zip(("forward", "backward"), theory_of(s), strict=True):
-        # Logarithms: 1e-4 of a variance is 1e-4 here.
-        np.testing.assert_allclose(
-            numbers(
-                list(found[direction].values())
-                if isinstance(found[direction], dict)
-                else found[direction]
-            ),
-            expected,
-            atol=1e-6,
-            rtol=1e-9,
+@pytest.fixture(scope="module")
+def each(node, tmp_path_factory):
+    """Call a function of a module for each of many lists of arguments, in one go."""
+
+    def each(module: str, function: str, many: list) -> list:
+        path = tmp_path_factory.mktemp("each") / "each.mjs"
+        path.write_text(
+            f'import {{ {function} as f }} from "{(STATIC / module).as_uri()}";\n'
+            "export const each = (many) => many.map((given) => f(...given));\n"
         )
+        return node(path, "each", many)
+
+    return each
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("bias_std", [0.0, 0.3])
-def test_the_band_is_that_of_python(node, activation: str, bias_std: float) -> None:
-    rng = np.random.default_rng(len(activation))
-    for _ in range(3):
-        depth, width = int(rng.integers(1, 60)), int(rng.choice(WIDTHS[2:]))
-        std = float(np.sqrt(rng.uniform(0.8, 2.5) / width))
-        s = {"activation": activation, "depth": depth, "width": width, "std": std}
-        s |= {"bias_std": bias_std, "residual": False, "layer_norm": False}
-        found = node("signal_theory.mjs", "finiteWidth", s)
-        sizes = [width] * (depth + 1)
-        python = finite_width_interval(sizes, name_in_python(activation), std, bias_std)
+def test_theory_agrees_with_python(each) -> None:
+    many = each("signal_theory.mjs", "propagate", [[s] for s in SETTINGS])
+    for s, found in zip(SETTINGS, many, strict=True):
+        for direction, expected in zip(("forward", "backward"), theory_of(s), strict=True):
+            # Logarithms: 1e-5 of a variance is 1e-5 here.
+            np.testing.assert_allclose(numbers(found[direction]), expected, atol=1e-5, rtol=0)
+
+
+def test_the_band_is_that_of_python(each) -> None:
+    rng = np.random.default_rng(0)
+    many = []
+    for activation in ACTIVATIONS:
+        for bias_std in (0.0, 0.0, 0.3):
+            depth, width = int(rng.integers(1, 60)), int(rng.choice(WIDTHS[2:]))
+            std = float(np.sqrt(rng.uniform(0.5, 3) / width))
+            s = {"activation": activation, "depth": depth, "width": width, "std": std}
+            many.append({**s, "bias_std": bias_std, "residual": False, "layer_norm": False})
+    bands = each("signal_theory.mjs", "finiteWidth", [[s] for s in many])
+    for s, found in zip(many, bands, strict=True):
+        sizes = [s["width"]] * (s["depth"] + 1)
+        name = name_in_python(s["activation"])
+        python = finite_width_interval(sizes, name, s["std"], s["bias_std"])
         for end, expected in zip(("low", "high"), python, strict=True):
             for direction in ("forward", "backward"):
                 np.testing.assert_allclose(
@@ -129,11 +138,32 @@ def test_no_band_where_none_is_known(node) -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("residual", "layer_norm"), ARCHITECTURES)
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 def test_the_same_weights_give_the_numbers_of_torch(
-    node, activation: str, residual: bool, layer_norm: bool, scale: float
+    simulation, node, activation: str, residual: bool, layer_norm: bool
 ) -> None:
     """Variances forward and backward and histograms, from weights that are given."""
+    architecture = residual, layer_norm
+    given, expected = zip(
+        *(given_weights(activation, *architecture, scale) for scale in (1e-3, 1.0, 30.0)),
+        strict=True,
+    )
+    edges = np.linspace(-6, 4, 81)
+    many = node(simulation, "passes", given, edges.tolist())
+    for (z, gradients), found in zip(expected, many, strict=True):
+        for direction, tensors in (("forward", z), ("backward", gradients)):
+            squares = [float(t.square().mean()) for t in tensors]
+            np.testing.assert_allclose(10 ** numbers(found[direction]), squares, rtol=1e-6)
+        depth = len(z) - 1
+        layers = list(dict.fromkeys([1, math.ceil(depth / 2), depth]))
+        for layer, sizes, shares in zip(layers, found["sizes"], found["shares"], strict=True):
+            logs = z[layer].abs().log10().flatten().numpy()
+            np.testing.assert_allclose(numbers(sizes), logs, atol=1e-6)
+            counts = np.histogram(logs, edges)[0]
+            np.testing.assert_allclose(shares, counts / len(logs), rtol=1e-4)
+
+
+def given_weights(activation: str, residual: bool, layer_norm: bool, scale: float) -> tuple:
+    """A network as it is given to a pass, and what torch makes of it."""
     rng = np.random.default_rng([residual, layer_norm, len(activation)])
     depth, width = int(rng.integers(1, 7)), int(rng.integers(5, 30))
     weights = rng.normal(size=(depth, width, width)) * scale / np.sqrt(width)
@@ -151,17 +181,7 @@ def test_the_same_weights_give_the_numbers_of_torch(
     options = {"activation": activation, "depth": depth, "residual": residual}
     given = {"weights": weights.tolist(), "biases": biases.tolist()}
     given |= {"input": x.tolist(), "gradient": gradient.tolist()}
-    found = node("signal_network.mjs", "passWith", {**options, "layer_norm": layer_norm}, given)
-    for direction, tensors in (("forward", z), ("backward", gradients)):
-        expected = [float(t.square().mean()) for t in tensors]
-        np.testing.assert_allclose(10 ** numbers(found[direction]), expected, rtol=1e-6)
-    layers = list(dict.fromkeys([1, math.ceil(depth / 2), depth]))
-    edges = np.linspace(-6, 4, 81)
-    for layer, sizes in zip(layers, found["sizes"], strict=True):
-        logs = z[layer].abs().log10().flatten().numpy()
-        np.testing.assert_allclose(numbers(list(sizes)), logs, atol=1e-6)
-        shares = node("signal_network.mjs", "histogram", [sizes], edges.tolist())
-        np.testing.assert_allclose(shares, np.histogram(logs, edges)[0] / width, rtol=1e-4)
+    return [{**options, "layer_norm": layer_norm}, given], (z, gradients)
 
 
 def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
@@ -193,7 +213,12 @@ def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
 
 
 ALL_OF = """
-import {{ Store, simulate }} from "{module}";
+import {{ Store, histogram, passWith, simulate }} from "{module}";
+export const passes = (many, edges) => many.map(([settings, given]) => {{
+  const found = passWith(settings, given);
+  return {{ ...found, shares: found.sizes.map((sizes) => histogram([sizes], edges)) }};
+}});
+export const lasts = (many) => many.map((settings) => last(settings));
 export function last(settings, others = []) {{
   const store = new Store(settings.bytes ?? 160e6);
   let found;
@@ -207,8 +232,6 @@ export function last(settings, others = []) {{
 
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory):
-    from conftest import STATIC
-
     path = tmp_path_factory.mktemp("simulation") / "last.mjs"
     path.write_text(ALL_OF.format(module=(STATIC / "signal_network.mjs").as_uri()))
     return path
@@ -246,9 +269,8 @@ def test_networks_are_the_same_with_and_without_room_to_keep_them(node, simulati
 
 def test_drawn_networks_lie_in_the_band_as_often_as_they_should(node, simulation) -> None:
     inside, total = 0, 0
-    for seed in range(8):
-        s = {**BASE, "width": 128, "depth": 20, "std": 0.12, "draws": 10, "seed": seed}
-        found = node(simulation, "last", s)
+    s = {**BASE, "width": 128, "depth": 20, "std": 0.12, "draws": 10}
+    for found in node(simulation, "lasts", [{**s, "seed": seed} for seed in range(8)]):
         for direction, layer in (("forward", 20), ("backward", 1)):
             low, high = (numbers(found["band"][direction][end])[layer] for end in ("low", "high"))
             for network in found["networks"]:
@@ -259,42 +281,41 @@ def test_drawn_networks_lie_in_the_band_as_often_as_they_should(node, simulation
     assert inside / total == pytest.approx(0.95, abs=0.1)
 
 
-@pytest.mark.parametrize("s", SETTINGS[:4] + SETTINGS[7:], ids=str)
-def test_stds_that_keep_the_variance(node, s: dict) -> None:
-    found = node("signal_theory.mjs", "keeping", s)
-    python = keeping(
-        name_in_python(s["activation"]) if s["activation"] != "linear" else "linear",
-        *(s[name] for name in ("depth", "width", "bias_std", "residual", "layer_norm")),
-    )
-    assert float(found["change"]) == pytest.approx(python.change, rel=1e-3, abs=1e-6)
-    for end in ("low", "high"):
-        assert float(found[end]) == pytest.approx(getattr(python, end), rel=1e-4, nan_ok=True)
-    if not math.isnan(python.low):  # what it says is true
+def kept_by_python(s: dict) -> object:
+    names = ("activation", "depth", "width", "bias_std", "residual", "layer_norm")
+    return keeping(*(s[name] for name in names))
+
+
+def test_stds_that_keep_the_variance(each) -> None:
+    many = each("signal_theory.mjs", "keeping", [[s] for s in SETTINGS])
+    for s, found in zip(SETTINGS, many, strict=True):
+        python = kept_by_python(s)
+        assert float(found["change"]) == pytest.approx(python.change, rel=1e-3, abs=1e-6)
+        for end in ("low", "high"):
+            assert float(found[end]) == pytest.approx(getattr(python, end), rel=1e-4, nan_ok=True)
+        if math.isnan(python.low):
+            continue
         for std, kept in ((python.low * 1.0001, True), (python.low / 1.01, False)):
-            if std > STD_RANGE[0]:
+            if std > STD_RANGE[0]:  # what it says is true
                 logs = theory_of({**s, "std": std})
                 worst = max(np.abs(part[1:]).max() for part in logs) / LN10
                 assert (worst <= 1) == kept
 
 
-def test_the_sentence_is_that_of_python(node) -> None:
+def test_the_sentence_is_that_of_python(each) -> None:
+    given, expected = [], []
     for s in SETTINGS:
         logs = [part / LN10 for part in theory_of(s)]
-        kept = keeping(
-            *(s[n] for n in ("activation", "depth", "width", "bias_std", "residual", "layer_norm"))
-        )
-        python = sentence(s["depth"], s["width"], s["std"], *logs, kept)
+        kept = kept_by_python(s)
         if math.isnan(kept.low):
-            continue  # JSON has no NaN; the words are tested in the browser
-        found = node(
-            "signal_message.mjs", "sentence", s, *(part.tolist() for part in logs), kept._asdict()
-        )
-        assert found == python
+            continue  # JSON has no NaN
+        expected.append(sentence(s["depth"], s["width"], s["std"], *logs, kept))
+        given.append([s, *(part.tolist() for part in logs), kept._asdict()])
+    assert len(given) > 8
+    assert each("signal_message.mjs", "sentence", given) == expected
 
 
 def test_number_formats_are_those_of_python(node, tmp_path) -> None:
-    from conftest import STATIC
-
     module = tmp_path / "formats.mjs"
     module.write_text(
         f'import {{ NUMBER_FORMATS }} from "{(STATIC / "signal_network.mjs").as_uri()}";\n'
@@ -425,8 +446,10 @@ print(widget.comm.comm_id)
         refused = "try:\n    widget.std = -1\nexcept Exception as error:\n    print(error)"
         assert run(refused) == "std must be from 0.0001 to 1000, not -1."
         run("widget.std = 0.0884")
-        assert run("print(heard[2])") == "('std', 0.0884)"
-        assert run("print(widget.message)").startswith("Theory (infinite width): The signal keeps its scale")
+        assert "('std', 0.0884)" in run("print(heard)")
+        assert run("print(widget.message)").startswith(
+            "Theory (infinite width): The signal keeps its scale"
+        )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -496,6 +519,12 @@ def settled(page, index: int = 0) -> None:
     )
 
 
+def control(page, label: str, index: int = 0):
+    """The input with this label."""
+    labels = page.locator(WIDGET).nth(index).locator("label", has_text=label)
+    return labels.first.locator("input, select")
+
+
 def message(page, index: int = 0) -> str:
     return page.locator(WIDGET).nth(index).locator(".ins-message").inner_text()
 
@@ -527,7 +556,7 @@ def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(open_page) -> None:
         seen.append(pictures(page))
         assert seen[-1] != seen[-2]
 
-    slider = page.get_by_label("std of the weights")
+    slider = control(page, "std of the weights")
     slider.focus()
     page.keyboard.press("ArrowRight")
     changed()
@@ -542,26 +571,26 @@ def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(open_page) -> None:
     page.touchscreen.tap(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
     changed()
     assert "vanishes" in message(page)
-    page.get_by_label("activation").select_option("tanh")
+    control(page, "activation").select_option("tanh")
     changed()
-    page.get_by_label("residual branches").check()
+    control(page, "residual branches").check()
     changed()
-    page.get_by_label("LayerNorm").check()
+    control(page, "LayerNorm").check()
     changed()
     page.get_by_text("Draw other networks").click()
     changed()
-    page.get_by_label("scheme").select_option("kaiming")
+    control(page, "scheme").select_option("kaiming")
     changed()
     assert float(slider.input_value()) == pytest.approx(math.log10(math.sqrt(2 / 64)), abs=0.005)
     slider.focus()
     page.keyboard.press("PageUp")
     changed()
-    assert page.get_by_label("scheme").input_value() == "free"
+    assert control(page, "scheme").input_value() == "free"
 
 
 @pytest.mark.browser
 def test_the_std_that_keeps_the_signal_is_one_press_away(open_page) -> None:
-    page = open_page(SignalPropagation(depth=100, width=256, activation="gelu", std=1e3))
+    page = open_page(SignalPropagation(depth=50, width=256, activation="gelu", std=1e3))
     page.get_by_text("Set the std that keeps the signal").click()
     settled(page)
     rows = downloaded(page)
@@ -609,11 +638,11 @@ def test_the_sentence_tells_of_the_networks_in_the_table(open_page) -> None:
 @pytest.mark.browser
 def test_settings_come_back_from_the_address(open_page, browser) -> None:
     page = open_page(SignalPropagation())
-    page.get_by_label("activation").select_option("tanh")
-    page.get_by_label("depth").fill("30")
-    page.get_by_label("LayerNorm").check()
+    control(page, "activation").select_option("tanh")
+    control(page, "depth").fill("30")
+    control(page, "LayerNorm").check()
     settled(page)
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject()")
+    page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
     page.get_by_text("Copy link to this configuration").click()
     link = page.get_by_label("Link to this configuration").input_value()
     assert "SignalPropagation.activation=tanh" in link
@@ -630,7 +659,7 @@ def test_a_bad_address_is_noted_and_left_out(open_page) -> None:
     page = open_page(SignalPropagation(), query=query + "&SignalPropagation.draws=1e9")
     note = page.locator(".ins-note").first.inner_text()
     assert note.count("is not understood and left out") == len(bad)
-    assert page.get_by_label("networks drawn").input_value() == "10"
+    assert control(page, "networks drawn").input_value() == "10"
     assert "float16" in message(page) or "vanishes" in message(page)
 
 
@@ -640,7 +669,7 @@ def test_ten_copies_live_on_one_page(open_page) -> None:
     page = open_page(*copies)
     assert len({message(page, k) for k in range(10)}) == 10
     before = [pictures(page, k) for k in range(10)]
-    page.locator(WIDGET).nth(4).get_by_label("activation").select_option("gelu")
+    control(page, "activation", 4).select_option("gelu")
     settled(page, 4)
     after = [pictures(page, k) for k in range(10)]
     assert [k for k in range(10) if before[k] != after[k]] == [4]

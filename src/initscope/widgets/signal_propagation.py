@@ -11,6 +11,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope.theory import NUMBER_FORMATS, Propagation, finite_width_interval, scheme_std
+from initscope.theory.activations import expectation, resolve
 from initscope.theory.residual_mlp import log_variances
 from initscope.widgets.base import BookWidget
 
@@ -186,13 +187,15 @@ class SignalPropagation(BookWidget):
                 networks=self.draws,
                 seed=self.seed,
             )
-        band = _band(sizes, name, self.std, self.bias_std) if plain else None
+        theory = self._theory()
+        saturated = plain and _hardly_any_unit_takes_part(name, self.width, theory.forward)
+        known = plain and not saturated
+        band = _band(sizes, name, self.std, self.bias_std) if known else None
         layers = np.arange(self.depth + 1)
         titles = {
             "forward": "signal, from input to output",
             "backward": "gradient, from output to input",
         }
-        theory = self._theory()
         with styled():
             figure = Figure(figsize=(WIDTH, 3.6))
             panels = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -210,14 +213,11 @@ class SignalPropagation(BookWidget):
                     axes.fill_between(
                         layers, low, high, color=color, alpha=0.2, lw=0, label="95%, finite width"
                     )
-                axes.plot(
-                    layers,
-                    getattr(theory, direction) / LN10,
-                    color=INK,
-                    ls="--",
-                    lw=1.3,
-                    label="theory, infinite width",
-                )
+                if direction == "forward" or not saturated:
+                    logs = getattr(theory, direction) / LN10
+                    axes.plot(
+                        layers, logs, color=INK, ls="--", lw=1.3, label="theory, infinite width"
+                    )
                 axes.set_title(title)
                 axes.set_xlabel("layer (0: the input)")
                 axes.xaxis.get_major_locator().set_params(integer=True)
@@ -234,12 +234,20 @@ class SignalPropagation(BookWidget):
 _SETTINGS = [*SignalPropagation._RANGES, *SignalPropagation._CHOICES, "residual", "layer_norm"]
 
 
+def _hardly_any_unit_takes_part(name: str, width: int, log_forward: Array) -> bool:
+    """Whether so few units are left unsaturated that no theory in 1/n describes the gradient."""
+    q = np.exp(np.clip(log_forward[1:-1], np.log(1e-12), np.log(1e100)))
+    second, fourth = expectation(resolve(name), q, ("derivative_second", "derivative_fourth"))
+    return bool(((3 * fourth / second**2 - 1) / width > 0.5).any())
+
+
 def _band(sizes: list[int], name: str, std: float, bias_std: float) -> tuple[Any, Any] | None:
     """The 95% band, or None where a variance is out of the range of numbers."""
     from initscope.errors import UsageError
 
     try:
-        interval = finite_width_interval(sizes, name, std, bias_std)
+        with np.errstate(all="ignore"):
+            interval = finite_width_interval(sizes, name, std, bias_std)
     except UsageError:
         return None
     ends = [getattr(end, way) for end in interval for way in ("forward", "backward")]

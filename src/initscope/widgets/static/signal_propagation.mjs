@@ -225,7 +225,7 @@ function render(context) {
       const at = (value) => (100 * Math.log(value / STD_RANGE[0])) / Math.log(STD_RANGE[1] / STD_RANGE[0]);
       good.style.left = `${at(where[0])}%`;
       good.style.width = `${at(where[1]) - at(where[0])}%`;
-      goodText.textContent = "▴ keeps both";
+      goodText.textContent = "keeps both";
       goodText.style.left = `clamp(2.8rem, ${(at(where[0]) + at(where[1])) / 2}%, 100% - 2.8rem)`;
     }
     if (networks.length === 1 || networks.length === draws) f.say(text);
