@@ -347,8 +347,8 @@ export function serve(post, slice) {
       const step = job.steps.next();
       if (step.value) ready = step.value;
       if (step.done) job.done = true;
-      // The first network is shown at once, the others as they come.
-      if (job.done || (ready && ready.networks.length === 1)) break;
+      // The first network is shown at once, the others as they come; all, where they take no time.
+      if (job.done || (ready?.networks.length === 1 && performance.now() - start > 4)) break;
     }
     if (ready) post({ id: job.id, ...ready });
     if (!job.done) timer = setTimeout(work, 0);
