@@ -377,6 +377,8 @@ def test_python_says_what_theory_says() -> None:
     widget.activation = "tanh"
     assert "tanh" not in widget.message
     assert "vanishes" not in widget.message
+    saturated = SignalPropagation(activation="tanh", std=1e3)
+    assert saturated.message.endswith("Nearly all units are saturated: no gradient is predicted.")
     assert repr(widget).startswith("SignalPropagation: Theory (infinite width): The signal")
 
 

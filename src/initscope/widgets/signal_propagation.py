@@ -149,6 +149,9 @@ class SignalPropagation(BookWidget):
         text = sentence(
             self.depth, self.width, self.std, logs.forward / LN10, logs.backward / LN10, kept
         )
+        if self._saturated(logs):
+            first = text.split(". ")[0]
+            text = f"{first}. Nearly all units are saturated: no gradient is predicted."
         self.message = f"Theory (infinite width): {text}"
 
     def _theory(self) -> Propagation:
@@ -162,6 +165,14 @@ class SignalPropagation(BookWidget):
             residual=self.residual,
             layer_norm=self.layer_norm,
         )
+
+    def _saturated(self, theory: Propagation) -> bool:
+        """Whether too few units are unsaturated for a theory in 1/n to describe the gradient."""
+        if self.activation != "tanh" or self.residual or self.layer_norm:
+            return False
+        q = np.exp(theory.forward[1:-1])
+        second, fourth = expectation(resolve("tanh"), q, ("derivative_second", "derivative_fourth"))
+        return bool(((3 * fourth / second**2 - 1) / self.width > 0.5).any())
 
     def figure(self) -> Figure:
         """Variance by layer, forward and backward: theory, and a few networks drawn by torch."""
@@ -188,7 +199,7 @@ class SignalPropagation(BookWidget):
                 seed=self.seed,
             )
         theory = self._theory()
-        saturated = plain and _hardly_any_unit_takes_part(name, self.width, theory.forward)
+        saturated = self._saturated(theory)
         known = plain and not saturated
         band = _band(sizes, name, self.std, self.bias_std) if known else None
         layers = np.arange(self.depth + 1)
@@ -232,13 +243,6 @@ class SignalPropagation(BookWidget):
 
 
 _SETTINGS = [*SignalPropagation._RANGES, *SignalPropagation._CHOICES, "residual", "layer_norm"]
-
-
-def _hardly_any_unit_takes_part(name: str, width: int, log_forward: Array) -> bool:
-    """Whether so few units are left unsaturated that no theory in 1/n describes the gradient."""
-    q = np.exp(np.clip(log_forward[1:-1], np.log(1e-12), np.log(1e100)))
-    second, fourth = expectation(resolve(name), q, ("derivative_second", "derivative_fourth"))
-    return bool(((3 * fourth / second**2 - 1) / width > 0.5).any())
 
 
 def _band(sizes: list[int], name: str, std: float, bias_std: float) -> tuple[Any, Any] | None:
