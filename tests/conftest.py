@@ -71,14 +71,16 @@ def node() -> Callable[..., Any]:
 
     def call(module: str, function: str, *arguments: object) -> Any:
         script = f"""
+            import {{ readFileSync }} from "node:fs";
             import {{ {function} as f }} from {json.dumps((STATIC / module).as_uri())};
             const plain = (key, value) => ArrayBuffer.isView(value) ? [...value]
                 : typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
-            const given = JSON.parse(process.argv[1]);
+            const given = JSON.parse(readFileSync(0, "utf8"));
             console.log(JSON.stringify(await f(...given), plain) ?? "null");
         """
         done = subprocess.run(
-            [str(engine), "--input-type=module", "--eval", script, json.dumps(arguments)],
+            [str(engine), "--input-type=module", "--eval", script],
+            input=json.dumps(arguments),  # too long for an argument, where weights are given
             capture_output=True,
             text=True,
         )

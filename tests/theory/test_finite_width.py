@@ -119,3 +119,18 @@ def test_one_layer_of_one_unit():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(UsageError, match=message):
         call()
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "gelu", "relu"])
+@pytest.mark.parametrize("std", [1e-3, 1e4])
+def test_a_very_small_or_large_signal_has_the_spread_of_a_homogeneous_activation(activation, std):
+    """Close to 0 GELU is half the identity, far from it ReLU; the spread does not grow with q."""
+    widths = [64] * 12
+    interval = finite_width_interval(widths, activation, std)
+    like = {"gelu": "identity" if std < 1 else "relu"}.get(activation, activation)
+    expected = finite_width_interval(widths, like, 1.0)
+    for name in ("forward", "backward"):
+        found, same = (
+            np.log(getattr(i.high, name) / getattr(i.low, name)) for i in (interval, expected)
+        )
+        np.testing.assert_allclose(found, same, rtol=0.03, atol=1e-6)

@@ -43,6 +43,7 @@ from initscope.theory.propagation import (
     propagate,
     stability_band,
 )
+from initscope.theory.residual_mlp import residual_propagate
 from initscope.theory.schemes import SCHEMES, scheme_std
 from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
 from initscope.theory.transformer_gradients import residual_gradient_variance
@@ -82,6 +83,7 @@ __all__ = [
     "mu_parametrization",
     "propagate",
     "residual_gradient_variance",
+    "residual_propagate",
     "residual_stream_variance",
     "scheme_std",
     "stability_band",

@@ -16,7 +16,14 @@ from scipy.special import ndtri, polygamma, psi
 from scipy.stats import binom
 
 from initscope.errors import UsageError
-from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
+from initscope.theory.activations import (
+    LARGEST_Q,
+    SMALLEST_Q,
+    Activation,
+    ActivationLike,
+    expectation,
+    resolve,
+)
 from initscope.theory.checks import Array, ArrayLike, layer_widths, nonnegative, plain, within
 from initscope.theory.propagation import Propagation, propagate
 from initscope.theory.schemes import layer_stds
@@ -95,10 +102,8 @@ def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[A
     return np.full_like(spread, mean), np.full_like(spread, variance)
 
 
-def _walk(
-    activation: Activation, sizes: tuple[int, ...], weight: Array, bias: Array, q: Array
-) -> _Walk:
-    """Follow the walk through layers of variances `weight`, `bias`, and wide-limit lengths `q`."""
+def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array) -> _Walk:
+    """Follow the walk through layers of bias variances `bias` and wide-limit lengths `q`."""
     n_layers = len(sizes) - 1
     if (q[..., 1:n_layers] <= 0).any() or np.isinf(q).any():
         raise UsageError(
@@ -106,7 +111,8 @@ def _walk(
         )
     walk = _Walk(*(np.zeros(q.shape) for _ in _Walk._fields))
     for layer in range(1, n_layers + 1):
-        here = q[..., layer]
+        # All that is taken from here is a ratio of moments, constant beyond this range.
+        here = np.clip(q[..., layer], SMALLEST_Q, LARGEST_Q)
         second, slope, fourth = expectation(activation, here, ("second", "slope", "fourth"))
         derivative, derivative_rate, derivative_fourth, mixed = expectation(
             activation,
@@ -123,7 +129,7 @@ def _walk(
         walk.covariance[..., layer] = (mixed / (second * safe) - 1) / width
         if layer == n_layers:
             break
-        share = sizes[layer] * weight[..., layer] * second / q[..., layer + 1]
+        share = 1 - bias[..., layer] / q[..., layer + 1]
         walk.share[..., layer] = share
         # ln mean(phi^2) = curve(x_l) + e_l, to second order in x_l and e_l.
         step = 1e-3
@@ -209,22 +215,13 @@ def log_norm_moments(
         factors = np.concatenate([[1.0], np.full(len(fans) - 1, 1 / second[0])])
         weight_std = np.sqrt(factors / fans)
     profile = propagate(sizes, known, weight_std, bias_std, input_variance=input_variance)
-    weight, bias = _variances(weight_std, bias_std, sizes)
-    walk = _walk(known, sizes, weight, bias, np.asarray(profile.forward))
+    bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
+    walk = _walk(known, sizes, bias, np.asarray(profile.forward))
     mean = walk.slope * walk.mean + walk.noise_mean
     variance = walk.slope**2 * walk.variance + walk.noise_variance
     if not per_layer:
         mean, variance = mean[..., -1], variance[..., -1]
     return LogNormMoments(plain(mean), plain(variance))
-
-
-def _variances(
-    weight_std: ArrayLike | str, bias_std: ArrayLike, sizes: tuple[int, ...]
-) -> tuple[Array, Array]:
-    return (
-        nonnegative("weight_std", layer_stds(weight_std, sizes)) ** 2,
-        nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2,
-    )
 
 
 def finite_width_interval(
@@ -289,9 +286,9 @@ def finite_width_interval(
         input_variance=input_variance,
         output_gradient_variance=output_gradient_variance,
     )
-    weight, bias = _variances(weight_std, bias_std, sizes)
+    bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
     forward, backward = (np.asarray(part) for part in profile)
-    walk = _walk(known, sizes, weight, bias, forward)
+    walk = _walk(known, sizes, bias, forward)
     width = np.array(sizes, dtype=float)
     n_layers = len(sizes) - 1
 

@@ -13,9 +13,9 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, left (room for the labels of the y axis), xFormat (value => text, on a linear
- * axis), xTicks and yTicks (what to label instead of round numbers: numbers, or [number, text]).
- * Changed options hold from the next draw.
+ * height in pixels, left (room for the labels of the y axis), xFormat and yFormat (value => text, on
+ * a linear axis), xTicks and yTicks (what to label instead of round numbers: numbers, or
+ * [number, text]). Changed options hold from the next draw.
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -79,7 +79,7 @@ export class Chart {
 
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat } = this.options;
+    const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat, yFormat } = this.options;
     const { width, left } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - MARGIN.bottom;
@@ -100,7 +100,7 @@ export class Chart {
       // The last label is kept inside the picture.
       text(Math.min(px(x), width - 3.3 * content.length), bottom + 15, content, { "text-anchor": "middle" });
     }
-    for (const [y, content] of ys.map((tick) => named(tick, yLog))) {
+    for (const [y, content] of ys.map((tick) => named(tick, yLog, yLog ? undefined : yFormat))) {
       parts.push(make("svg:line", { class: "ins-grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
       text(left - 6, py(y) + 4, content, { "text-anchor": "end" });
     }

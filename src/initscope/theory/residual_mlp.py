@@ -1,0 +1,165 @@
+"""Variance going through fully connected networks with residual branches and LayerNorm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
+from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, positive, whole
+from initscope.theory.propagation import Propagation
+
+LAYER_NORM_EPSILON = 1e-5
+"""What LayerNorm adds to the variance under its root (Ba et al. 2016; torch's default)."""
+
+# An activation is proportional to its input, or saturated, beyond these variances.
+SMALLEST, LARGEST = 1e-12, 1e100
+
+
+def log_variances(
+    width: int,
+    depth: int,
+    activation: ActivationLike,
+    weight_std: ArrayLike,
+    bias_std: ArrayLike = 0.0,
+    *,
+    residual: bool = False,
+    layer_norm: bool = False,
+) -> Propagation:
+    r"""Natural logarithms of the forward and backward variance, layer by layer.
+
+    The network has `depth` weight layers of `width` inputs and outputs each:
+
+    .. math::
+        \text{plain} \quad & z_1 = W_1 x + b_1, \quad z_l = W_l \phi(z_{l-1}) + b_l, \\
+        \text{residual} \quad & z_0 = x, \quad z_l = z_{l-1} + W_l \phi(z_{l-1}) + b_l,
+
+    with :math:`\phi(\mathrm{LN}(z))` in place of :math:`\phi(z)` where there is LayerNorm (without
+    parameters of its own). With wide layers the branch has mean 0 and is not correlated with what
+    it is added to, so that variances add (Yang & Schoenholz 2017, arXiv:1712.08969), and LayerNorm
+    divides both z and the gradient by :math:`\sqrt{q + \epsilon}`. With
+    :math:`\hat q = q / (q + \epsilon)` under LayerNorm and :math:`\hat q = q` without,
+
+    .. math::
+        q_l &= [q_{l-1}] + n \sigma^2 \, E[\phi(\sqrt{\hat q_{l-1}} z)^2] + \sigma_b^2, \\
+        \mathrm{Var}\, \delta_{l-1} &= \Bigl([1] + n \sigma^2 \,
+            \frac{E[\phi'(\sqrt{\hat q_{l-1}} z)^2]}{q_{l-1} + \epsilon} \Bigr)
+            \mathrm{Var}\, \delta_l,
+
+    the terms in brackets with residual branches, the denominator with LayerNorm. Input and
+    gradient at the output have mean square 1.
+
+    Parameters
+    ----------
+    width, depth
+        Units of every layer, and number of weight layers.
+    activation
+        Name or callable.
+    weight_std, bias_std
+        Std of a weight, above 0, and of a bias; numbers or arrays, broadcast.
+    residual, layer_norm
+        Which network, see above.
+
+    Returns
+    -------
+    Propagation
+        Of logarithms, shape ``(..., depth + 1)``, by layer, 0 being the input: of the mean square
+        of z, and of the gradient with respect to it. No std is out of range.
+
+    Raises
+    ------
+    UsageError
+        Width or depth below 1, an unknown activation, a std that is not above 0.
+
+    Examples
+    --------
+    >>> logs = log_variances(100, 50, "relu", 1e3)
+    >>> print(f"{logs.forward[-1] / np.log(10):.0f} decades")
+    385 decades
+    """
+    n, n_layers = whole("width", width), whole("depth", depth)
+    known = resolve(activation)
+    weight = 2 * np.log(positive("weight_std", weight_std)) + np.log(n)
+    with np.errstate(divide="ignore"):
+        bias = 2 * np.log(nonnegative("bias_std", bias_std))
+    weight, bias = np.broadcast_arrays(weight, bias)
+    shape = weight.shape
+    forward = np.zeros((*shape, n_layers + 1))
+    backward = np.zeros((*shape, n_layers + 1))
+    factor = np.zeros((*shape, n_layers + 1))  # of the gradient, through the branch of a layer
+    for layer in range(1, n_layers + 1):
+        before = forward[..., layer - 1]
+        second, derivative = before, np.zeros(shape)
+        if layer > 1 or residual:
+            scale = np.zeros(shape)
+            if layer_norm:
+                scale = np.logaddexp(before, np.log(LAYER_NORM_EPSILON))
+            second, derivative = _log_moments(known, before - scale)
+            derivative = derivative - scale
+        forward[..., layer] = np.logaddexp(weight + second, bias)
+        if residual:
+            forward[..., layer] = np.logaddexp(forward[..., layer], before)
+        factor[..., layer] = weight + derivative
+    for layer in range(n_layers, 0, -1):
+        gain = np.logaddexp(0.0, factor[..., layer]) if residual else factor[..., layer]
+        backward[..., layer - 1] = backward[..., layer] + gain
+    return Propagation(plain(forward), plain(backward))
+
+
+def _log_moments(activation: Activation, log_q: Array) -> tuple[Array, Array]:
+    """Logarithms of E[phi^2] and E[phi'^2] at variance exp(log_q), however large or small."""
+    inside = np.clip(log_q, np.log(SMALLEST), np.log(LARGEST))
+    second, derivative = expectation(activation, np.exp(inside), ("second", "derivative_second"))
+    with np.errstate(divide="ignore"):
+        log_second, log_derivative = np.log(second), np.log(derivative)
+    # Beyond the range: in proportion, but for a bounded activation, which is saturated.
+    bounded = (second < np.sqrt(LARGEST)) & (log_q > inside)
+    log_second = log_second + np.where(bounded, 0.0, log_q - inside)
+    log_derivative = log_derivative - np.where(bounded, (log_q - inside) / 2, 0.0)
+    return log_second, log_derivative
+
+
+def residual_propagate(
+    width: int,
+    depth: int,
+    activation: ActivationLike,
+    weight_std: ArrayLike,
+    bias_std: ArrayLike = 0.0,
+    *,
+    residual: bool = True,
+    layer_norm: bool = False,
+) -> Propagation:
+    """Forward and backward variance, layer by layer, with residual branches or LayerNorm.
+
+    Parameters
+    ----------
+    width, depth, activation, weight_std, bias_std, residual, layer_norm
+        As in :func:`~initscope.theory.residual_mlp.log_variances`, which also has the equations.
+
+    Returns
+    -------
+    Propagation
+        `forward` and `backward`, mean squares per element, shape ``(..., depth + 1)``. Values
+        beyond the range of float64 are `inf` or 0.
+
+    Raises
+    ------
+    UsageError
+        Width or depth below 1, an unknown activation, a std that is not above 0.
+
+    Examples
+    --------
+    Every residual branch of ReLU under He's scheme doubles the variance; LayerNorm before it makes
+    the variance grow by the same amount in every layer instead:
+
+    >>> profile = residual_propagate(100, 10, "relu", np.sqrt(2 / 100))
+    >>> print(f"{profile.forward[-1]:.0f}")
+    1024
+    >>> profile = residual_propagate(100, 10, "relu", np.sqrt(2 / 100), layer_norm=True)
+    >>> print(f"{profile.forward[-1]:.2f}")
+    11.00
+    """
+    logs = log_variances(
+        width, depth, activation, weight_std, bias_std, residual=residual, layer_norm=layer_norm
+    )
+    with np.errstate(over="ignore", under="ignore"):
+        return Propagation(plain(np.exp(logs.forward)), plain(np.exp(logs.backward)))

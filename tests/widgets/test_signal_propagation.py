@@ -1,0 +1,776 @@
+"""The signal propagation widget: its mathematics, its Python side, and the page it lives in."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+from conftest import STATIC
+from matplotlib.figure import Figure
+from traitlets import TraitError
+from widget_page import widget_page
+
+from initscope.monte_carlo import residual_pass
+from initscope.theory import NUMBER_FORMATS, finite_width_interval, propagate, scheme_std
+from initscope.theory.residual_mlp import log_variances
+from initscope.widgets import SignalPropagation
+from initscope.widgets.signal_propagation import ACTIVATIONS, STD_RANGE, WIDTHS, keeping, sentence
+
+LN10 = math.log(10)
+ARCHITECTURES = [(False, False), (True, False), (False, True), (True, True)]
+
+
+def name_in_python(activation: str) -> str:
+    return "identity" if activation == "linear" else activation
+
+
+def numbers(values: list) -> np.ndarray:
+    return np.array([float(value) for value in values])
+
+
+def random_settings(rng: np.random.Generator) -> dict:
+    residual, layer_norm = ARCHITECTURES[rng.integers(4)]
+    return {
+        "activation": str(rng.choice(ACTIVATIONS)),
+        "depth": int(rng.integers(1, 101)),
+        "width": int(rng.choice(WIDTHS)),
+        "std": float(10 ** rng.uniform(*np.log10(STD_RANGE))),
+        "bias_std": float(rng.choice([0.0, rng.uniform(0, 2)])),
+        "residual": residual,
+        "layer_norm": layer_norm,
+    }
+
+
+UNLIKELY = [
+    {"activation": "relu", "depth": 100, "width": 512, "std": 1e3, "bias_std": 0.0},
+    {"activation": "gelu", "depth": 100, "width": 512, "std": 1e3, "bias_std": 2.0},
+    {"activation": "tanh", "depth": 100, "width": 512, "std": 1e3, "bias_std": 0.0},
+    {"activation": "tanh", "depth": 100, "width": 16, "std": 1e-4, "bias_std": 0.0},
+    {"activation": "gelu", "depth": 1, "width": 16, "std": 1e-4, "bias_std": 0.0},
+    {"activation": "linear", "depth": 1, "width": 1, "std": 1.0, "bias_std": 0.0},
+    {"activation": "relu", "depth": 2, "width": 1, "std": 1e-4, "bias_std": 1e-3},
+]
+RNG = np.random.default_rng(5)
+SETTINGS = [{"residual": False, "layer_norm": False, **one} for one in UNLIKELY] + [
+    random_settings(RNG) for _ in range(14)
+]
+
+
+def theory_of(s: dict) -> list[np.ndarray]:
+    logs = log_variances(
+        s["width"],
+        s["depth"],
+        name_in_python(s["activation"]),
+        s["std"],
+        s["bias_std"],
+        residual=s["residual"],
+        layer_norm=s["layer_norm"],
+    )
+    return list(logs)
+
+
+# --- mathematics, in Node.js ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def each(node, tmp_path_factory):
+    """Call a function of a module for each of many lists of arguments, in one go."""
+
+    def each(module: str, function: str, many: list) -> list:
+        path = tmp_path_factory.mktemp("each") / "each.mjs"
+        path.write_text(
+            f'import {{ {function} as f }} from "{(STATIC / module).as_uri()}";\n'
+            "export const each = (many) => many.map((given) => f(...given));\n"
+        )
+        return node(path, "each", many)
+
+    return each
+
+
+def test_theory_agrees_with_python(each) -> None:
+    many = each("signal_theory.mjs", "propagate", [[s] for s in SETTINGS])
+    for s, found in zip(SETTINGS, many, strict=True):
+        for direction, expected in zip(("forward", "backward"), theory_of(s), strict=True):
+            # Logarithms: 1e-5 of a variance is 1e-5 here.
+            np.testing.assert_allclose(numbers(found[direction]), expected, atol=1e-5, rtol=0)
+
+
+def test_the_band_is_that_of_python(each) -> None:
+    rng = np.random.default_rng(0)
+    many = []
+    for activation in ACTIVATIONS:
+        for bias_std in (0.0, 0.0, 0.3):
+            depth, width = int(rng.integers(1, 60)), int(rng.choice(WIDTHS[2:]))
+            std = float(np.sqrt(rng.uniform(0.5, 3) / width))
+            s = {"activation": activation, "depth": depth, "width": width, "std": std}
+            many.append({**s, "bias_std": bias_std, "residual": False, "layer_norm": False})
+    bands = each("signal_theory.mjs", "finiteWidth", [[s] for s in many])
+    for s, found in zip(many, bands, strict=True):
+        sizes = [s["width"]] * (s["depth"] + 1)
+        name = name_in_python(s["activation"])
+        python = finite_width_interval(sizes, name, s["std"], s["bias_std"])
+        for end, expected in zip(("low", "high"), python, strict=True):
+            for direction in ("forward", "backward"):
+                np.testing.assert_allclose(
+                    np.exp(numbers(found[direction][end])),
+                    getattr(expected, direction),
+                    rtol=1e-4,
+                )
+
+
+def test_no_band_where_none_is_known(node) -> None:
+    s = {"activation": "relu", "depth": 9, "width": 64, "std": 0.1, "bias_std": 0.0}
+    for residual, layer_norm in ARCHITECTURES[1:]:
+        options = {"residual": residual, "layer_norm": layer_norm}
+        assert node("signal_theory.mjs", "finiteWidth", {**s, **options}) is None
+    plain = {"residual": False, "layer_norm": False}
+    saturated = {**s, **plain, "activation": "tanh", "std": 1e3}
+    assert node("signal_theory.mjs", "finiteWidth", saturated) is None
+    assert node("signal_theory.mjs", "finiteWidth", {**s, **plain}) is not None
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("residual", "layer_norm"), ARCHITECTURES)
+def test_the_same_weights_give_the_numbers_of_torch(
+    simulation, node, activation: str, residual: bool, layer_norm: bool
+) -> None:
+    """Variances forward and backward and histograms, from weights that are given."""
+    architecture = residual, layer_norm
+    given, expected = zip(
+        *(given_weights(activation, *architecture, scale) for scale in (1e-3, 1.0, 30.0)),
+        strict=True,
+    )
+    edges = np.linspace(-6, 4, 81)
+    many = node(simulation, "passes", given, edges.tolist())
+    for (z, gradients), found in zip(expected, many, strict=True):
+        for direction, tensors in (("forward", z), ("backward", gradients)):
+            squares = [float(t.square().mean()) for t in tensors]
+            np.testing.assert_allclose(10 ** numbers(found[direction]), squares, rtol=1e-6)
+        depth = len(z) - 1
+        layers = list(dict.fromkeys([1, math.ceil(depth / 2), depth]))
+        for layer, sizes, shares in zip(layers, found["sizes"], found["shares"], strict=True):
+            logs = z[layer].abs().log10().flatten().numpy()
+            np.testing.assert_allclose(numbers(sizes), logs, atol=1e-6)
+            counts = np.histogram(logs, edges)[0]
+            np.testing.assert_allclose(shares, counts / len(logs), rtol=1e-4)
+
+
+def given_weights(activation: str, residual: bool, layer_norm: bool, scale: float) -> tuple:
+    """A network as it is given to a pass, and what torch makes of it."""
+    rng = np.random.default_rng([residual, layer_norm, len(activation)])
+    depth, width = int(rng.integers(1, 7)), int(rng.integers(5, 30))
+    weights = rng.normal(size=(depth, width, width)) * scale / np.sqrt(width)
+    biases = rng.normal(size=(depth, width)) * rng.choice([0.0, 0.3])
+    x, gradient = rng.normal(size=(2, width))
+    z, gradients = residual_pass(
+        [torch.tensor(w)[None] for w in weights],
+        [torch.tensor(b)[None, :, None] for b in biases],
+        torch.tensor(x)[None, :, None],
+        torch.tensor(gradient)[None, :, None],
+        name_in_python(activation),
+        residual=residual,
+        layer_norm=layer_norm,
+    )
+    options = {"activation": activation, "depth": depth, "residual": residual}
+    given = {"weights": weights.tolist(), "biases": biases.tolist()}
+    given |= {"input": x.tolist(), "gradient": gradient.tolist()}
+    return [{**options, "layer_norm": layer_norm}, given], (z, gradients)
+
+
+def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
+    """100 layers of std 1e3 or 1e-4: torch has no numbers for it, logarithms have."""
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(100, 8, 8))
+    x = rng.normal(size=8)
+    for activation in ("linear", "gelu"):
+        for exponent in (6, -6):
+            s = {"activation": activation, "depth": 100, "residual": False, "layer_norm": False}
+            given = {"weights": (10.0**exponent * weights).tolist(), "input": x.tolist()}
+            found = node("signal_network.mjs", "passWith", s, {**given, "gradient": x.tolist()})
+            h, log = x, 0.0
+            for layer, w in enumerate(weights):
+                if layer and activation == "gelu":
+                    # Far from 0 GELU is ReLU, close to 0 half of the identity.
+                    h = np.maximum(h, 0) if exponent > 0 else h / 2
+                h = w @ h
+                size = np.sqrt(np.mean(h**2))
+                if size == 0:
+                    break
+                h, log = h / size, log + 2 * (np.log10(size) + exponent)
+            else:
+                assert float(found["forward"][-1]) == pytest.approx(log, abs=1e-3)
+    given = {"weights": np.zeros((3, 4, 4)).tolist(), "input": [1] * 4, "gradient": [1] * 4}
+    found = node("signal_network.mjs", "passWith", {**s, "depth": 3}, given)
+    assert found["forward"] == [0, "-Infinity", "-Infinity", "-Infinity"]
+    assert found["backward"] == ["-Infinity", "-Infinity", "-Infinity", 0]
+
+
+ALL_OF = """
+import {{ Store, histogram, passWith, simulate }} from "{module}";
+export const passes = (many, edges) => many.map(([settings, given]) => {{
+  const found = passWith(settings, given);
+  return {{ ...found, shares: found.sizes.map((sizes) => histogram([sizes], edges)) }};
+}});
+export const lasts = (many) => many.map((settings) => last(settings));
+export function last(settings, others = []) {{
+  const store = new Store(settings.bytes ?? 160e6);
+  let found;
+  for (const one of [...others, settings]) {{
+    for (const step of simulate({{ ...settings, ...one }}, store)) if (step) found = step;
+  }}
+  return found;
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def simulation(tmp_path_factory):
+    path = tmp_path_factory.mktemp("simulation") / "last.mjs"
+    path.write_text(ALL_OF.format(module=(STATIC / "signal_network.mjs").as_uri()))
+    return path
+
+
+BASE = {"activation": "relu", "depth": 12, "width": 32, "std": 0.3, "bias_std": 0.0, "draws": 3}
+BASE |= {"seed": 4, "residual": False, "layer_norm": False}
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "linear"])
+def test_a_rescaled_pass_is_the_pass(node, simulation, activation: str) -> None:
+    s = {**BASE, "activation": activation}
+    fresh = node(simulation, "last", s)["networks"]
+    rescaled = node(simulation, "last", s, [{"std": 7.0}, {"std": 1e-4}])["networks"]
+    # The same network, not taken as homogeneous: a bias too small to matter.
+    walked = node(simulation, "last", {**s, "bias_std": 1e-300})["networks"]
+    for other in (rescaled, walked):
+        for a, b in zip(fresh, other, strict=True):
+            for part in ("forward", "backward"):
+                np.testing.assert_allclose(numbers(a[part]), numbers(b[part]), atol=1e-9)
+
+
+def test_networks_are_the_same_with_and_without_room_to_keep_them(node, simulation) -> None:
+    s = {**BASE, "activation": "tanh"}
+    kept, again = (node(simulation, "last", {**s, "bytes": b})["networks"] for b in (1e9, 20_000))
+    assert kept == again
+    other = node(simulation, "last", {**s, "seed": 5})["networks"]
+    assert other != kept
+    assert len({str(network["forward"]) for network in kept}) == 3
+    deeper = node(simulation, "last", {**s, "depth": 20})["networks"]
+    np.testing.assert_allclose(
+        numbers(deeper[0]["forward"])[:13], numbers(kept[0]["forward"]), atol=1e-12
+    )
+
+
+def test_drawn_networks_lie_in_the_band_as_often_as_they_should(node, simulation) -> None:
+    inside, total = 0, 0
+    s = {**BASE, "width": 128, "depth": 20, "std": 0.12, "draws": 10}
+    for found in node(simulation, "lasts", [{**s, "seed": seed} for seed in range(8)]):
+        for direction, layer in (("forward", 20), ("backward", 1)):
+            low, high = (numbers(found["band"][direction][end])[layer] for end in ("low", "high"))
+            for network in found["networks"]:
+                inside += low <= float(network[direction][layer]) * LN10 <= high
+                total += 1
+    assert total == 160
+    # 95% of 160, the two directions of a network being alike: 5 standard errors.
+    assert inside / total == pytest.approx(0.95, abs=0.1)
+
+
+def kept_by_python(s: dict) -> object:
+    names = ("activation", "depth", "width", "bias_std", "residual", "layer_norm")
+    return keeping(*(s[name] for name in names))
+
+
+def test_stds_that_keep_the_variance(each) -> None:
+    many = each("signal_theory.mjs", "keeping", [[s] for s in SETTINGS])
+    for s, found in zip(SETTINGS, many, strict=True):
+        python = kept_by_python(s)
+        assert float(found["change"]) == pytest.approx(python.change, rel=1e-3, abs=1e-6)
+        for end in ("low", "high"):
+            assert float(found[end]) == pytest.approx(getattr(python, end), rel=1e-4, nan_ok=True)
+        if math.isnan(python.low):
+            continue
+        for std, kept in ((python.low * 1.0001, True), (python.low / 1.01, False)):
+            if std > STD_RANGE[0]:  # what it says is true
+                logs = theory_of({**s, "std": std})
+                worst = max(np.abs(part[1:]).max() for part in logs) / LN10
+                assert (worst <= 1) == kept
+
+
+def test_the_sentence_is_that_of_python(each) -> None:
+    given, expected = [], []
+    for s in SETTINGS:
+        logs = [part / LN10 for part in theory_of(s)]
+        kept = kept_by_python(s)
+        if math.isnan(kept.low):
+            continue  # JSON has no NaN
+        expected.append(sentence(s["depth"], s["width"], s["std"], *logs, kept))
+        given.append([s, *(part.tolist() for part in logs), kept._asdict()])
+    assert len(given) > 8
+    assert each("signal_message.mjs", "sentence", given) == expected
+
+
+def test_number_formats_are_those_of_python(node, tmp_path) -> None:
+    module = tmp_path / "formats.mjs"
+    module.write_text(
+        f'import {{ NUMBER_FORMATS }} from "{(STATIC / "signal_network.mjs").as_uri()}";\n'
+        "export const formats = () => NUMBER_FORMATS;\n"
+    )
+    assert node(module, "formats") == {
+        name: {"smallest": known.smallest_normal, "largest": known.largest}
+        for name, known in NUMBER_FORMATS.items()
+    }
+
+
+# --- Python --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"std": float("nan")}, r"std must be from 0.0001 to 1000, not nan"),
+        ({"std": float("inf")}, "from 0.0001 to 1000"),
+        ({"std": 0.0}, "from 0.0001 to 1000"),
+        ({"depth": 0}, "depth must be from 1 to 100, not 0"),
+        ({"depth": 2.5}, "int"),
+        ({"width": 100}, "width must be one of 16, 32, 64, 128, 256, 512"),
+        ({"activation": "Relu"}, "activation must be one of relu, leaky_relu"),
+        ({"scheme": "he"}, "scheme must be one of free, kaiming"),
+        ({"bias_std": -0.1}, "bias_std must be from 0 to 2"),
+        ({"draws": 11}, "draws must be from 1 to 10"),
+        ({"seed": -1}, "seed must be from 0 to 99"),
+        ({"stdev": 1.0}, "has no stdev; it has"),
+        ({"std": 0.1, "scheme": "kaiming"}, "either a scheme or a std"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict, match: str) -> None:
+    with pytest.raises(TraitError, match=match):
+        SignalPropagation(**settings)
+
+
+def test_a_scheme_sets_the_std_and_a_std_leaves_the_scheme() -> None:
+    widget = SignalPropagation(scheme="kaiming", width=64)
+    assert widget.std == pytest.approx(float(scheme_std("kaiming", 64, 64)))
+    widget.width = 256
+    assert widget.std == pytest.approx(float(scheme_std("kaiming", 256, 256)))
+    widget.std = 0.5
+    assert widget.scheme == "free"
+    widget.scheme = "xavier"
+    assert widget.std == pytest.approx(1 / 16)
+    with pytest.raises(TraitError, match="seed"):
+        widget.seed = 100
+    assert widget.seed == 0
+
+
+def test_python_says_what_theory_says() -> None:
+    widget = SignalPropagation(std=0.07)
+    expected = propagate([256] * 51, "relu", 0.07)
+    assert f"{expected.forward[-1]:.1e}".replace("e-10", "e-10") in widget.message
+    assert "A std of 0.0884 would keep both." in widget.message
+    widget.scheme = "kaiming"
+    assert "keeps its scale" in widget.message
+    widget.activation = "tanh"
+    assert "tanh" not in widget.message
+    assert "vanishes" not in widget.message
+    saturated = SignalPropagation(activation="tanh", std=1e3)
+    assert saturated.message.endswith("Nearly all units are saturated: no gradient is predicted.")
+    assert repr(widget).startswith("SignalPropagation: Theory (infinite width): The signal")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"activation": "tanh", "std": 1e3, "depth": 100, "width": 16, "draws": 1},
+        {"activation": "gelu", "std": 1e3, "depth": 100, "width": 64, "draws": 2},
+        {"std": 1e-4, "depth": 1, "width": 16},
+        {"residual": True, "layer_norm": True, "depth": 5, "bias_std": 0.1},
+    ],
+    ids=str,
+)
+def test_the_still_picture_is_drawn(settings: dict) -> None:
+    widget = SignalPropagation(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = widget.figure()
+        assert isinstance(figure, Figure)
+        figure.savefig(io.BytesIO(), format="svg")
+    forward, backward = figure.axes
+    dashed = [line for line in forward.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed[0].get_ydata(), widget._theory().forward / LN10)
+    if not settings:
+        drawn = [line for line in backward.lines if line.get_linestyle() == "-"]
+        assert len(drawn) == widget.draws
+        measured = np.mean([line.get_ydata()[1] for line in drawn])
+        assert measured == pytest.approx(widget._theory().backward[1] / LN10, abs=1.5)
+        assert forward.collections  # the band
+
+
+def test_a_live_kernel_hears_the_browser(tmp_path) -> None:
+    """A real kernel: the front end sends a comm update, Python observes it."""
+    from jupyter_client.manager import start_new_kernel
+
+    code = """
+from initscope.widgets import SignalPropagation
+widget = SignalPropagation()
+heard = []
+widget.observe(lambda change: heard.append((change.name, change.new)), ["std", "message"])
+print(widget.comm.comm_id)
+"""
+    manager, client = start_new_kernel(kernel_name="python3")
+    try:
+
+        def run(text: str) -> str:
+            said: list[str] = []
+
+            def hook(message: dict) -> None:
+                if message["msg_type"] == "stream":
+                    said.append(message["content"]["text"])
+
+            reply = client.execute_interactive(text, output_hook=hook, timeout=60)
+            assert reply["content"]["status"] == "ok", reply["content"]
+            return "".join(said).strip()
+
+        comm_id = run(code)
+        state = {"std": 0.25, "message": "The browser says so."}
+        data = {"method": "update", "state": state, "buffer_paths": []}
+        client.shell_channel.send(
+            client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
+        )
+        assert run("print(heard, widget.std, widget.message)") == (
+            "[('std', 0.25), ('message', 'The browser says so.')] 0.25 The browser says so."
+        )
+        refused = "try:\n    widget.std = -1\nexcept Exception as error:\n    print(error)"
+        assert run(refused) == "std must be from 0.0001 to 1000, not -1."
+        run("widget.std = 0.0884")
+        assert "('std', 0.0884)" in run("print(heard)")
+        assert run("print(widget.message)").startswith(
+            "Theory (infinite width): The signal keeps its scale"
+        )
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+# --- in a real browser ---------------------------------------------------------------------------
+
+WIDGET = ".live-widget"
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    """Open a page with widgets from a file; nothing else may be asked for, nothing may fail."""
+    problems: list[str] = []
+    contexts = []
+
+    def open_page(*widgets, query: str = "", dark: bool = False, **options):
+        path = tmp_path / f"page{len(contexts)}.html"
+        path.write_text(widget_page(list(widgets), dark=dark))
+        context = browser.new_context(
+            viewport=options.pop("viewport", {"width": 900, "height": 1000}),
+            color_scheme="dark" if dark else "light",
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on(
+            "console",
+            lambda m: problems.append(m.text) if m.type in ("error", "warning") else None,
+        )
+        page.on(
+            "request",
+            lambda r: (
+                None
+                if r.url.startswith(("file:", "blob:", "data:"))
+                else problems.append(f"asked for {r.url}")
+            ),
+        )
+        page.goto(path.as_uri() + query)
+        for k in range(len(widgets)):
+            settled(page, k)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def settled(page, index: int = 0) -> None:
+    """Wait until all networks of the settings shown are drawn."""
+    page.evaluate(  # what was pressed is heard with the next frame, a scheme with the one after
+        """async () => {
+          for (let k = 0; k < 3; k += 1) await new Promise((done) => requestAnimationFrame(done));
+        }"""
+    )
+    page.wait_for_function(
+        """(index) => {
+          const view = document.querySelectorAll(".live-widget")[index]?.querySelector(".ins-view");
+          const [done, all] = (view?.dataset.networks ?? "0/1").split("/");
+          return done === all && view.getAttribute("aria-busy") === "false"
+            && view.dataset.asked === view.dataset.drawn;
+        }""",
+        arg=index,
+        timeout=20_000,
+    )
+
+
+def control(page, label: str, index: int = 0):
+    """The input with this label."""
+    labels = page.locator(WIDGET).nth(index).locator("label", has_text=label)
+    return labels.first.locator("input, select")
+
+
+def message(page, index: int = 0) -> str:
+    return page.locator(WIDGET).nth(index).locator(".ins-message").inner_text()
+
+
+def pictures(page, index: int = 0) -> str:
+    charts = page.locator(WIDGET).nth(index).locator(".ins-chart")
+    return "".join(charts.nth(k).evaluate("e => e.innerHTML") for k in range(charts.count()))
+
+
+def downloaded(page, index: int = 0) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.locator(WIDGET).nth(index).get_by_text("Download CSV").click()
+    with open(download.value.path(), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def column(rows: list[dict[str, str]], direction: str, name: str) -> np.ndarray:
+    return numbers([row[name] for row in rows if row["direction"] == direction])
+
+
+@pytest.mark.browser
+def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(open_page) -> None:
+    page = open_page(SignalPropagation(depth=20, width=64, std=0.1), has_touch=True)
+    assert "vanishes" in message(page)
+    seen = [pictures(page)]
+
+    def changed() -> None:
+        settled(page)
+        seen.append(pictures(page))
+        assert seen[-1] != seen[-2]
+
+    slider = control(page, "std of the weights")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    changed()
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    changed()
+    assert "explodes" in message(page)
+    page.touchscreen.tap(box["x"] + box["width"] * 0.2, box["y"] + box["height"] / 2)
+    changed()
+    assert "vanishes" in message(page)
+    control(page, "activation").select_option("tanh")
+    changed()
+    control(page, "residual branches").check()
+    changed()
+    control(page, "LayerNorm").check()
+    changed()
+    page.get_by_text("Draw other networks").click()
+    changed()
+    control(page, "scheme").select_option("kaiming")
+    changed()
+    assert float(slider.input_value()) == pytest.approx(math.log10(math.sqrt(2 / 64)), abs=0.005)
+    slider.focus()
+    page.keyboard.press("PageUp")
+    changed()
+    assert control(page, "scheme").input_value() == "free"
+
+
+@pytest.mark.browser
+def test_the_std_that_keeps_the_signal_is_one_press_away(open_page) -> None:
+    page = open_page(SignalPropagation(depth=50, width=256, activation="gelu", std=1e3))
+    page.get_by_text("Set the std that keeps the signal").click()
+    settled(page)
+    rows = downloaded(page)
+    assert np.abs(column(rows, "forward", "log10_theory")).max() <= 1
+    page.get_by_text("Reset").click()
+    settled(page)
+    assert "explodes" in message(page)
+
+
+@pytest.mark.browser
+def test_numbers_shown_are_those_of_python(open_page) -> None:
+    rng = np.random.default_rng(8)
+    many = []
+    for _ in range(10):
+        s = random_settings(rng)
+        s |= {"draws": 2, "depth": int(rng.integers(1, 40)), "width": int(rng.choice(WIDTHS[:5]))}
+        s["std"] = float(10 ** rng.uniform(-2, 0))
+        many.append(SignalPropagation(**{**s, "bias_std": round(s["bias_std"], 2)}))
+    page = open_page(*many)
+    for k, widget in enumerate(many):
+        rows = downloaded(page, k)
+        theory = widget._theory()
+        for direction in ("forward", "backward"):
+            expected = getattr(theory, direction) / LN10
+            found = column(rows, direction, "log10_theory")
+            np.testing.assert_allclose(found, expected, atol=1e-4 / LN10)
+        if rows[0]["log10_low"]:
+            sizes = [widget.width] * (widget.depth + 1)
+            name = name_in_python(widget.activation)
+            band = finite_width_interval(sizes, name, widget.std, widget.bias_std)
+            low = np.log10(band.low.forward)
+            np.testing.assert_allclose(column(rows, "forward", "log10_low"), low, atol=1e-4 / LN10)
+
+
+@pytest.mark.browser
+def test_the_sentence_tells_of_the_networks_in_the_table(open_page) -> None:
+    page = open_page(SignalPropagation(depth=10, width=32, std=0.1, draws=4))
+    rows = downloaded(page)
+    last = np.mean([column(rows, "forward", f"log10_network_{k}")[-1] for k in range(4)])
+    told = float(message(page).split("The signal vanishes: ")[1].split(" of its")[0])
+    assert math.log10(told) == pytest.approx(last, abs=0.03)
+    assert len(rows) == 22
+
+
+@pytest.mark.browser
+def test_settings_come_back_from_the_address(open_page, browser) -> None:
+    page = open_page(SignalPropagation())
+    control(page, "activation").select_option("tanh")
+    control(page, "depth").fill("30")
+    control(page, "LayerNorm").check()
+    settled(page)
+    page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
+    page.get_by_text("Copy link to this configuration").click()
+    link = page.get_by_label("Link to this configuration").input_value()
+    assert "SignalPropagation.activation=tanh" in link
+    told, picture = message(page), pictures(page)
+    other = open_page(SignalPropagation(), query="?" + link.split("?")[1])
+    assert message(other) == told
+    assert pictures(other) == picture
+
+
+@pytest.mark.browser
+def test_a_bad_address_is_noted_and_left_out(open_page) -> None:
+    bad = "std=abc", "depth=", "activation=%3Cscript%3E", "width=nan", "nothing=3"
+    query = "?" + "&".join(f"SignalPropagation.{part}" for part in bad)
+    page = open_page(SignalPropagation(), query=query + "&SignalPropagation.draws=1e9")
+    note = page.locator(".ins-note").first.inner_text()
+    assert note.count("is not understood and left out") == len(bad)
+    assert control(page, "networks drawn").input_value() == "10"
+    assert "float16" in message(page) or "vanishes" in message(page)
+
+
+@pytest.mark.browser
+def test_ten_copies_live_on_one_page(open_page) -> None:
+    copies = [SignalPropagation(depth=k + 1, width=32, draws=2) for k in range(10)]
+    page = open_page(*copies)
+    assert len({message(page, k) for k in range(10)}) == 10
+    before = [pictures(page, k) for k in range(10)]
+    control(page, "activation", 4).select_option("gelu")
+    settled(page, 4)
+    after = [pictures(page, k) for k in range(10)]
+    assert [k for k in range(10) if before[k] != after[k]] == [4]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh"])
+def test_extreme_settings(open_page, activation: str) -> None:
+    extreme = {"activation": activation, "depth": 100, "draws": 1}
+    page = open_page(
+        SignalPropagation(std=1e3, width=256, **extreme),
+        SignalPropagation(std=1e-4, width=16, **extreme),
+        SignalPropagation(std=1e3, width=16, depth=1, activation=activation),
+        SignalPropagation(std=1e3, width=64, residual=True, bias_std=2.0, **extreme),
+        SignalPropagation(std=1e-4, width=64, layer_norm=True, **extreme),
+    )
+    for k in range(5):
+        text = message(page, k) + pictures(page, k)
+        assert "NaN" not in text
+        assert "undefined" not in text
+        assert "Infinity" not in text.replace("-Infinity", "")
+    if activation != "tanh":
+        assert "Even float32 and bfloat16 cannot hold the signal" in message(page, 0)
+        assert "1e" in message(page, 0)
+
+
+@pytest.mark.browser
+def test_where_no_worker_can_be_started_the_page_computes_itself(browser, tmp_path) -> None:
+    """Behind a policy that forbids workers, and where there is no such thing."""
+    path = tmp_path / "page.html"
+    path.write_text(widget_page([SignalPropagation(depth=10, width=64)]))
+    told = []
+    for script in ("delete window.Worker", "window.Worker = class { constructor() { throw 1; } }"):
+        context = browser.new_context()
+        context.add_init_script(script)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        settled(page)
+        told.append(message(page))
+        context.close()
+    context = browser.new_context()
+    page = context.new_page()
+    policy = '<meta http-equiv="Content-Security-Policy" content="worker-src \'none\'">'
+    path.write_text(path.read_text().replace("<head>", f"<head>{policy}"))
+    page.goto(path.as_uri())
+    settled(page)
+    told.append(message(page))
+    context.close()
+    assert len(set(told)) == 1
+    assert "vanishes" in told[0]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [900, 390])
+def test_accessible_and_without_sideways_scrolling(open_page, dark: bool, width: int) -> None:
+    page = open_page(
+        SignalPropagation(draws=2),
+        SignalPropagation(residual=True, std=1.0, draws=1),
+        dark=dark,
+        viewport={"width": width, "height": 900},
+        reduced_motion="reduce",
+    )
+    page.get_by_text("Show me the Python").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    result = Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+    labels = page.locator(".ins-chart").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert all(len(label) > 60 for label in labels)
+    assert len(set(labels)) == len(labels)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"std": 0.1, "depth": 20, "width": 64},
+        {"scheme": "xavier", "depth": 10, "width": 128, "activation": "linear", "bias_std": 0.1},
+        {"std": 0.15, "depth": 12, "width": 64, "activation": "gelu", "residual": True},
+        {"scheme": "kaiming", "depth": 12, "width": 128, "activation": "tanh", "layer_norm": True},
+    ],
+    ids=str,
+)
+def test_the_python_shown_runs_and_makes_the_same_point(open_page, settings: dict) -> None:
+    page = open_page(SignalPropagation(draws=6, **settings))
+    page.get_by_text("Show me the Python").click()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(page.locator(".ins-code").inner_text(), {})
+    rows = downloaded(page)
+    depth = settings["depth"]
+    lines = said.getvalue().splitlines()
+    assert len(lines) == 2
+    for line, direction, layer in zip(lines, ("forward", "backward"), (depth, 1), strict=True):
+        assert line.startswith(f"{direction}, layer {layer}: theory ")
+        theory, measured = (float(part.split()[-1]) for part in line.split(",")[1:])
+        shown = column(rows, direction, "log10_theory")[layer]
+        assert math.log10(theory) == pytest.approx(shown, abs=1e-3)
+        # Other networks: drawn by torch.
+        networks = [column(rows, direction, f"log10_network_{k}")[layer] for k in range(6)]
+        spread = max(np.std(networks), 0.02)
+        assert math.log10(measured) == pytest.approx(np.mean(networks), abs=4 * spread)
