@@ -5,5 +5,6 @@ with Python both ways. :func:`show` puts one into a chapter.
 """
 
 from initscope.widgets.base import BookWidget, show
+from initscope.widgets.qkv_training import QKVTraining
 
-__all__ = ["BookWidget", "show"]
+__all__ = ["BookWidget", "QKVTraining", "show"]
