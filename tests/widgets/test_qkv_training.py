@@ -281,7 +281,7 @@ def compare(ask: Ask, widget: QKVTraining) -> None:
         their = (theirs[end], theirs[f"{end}Layer"]) if end in theirs else None
         assert their == (ours[end] and pytest.approx(ours[end], rel=1e-4))
     assert theirs["missing"] == ours["missing"]
-    assert ask("sentence", widget) == widget._sentence()
+    assert ask("sentence", widget) == widget.message
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -508,7 +508,7 @@ def sentence(page: Page) -> str:
 def set_controls(page: Page, widget: QKVTraining, chosen: dict[str, Any]) -> None:
     for name, label in (("step", "Step"), ("layer", "Layer")):
         position = widget.record[f"{name}s"].index(chosen[name])
-        page.get_by_label(label).first.fill(str(position))
+        page.get_by_role("slider", name=label).fill(str(position))
     page.get_by_label("Matrix").select_option(chosen["role"])
     page.get_by_label("Quantity").select_option(chosen["quantity"])
     page.get_by_label("AdamW prediction").set_checked(chosen["show_prediction"])
@@ -521,7 +521,7 @@ def test_the_page_shows_pythons_numbers(visit: Open, widget: QKVTraining) -> Non
     pictures = set()
     for chosen in random_settings(widget, 10, 0):
         set_controls(page, widget, chosen)
-        assert sentence(page) == configure(widget, chosen)._sentence()
+        assert sentence(page) == configure(widget, chosen).message
         pictures.add(page.locator(".ins-view").inner_html())
     assert len(pictures) == 10
 
@@ -529,7 +529,7 @@ def test_the_page_shows_pythons_numbers(visit: Open, widget: QKVTraining) -> Non
 @pytest.mark.browser
 def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     page = visit([widget])
-    step = page.get_by_label("Step").first
+    step = page.get_by_role("slider", name="Step")
     step.focus()
     page.keyboard.press("Home")
     assert sentence(page).startswith("Step 0:")
@@ -537,17 +537,19 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     assert sentence(page).startswith("Step 20:")
     assert step.get_attribute("aria-valuetext") == "20 of 2,000"
 
-    curves, profile, _ = page.locator(".ins-chart").all()
-    curves.hover(position={"x": 400, "y": 100})
+    over, profile, _ = page.locator(".ins-chart").all()
+    box = over.bounding_box()
+    over.hover(position={"x": 400, "y": 100})
     page.mouse.down()
     first = sentence(page)
-    page.mouse.move(curves.bounding_box()["x"] + 600, curves.bounding_box()["y"] + 100)
+    page.mouse.move(box["x"] + 600, box["y"] + 100)
     page.mouse.up()
-    assert first != sentence(page)
-    before = page.get_by_label("Layer").input_value()
+    assert not first.startswith("Step 20:")
+    assert sentence(page) != first
+    before = page.get_by_role("slider", name="Layer").input_value()
     profile.click(position={"x": 80, "y": 100})
     frames(page)
-    assert before != page.get_by_label("Layer").input_value() == "0"
+    assert before != page.get_by_role("slider", name="Layer").input_value() == "0"
 
     phone = visit([widget], width=390, has_touch=True)
     chart = phone.locator(".ins-chart").first
@@ -608,7 +610,7 @@ def test_ten_copies_on_one_page(visit: Open, frame: pd.DataFrame) -> None:
     frames(page)
     told = page.locator(".ins-message").all_inner_texts()
     many[2].step = 400
-    assert told == [widget._sentence() for widget in many]
+    assert told == [widget.message for widget in many]
 
 
 @pytest.mark.browser

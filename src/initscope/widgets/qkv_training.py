@@ -123,7 +123,7 @@ class QKVTraining(BookWidget):
             bool(record), "QKVTraining shows a record: make it with from_record or from_folder."
         )
         super().__init__(record=record, **settings)
-        self.message = self._sentence()
+        self._say()
 
     @classmethod
     def from_record(
@@ -251,6 +251,10 @@ class QKVTraining(BookWidget):
                 allowed = " or ".join(map(repr, known))
             raise traitlets.TraitError(f"{name} must be {allowed}, not {value!r}.")
         return value
+
+    @traitlets.observe("step", "role", "layer", "quantity", "show_prediction")
+    def _say(self, change: Any = None) -> None:
+        self.message = self._sentence()
 
     def _rows(self, table: str, role: str) -> np.ndarray:
         """Std, or its ratio to the initial one, shape (layers, steps); `table` as in the record."""
