@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 import transformers
+from torch.nn.functional import cross_entropy
 
 from initscope.batched_training import environment
 from initscope.init import initialize_
@@ -39,7 +40,7 @@ SETTINGS = {
     "model": "nano12",
     "scheme": "gpt2",
     "text": "eltec-eng",
-    "steps": 2000,
+    "steps": 1200,
     "batch_size": 8,
     "lr": 1e-3,
     "final_lr": 1e-4,
@@ -48,8 +49,8 @@ SETTINGS = {
     "weight_decay": 0.1,
     "clip": 1.0,
     "seed": 0,
-    "record_every": 20,
-    "histogram_steps": [0, 100, *range(200, 2001, 200)],
+    "record_every": 10,
+    "histogram_steps": list(range(0, 1201, 100)),
     "histogram_bins": 40,
     "histogram_stds": 5,
 }
@@ -164,10 +165,11 @@ def main() -> None:
 
     start = time.perf_counter() - seconds
     for step in range(done + 1, SETTINGS["steps"] + 1):
-        inputs = batch(text, step, model.config.n_positions)
+        inputs = batch(text, step, model.config.n_positions + 1)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
-        loss = model(inputs, labels=inputs).loss  # GPT-2 shifts the labels itself
+        logits = model(inputs[:, :-1]).logits
+        loss = cross_entropy(logits.flatten(0, 1), inputs[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, SETTINGS["clip"])

@@ -272,9 +272,9 @@ class QKVTraining(BookWidget):
         dict
             low, high: extremes over the layers of the quantity, ``(value, layer)``, or None where
             nothing is finite; growth: mean over layers of std / initial std; spread,
-            spread_at_start: largest std over smallest; measured, predicted: std of the layer;
-            off, off_at_end: mean over layers of \\|measured / predicted - 1\\| at the step and at
-            the last one; missing: layers without a finite std. NaN where there is none.
+            spread_at_start: largest std over smallest; measured, predicted: the quantity in the
+            layer; off, off_at_end: mean over layers of the size of measured / predicted - 1, at
+            the step and at the last one; missing: layers without a finite std. NaN where there is none.
         """
         record = self.record
         layers = np.array(record["layers"])
@@ -284,8 +284,10 @@ class QKVTraining(BookWidget):
         shown = self._rows("std", self.role)[:, at]
         finite = np.flatnonzero(np.isfinite(shown))
         predicted = np.full_like(std, np.nan)
+        guess = predicted
         if self.role in record["predicted"]:
             predicted = np.array(record["predicted"][self.role], dtype=float)
+            guess = self._rows("predicted", self.role)
         with np.errstate(divide="ignore", invalid="ignore"):
             off = _finite_mean(np.abs(std / predicted - 1))
             growth = _finite_mean(std / std[:, :1])
@@ -302,8 +304,8 @@ class QKVTraining(BookWidget):
             "growth": float(growth[at]),
             "spread": spread[0],
             "spread_at_start": spread[1],
-            "measured": float(std[row, at]),
-            "predicted": float(predicted[row, at]),
+            "measured": float(self._rows("std", self.role)[row, at]),
+            "predicted": float(guess[row, at]),
             "off": float(off[at]),
             "off_at_end": float(off[-1]),
             "missing": [int(layer) for layer in layers[~np.isfinite(std[:, at])]],
@@ -347,13 +349,14 @@ class QKVTraining(BookWidget):
             )
         if predicting and not starting:
             if math.isfinite(s["predicted"]):
+                times = " times" if self.quantity == "ratio" else ""
                 parts.append(
-                    f"AdamW theory gives {_short(s['predicted'])} for layer {self.layer}, "
+                    f"AdamW theory gives {_short(s['predicted'])}{times} for layer {self.layer}, "
                     f"measured {_short(s['measured'])}."
                 )
-            parts.append(
-                f"Over all layers it is off by {_percent(s['off'])} on average, by {at_end}."
-            )
+            later = "" if self.step == self.record["steps"][-1] else f", by {at_end}"
+            off = _percent(s["off"])
+            parts.append(f"Over all layers it is off by {off} on average{later}.")
         if s["missing"]:
             parts.append(f"Not finite in layer {', '.join(map(str, s['missing']))}.")
         return " ".join(parts)

@@ -184,7 +184,7 @@ function render(context) {
       x: [-widest, widest],
       y: [0, 1.08 * tallest],
       layers: bins ? [
-        { kind: "bars", edges: bins.edges, heights: bins.density, color: color(role), opacity: 0.45 },
+        { kind: "bars", edges: bins.edges, heights: bins.density, color: color(role), opacity: 0.55 },
         { kind: "line", x, y: normalDensity(x, bins.std), color: "currentColor", width: 1.6 },
       ] : [],
     });

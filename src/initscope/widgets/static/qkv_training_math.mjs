@@ -53,7 +53,7 @@ export function discrepancy(record, role, index) {
  * low, lowLayer, high, highLayer   smallest and largest of the quantity over the layers
  * growth                           mean over layers of std / initial std
  * spread, spreadAtStart            largest std over smallest
- * measured, predicted              std of the chosen layer
+ * measured, predicted              the quantity of the chosen layer
  * off, offAtEnd                    see discrepancy()
  * missing                          layers without a finite std
  */
@@ -74,8 +74,8 @@ export function summary(record, settings) {
     growth: ratios.length ? mean(ratios) : NaN,
     spread: spread(now),
     spreadAtStart: spread(column(record.std[role], 0)),
-    measured: now[layer],
-    predicted: record.predicted[role]?.[layer][index] ?? NaN,
+    measured: curves(record, role, quantity)[layer][index],
+    predicted: curves(record, role, quantity, "predicted")[layer]?.[index] ?? NaN,
     off: discrepancy(record, role, index),
     offAtEnd: discrepancy(record, role, record.steps.length - 1),
     missing: record.layers.filter((_, k) => !Number.isFinite(now[k])),
@@ -113,9 +113,11 @@ export function sentence(record, settings) {
   }
   if (predicting && !starting) {
     if (Number.isFinite(s.predicted)) {
-      parts.push(`AdamW theory gives ${short(s.predicted)} for layer ${settings.layer}, measured ${short(s.measured)}.`);
+      const times = settings.quantity === "ratio" ? " times" : "";
+      parts.push(`AdamW theory gives ${short(s.predicted)}${times} for layer ${settings.layer}, measured ${short(s.measured)}.`);
     }
-    parts.push(`Over all layers it is off by ${percent(s.off)} on average, by ${atEnd}.`);
+    const later = s.step === record.steps[record.steps.length - 1] ? "" : `, by ${atEnd}`;
+    parts.push(`Over all layers it is off by ${percent(s.off)} on average${later}.`);
   }
   if (s.missing.length) parts.push(`Not finite in layer ${s.missing.join(", ")}.`);
   return parts.join(" ");
