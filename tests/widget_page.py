@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ipywidgets.embed import embed_data
+from ipywidgets.embed import dependency_state, embed_data
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -18,7 +18,8 @@ def script(kind: str, value: object) -> str:
 
 def widget_page(widgets: list, dark: bool = False) -> str:
     """HTML of a page that shows `widgets`, with the loader and the style sheet of the book."""
-    data = embed_data(views=widgets, drop_defaults=False)
+    state = dependency_state(widgets, drop_defaults=False)  # no other widgets of this process
+    data = embed_data(views=widgets, state=state)
     static = ROOT / "book" / "_static"
     ground = "--pst-color-background: #14181e; --pst-color-text-base: #ced6dd;" if dark else ""
     ground += "--pst-color-text-muted: #9ca4af; --pst-color-border: #48566b;" if dark else ""

@@ -185,7 +185,7 @@ def test_the_discrepancy_is_the_mean_over_the_layers(
         (
             "step",
             7,
-            r"step must be one of the 101 recorded steps, 0 to 2000; the nearest is 0, not",
+            r"step must be one of the 121 recorded steps, 0 to 1200; the nearest is 10, not",
         ),
         ("step", "late", "step"),
         ("layer", 13, "layer must be a recorded layer, 1 to 12, not 13"),
@@ -337,7 +337,7 @@ def test_histograms_are_densities_of_the_recorded_std(
         assert (density * np.diff(edges)).sum() == pytest.approx(1)
         middle = (edges[1:] + edges[:-1]) / 2
         measured = math.sqrt((density * np.diff(edges) * middle**2).sum())
-        assert measured == pytest.approx(shown["std"], rel=0.02)
+        assert measured == pytest.approx(shown["std"], rel=0.03)
         x = np.linspace(-0.1, 0.1, 5)
         normal = torch.distributions.Normal(0.0, shown["std"]).log_prob(torch.tensor(x)).exp()
         np.testing.assert_allclose(
@@ -439,8 +439,8 @@ def test_a_live_kernel_hears_the_slider() -> None:
         execute("w.layer = 2\nprint(w.step, seen)")
         execute("try:\n    w.step = 7\nexcept Exception as error:\n    print(error)")
         text = "".join(printed)
-        assert "400 [(2000, 400)]" in text
-        assert "step must be one of the 101 recorded steps" in text
+        assert "400 [(1200, 400)]" in text
+        assert "step must be one of the 121 recorded steps" in text
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -534,8 +534,8 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     page.keyboard.press("Home")
     assert sentence(page).startswith("Step 0:")
     page.keyboard.press("ArrowRight")
-    assert sentence(page).startswith("Step 20:")
-    assert step.get_attribute("aria-valuetext") == "20 of 2,000"
+    assert sentence(page).startswith("Step 10:")
+    assert step.get_attribute("aria-valuetext") == "10 of 1,200"
 
     over, profile, _ = page.locator(".ins-chart").all()
     box = over.bounding_box()
@@ -544,7 +544,7 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     first = sentence(page)
     page.mouse.move(box["x"] + 600, box["y"] + 100)
     page.mouse.up()
-    assert not first.startswith("Step 20:")
+    assert not first.startswith("Step 10:")
     assert sentence(page) != first
     before = page.get_by_role("slider", name="Layer").input_value()
     profile.click(position={"x": 80, "y": 100})
@@ -556,7 +556,7 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     phone.touchscreen.tap(box["x"] + 120, box["y"] + 100)
-    assert not sentence(phone).startswith("Step 2,000")
+    assert not sentence(phone).startswith("Step 1,200")
 
 
 @pytest.mark.browser
@@ -564,7 +564,7 @@ def test_play_runs_through_the_steps_and_can_be_paused(visit: Open, widget: QKVT
     page = visit([widget])
     page.get_by_role("button", name="Play").click()  # from the end on to the start
     page.wait_for_function(
-        "/^Step (20|40|60|80):/.test(document.querySelector('.ins-message').textContent)"
+        "/^Step (10|20|30|40):/.test(document.querySelector('.ins-message').textContent)"
     )
     assert page.locator(".ins-message").get_attribute("aria-live") == "off"
     page.get_by_role("button", name="Pause").click()
@@ -664,6 +664,5 @@ def test_the_widget_fits_a_phone(visit: Open, widget: QKVTraining) -> None:
 
 
 def test_the_page_stays_small(widget: QKVTraining) -> None:
-    with_it, without = (gzip.compress(widget_page(w).encode(), 9) for w in ([widget], []))
-    assert len(with_it) - len(without) < 150_000
+    assert len(gzip.compress(widget_page([widget]).encode(), 9)) < 150_000
     assert len(gzip.compress(json.dumps(widget.record).encode(), 9)) < 60_000

@@ -274,7 +274,8 @@ class QKVTraining(BookWidget):
             nothing is finite; growth: mean over layers of std / initial std; spread,
             spread_at_start: largest std over smallest; measured, predicted: the quantity in the
             layer; off, off_at_end: mean over layers of the size of measured / predicted - 1, at
-            the step and at the last one; missing: layers without a finite std. NaN where there is none.
+            the step and at the last one; missing: layers without a finite std. NaN where there
+            is none.
         """
         record = self.record
         layers = np.array(record["layers"])
@@ -390,9 +391,9 @@ class QKVTraining(BookWidget):
                 label=f"AdamW prediction, layer {self.layer}",
             )  # fmt: skip
         axes.axvline(self.step, color=INK, lw=0.8)
-        axes.set(xlabel="step", ylabel=self._quantity_label(), xlim=(steps[0], steps[-1]))
-        if len(steps) == 1:
-            axes.set_xlim(steps[0] - 1, steps[0] + 1)
+        axes.set(xlabel="step", ylabel=self._quantity_label())
+        if len(steps) > 1:
+            axes.set_xlim(steps[0], steps[-1])
         axes.set_title(f"{self.role.upper()} in every layer")
         axes.legend()
 
@@ -532,4 +533,4 @@ def _short(value: float, digits: int = 3) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}%"
+    return f"{100 * share:.0f}%" if share < 10 else f"{_short(100 * share)}%"

@@ -1,6 +1,6 @@
 // Weight std of attention matrices through a recorded run: what the widget computes, without a page.
 
-import { percent, short } from "./lib/format.mjs";
+import { short } from "./lib/format.mjs";
 
 /** The record as it is sent, numbers that are not finite as null, with NaN in their place. */
 export function decode(record) {
@@ -27,6 +27,8 @@ export function curves(record, role, quantity, of = "std") {
 }
 
 const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+
+const percent = (share) => (share < 10 ? `${(100 * share).toFixed(0)}%` : `${short(100 * share)}%`);
 
 /** Smallest and largest finite value, each with its layer, or null if no value is finite. */
 function range(record, values) {
