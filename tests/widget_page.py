@@ -18,8 +18,8 @@ def script(kind: str, value: object) -> str:
 
 def widget_page(widgets: list, dark: bool = False) -> str:
     """HTML of a page that shows `widgets`, with the loader and the style sheet of the book."""
-    state = dependency_state(widgets, drop_defaults=False)  # no other widgets of this process
-    data = embed_data(views=widgets, state=state)
+    # The state of these widgets alone, not of all that other tests have made.
+    data = embed_data(views=widgets, state=dependency_state(widgets, drop_defaults=False))
     static = ROOT / "book" / "_static"
     ground = "--pst-color-background: #14181e; --pst-color-text-base: #ced6dd;" if dark else ""
     ground += "--pst-color-text-muted: #9ca4af; --pst-color-border: #48566b;" if dark else ""
@@ -32,7 +32,8 @@ def widget_page(widgets: list, dark: bool = False) -> str:
 <title>Widgets</title><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
 <style>:root {{ {ground} }} body {{ font-family: sans-serif; max-width: 52rem; margin: 1rem auto;
-padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"}; }}</style>
+padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"};
+color: {"#ced6dd" if dark else "#222"}; }}</style>
 <style>{(static / "book.css").read_text()}</style></head>
 <body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
 <script>{(static / "widgets.js").read_text()}</script></body></html>"""

@@ -110,9 +110,7 @@ export class Chart {
       ? power(Math.round(Math.log10(value))) : short(value, 4));
     for (const x of xs) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      const named = label(x, xLog);
-      // The last one, where it is long, moves in from the edge rather than being cut off.
-      text(Math.min(px(x), width - 3.4 * named.length), bottom + 15, named, { "text-anchor": "middle" });
+      text(px(x), bottom + 15, label(x, xLog), { "text-anchor": "middle" });
     }
     for (const y of ys) {
       parts.push(make("svg:line", { class: "ins-grid", x1: MARGIN.left, x2: right, y1: py(y), y2: py(y) }));

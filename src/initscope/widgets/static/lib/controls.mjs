@@ -87,7 +87,8 @@ export function input(control, value, change) {
     };
   }
   const [min, max, step] = sliderRange(control);
-  const shown = make("output", { class: "ins-value" });
+  // Seen only: the slider itself says its value, and its name should not change with it.
+  const shown = make("span", { class: "ins-value", "aria-hidden": "true" });
   const range = make("input", {
     type: "range", min, max, step,
     oninput: () => {
