@@ -591,7 +591,7 @@ def test_a_link_restores_what_was_seen(visit: Open, widget: QKVTraining) -> None
     chosen = random_settings(widget, 1, 3)[0]
     set_controls(page, widget, chosen)
     seen = sentence(page)
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject()")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     page.get_by_text("Copy link to this configuration").click()
     link = page.locator(".ins-address").input_value()
     again = visit([widget], "?" + link.split("?", 1)[1])

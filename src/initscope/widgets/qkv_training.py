@@ -171,7 +171,7 @@ class QKVTraining(BookWidget):
         ... ]
         >>> widget = QKVTraining.from_record(pd.DataFrame(rows, columns=COLUMNS))
         >>> widget.message
-        'Step 10: the std of Q is 0.04 (layer 1), on average 2 times its start.'
+        'Step 10: the std of Q is 0.04 in every layer, on average 2 times its start.'
         """
         require(
             not isinstance(roles, str) and len(roles) > 0,
@@ -322,14 +322,17 @@ class QKVTraining(BookWidget):
         several = s["low"][1] != s["high"][1]
         ends = [s["low"], s["high"]] if several else [s["low"]]
         extent = " to ".join(f"{_short(value)} (layer {layer})" for value, layer in ends)
+        if not several and len(self.record["layers"]) > 1:
+            extent = f"{_short(s['low'][0])} in every layer"
         growth = _short(s["growth"])
         starting = self.step == self.record["steps"][0]
-        predicting = self.show_prediction and math.isfinite(s["off_at_end"])
+        predicting = self.show_prediction and math.isfinite(s["off"])
+        ended = math.isfinite(s["off_at_end"])
         at_end = f"{_percent(s['off_at_end'])} at the last step"
         if starting:
             times = " times its start" if self.quantity == "ratio" else ""
             parts = [f"{step}: the run starts, the std of {name} is {extent}{times}."]
-            if predicting:
+            if predicting and ended:
                 parts.append(f"AdamW theory starts from the same; it is off by {at_end}.")
         else:
             parts = [
@@ -355,7 +358,7 @@ class QKVTraining(BookWidget):
                     f"AdamW theory gives {_short(s['predicted'])}{times} for layer {self.layer}, "
                     f"measured {_short(s['measured'])}."
                 )
-            later = "" if self.step == self.record["steps"][-1] else f", by {at_end}"
+            later = f", by {at_end}" if ended and self.step < self.record["steps"][-1] else ""
             off = _percent(s["off"])
             parts.append(f"Over all layers it is off by {off} on average{later}.")
         if s["missing"]:

@@ -93,15 +93,16 @@ export function sentence(record, settings) {
   const several = s.lowLayer !== s.highLayer;
   const extent = several
     ? `${short(s.low)} (layer ${s.lowLayer}) to ${short(s.high)} (layer ${s.highLayer})`
-    : `${short(s.low)} (layer ${s.lowLayer})`;
+    : `${short(s.low)} ${record.layers.length > 1 ? "in every layer" : `(layer ${s.lowLayer})`}`;
   const starting = s.step === record.steps[0];
-  const predicting = settings.show_prediction && Number.isFinite(s.offAtEnd);
+  const predicting = settings.show_prediction && Number.isFinite(s.off);
+  const ended = Number.isFinite(s.offAtEnd);
   const atEnd = `${percent(s.offAtEnd)} at the last step`;
   const parts = [];
   if (starting) {
     const times = settings.quantity === "ratio" ? " times its start" : "";
     parts.push(`Step ${step}: the run starts, the std of ${name} is ${extent}${times}.`);
-    if (predicting) parts.push(`AdamW theory starts from the same; it is off by ${atEnd}.`);
+    if (predicting && ended) parts.push(`AdamW theory starts from the same; it is off by ${atEnd}.`);
   } else {
     parts.push(settings.quantity === "ratio"
       ? `Step ${step}: the std of ${name} is ${extent} times its start, on average ${short(s.growth)} times.`
@@ -118,7 +119,7 @@ export function sentence(record, settings) {
       const times = settings.quantity === "ratio" ? " times" : "";
       parts.push(`AdamW theory gives ${short(s.predicted)}${times} for layer ${settings.layer}, measured ${short(s.measured)}.`);
     }
-    const later = s.step === record.steps[record.steps.length - 1] ? "" : `, by ${atEnd}`;
+    const later = ended && s.step < record.steps[record.steps.length - 1] ? `, by ${atEnd}` : "";
     parts.push(`Over all layers it is off by ${percent(s.off)} on average${later}.`);
   }
   if (s.missing.length) parts.push(`Not finite in layer ${s.missing.join(", ")}.`);
