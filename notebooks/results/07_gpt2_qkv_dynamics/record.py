@@ -12,7 +12,7 @@ Interrupted, it goes on from the last checkpoint. Beside this file it writes
 ``training.parquet``    step, lr, loss, gradient_norm: of each step, the norm before clipping
 
 and into the metadata of each, under the key ``initscope``, the settings, the machine and the
-seconds it took. The published records were made on one core of a virtual machine.
+seconds it took: minutes of one core, more where others use the machine at the same time.
 """
 
 import argparse
@@ -198,7 +198,7 @@ def main() -> None:
     }
     for name, names in columns.items():
         write(arguments.out, name, pd.DataFrame(rows[name], columns=names), metadata)
-    checkpoint.unlink()
+    checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
