@@ -7,6 +7,7 @@ with Python both ways. :func:`show` puts one into a chapter.
 from initscope.widgets.adamw_equilibrium import AdamWEquilibrium
 from initscope.widgets.base import BookWidget, show
 from initscope.widgets.prediction import Prediction
+from initscope.widgets.qkv_training import QKVTraining
 from initscope.widgets.signal_propagation import SignalPropagation
 from initscope.widgets.stability_map import StabilityMap
 from initscope.widgets.wine_training import WineTraining
@@ -15,6 +16,7 @@ __all__ = [
     "AdamWEquilibrium",
     "BookWidget",
     "Prediction",
+    "QKVTraining",
     "SignalPropagation",
     "StabilityMap",
     "WineTraining",
