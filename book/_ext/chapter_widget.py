@@ -1,6 +1,7 @@
-"""A widget of a chapter on a page of prose.
+"""Widgets with their still pictures: in the chapters, and on pages of prose.
 
-::
+The output of a widget in a notebook holds the widget and a still picture of it. A page shows both,
+the widget in place of the picture as soon as it is alive (see widgets.js). On a page of prose::
 
     ```{widget} ../notebooks/01_variance_propagation.ipynb SignalPropagation
     :name: fig-front
@@ -9,8 +10,7 @@
     The caption.
     ```
 
-The first widget of that class in the notebook is shown, with the still picture that stands before
-it in its cell. Its state and its module come from the notebook, as in the chapter itself.
+shows the first widget of that class in the notebook, with the state it has there.
 """
 
 import json
@@ -20,6 +20,7 @@ from typing import Any
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.docutils import SphinxDirective
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -69,15 +70,32 @@ def find_widget(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, Any
     """Model id, stored model and still picture of the first widget of the class `name`."""
     models = notebook["metadata"].get("widgets", {}).get(STATE, {}).get("state", {})
     for cell in notebook["cells"]:
-        picture = None
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            picture = "".join(data[SVG]) if SVG in data else picture
             model_id = data.get(VIEW, {}).get("model_id")
             state = models.get(model_id, {}).get("state", {})
-            if picture and state.get("_anywidget_id", "").endswith(f".{name}"):
-                return model_id, models[model_id], picture
+            if SVG in data and state.get("_anywidget_id", "").endswith(f".{name}"):
+                return model_id, models[model_id], "".join(data[SVG])
     return None
+
+
+class KeepPicture(SphinxPostTransform):
+    """Keep the still picture of a widget beside the widget.
+
+    myst-nb takes one of the forms of an output; this runs before it does, and takes two.
+    """
+
+    default_priority = 3
+
+    def run(self, **kwargs: Any) -> None:
+        """Replace the forms of each output that has both."""
+        for bundle in list(self.document.findall(nodes.container)):
+            if bundle.get("nb_element") != "mime_bundle":
+                continue
+            forms = {form["mime_type"]: form.children for form in bundle.children}
+            if SVG in forms and VIEW in forms:
+                views = forms[VIEW] if self.app.builder.format == "html" else []
+                bundle.replace_self([*forms[SVG], *views])
 
 
 def _script(kind: str, value: object) -> str:
@@ -88,4 +106,5 @@ def _script(kind: str, value: object) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("widget", ChapterWidget)
+    app.add_post_transform(KeepPicture)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

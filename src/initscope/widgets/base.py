@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope.plots.style import styled
 from initscope.widgets.bundle import STATIC, bundle
 
 
@@ -40,11 +42,17 @@ class BookWidget(anywidget.AnyWidget):
 
 
 def show(widget: BookWidget) -> None:
-    """Display a widget below its still picture; in the book, the widget takes the picture's place.
+    """Display a widget together with its still picture, for a chapter of the book.
 
-    In a notebook of your own, where a kernel runs, the widget alone is enough: end a cell with it.
+    Both are one output: a live notebook shows the widget, GitHub the picture, and the book the
+    picture until the widget has taken its place. In a notebook of your own the widget alone is
+    enough: end a cell with it.
     """
     from IPython.display import display
 
-    display(widget.figure())
-    display(widget)
+    picture = io.StringIO()
+    with styled():
+        widget.figure().savefig(picture, format="svg", bbox_inches="tight", metadata={"Date": None})
+    bundle = widget._repr_mimebundle_() or ({}, {})
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    display({**data, "image/svg+xml": picture.getvalue()}, raw=True)
