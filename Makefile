@@ -30,7 +30,7 @@ help:
 	@echo "                 execute the chapters again, then build the book"
 	@echo "                   smoke: 2 min, nothing downloaded; cpu: 1 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
-	@echo "make bench       print speed and memory of the sweeps            5 min"
+	@echo "make bench       print speed and memory of the sweeps            6 min"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
 
@@ -61,7 +61,7 @@ profile-is-given:
 		     "or PROFILE=gpu." >&2; exit 2;; esac
 
 bench: $(EVERYTHING)
-	@echo "Measuring speed and memory: about 5 minutes. The result is what is printed."
+	@echo "Measuring speed and memory: about 6 minutes. The result is what is printed."
 	@set -e; for script in tests/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)

@@ -134,7 +134,7 @@ def bench_workers() -> None:
         stds=tuple(np.logspace(-3, 0, 10)),
         optimizers=(Optimizer("sgd", 0.1), Optimizer("adam", 0.001)),
         seeds=8,
-        epochs=8,
+        epochs=3,
         batch_size=64,
         memory_mb=16,
     )

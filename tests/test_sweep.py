@@ -51,6 +51,7 @@ from initscope.batched_training import (
     example_order,
     initial_network,
 )
+from initscope.claims import stability_bands
 from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.models import MLP
@@ -852,6 +853,23 @@ def test_a_gpu_gives_the_same_to_rounding(undisturbed: pd.DataFrame) -> None:
         assert table[name].to_numpy() == pytest.approx(
             undisturbed[name].to_numpy(), rel=1e-2, nan_ok=True
         )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_verdicts_whatever_precision_is_set_outside() -> None:
+    spec = SweepSpec(stds=tuple(np.logspace(-3, 1, 13)), optimizers=(SGD, ADAM), seeds=5, epochs=20)
+    bands = stability_bands(run(spec))[["optimizer", "low", "high", "paper_share"]]
+    table = run(spec, device="cuda")
+    pd.testing.assert_frame_equal(stability_bands(table)[list(bands)], bands)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")  # TF32
+        again = run(spec, device="cuda")
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert again["train_loss"].to_numpy() == pytest.approx(
+        table["train_loss"].to_numpy(), rel=1e-4, nan_ok=True
+    )
 
 
 def test_a_progress_bar_tells_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:

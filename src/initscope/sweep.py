@@ -17,7 +17,7 @@ import math
 import numbers
 import queue
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -494,16 +494,17 @@ def _train_elsewhere(
                 break
             future = done.get()
             chunk = submitted[future]
-            try:
-                table = future.result()
-            except Exception as error:
+            error = CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                keep(chunk, future.result())
+                advance(chunk.flops)
+            elif not isinstance(error, Exception):  # Ctrl-C on the worker
+                raise error
+            else:
                 failures.append(error)
                 if len(failures) == 1:
                     reason = (str(error) or type(error).__name__).splitlines()[0]
                     tqdm.write(f"A chunk failed on a worker ({reason}); the others go on.")
-            else:
-                keep(chunk, table)
-                advance(chunk.flops)
             del submitted[future]
     finally:  # nothing is left unless an error or Ctrl-C came in between
         for future in submitted:

@@ -1,7 +1,6 @@
 """What a sweep costs, before it is run: networks, operations, memory, time on this machine.
 
->>> from initscope.schedule import probe_steps
-from initscope.sweep import SweepSpec
+>>> from initscope.sweep import SweepSpec
 >>> cost = sweep_cost(SweepSpec(dataset="wine", stds=(0.01, 0.1), seeds=2, epochs=2))
 >>> cost.n_runs, cost.n_chunks, cost.n_chunks_left
 (4, 1, 1)
