@@ -204,7 +204,7 @@ def compare(
     it is the mean of the paired differences. Seeds are drawn with replacement, the same for both
     schemes. The ends of the interval are quantiles of the resampled differences, not at
     :math:`\alpha/2` but where Student's t distribution asks for with so few seeds: the expanded
-    percentile interval (Hesterberg 2015, section 4.3.3), which covers a mean of normal
+    percentile interval (Hesterberg 2015), which covers a mean of normal
     differences about as often as it says from eight seeds on.
 
     Steps that were never reached count as the length of the training, so that the difference is
