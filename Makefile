@@ -30,8 +30,9 @@ help:
 	@echo "                 execute the chapters again, then build the book"
 	@echo "                   smoke: 2 min, nothing downloaded; cpu: 1 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
-	@echo "make bench       print speed and memory of the sweeps            5 min"
-	@echo "make compatibility  the stds of GPT-2 under other versions of transformers  15 min"
+	@echo "make bench       print speed and memory of sweeps and widgets    8 min"
+	@echo "make compatibility"
+	@echo "                 GPT-2's stds under other versions of transformers 15 min"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
 
@@ -66,7 +67,7 @@ compatibility: $(EVERYTHING)
 	@$(BIN)/python tests/transformers_versions.py
 
 bench: $(EVERYTHING)
-	@echo "Measuring speed and memory: about 5 minutes. The result is what is printed."
+	@echo "Measuring speed and memory: about 8 minutes. The result is what is printed."
 	@set -e; for script in tests/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)

@@ -1,8 +1,9 @@
 """Speed and memory of sweeps: ``python tests/bench_sweep.py``.
 
-Everything is measured in this one process, round after round with what it is compared to in
-between, and medians are printed. MNIST is found as by the package; without ``INITSCOPE_DATA``, in
-``../shared/data`` beside the project; without either, random numbers of the same shape stand in.
+Everything is measured in this one process (the workers apart), round after round with what it is
+compared to in between, and medians are printed. MNIST is found as by the package; without
+``INITSCOPE_DATA``, in ``../shared/data`` beside the project; without either, random numbers of the
+same shape stand in.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,8 @@ import torch.nn.functional as F
 
 from initscope import batched_training, data
 from initscope.batched_training import Chunk, Optimizer, example_order, initial_network, run_chunk
-from initscope.sweep import SweepSpec, chunks_of
+from initscope.executors import processes
+from initscope.sweep import SweepSpec, chunks_of, run_sweep
 
 ROUNDS, LONG_ROUNDS = 5, 3
 
@@ -50,8 +53,8 @@ def one_after_another(chunk: Chunk) -> None:
     dataset = data.load(chunk.dataset, seed=chunk.seeds[0])
     inputs, labels = dataset.train_inputs, dataset.train_labels
     build = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[chunk.optimizer.name]
-    for seed, initialization in itertools.product(chunk.seeds, chunk.initializations):
-        model = initial_network(chunk, seed, *initialization)
+    for seed, scheme in itertools.product(chunk.seeds, chunk.initializations):
+        model = initial_network(chunk, seed, scheme)
         optimizer = build(model.parameters(), lr=chunk.optimizer.learning_rate)
         for epoch in range(chunk.epochs):
             order = example_order(seed, epoch, chunk.n_train)
@@ -85,6 +88,71 @@ def bench_wine() -> None:
         sweep, loop = (statistics.median(column) for column in zip(*times, strict=True))
         ratio = statistics.median(b / a for a, b in times)
         print(f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}   at least 12")
+
+
+# --- A deep network, where a loop launches many small operations -----------------------------
+
+
+def bench_deep() -> None:
+    """Eight weight layers of 64 units, the schemes of chapter 06, ten seeds."""
+    print("\nWine 13-(64 x 7)-3, 7 schemes x 10 seeds, batch 32: a sweep against the loop")
+    print(f"{'':<10}{'sweep s':>10}{'loop s':>10}{'ratio':>10}")
+    schemes = ["xavier", "kaiming", {"name": "kaiming", "mode": "fan_out"}, "lecun", "orthogonal"]
+    schemes += [{"name": name, "distribution": "uniform"} for name in ("xavier", "kaiming")]
+    for optimizer in (Optimizer("sgd", 0.1), Optimizer("adam", 0.001)):
+        spec = SweepSpec(
+            hidden=((64,) * 7,), schemes=schemes, optimizers=(optimizer,), seeds=10, epochs=10
+        )
+        chunks = chunks_of(spec)
+        # The loop trains the runs of one seed only: the others take as long.
+        one_seed = dataclasses.replace(chunks[0], seeds=chunks[0].seeds[:1])
+
+        def train(chunks: list[Chunk] = chunks) -> None:
+            for chunk in chunks:
+                run_chunk(chunk)
+
+        train()
+        times = [
+            (seconds(train), 10 * seconds(lambda c=one_seed: one_after_another(c)))
+            for _ in range(LONG_ROUNDS)
+        ]
+        sweep, loop = (statistics.median(column) for column in zip(*times, strict=True))
+        ratio = statistics.median(b / a for a, b in times)
+        print(f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}")
+
+
+# --- Two worker processes against one -------------------------------------------------------
+
+
+def bench_workers() -> None:
+    """The same chunks on one process and on two, a torch thread each."""
+    print("\n8x8 digits 64-256-128-10, 10 stds x 8 seeds: two worker processes against one")
+    print(f"{'':<10}{'one s':>10}{'two s':>10}{'ratio':>10}   aim")
+    spec = SweepSpec(
+        dataset="digits",
+        hidden=((256, 128),),
+        stds=tuple(np.logspace(-3, 0, 10)),
+        optimizers=(Optimizer("sgd", 0.1), Optimizer("adam", 0.001)),
+        seeds=8,
+        epochs=3,
+        batch_size=64,
+        memory_mb=16,
+    )
+
+    def sweep(executor: Executor) -> None:
+        run_sweep(spec, executor=executor, threads=1, progress=False)
+
+    with processes(1) as one, processes(2) as two:
+        warm_up = dataclasses.replace(spec, epochs=1)
+        for executor in (one, two):  # both processes start, and load the data
+            run_sweep(warm_up, executor=executor, threads=1, progress=False)
+        times = [
+            (seconds(lambda: sweep(one)), seconds(lambda: sweep(two))) for _ in range(LONG_ROUNDS)
+        ]
+    alone, together = (statistics.median(column) for column in zip(*times, strict=True))
+    ratio = statistics.median(a / b for a, b in times)
+    aim = "at least 1.7 on two idle cores"
+    print(f"{len(chunks_of(spec))} chunks {alone:>10.2f}{together:>10.2f}{ratio:>10.2f}   {aim}")
 
 
 # --- MNIST: the share of the rate of a plain matrix product ---------------------------------
@@ -188,9 +256,11 @@ def bench_import() -> None:
 
 
 def main() -> None:
-    """Print three tables."""
+    """Print five tables."""
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
     bench_wine()
+    bench_deep()
+    bench_workers()
     bench_mnist()
     bench_import()
 

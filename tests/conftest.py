@@ -1,11 +1,13 @@
-"""A browser and a JavaScript engine, for the tests that need them.
+"""A browser, a JavaScript engine, and processes that start at once, for the tests that need them.
 
-Without one, those tests are skipped with a warning, or fail if ``INITSCOPE_BROWSER=required``.
+Without a browser or an engine, those tests are skipped with a warning, or fail if
+``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -88,3 +90,15 @@ def node() -> Callable[..., Any]:
         return json.loads(done.stdout)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def server() -> multiprocessing.context.BaseContext:
+    """Processes that start within milliseconds, torch and all already imported."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        pytest.skip("this system has no forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["initscope.sweep", "sklearn.datasets", "sklearn.model_selection"]
+    )
+    return context

@@ -136,3 +136,83 @@ def test_sweep_writes_the_table_named_after_its_specification(
     assert "must hold a mapping" in capsys.readouterr().err
     assert main(["sweep", "--spec", "none.yaml", "--out", "results"]) == 1
     assert "none.yaml" in capsys.readouterr().err
+
+
+TINY = "dataset: wine\nhidden: [[4]]\nstds: [0.1, 0.2]\nschemes: [{name: kaiming, mode: fan_out}]\n"
+
+
+def test_a_dry_run_says_what_it_costs_and_writes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = project / "tiny.yaml"
+    spec.write_text(TINY)
+    arguments = ["sweep", "--spec", str(spec), "--out", "results"]
+    assert main([*arguments, "--dry-run", "--executor", "processes", "--workers", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("3 networks in 1 chunk, 0 of them already there.\nTo train: 3 networks,")
+    assert "TFLOP" in out
+    assert " MB a worker" in out
+    assert "with 3 workers" in out
+    assert not (project / "results").exists()
+    assert main(arguments) == 0
+    before = (project / "results" / "tiny.parquet").read_bytes()
+    capsys.readouterr()
+    assert main([*arguments, "--dry-run"]) == 0
+    assert "All are trained: " in capsys.readouterr().out
+    assert (project / "results" / "tiny.parquet").read_bytes() == before
+
+
+def test_two_worker_processes_give_the_same_table(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = project / "tiny.yaml"
+    spec.write_text(TINY)
+    arguments = ["sweep", "--spec", str(spec), "--threads", "1", "--out"]
+    assert main([*arguments, "here"]) == 0
+    assert main([*arguments, "there", "--executor", "processes", "--workers", "2"]) == 0
+    assert capsys.readouterr().out.count("3 networks, 0 diverged") == 2
+    here, there = (pd.read_parquet(project / out / "tiny.parquet") for out in ("here", "there"))
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+    assert here["scheme"].tolist() == ["normal", "normal", "kaiming(mode=fan_out)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workers", "2"], "--workers says where the workers are: name an --executor too"),
+        (["--scheduler", "tcp://a:1"], "--scheduler says where the workers are"),
+        (["--executor", "processes", "--scheduler", "a"], "a scheduler is for the executor dask"),
+        (["--device", "gpu"], "device 'gpu' is not to be had here"),
+        (["--device", "gpu", "--dry-run"], "device 'gpu' is not to be had here"),
+    ],
+)
+def test_bad_options_of_a_sweep_are_one_line_and_status_2(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (project / "tiny.yaml").write_text(TINY)
+    assert main(["sweep", "--spec", "tiny.yaml", "--out", "results", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "two"])
+def test_counts_are_whole_numbers_of_at_least_1(
+    number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["sweep", "--spec", "a", "--out", "b", "--workers", number])
+    assert stop.value.code == 2
+    assert "whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_missing_extra_says_what_to_install(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    (project / "tiny.yaml").write_text(TINY)
+    command = ["sweep", "--spec", "tiny.yaml", "--out", "results", "--executor", "dask"]
+    assert main(command) == 2
+    assert "pip install 'initscope[dask]'" in capsys.readouterr().err

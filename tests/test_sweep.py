@@ -30,83 +30,41 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweeps import (
+    ADAM,
+    MOMENTUM,
+    N_CHUNKS,
+    SGD,
+    SPLIT,
+    assert_same,
+    chunk_files,
+    keep_chunks,
+    run,
+)
 
 from initscope import data
 from initscope.batched_mlp import BatchedMLP
 from initscope.batched_training import (
     LAYER_STATISTICS,
+    Scheme,
     _layer_statistics,
     example_order,
     initial_network,
-    probe_steps,
-    run_chunk,
 )
+from initscope.claims import stability_bands
 from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.models import MLP
 from initscope.records import read_table, write_table
+from initscope.schedule import evaluation_steps, probe_steps
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep, to_tidy
 from initscope.tracking import layer_variances
-
-SGD, MOMENTUM, ADAM = Optimizer("sgd", 0.1), Optimizer("sgd", 0.1, 0.9), Optimizer("adam", 0.01)
-
-# Eighteen runs in nine chunks: with SGD a seed each, with Adam, which keeps more, a part of one.
-SPLIT = SweepSpec(
-    hidden=((64, 32),),
-    stds=(0.03, 0.3, 1e6),
-    optimizers=(SGD, ADAM),
-    seeds=3,
-    epochs=20,
-    memory_mb=1,
-)
-N_CHUNKS = 9
-
-
-def run(spec: SweepSpec, out: Path | None = None, **options: object) -> pd.DataFrame:
-    return run_sweep(spec, out, progress=False, **options)
-
-
-def assert_same(table: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Every value equal bit by bit; NaN equals NaN."""
-    assert list(table.columns) == list(other.columns)
-    assert table.dtypes.equals(other.dtypes)
-    assert len(table) == len(other)
-    for name in table.columns:
-        for a, b in zip(table[name], other[name], strict=True):
-            assert (a is pd.NA and b is pd.NA) or np.array_equal(
-                a, b, equal_nan=np.asarray(a).dtype.kind == "f"
-            ), (name, a, b)
-
-
-def chunk_files(out: Path, spec: SweepSpec) -> list[Path]:
-    return sorted((out / f"{spec.name}.chunks").glob("*.parquet"))
-
-
-def keep_chunks(spec: SweepSpec, out: Path, which: slice) -> list[Path]:
-    """What a sweep leaves that was killed after some of its chunks."""
-    kept = []
-    for chunk in chunks_of(spec)[which]:
-        kept.append(out / f"{spec.name}.chunks" / f"{chunk.digest}.parquet")
-        write_table(kept[-1], run_chunk(chunk))
-    return kept
 
 
 @pytest.fixture(scope="module")
 def undisturbed() -> pd.DataFrame:
     assert [chunk.n_runs for chunk in chunks_of(SPLIT)] == [3] * 3 + [2, 1] * 3
     return run(SPLIT)
-
-
-@pytest.fixture(scope="module")
-def server() -> multiprocessing.context.BaseContext:
-    """Processes that start within milliseconds, torch and all already imported."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        pytest.skip("this system has no forkserver")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["initscope.sweep", "sklearn.datasets", "sklearn.model_selection"]
-    )
-    return context
 
 
 # --- What is recorded ----------------------------------------------------------------------
@@ -180,7 +138,8 @@ def test_layer_statistics_are_those_of_the_tracker(
     (chunk,) = chunks_of(spec)
     (record,) = run(spec).itertuples()
     assert record.probe_step.tolist() == [0, 12]
-    models = [initial_network(chunk, 5, scheme, std)]
+    options = {} if std is None else {"std": std}
+    models = [initial_network(chunk, 5, Scheme(scheme, options))]
     if std is not None:
         models.append(plain_training(spec, std, 5)[0])
     wine = data.load_wine(5)
@@ -264,6 +223,33 @@ def test_tidy_statistics() -> None:
             assert grid.columns.tolist() == list(range(1, record.depth + 1))[: grid.shape[1]]
             recorded = getattr(record, name).reshape(len(record.probe_step), record.depth)
             assert np.array_equal(grid, recorded[:, : grid.shape[1]], equal_nan=True)
+
+
+def test_the_accuracy_is_recorded_several_times_in_an_epoch() -> None:
+    spec = SweepSpec(hidden=((8,),), stds=(0.3,), epochs=3, probes=2)
+    often = dataclasses.replace(spec, evaluations_per_epoch=2)
+    (chunk,) = chunks_of(often)
+    assert chunk.steps_per_epoch == 4
+    assert chunk.evaluation_steps == [0, 2, 4, 6, 8, 10, 12]
+    (record,), (seldom,) = run(often).itertuples(), run(spec).itertuples()
+    assert record.accuracy_by_epoch[::2].tolist() == seldom.accuracy_by_epoch.tolist()
+    (halfway,) = run(dataclasses.replace(spec, epochs=1, train_size=64)).itertuples()
+    assert len(halfway.accuracy_by_epoch) == 2
+    assert len(record.accuracy_by_epoch) == 7
+    assert record.test_accuracy == pytest.approx(record.accuracy_by_epoch[-1])
+
+
+@given(st.integers(1, 20), st.integers(1, 500), st.integers(1, 600))
+def test_evaluations_are_at_the_ends_of_epochs_and_evenly_between(
+    epochs: int, steps_per_epoch: int, per_epoch: int
+) -> None:
+    steps = evaluation_steps(epochs, steps_per_epoch, per_epoch)
+    assert steps[:: min(per_epoch, steps_per_epoch)] == [
+        epoch * steps_per_epoch for epoch in range(epochs + 1)
+    ]
+    gaps = {b - a for a, b in itertools.pairwise(steps)}
+    assert min(gaps) >= 1
+    assert max(gaps) - min(gaps) <= 1
 
 
 @given(st.integers(1, 10**6), st.integers(2, 40))
@@ -350,6 +336,96 @@ def test_the_step_of_divergence_is_that_of_a_plain_loop() -> None:
     assert steps >= {None, 0, 2}
 
 
+# --- Schemes -------------------------------------------------------------------------------
+
+SCHEMES = (
+    "xavier",
+    "kaiming",
+    "lecun",
+    {"name": "kaiming", "mode": "fan_out"},
+    {"name": "xavier", "distribution": "uniform"},
+    {"name": "kaiming", "distribution": "uniform"},
+    {"name": "kaiming", "mode": "fan_out", "distribution": "uniform"},
+    {"name": "orthogonal", "gain": math.sqrt(2)},
+)
+
+
+def test_schemes_with_options_stand_in_one_sweep_each_under_its_own_name() -> None:
+    spec = SweepSpec(hidden=((20, 6),), schemes=SCHEMES, seeds=2, probes=2)
+    table = run(spec)
+    assert table["scheme"].tolist()[:8] == [
+        "xavier",
+        "kaiming",
+        "lecun",
+        "kaiming(mode=fan_out)",
+        "xavier(distribution=uniform)",
+        "kaiming(distribution=uniform)",
+        "kaiming(distribution=uniform, mode=fan_out)",
+        "orthogonal(gain=1.4142135623730951)",
+    ]
+    assert table["std"].isna().all()
+    assert table["seed"].tolist() == [0] * 8 + [1] * 8
+    for record in table.itertuples():
+        chosen = next(s for s in spec.schemes if str(s) == record.scheme)
+        model = MLP((13, 20, 6, 3))
+        generator = torch.Generator().manual_seed(record.seed)
+        initialize_(model, chosen.name, generator=generator, **dict(chosen.options))
+        stds = [layer.weight.detach().std(correction=0).item() for layer in model.linear_layers]
+        assert record.weight_std[:3] == pytest.approx(stds, rel=1e-5)
+
+
+def test_one_seed_gives_all_schemes_the_same_draws_scaled() -> None:
+    spec = SweepSpec(hidden=((20, 6),), stds=(0.1,), schemes=SCHEMES, seeds=(4,))
+    (chunk,) = chunks_of(spec)
+    widths = (13, 20, 6, 3)
+    weights = {
+        str(scheme): [w.weight.detach() for w in initial_network(chunk, 4, scheme).linear_layers]
+        for scheme in chunk.initializations
+    }
+    for layer, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
+        variances = {
+            "normal(std=0.1)": 0.01,
+            "xavier": 2 / (fan_in + fan_out),
+            "kaiming": 2 / fan_in,
+            "lecun": 1 / fan_in,
+            "kaiming(mode=fan_out)": 2 / fan_out,
+        }
+        uniform = {
+            "xavier(distribution=uniform)": 2 / (fan_in + fan_out),
+            "kaiming(distribution=uniform)": 2 / fan_in,
+            "kaiming(distribution=uniform, mode=fan_out)": 2 / fan_out,
+        }
+        for family in (variances, uniform):
+            draws = [weights[name][layer] / math.sqrt(v) for name, v in family.items()]
+            for other in draws[1:]:
+                torch.testing.assert_close(other, draws[0], rtol=1e-5, atol=1e-6)
+            assert draws[0].std() == pytest.approx(1, abs=0.35)
+        # An orthogonal matrix is the Q of the QR decomposition of the same normal draws.
+        normal = weights["lecun"][layer].double()
+        normal = normal if fan_out >= fan_in else normal.T
+        q, r = torch.linalg.qr(normal)
+        q *= r.diag().sign()
+        expected = math.sqrt(2) * (q if fan_out >= fan_in else q.T)
+        found = weights["orthogonal(gain=1.4142135623730951)"][layer].double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_default_that_is_spelled_out_is_the_same_scheme() -> None:
+    plain, spelled = Scheme("kaiming"), Scheme("kaiming", {"mode": "fan_in", "gain": 2**0.5})
+    assert plain == spelled
+    assert hash(plain) == hash(spelled)
+    assert str(spelled) == spelled.plain == "kaiming"
+    assert Scheme("xavier", {"gain": np.float32(2)}) == Scheme("xavier", {"gain": 2})
+    for value in SCHEMES:
+        assert Scheme.of(Scheme.of(value).plain) == Scheme.of(value)
+
+
+def test_initial_weights_leave_the_global_random_state_alone() -> None:
+    state = torch.get_rng_state()
+    run(SweepSpec(hidden=((4,),), schemes=SCHEMES))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 # --- Chunks --------------------------------------------------------------------------------
 
 
@@ -398,6 +474,22 @@ def test_digests_stay_as_they_are() -> None:
     assert chunk.digest == "3d49e94e704e49f29c9a"
     (same,) = chunks_of(SweepSpec(stds=[0.1, np.float64(1)], schemes=["kaiming"], seeds=[0, 1]))
     assert same.digest == chunk.digest
+    options = SweepSpec(schemes=({"name": "kaiming", "mode": "fan_out"},))
+    digests = {chunks_of(options)[0].digest, "7e6a0e7f5ef7401bcccc"}
+    assert len(digests) == 1
+    often = dataclasses.replace(options, evaluations_per_epoch=2)
+    assert chunks_of(often)[0].digest not in digests
+
+
+def test_tables_from_before_a_field_was_added_are_still_read() -> None:
+    published = Path(__file__).parents[1] / "notebooks" / "results" / "05_std_sweep" / "cpu"
+    paths = sorted(published.glob("*.parquet"))
+    assert paths
+    for path in paths:
+        metadata = json.loads(read_table(path).schema.metadata[b"initscope"])
+        assert "evaluations_per_epoch" not in metadata["spec"]
+        table = run(SweepSpec.from_dict(metadata["spec"]), published)
+        assert len(table) == SweepSpec.from_dict(metadata["spec"]).n_runs
 
 
 def test_a_split_sweep_gives_the_same_to_rounding(undisturbed: pd.DataFrame) -> None:
@@ -489,35 +581,44 @@ def test_kept_chunks_are_used_and_those_of_others_left_alone(
     assert chunk_files(tmp_path, SPLIT) == [stranger]
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_table(
-    tmp_path: Path, undisturbed: pd.DataFrame, server: multiprocessing.context.BaseContext
+def test_killed_at_twenty_moments_it_ends_with_the_same_table(
+    tmp_path: Path, server: multiprocessing.context.BaseContext
 ) -> None:
-    moment = random.Random(0)
-    kept = 0
-    for _ in range(6):
-        process = server.Process(
-            target=run_sweep, args=(SPLIT, tmp_path), kwargs={"progress": False}
-        )
+    spec = dataclasses.replace(SPLIT, seeds=8)
+    undisturbed = run(spec)
+    seed = int(os.environ.get("INITSCOPE_TEST_SEED", random.randrange(2**32)))
+    print(f"to kill at the same moments again: INITSCOPE_TEST_SEED={seed}")  # if the test fails
+    moment = random.Random(seed)
+    out = tmp_path / "0"
+    kept = kills = 0
+    while kills < 20:
+        process = server.Process(target=run_sweep, args=(spec, out), kwargs={"progress": False})
         process.start()
-        # Wait until it has added something, so that it gets on; then kill it anywhere.
-        while process.is_alive() and len(chunk_files(tmp_path, SPLIT)) <= kept:
-            time.sleep(0.001)
-        time.sleep(moment.uniform(0, 0.15))
+        if kills % 2:  # from the start on, also while it reads what is there
+            time.sleep(moment.uniform(0, 0.1))
+        else:  # after it has added something, so that it gets on
+            while process.is_alive() and len(chunk_files(out, spec)) <= kept:
+                time.sleep(0.001)
+            time.sleep(moment.uniform(0, 0.05))
         process.kill()
         process.join()
-        if process.exitcode == 0:
-            break
+        if process.exitcode == 0:  # it was faster: once more, from the beginning
+            assert_same(run(spec, out), undisturbed)
+            out, kept = tmp_path / str(kills), 0
+            continue
+        kills += 1
         assert process.exitcode == -signal.SIGKILL
-        remaining = chunk_files(tmp_path, SPLIT)
+        if (out / "sweep.parquet").exists():  # killed while it tidied up
+            kept = 0
+            continue
+        remaining = chunk_files(out, spec)
         assert len(remaining) >= kept
         kept = len(remaining)
         for path in remaining:
             read_table(path)
-    assert kept >= 2
-    assert_same(run(SPLIT, tmp_path), undisturbed)
-    assert_same(run(SPLIT, tmp_path), undisturbed)
-    left = [path.name for path in tmp_path.rglob("*") if not path.name.startswith(".")]
-    assert left == ["sweep.parquet"]
+    print(f"at the end {kept} of {len(chunks_of(spec))} chunks were kept, in folder {out.name}")
+    assert_same(run(spec, out), undisturbed)
+    assert_same(run(spec, out), undisturbed)
 
 
 def truncated(content: bytes) -> bytes:
@@ -754,6 +855,23 @@ def test_a_gpu_gives_the_same_to_rounding(undisturbed: pd.DataFrame) -> None:
         )
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_verdicts_whatever_precision_is_set_outside() -> None:
+    spec = SweepSpec(stds=tuple(np.logspace(-3, 1, 13)), optimizers=(SGD, ADAM), seeds=5, epochs=20)
+    bands = stability_bands(run(spec))[["optimizer", "low", "high", "paper_share"]]
+    table = run(spec, device="cuda")
+    pd.testing.assert_frame_equal(stability_bands(table)[list(bands)], bands)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")  # TF32
+        again = run(spec, device="cuda")
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert again["train_loss"].to_numpy() == pytest.approx(
+        table["train_loss"].to_numpy(), rel=1e-4, nan_ok=True
+    )
+
+
 def test_a_progress_bar_tells_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     run_sweep(SweepSpec(hidden=((4,),), stds=(0.1,), name="tiny"))
     shown = capsys.readouterr().err
@@ -771,7 +889,7 @@ def test_specifications_survive_json() -> None:
         hidden=((8, 4), (6,)),
         activation="tanh",
         stds=(0.1, 1),
-        schemes=("xavier",),
+        schemes=("xavier", Scheme("kaiming", {"mode": "fan_out", "gain": 2})),
         optimizers=(MOMENTUM, ADAM),
         seeds=(4, 2),
         epochs=3,
@@ -782,6 +900,7 @@ def test_specifications_survive_json() -> None:
         probe_size=10,
         memory_mb=2,
         name="all",
+        evaluations_per_epoch=2,
     )
     assert all(getattr(spec, f.name) != f.default for f in dataclasses.fields(SweepSpec)), (
         "a field that is left at its default is not tested"
@@ -820,8 +939,19 @@ BAD = [
     ({"dataset": ["wine"]}, r"unknown data set \['wine'\]"),
     ({"activation": "rellu"}, "unknown activation 'rellu'. Did you mean 'relu'"),
     ({"schemes": ["kaimin"]}, "unknown scheme 'kaimin'. Did you mean 'kaiming'"),
-    ({"schemes": [{"name": "kaiming"}]}, "unknown scheme"),
+    ({"schemes": [5]}, "unknown scheme 5"),
+    ({"schemes": [{"name": "kaimin", "mode": "fan_in"}]}, "unknown scheme 'kaimin'"),
+    ({"schemes": [{"mode": "fan_in"}]}, "a mapping with a name, as in .*, not {'mode': 'fan_in'}"),
+    ({"schemes": [{"kaiming": {"mode": "fan_in"}}]}, "a mapping with a name, as in"),
+    ({"schemes": [{"name": "kaiming", "mod": "fan_in"}]}, "option of scheme 'kaiming' 'mod'"),
+    ({"schemes": [{"name": "kaiming", "mode": "fan-out"}]}, "mode 'fan-out'. Did you mean"),
+    ({"schemes": [{"name": "xavier", "distribution": "unifrm"}]}, "Did you mean 'uniform'"),
+    ({"schemes": [{"name": "xavier", "mode": "fan_in"}]}, "unknown option of scheme 'xavier'"),
+    ({"schemes": [{"name": "xavier", "gain": "1e-3"}]}, "gain must be a finite number"),
+    ({"schemes": [{"name": "xavier", "gain": -1}]}, "gain must be a finite number of at least 0"),
+    ({"schemes": ["kaiming", {"name": "kaiming", "mode": "fan_in"}]}, "twice: kaiming, kaiming"),
     ({"schemes": ["normal"]}, "give the stds of scheme 'normal' as stds"),
+    ({"schemes": [{"name": "normal", "std": 1}]}, "give the stds of scheme 'normal' as stds"),
     ({"schemes": "xavier"}, "schemes must be a list, not 'xavier'"),
     ({"stds": [0.1, -0.1]}, "stds must be finite numbers of at least 0, not -0.1"),
     ({"stds": [math.nan]}, "stds must be finite numbers of at least 0, not nan"),
@@ -878,6 +1008,7 @@ BAD = [
     ({"probes": 1}, "probes must be a whole number of at least 2, not 1"),
     ({"probe_size": 0}, "probe_size must be"),
     ({"memory_mb": 0}, "memory_mb must be"),
+    ({"evaluations_per_epoch": 0}, "evaluations_per_epoch must be a whole number of at least 1"),
     ({"train_size": 0}, "train_size must be a whole number of at least 1, or None, not 0"),
     ({"train_size": False}, "train_size must be a whole number of at least 1, or None, not False"),
     ({"name": ""}, "name '' must be a plain file name"),

@@ -2,7 +2,8 @@
 
 The rooms, each using only those below it::
 
-    claims  plots  widgets  reproduce     what a reader sees
+    claims  comparison  plots             what a reader sees
+    widgets  reproduce
     sweep   pretrain                      experiments
     tracking   data                       measuring; real data
     init   models                         what is measured

@@ -69,7 +69,12 @@ each: loss, accuracy, variances and gradient norms through the layers, the step 
 
 FILE is a YAML mapping of the fields of initscope.sweep.SweepSpec; `name` is that of FILE unless
 it is given. The table goes to DIR/NAME.parquet, one row a network. Stopped or killed, the same
-command goes on where it was; finished, it reads the table and trains nothing.
+command goes on where it was; finished, it reads the table and trains nothing. Several sweeps may
+run in one folder at once.
+
+The numbers are the same to the last bit on the same kind of processor with the same number of
+--threads, however many workers there are, and to float32 rounding elsewhere. On a GPU TF32 and
+bfloat16 are off.
 """
 
 _SWEEP_EXAMPLES = """\
@@ -77,12 +82,20 @@ an example of FILE:
   dataset: wine
   hidden: [[64, 32]]            # a list of networks, each a list of widths
   stds: [0.001, 0.01, 0.1, 1.0] # write 1.0e-3, not 1e-3, which is text in YAML
-  schemes: [xavier, kaiming]
+  schemes: [xavier, kaiming, {name: kaiming, mode: fan_out, distribution: uniform}]
   optimizers:
     - {name: sgd, learning_rate: 0.1}
     - {name: adam, learning_rate: 1.0e-3}
   seeds: 5
   epochs: 20
+
+examples:
+  python -m initscope sweep --spec FILE --out results --dry-run
+                                                      what it would cost; nothing is trained
+  python -m initscope sweep --spec FILE --out results
+  python -m initscope sweep --spec FILE --out results --executor processes --workers 2
+  python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
+                                                      on a running cluster; needs initscope[dask]
 
 `python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
@@ -181,6 +194,30 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="DIR", help="folder for the table"
     )
     sweep.add_argument("--device", metavar="NAME", help="cpu (default), cuda, cuda:1, ...")
+    sweep.add_argument(
+        "--executor",
+        choices=("processes", "dask"),
+        help="train on several workers: processes of this machine, or those of Dask",
+    )
+    sweep.add_argument(
+        "--workers", type=_count, metavar="N", help="how many to start (default: one a core)"
+    )
+    sweep.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="of a running Dask cluster, which then has the workers",
+    )
+    sweep.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="torch threads that train a network (default: the cores, shared among the workers)",
+    )
+    sweep.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how much it is, and how long it takes on this machine; train and write nothing",
+    )
     sweep.set_defaults(run=_run_sweep)
     return parser
 
@@ -209,13 +246,49 @@ def _run_sweep(options: argparse.Namespace) -> int:
 
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
 
+    from concurrent.futures import BrokenExecutor
+
+    from initscope.executors import open_executor
     from initscope.sweep import SweepSpec, run_sweep
+    from initscope.sweep_cost import sweep_cost
 
     spec = SweepSpec.from_dict(fields)
-    table = run_sweep(spec, out=options.out, device=options.device)
+    cores = os.cpu_count() or 1
+    if options.executor is None:
+        for name in ("workers", "scheduler"):
+            if getattr(options, name) is not None:
+                raise UsageError(f"--{name} says where the workers are: name an --executor too.")
+    # The workers of a running cluster are its own affair; the time is then that of one of them.
+    elsewhere = options.executor is None or options.scheduler is not None
+    workers = 1 if elsewhere else options.workers or cores
+    threads = options.threads
+    if threads is None and not elsewhere:
+        threads = max(1, cores // workers)
+    if options.dry_run:
+        print(sweep_cost(spec, options.out, options.device, threads=threads, workers=workers))
+        return 0
+    where = {"out": options.out, "device": options.device, "threads": threads}
+    if options.executor is None:
+        table = run_sweep(spec, **where)
+    else:
+        try:
+            with open_executor(options.executor, options.workers, options.scheduler) as executor:
+                table = run_sweep(spec, executor=executor, **where)
+        except BrokenExecutor:
+            return _fail(
+                "error: a worker was killed, perhaps for want of memory. Finished chunks are kept "
+                f"in {options.out}: the same command goes on from there.",
+                1,
+            )
     diverged = int(table["diverged_step"].notna().sum())
     print(f"{options.out / spec.name}.parquet: {len(table)} networks, {diverged} diverged.")
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+    return int(text)
 
 
 def _parse_yaml(name: str, text: str) -> Any:

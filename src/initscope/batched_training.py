@@ -5,16 +5,18 @@ What a run records, and how, is decided here; :mod:`initscope.sweep` decides whi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import math
+import numbers
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +26,10 @@ import torch
 
 from initscope import data
 from initscope.batched_mlp import BatchedMLP
-from initscope.errors import is_number, require, require_name
-from initscope.init import initialize_
+from initscope.errors import UsageError, is_number, require, require_name
+from initscope.init import SCHEMES, Place, check_options, initialize_, scheme_options
 from initscope.models import MLP
+from initscope.schedule import evaluation_steps, loss_steps, probe_steps
 
 RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
@@ -92,6 +95,68 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
+class Scheme:
+    """How the weights of a network are drawn; its biases start at 0.
+
+    Two of the same name and the same options are equal, and have the same text. An option that is
+    given its default is left out, so that one initialization has one name.
+
+    >>> print(Scheme("kaiming", {"mode": "fan_out", "distribution": "normal"}))
+    kaiming(mode=fan_out)
+
+    Attributes
+    ----------
+    name
+        One of :data:`initscope.init.SCHEMES`.
+    options
+        Options of the scheme, a mapping; kept as pairs in alphabetical order.
+    """
+
+    name: str
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        options = dict(self.options)
+        check_options(self.name, options)
+        SCHEMES[self.name](torch.empty(2, 2), Place(), torch.Generator(), **options)
+        known = scheme_options(self.name)
+        pairs = (
+            (name, float(value) if isinstance(value, numbers.Real) else str(value))
+            for name, value in sorted(options.items())
+            if value != known[name].default
+        )
+        object.__setattr__(self, "options", tuple(pairs))
+
+    @classmethod
+    def of(cls, value: Scheme | str | Mapping[str, Any]) -> Scheme:
+        """A scheme from its name, or from a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
+        if isinstance(value, Scheme):
+            return value
+        if isinstance(value, Mapping):
+            if "name" not in value:
+                raise UsageError(
+                    f"a scheme with options is a mapping with a name, as in "
+                    f"{{name: kaiming, mode: fan_out}}, not {dict(value)}."
+                )
+            return cls(value["name"], {k: v for k, v in value.items() if k != "name"})
+        return cls(value)
+
+    @property
+    def plain(self) -> str | dict[str, Any]:
+        """What :meth:`of` turns back into an equal scheme, in plain values."""
+        return {"name": self.name, **dict(self.options)} if self.options else self.name
+
+    @property
+    def std(self) -> float | None:
+        """The std of the scheme ``"normal"``; None for the others, which know their own."""
+        return float(dict(self.options)["std"]) if self.name == "normal" else None
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
+        return f"{self.name}({options})" if options else self.name
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Runs that train together: all that decides their outcome, and nothing else."""
 
@@ -100,18 +165,28 @@ class Chunk:
     activation: str
     optimizer: Optimizer
     seeds: tuple[int, ...]
-    initializations: tuple[tuple[str, float | None], ...]
+    initializations: tuple[Scheme, ...]
     epochs: int
     batch_size: int
     n_train: int
     loss_points: int
     probes: int
     probe_size: int
+    evaluations_per_epoch: int = 1
 
     @functools.cached_property
     def digest(self) -> str:
         """Address of the chunk: the hash of its specification."""
-        text = json.dumps([RECORD_FORMAT, dataclasses.asdict(self)], sort_keys=True)
+        # What could be said in the first version is written as it was then, so that a chunk keeps
+        # its address: a scheme as its name and its std or nothing.
+        schemes = [
+            [s.name, dict(s.options) if s.options and s.std is None else s.std]
+            for s in self.initializations
+        ]
+        fields = dataclasses.asdict(self) | {"initializations": schemes}
+        if self.evaluations_per_epoch == 1:
+            del fields["evaluations_per_epoch"]
+        text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
@@ -130,11 +205,21 @@ class Chunk:
         return self.epochs * self.steps_per_epoch
 
     @property
+    def evaluation_steps(self) -> list[int]:
+        """Numbers of updates after which the test set is evaluated."""
+        return evaluation_steps(self.epochs, self.steps_per_epoch, self.evaluations_per_epoch)
+
+    @property
     def flops_per_step(self) -> int:
         """Floating-point operations of the matrix products of one update of all runs."""
         products = [i * o for i, o in itertools.pairwise(self.widths)]
         # Forward, weight gradient, and input gradient, which the first layer does not need.
         return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of all updates."""
+        return self.flops_per_step * self.n_steps
 
 
 @functools.lru_cache(maxsize=64)
@@ -147,15 +232,13 @@ def dataset_of_seed(name: str, seed: int) -> data.Dataset:
     return _load(name, 0 if name == "mnist" else seed)
 
 
-def initial_network(
-    chunk: Chunk, seed: int, scheme: str, std: float | None, model: MLP | None = None
-) -> MLP:
+def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None = None) -> MLP:
     """The network of one run before training; written into `model` where one is given."""
     if model is None:
         with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
             model = MLP(chunk.widths, chunk.activation)
-    options = {} if std is None else {"std": std}
-    initialize_(model, scheme, generator=torch.Generator().manual_seed(seed), **options)
+    generator = torch.Generator().manual_seed(seed)
+    initialize_(model, scheme.name, generator=generator, **dict(scheme.options))
     return model
 
 
@@ -166,8 +249,8 @@ def initial_networks(chunk: Chunk) -> Iterator[MLP]:
     """
     model = None
     for seed in chunk.seeds:
-        for initialization in chunk.initializations:
-            model = initial_network(chunk, seed, *initialization, model)
+        for scheme in chunk.initializations:
+            model = initial_network(chunk, seed, scheme, model)
             yield model
 
 
@@ -176,12 +259,6 @@ def example_order(seed: int, epoch: int, n_examples: int) -> torch.Tensor:
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return torch.randperm(n_examples, generator=generator)
-
-
-def probe_steps(n_steps: int, probes: int) -> list[int]:
-    """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
-    between = {round(s) for s in np.geomspace(1, n_steps, probes - 1)} if probes > 2 else set()
-    return [0, *sorted(between | {n_steps})]
 
 
 def _variance(values: torch.Tensor) -> torch.Tensor:
@@ -216,8 +293,8 @@ def _layer_statistics(
     return {n: torch.stack(layers[::-1], 1).cpu().numpy() for n, layers in found.items()}
 
 
-class _Run:
-    """The training of one chunk."""
+class ChunkTraining:
+    """The training of one chunk: what :func:`run_chunk` does, in steps that can be timed."""
 
     def __init__(self, chunk: Chunk, device: torch.device) -> None:
         self.chunk, self.device = chunk, device
@@ -243,13 +320,13 @@ class _Run:
                 parameter.grad = torch.zeros_like(parameter)
             self.optimizer = chunk.optimizer.build(self.stack.parameters())
 
-    def _spread(self, per_seed: torch.Tensor) -> torch.Tensor:
+    def spread(self, per_seed: torch.Tensor) -> torch.Tensor:
         """From ``(n_seeds, ...)`` to ``(n_runs, ...)``; a view where there is one seed."""
         if len(per_seed) == 1:
             return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
         return per_seed.repeat_interleave(self.n_initializations, 0)
 
-    def _update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One step of the optimizer on one batch; the loss of each run before it."""
         stack, rate = self.stack, self.chunk.optimizer.learning_rate
         layer_inputs, pre_activations = stack.forward(inputs)
@@ -265,45 +342,60 @@ class _Run:
             self.optimizer.step()
         return loss
 
-    def _evaluate(self) -> tuple[np.ndarray, np.ndarray]:
-        """Test loss and accuracy of each run; an output that is not finite is no right answer."""
-        n_test = self.test_labels.shape[1]
+    @property
+    def n_test(self) -> int:
+        """Number of test examples."""
+        return self.test_labels.shape[1]
+
+    def evaluate(self, n_test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and accuracy of each run on the test set, or on its first `n_test` examples.
+
+        An output that is not finite is no right answer.
+        """
+        n_test = n_test or self.n_test
         loss = torch.zeros(self.chunk.n_runs, dtype=torch.double, device=self.device)
         correct = torch.zeros_like(loss)
         for first in range(0, n_test, EVALUATION_BATCH):
-            rows = slice(first, first + EVALUATION_BATCH)
-            labels = self._spread(self.test_labels[:, rows])
-            logits = self.stack.predict(self._spread(self.test_inputs[:, rows]))
+            rows = slice(first, min(first + EVALUATION_BATCH, n_test))
+            labels = self.spread(self.test_labels[:, rows])
+            logits = self.stack.predict(self.spread(self.test_inputs[:, rows]))
             finite = logits.abs().amax(2) < math.inf  # not so for NaN
             correct += ((logits.argmax(2) == labels) & finite).sum(1)
             loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
         return (loss / n_test).cpu().numpy(), (correct / n_test).cpu().numpy()
 
+    def statistics(self) -> dict[str, np.ndarray]:
+        """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+        rows = slice(self.chunk.probe_size)
+        inputs, labels = self.inputs[:, rows], self.labels[:, rows]
+        return _layer_statistics(self.stack, self.spread(inputs), self.spread(labels))
+
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Inputs and labels of each update of one epoch (from 0)."""
+        chunk = self.chunk
+        order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
+        for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
+            inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
+            yield self.spread(inputs), self.spread(labels)
+
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
         chunk = self.chunk
-        probe_inputs = self._spread(self.inputs[:, : chunk.probe_size])
-        probe_labels = self._spread(self.labels[:, : chunk.probe_size])
         probe_at = probe_steps(chunk.n_steps, chunk.probes)
-        n_points = min(chunk.loss_points, chunk.n_steps)
-        point_at = np.linspace(0, chunk.n_steps, n_points + 1).round().astype(int)[1:].tolist()
+        point_at = loss_steps(chunk.n_steps, chunk.loss_points)
 
         diverged = torch.full((chunk.n_runs,), -1, device=self.device)
         step_losses: list[torch.Tensor] = []  # since the last point of the curve
         losses, probes, accuracies = [], [], []
         step = 0
-        test_loss, accuracy = self._evaluate()
+        evaluate_at = set(chunk.evaluation_steps)
+        test_loss, accuracy = self.evaluate()
         accuracies.append(accuracy)
         for epoch in range(chunk.epochs):
-            order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
-            for batch in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
+            for inputs, labels in self.batches(epoch):
                 if step in probe_at:
-                    probes.append(_layer_statistics(self.stack, probe_inputs, probe_labels))
-                loss = self._update(
-                    self._spread(self.inputs[self.seed_index, batch]),
-                    self._spread(self.labels[self.seed_index, batch]),
-                )
-                step_losses.append(loss)
+                    probes.append(self.statistics())
+                step_losses.append(self.update(inputs, labels))
                 step += 1
                 if step in point_at:
                     since = torch.stack(step_losses)
@@ -313,9 +405,10 @@ class _Run:
                     losses.append(since.mean(0).cpu().numpy())
                     step_losses.clear()
                 advance(chunk.flops_per_step)
-            test_loss, accuracy = self._evaluate()
-            accuracies.append(accuracy)
-        probes.append(_layer_statistics(self.stack, probe_inputs, probe_labels))
+                if step in evaluate_at:
+                    test_loss, accuracy = self.evaluate()
+                    accuracies.append(accuracy)
+        probes.append(self.statistics())
         last = diverged.cpu().numpy()
         last[(last < 0) & ~np.isfinite(test_loss)] = chunk.n_steps
         return {
@@ -369,23 +462,60 @@ SCHEMA = pa.schema(
 """Columns of a table; see :func:`run_sweep`."""
 
 
+@contextlib.contextmanager
+def numerics(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Plain float32, and so many threads, whatever this process has set; restored at the end.
+
+    TF32 on a GPU, bfloat16 products on a CPU and autocast would each change the results, a
+    different number of threads their last bits.
+    """
+    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    torch.set_float32_matmul_precision("highest")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
 def run_chunk(
-    chunk: Chunk, device: str | None = None, advance: Callable[[int], object] | None = None
+    chunk: Chunk,
+    device: str | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> pa.Table:
-    """Train the runs of one chunk; their rows, with the time taken in the table's metadata."""
+    """Train the runs of one chunk; their rows, with the time taken in the table's metadata.
+
+    Parameters
+    ----------
+    chunk
+        What to train.
+    device
+        ``"cpu"`` (default), ``"cuda"``, ... Products are those of float32, without TF32.
+    threads
+        Torch threads to train with; by default those that torch has here.
+    advance
+        Called after every update with the floating-point operations it took.
+    """
+    used = torch.device(device or "cpu")
     start = time.perf_counter()
-    with torch.no_grad():
-        records = _Run(chunk, torch.device(device or "cpu")).train(advance or (lambda _: None))
-    runs = [(seed, *init) for seed in chunk.seeds for init in chunk.initializations]
+    with numerics(used, threads):
+        records = ChunkTraining(chunk, used).train(advance or (lambda _: None))
+        made_by = environment(device)
+    runs = [(seed, scheme) for seed in chunk.seeds for scheme in chunk.initializations]
     n = len(runs)
     columns: dict[str, Any] = {
         "dataset": [chunk.dataset] * n,
         "widths": ["-".join(map(str, chunk.widths))] * n,
         "depth": [len(chunk.widths) - 1] * n,
         "activation": [chunk.activation] * n,
-        "scheme": [scheme for _, scheme, _ in runs],
-        "std": [std for _, _, std in runs],
-        "seed": [seed for seed, _, _ in runs],
+        "scheme": [str(s) if s.std is None else s.name for _, s in runs],
+        "std": [scheme.std for _, scheme in runs],
+        "seed": [seed for seed, _ in runs],
         "optimizer": [chunk.optimizer.name] * n,
         "learning_rate": [chunk.optimizer.learning_rate] * n,
         "momentum": [chunk.optimizer.momentum] * n,
@@ -398,7 +528,7 @@ def run_chunk(
         if pa.types.is_list(field.type):
             columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
-    metadata = {"initscope": json.dumps({"seconds": seconds, "environment": environment(device)})}
+    metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
     return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -274,7 +274,8 @@ def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
-def _check_options(scheme: str, options: dict[str, object]) -> None:
+def check_options(scheme: str, options: Mapping[str, object]) -> None:
+    """Raise `UsageError` unless `scheme` takes each of `options`, and needs no other."""
     known = scheme_options(scheme)
     for name in options:
         if name not in known:
@@ -356,7 +357,7 @@ def initialize_(
     >>> initialize_(nn.Linear(50, 10), "kaiming", generator=generator)
     {'weight': 0.2, 'bias': 0.0}
     """
-    _check_options(scheme, options)
+    check_options(scheme, options)
     bias_std = _checked("bias_std", bias_std)
     layers = list(weight_layers(model))
     if not layers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from pathlib import Path
@@ -15,8 +16,11 @@ def read_table(path: Path) -> pa.Table:
     return pq.read_table(path, page_checksum_verification=True, partitioning=None)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write whole or not at all: to a temporary file, to the disk, then renamed."""
+def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
+    """Write whole or not at all: to a temporary file, to the disk, then renamed.
+
+    Without `overwrite`, raises `FileExistsError` if there is a file of this name by then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
@@ -39,6 +43,21 @@ def write_table(path: Path, table: pa.Table) -> None:
             )
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _rename_to_new(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _rename_to_new(temporary: Path, path: Path) -> None:
+    """Give a file a name that is free: a second link to it is refused where the name is taken."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: look first, which leaves a short moment open
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)

@@ -15,8 +15,9 @@ import itertools
 import json
 import math
 import numbers
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,18 +29,20 @@ import torch
 from tqdm import tqdm
 
 from initscope import data
-from initscope.batched_training import (
-    RECORD_FORMAT,
-    SCHEMA,
-    Chunk,
-    Optimizer,
-    dataset_of_seed,
-    run_chunk,
-)
+from initscope.batched_training import Chunk, Optimizer, Scheme, dataset_of_seed, run_chunk
 from initscope.errors import UsageError, is_number, require, require_name, unknown_name
-from initscope.init import scheme_options
+from initscope.init import SCHEMES, scheme_options
 from initscope.models import ACTIVATIONS
-from initscope.records import read_table, write_table
+from initscope.sweep_records import (
+    chunk_folder,
+    finished_table,
+    read_chunk,
+    remove_chunks,
+    to_frame,
+    whole_table,
+    write_chunk,
+    write_finished,
+)
 
 _COUNTS = (
     "epochs",
@@ -49,7 +52,11 @@ _COUNTS = (
     "probes",
     "probe_size",
     "memory_mb",
+    "evaluations_per_epoch",
 )
+
+SUBMITTED_AT_ONCE = 1000
+"""Chunks that an executor holds at most: schedulers of clusters limit the jobs of a user."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +75,17 @@ class SweepSpec:
     stds
         Standard deviations of the initial weights, each a scheme ``"normal"`` with zero biases.
     schemes
-        Further schemes of :data:`initscope.init.SCHEMES`, with their default options.
+        Further initializations: names of :data:`initscope.init.SCHEMES`, or, with options,
+        :class:`Scheme`. In plain values, for example in YAML, one with options is a mapping:
+        ``{name: kaiming, mode: fan_out, distribution: uniform}``.
     optimizers
         One or more :class:`Optimizer`.
     seeds
         How many, counted from 0, or which. A seed decides the draws of the weights, the order of
         the training examples and, for Wine and digits, the split. Runs of one seed share all of
-        these: their weights are the same standard-normal draws, scaled.
+        these: their weights are the same standard-normal draws, scaled; those of schemes with
+        uniform distribution the same uniform draws; an orthogonal one is made of the same normal
+        draws.
     epochs, batch_size
         Length of the training. A last, incomplete batch of an epoch is left out.
     train_size
@@ -92,13 +103,16 @@ class SweepSpec:
         since the size of a batched product may change its rounding.
     name
         Name of the table; no part of the digest.
+    evaluations_per_epoch
+        How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
+        last time at its end.
     """
 
     dataset: str = "wine"
     hidden: tuple[tuple[int, ...], ...] = ((64, 32),)
     activation: str = "relu"
     stds: tuple[float, ...] = ()
-    schemes: tuple[str, ...] = ()
+    schemes: tuple[Scheme | str, ...] = ()
     optimizers: tuple[Optimizer, ...] = (Optimizer(),)
     seeds: tuple[int, ...] | int = 1
     epochs: int = 1
@@ -109,6 +123,7 @@ class SweepSpec:
     probe_size: int = 256
     memory_mb: int = 64
     name: str = "sweep"
+    evaluations_per_epoch: int = 1
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -126,6 +141,7 @@ class SweepSpec:
             value = getattr(self, name)
             require(_is_list(value), f"{name} must be a list, not {value!r}.")
             put(name, tuple(value))
+        put("schemes", tuple(_scheme(value) for value in self.schemes))
         require(
             all(_is_list(widths) for widths in self.hidden),
             f"hidden is a list of architectures, each a list of widths: "
@@ -133,7 +149,7 @@ class SweepSpec:
         )
         put("hidden", tuple(tuple(widths) for widths in self.hidden))
         self._validate()
-        # Plain numbers, for the specification is written as JSON.
+        # Plain values, for the specification is written as JSON.
         put("hidden", tuple(tuple(int(width) for width in widths) for widths in self.hidden))
         put("stds", tuple(float(std) for std in self.stds))
         put("seeds", tuple(int(seed) for seed in self.seed_numbers))
@@ -152,9 +168,6 @@ class SweepSpec:
             )
         for std in self.stds:
             require(is_number(std, 0), f"stds must be finite numbers of at least 0, not {std!r}.")
-        for scheme in self.schemes:
-            options = scheme_options(scheme)
-            require("std" not in options, "give the stds of scheme 'normal' as stds.")
         require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
         require(bool(self.optimizers), "optimizers is empty: give at least one.")
         for optimizer in self.optimizers:
@@ -169,7 +182,10 @@ class SweepSpec:
             )
         for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
             values = getattr(self, name)
-            require(len(set(values)) == len(values), f"{name} holds a value twice: {values}.")
+            require(
+                len(set(values)) == len(values),
+                f"{name} holds a value twice: {', '.join(map(str, values))}.",
+            )
         for name in _COUNTS:
             value, least = getattr(self, name), 2 if name == "probes" else 1
             none = name == "train_size"
@@ -187,8 +203,9 @@ class SweepSpec:
     def from_dict(cls, mapping: Mapping[str, Any]) -> SweepSpec:
         """Specification from plain values, as read from YAML or JSON.
 
-        Lists stand for tuples, mappings for each :class:`Optimizer`. Raises `UsageError` for an
-        unknown key, with the nearest names.
+        Lists stand for tuples, mappings for each :class:`Optimizer`, and for each
+        :class:`Scheme` that has options. Raises `UsageError` for an unknown key, with the nearest
+        names.
         """
         values = dict(mapping)
         names = [f.name for f in dataclasses.fields(cls)]
@@ -204,12 +221,14 @@ class SweepSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which :meth:`from_dict` turns back into an equal specification."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
+        return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
 
     @property
-    def initializations(self) -> tuple[tuple[str, float | None], ...]:
-        """Scheme and, for ``"normal"``, std of every initialization."""
-        return (*(("normal", std) for std in self.stds), *((s, None) for s in self.schemes))
+    def initializations(self) -> tuple[Scheme, ...]:
+        """Every initialization: the scheme ``"normal"`` with each std, then the others."""
+        normal = (Scheme("normal", {"std": std}) for std in self.stds)
+        return (*normal, *(cast(Scheme, scheme) for scheme in self.schemes))
 
     @property
     def n_runs(self) -> int:
@@ -221,6 +240,13 @@ class SweepSpec:
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds; a count given as `seeds` has become ``0, 1, ...``."""
         return cast("tuple[int, ...]", self.seeds)
+
+
+def _scheme(value: Any) -> Scheme:
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
+    with_std = [scheme for scheme in SCHEMES if "std" in scheme_options(scheme)]
+    require(name not in with_std, "give the stds of scheme 'normal' as stds.")
+    return Scheme.of(value)
 
 
 def _is_list(value: object) -> bool:
@@ -235,7 +261,8 @@ def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
     return Optimizer(**mapping)
 
 
-def _bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
+def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
+    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
     n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
     rows = max(spec.batch_size, spec.probe_size)
     activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
@@ -266,7 +293,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
     for hidden in spec.hidden:
         widths = (example.n_features, *hidden, example.n_classes)
         for optimizer in spec.optimizers:
-            fit = spec.memory_mb * 1_000_000 // _bytes_per_run(spec, widths, optimizer)
+            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
             n_seeds = max(1, fit // len(initializations))
             n_parts = math.ceil(len(initializations) / max(1, fit)) if n_seeds == 1 else 1
             bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
@@ -284,6 +311,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
                     loss_points=spec.loss_points,
                     probes=spec.probes,
                     probe_size=spec.probe_size,
+                    evaluations_per_epoch=spec.evaluations_per_epoch,
                 )
                 for first in range(0, len(seeds), n_seeds)
                 for low, high in itertools.pairwise(bounds)
@@ -297,13 +325,19 @@ def run_sweep(
     executor: Executor | None = None,
     device: str | None = None,
     *,
+    threads: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Train every network of `spec`; one row a run.
 
     The networks of a chunk train at once, each exactly as if it were alone (to float32 rounding).
     With `out`, every finished chunk is kept there: killed and started again, a sweep goes on
-    where it was and ends with the same table. A finished sweep is read, not run again.
+    where it was and ends with the same table. A finished sweep is read, not run again. Several
+    sweeps may run in one folder at once, also of the same name.
+
+    The same specification gives the same numbers to the last bit on the same kind of processor,
+    with the same number of `threads` and the same version of torch; elsewhere it gives the same
+    to float32 rounding. It makes no difference which process trains a chunk, nor in which order.
 
     Parameters
     ----------
@@ -312,10 +346,16 @@ def run_sweep(
     out
         Folder for the table, ``<spec.name>.parquet``, and for the chunks until it is there.
     executor
-        Any `concurrent.futures.Executor`; its workers train the chunks. By default this process
-        trains them one after another.
+        Any `concurrent.futures.Executor`; its workers train the chunks, and only this process
+        writes to `out`. A chunk that fails does not stop the others. By default this process
+        trains the chunks one after another.
     device
-        ``"cpu"`` (default), ``"cuda"``, ...
+        ``"cpu"`` (default), ``"cuda"``, ``"cuda:1"``, ...; on the workers, where they are given.
+        Products are those of float32: TF32, bfloat16 and autocast are off while it trains,
+        whatever is set outside, so that devices can be compared.
+    threads
+        Torch threads that train a chunk. By default those that torch has in the process that
+        does: usually one a core here, and 1 on a worker of Dask.
     progress
         Show a progress bar with the time left.
 
@@ -330,7 +370,8 @@ def run_sweep(
           last update (cross-entropy in nats; share of right answers, 0 for outputs not finite).
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
-        - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch.
+        - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
+          each part of one (:func:`initscope.schedule.evaluation_steps`).
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
           units; ``backward_variance``, of the gradient of one example's loss with respect to
@@ -343,61 +384,83 @@ def run_sweep(
     Raises
     ------
     UsageError
-        The folder holds a table of the same name and another specification.
+        The folder holds a table of the same name and another specification; also if another
+        sweep has written it in the meantime (then the chunks are kept).
     OSError
         The folder cannot be written, or the disk is full; finished chunks are kept.
+    Exception
+        What a chunk raised on a worker, after the other chunks have been trained and kept.
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
     """
+    require(
+        threads is None or is_number(threads, 1, whole=True),
+        f"threads must be a whole number of at least 1, or None, not {threads!r}.",
+    )
     folder = None if out is None else Path(out)
-    if folder is not None and (finished := _finished_table(folder, spec)) is not None:
-        return finished
-    if device is not None:
-        _check_device(device)
+    if folder is not None and (finished := finished_table(folder, spec)) is not None:
+        return to_frame(finished)
+    if device is not None and executor is None:
+        check_device(device)
     chunks = chunks_of(spec)
     tables: dict[str, pa.Table] = {}
+
+    def keep(chunk: Chunk, table: pa.Table) -> None:
+        if folder is not None:
+            write_chunk(folder, spec, chunk, table)
+        tables[chunk.digest] = table
+
+    def state() -> str:
+        return _progress_message(folder, len(tables), len(chunks))
+
     try:
         if folder is not None:
             # Here already, so that a folder that cannot be made costs no training.
-            _chunk_folder(folder, spec).mkdir(parents=True, exist_ok=True)
+            chunk_folder(folder, spec).mkdir(parents=True, exist_ok=True)
             for chunk in chunks:
-                if (kept := _read_chunk(folder, spec, chunk)) is not None:
+                if (kept := read_chunk(folder, spec, chunk)) is not None:
                     tables[chunk.digest] = kept
+        pending = [chunk for chunk in chunks if chunk.digest not in tables]
         with tqdm(
-            total=sum(c.flops_per_step * c.n_steps for c in chunks),
-            initial=sum(c.flops_per_step * c.n_steps for c in chunks if c.digest in tables),
+            total=sum(c.flops for c in chunks),
+            initial=sum(c.flops for c in chunks if c.digest in tables),
             desc=f"{spec.name}: {spec.n_runs} networks",
             unit="FLOP",
             unit_scale=True,
             disable=not progress,
         ) as bar:
-            pending = [chunk for chunk in chunks if chunk.digest not in tables]
-            for chunk, table in _train(pending, executor, device, bar.update):
-                if folder is not None:
-                    _write_chunk(folder, spec, chunk, table)
-                tables[chunk.digest] = table
-        whole = _combined(spec, [tables[chunk.digest] for chunk in chunks])
+            if executor is None:
+                for chunk in pending:
+                    keep(chunk, run_chunk(chunk, device, threads, bar.update))
+            else:
+                _train_elsewhere(pending, executor, device, threads, keep, bar.update)
+        whole = whole_table(spec, [tables[chunk.digest] for chunk in chunks])
         if folder is not None:
-            write_table(_table_path(folder, spec), whole)
-            _remove_chunks(folder, spec, chunks)
+            try:
+                whole = write_finished(folder, spec, whole)
+            except UsageError as error:
+                for chunk in chunks:  # the other sweep has tidied away those that both have
+                    write_chunk(folder, spec, chunk, tables[chunk.digest])
+                raise UsageError(f"{error} {state()}") from error
+            remove_chunks(folder, spec, chunks)
     except KeyboardInterrupt:
-        raise SweepInterrupted(_progress_message(folder, len(tables), len(chunks))) from None
+        raise SweepInterrupted(state()) from None
     except OSError as error:
         if folder is None:
             raise
-        state = _progress_message(folder, len(tables), len(chunks))
         hint = "free some space" if error.errno == errno.ENOSPC else "mend this"
         reason = error.strerror or str(error)
         where = f" ({error.filename})" if error.filename else ""
-        raise OSError(error.errno, f"{reason}{where}: {hint} first. {state}") from error
-    return _frame(whole)
+        raise OSError(error.errno, f"{reason}{where}: {hint} first. {state()}") from error
+    return to_frame(whole)
 
 
 class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep; the message says what is kept."""
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise `UsageError` unless torch has this device here."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -405,26 +468,54 @@ def _check_device(device: str) -> None:
         raise UsageError(f"device {device!r} is not to be had here ({reason}).") from None
 
 
-def _train(
-    pending: list[Chunk],
-    executor: Executor | None,
+def _train_elsewhere(
+    pending: Sequence[Chunk],
+    executor: Executor,
     device: str | None,
+    threads: int | None,
+    keep: Callable[[Chunk, pa.Table], object],
     advance: Callable[[int], object],
-) -> Iterator[tuple[Chunk, pa.Table]]:
-    """Yield each chunk with its table as soon as it is there."""
-    if executor is None:
-        for chunk in pending:
-            yield chunk, run_chunk(chunk, device, advance)
-        return
-    futures = {executor.submit(run_chunk, chunk, device): chunk for chunk in pending}
+) -> None:
+    """Train chunks on the workers of an executor; `keep` each as soon as it is there.
+
+    A chunk that fails does not stop the others: its error is raised when they are through.
+    """
+    waiting = iter(pending)
+    submitted: dict[Future[pa.Table], Chunk] = {}
+    done: queue.SimpleQueue[Future[pa.Table]] = queue.SimpleQueue()
+    failures: list[Exception] = []
     try:
-        for future in as_completed(futures):
-            chunk = futures[future]
-            yield chunk, future.result()
-            advance(chunk.flops_per_step * chunk.n_steps)
-    finally:
-        for future in futures:
+        while True:
+            for chunk in itertools.islice(waiting, SUBMITTED_AT_ONCE - len(submitted)):
+                future = executor.submit(run_chunk, chunk, device, threads)
+                submitted[future] = chunk
+                future.add_done_callback(done.put)
+            if not submitted:
+                break
+            future = done.get()
+            chunk = submitted[future]
+            error = CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                keep(chunk, future.result())
+                advance(chunk.flops)
+            elif not isinstance(error, Exception):  # Ctrl-C on the worker
+                raise error
+            else:
+                failures.append(error)
+                if len(failures) == 1:
+                    reason = (str(error) or type(error).__name__).splitlines()[0]
+                    tqdm.write(f"A chunk failed on a worker ({reason}); the others go on.")
+            del submitted[future]
+    finally:  # nothing is left unless an error or Ctrl-C came in between
+        for future in submitted:
             future.cancel()
+        for future, chunk in submitted.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                with contextlib.suppress(OSError):
+                    keep(chunk, future.result())
+    if failures:
+        failures[0].add_note(f"{len(failures)} of {len(pending)} chunks failed on the workers.")
+        raise failures[0]
 
 
 def _progress_message(folder: Path | None, done: int, total: int) -> str:
@@ -433,111 +524,6 @@ def _progress_message(folder: Path | None, done: int, total: int) -> str:
     kept = f"those {done} are kept in {folder}, and the same call goes on from there"
     again = "the same call starts again"
     return f"Stopped after {done} of {total} chunks: {kept if done else again}."
-
-
-# --- Files: one parquet a chunk while the sweep is under way, then one for the table -----------
-
-
-def _table_path(folder: Path, spec: SweepSpec) -> Path:
-    return folder / f"{spec.name}.parquet"
-
-
-def _chunk_folder(folder: Path, spec: SweepSpec) -> Path:
-    return folder / f"{spec.name}.chunks"
-
-
-def _finished_table(folder: Path, spec: SweepSpec) -> pd.DataFrame | None:
-    """The table of an earlier call, if it is there and of the same specification."""
-    path = _table_path(folder, spec)
-    if not path.exists():
-        return None
-    try:
-        table = read_table(path)
-        metadata = _metadata(table, ("spec", "seconds", "environments"))
-        found = dict(metadata["spec"])
-    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
-        raise UsageError(
-            f"{path} is not a readable table of a sweep ({error}). Remove it to run the sweep "
-            f"again, or name another out folder."
-        ) from error
-    wanted = spec.to_dict()
-    different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
-    if metadata.get("format", 1) != RECORD_FORMAT:
-        different.append("the version of initscope, which records something else now")
-    if different:
-        raise UsageError(
-            f"{path} holds the results of another specification (different: "
-            f"{', '.join(different)}). Name another out folder or another spec.name, or remove "
-            f"the file."
-        )
-    return _frame(table)
-
-
-def _read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
-    path = _chunk_folder(folder, spec) / f"{chunk.digest}.parquet"
-    if not path.exists():
-        return None
-    try:
-        table = read_table(path)
-        _metadata(table, ("seconds", "environment"))
-        if len(table) != chunk.n_runs:
-            raise ValueError(f"{len(table)} rows instead of {chunk.n_runs}")
-        return table
-    except (OSError, pa.ArrowException, TypeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        tqdm.write(f"{path.name} is damaged ({reason}): its runs are trained again.")
-        return None
-
-
-def _metadata(table: pa.Table, keys: Iterable[str]) -> dict[str, Any]:
-    """Metadata of a table; raises `ValueError` unless they and the columns are what they must be.
-
-    The checksums that :func:`read_table` verifies cover neither names, nor types, nor metadata.
-    """
-    if not table.schema.equals(SCHEMA):
-        raise ValueError("its columns are not those of a sweep")
-    metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
-    if missing := [key for key in keys if key not in metadata]:
-        raise ValueError(f"its metadata lack {' and '.join(missing)}")
-    return metadata
-
-
-def _write_chunk(folder: Path, spec: SweepSpec, chunk: Chunk, table: pa.Table) -> None:
-    write_table(_chunk_folder(folder, spec) / f"{chunk.digest}.parquet", table)
-
-
-def _remove_chunks(folder: Path, spec: SweepSpec, chunks: Sequence[Chunk]) -> None:
-    """Remove the chunks that the finished table holds, and what a kill left of writing them."""
-    place = _chunk_folder(folder, spec)
-    for chunk in chunks:
-        for path in place.glob(f"*{chunk.digest}.parquet*"):
-            path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it holds chunks of another specification: they stay
-        place.rmdir()
-
-
-def _combined(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
-    records = [json.loads(t.schema.metadata[b"initscope"]) for t in tables]
-    environments = []
-    for record in records:
-        if record["environment"] not in environments:
-            environments.append(record["environment"])
-    metadata = {
-        "format": RECORD_FORMAT,
-        "spec": spec.to_dict(),
-        "seconds": sum(record["seconds"] for record in records),
-        "environments": environments,
-    }
-    table = pa.concat_tables([t.replace_schema_metadata(None) for t in tables])
-    return table.replace_schema_metadata({"initscope": json.dumps(metadata)})
-
-
-def _frame(table: pa.Table) -> pd.DataFrame:
-    metadata = json.loads(table.schema.metadata[b"initscope"])
-    frame = table.replace_schema_metadata(None).to_pandas()
-    frame["diverged_step"] = pd.array(table["diverged_step"].to_pylist(), dtype="Int64")
-    frame.attrs = metadata
-    return frame
 
 
 _TIDY_NAMES: dict[str, tuple[str, str]] = {

@@ -1,0 +1,27 @@
+"""At which updates a run of a sweep records what; a step is a number of updates made."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def evaluation_steps(epochs: int, steps_per_epoch: int, per_epoch: int = 1) -> list[int]:
+    """Steps at which the test set is evaluated: 0, then `per_epoch` in each, the last at its end.
+
+    There are no more than one an update.
+    """
+    points = min(per_epoch, steps_per_epoch)
+    within = [round(steps_per_epoch * k / points) for k in range(1, points + 1)]
+    return [0, *(epoch * steps_per_epoch + step for epoch in range(epochs) for step in within)]
+
+
+def probe_steps(n_steps: int, probes: int) -> list[int]:
+    """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
+    between = {round(s) for s in np.geomspace(1, n_steps, probes - 1)} if probes > 2 else set()
+    return [0, *sorted(between | {n_steps})]
+
+
+def loss_steps(n_steps: int, loss_points: int) -> list[int]:
+    """Last steps of the stretches that the training loss is averaged over."""
+    n_points = min(loss_points, n_steps)
+    return np.linspace(0, n_steps, n_points + 1).round().astype(int)[1:].tolist()
