@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initscope.records import read_table, write_table
+from initscope.records import read_table, recorded, write_table
 
 TABLE = pa.table(
     {
@@ -104,3 +105,20 @@ def test_a_folder_named_like_a_partition_adds_no_column(tmp_path: Path) -> None:
     path = tmp_path / "std=3" / "table.parquet"
     write_table(path, TABLE)
     assert read_table(path).column_names == TABLE.column_names
+
+
+def test_a_record_is_measured_once_and_again_for_another_specification(tmp_path):
+    calls = []
+
+    def measure():
+        calls.append(1)
+        return pd.DataFrame({"x": [len(calls)], "name": ["a"]})
+
+    path = tmp_path / "deep" / "record.parquet"
+    first = recorded(path, {"seed": 0, "std": 0.02}, measure)
+    pd.testing.assert_frame_equal(recorded(path, {"std": 0.02, "seed": 0}, measure), first)
+    assert len(calls) == 1
+    assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [2]
+    assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [2]
+    path.write_bytes(path.read_bytes()[:100])
+    assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [3]

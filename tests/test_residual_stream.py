@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.models import MLP, gpt2, post_norm_gpt
-from initscope.residual_stream import stream_gradients, stream_profile
+from initscope.residual_stream import draw_narrow_models, stream_gradients, stream_profile
 from initscope.theory import residual_gradient_variance, residual_stream_variance
 
 STD = 0.02 * 8**0.5  # at width 96 what 0.02 is at 768
@@ -117,3 +117,33 @@ def test_gradients_of_narrow_models_are_what_theory_says(kind: str, tolerance: f
         ratios.append(gradients / gradients.iloc[-1])
     theory = residual_gradient_variance(6, 96, 24, STD, norm=kind)
     np.testing.assert_allclose(np.mean(ratios, axis=0), theory, rtol=tolerance)
+
+
+def test_draws_of_narrow_models_are_those_of_the_plain_loop():
+    sizes = {"width": 24, "n_layer": 2, "std": 0.1, "batch": 2, "seq_len": 6}
+    found = draw_narrow_models("stream", 3, **sizes, scaled=False, seed=5)
+    assert found.groupby("draw")["depth"].apply(list).tolist() == [[0, 1, 2]] * 3
+
+    generator = torch.Generator().manual_seed(5)
+    model = gpt2("nano12", n_embd=24, n_layer=2, vocab_size=4096).double()
+    tokens = torch.randint(4096, (2, 6), generator=generator)
+    for draw in range(3):
+        initialize_(model, "gpt2", std=0.1, generator=generator)
+        initialize_(model, "normal", std=0.1, generator=generator)
+        with torch.no_grad():
+            states = model(tokens, output_hidden_states=True).hidden_states
+        values = found.loc[found["draw"] == draw, "value"]
+        # The last of the hidden states has been through the final LayerNorm.
+        for depth in (0, 1):
+            expected = states[depth].var(-1, correction=0).mean().item()
+            assert values.iloc[depth] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_gradients_of_narrow_models_are_relative_to_the_last_block(post_norm):
+    sizes = {"width": 24, "n_layer": 3, "std": 0.1, "batch": 2, "seq_len": 6}
+    found = draw_narrow_models("gradient", 2, **sizes, post_norm=post_norm)
+    assert found.loc[found["depth"] == 3, "value"].tolist() == [1.0, 1.0]
+    assert found["value"].nunique() == 7
+    with pytest.raises(UsageError, match="Did you mean 'gradient'"):
+        draw_narrow_models("gradients", 1, **sizes)

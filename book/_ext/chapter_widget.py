@@ -103,8 +103,33 @@ def _script(kind: str, value: object) -> str:
     return f'<script type="{kind}">{text}</script>'
 
 
+def share_texts(app: Sphinx, name: str, template: str, context: dict[str, Any], _: object) -> None:
+    """Put the module and the style sheet of widgets of one kind into a page once.
+
+    Every widget stores both. All but the first become ``{"same_as": model}``, which widgets.js
+    follows.
+    """
+    for script in context.get("script_files", ()):
+        attributes = getattr(script, "attributes", {})
+        if attributes.get("type") == STATE:
+            attributes["body"] = _shared(attributes["body"])
+
+
+def _shared(text: str) -> str:
+    stored = json.loads(text)
+    first: dict[str, str] = {}
+    for model_id, model in stored["state"].items():
+        for trait in ("_esm", "_css"):
+            content = model["state"].get(trait)
+            if content and first.setdefault(content, model_id) != model_id:
+                model["state"][trait] = {"same_as": first[content]}
+    return json.dumps(stored).replace("</", "<\\/")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("widget", ChapterWidget)
     app.add_post_transform(KeepPicture)
+    # After myst-nb has added its script.
+    app.connect("html-page-context", share_texts, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

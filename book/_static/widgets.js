@@ -82,6 +82,10 @@
       const model = stored[read(script).model_id];
       if (!model?.state._esm) return;
       const values = stateOf(model);
+      for (const trait of ["_esm", "_css"]) { // a page holds each text once
+        const other = values[trait]?.same_as;
+        if (other) values[trait] = stored[other].state[trait];
+      }
       const name = values._anywidget_id.split(".").pop();
       copies[name] = (copies[name] ?? 0) + 1;
       const key = copies[name] === 1 ? name : `${name}-${copies[name]}`;

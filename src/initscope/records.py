@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -61,3 +65,31 @@ def _rename_to_new(temporary: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         os.replace(temporary, path)
+
+
+def recorded(
+    path: str | Path, specification: Mapping[str, Any], measure: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    """What `measure` returned for `specification`: read from `path`, or measured and kept there.
+
+    Parameters
+    ----------
+    path
+        File of the record, parquet.
+    specification
+        All that decides the outcome, as plain values (JSON).
+    measure
+        Called, without arguments, if the record is missing, damaged, or of another specification;
+        returns a frame with plain columns and the index 0, 1, ....
+    """
+    file = Path(path)
+    wanted = json.dumps(specification, sort_keys=True)
+    try:
+        table = read_table(file)
+        if (table.schema.metadata or {}).get(b"specification") == wanted.encode():
+            return table.replace_schema_metadata(None).to_pandas()
+    except (OSError, pa.ArrowException):
+        pass  # not there, or not whole: measured again
+    table = pa.Table.from_pandas(measure(), preserve_index=False)
+    write_table(file, table.replace_schema_metadata({"specification": wanted}))
+    return table.replace_schema_metadata(None).to_pandas()

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from initscope.errors import UsageError
+from initscope.errors import UsageError, require_name
+from initscope.init import initialize_
+from initscope.models import gpt2, post_norm_gpt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -154,3 +156,68 @@ def stream_gradients(
         gradients = torch.autograd.grad(loss, stream)
     values = [_mean_square(gradient) for gradient in gradients]
     return pd.Series(values, pd.RangeIndex(len(values), name="depth"), name="gradient")
+
+
+def draw_narrow_models(
+    quantity: str,
+    draws: int,
+    *,
+    width: int,
+    n_layer: int,
+    std: float,
+    batch: int,
+    seq_len: int,
+    scaled: bool = True,
+    post_norm: bool = False,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure the residual stream of many narrow models that differ by their draw alone.
+
+    Parameters
+    ----------
+    quantity
+        ``"stream"``, its variance at each depth (:func:`stream_profile`), or ``"gradient"``, that
+        of the gradient for random labels, over its value after the last block
+        (:func:`stream_gradients`).
+    draws
+        Number of models.
+    width, n_layer
+        Channels and blocks; four heads, 4,096 tokens, so that few of a sequence are equal.
+    std
+        Std of the weights, as the scheme ``"gpt2"`` takes it.
+    batch, seq_len
+        Shape of the random tokens, which all models read.
+    scaled
+        Whether the matrices that write to the stream have std / sqrt(2 n_layer).
+    post_norm
+        A post-LN model (:func:`initscope.models.post_norm_gpt`) in place of GPT-2.
+    seed
+        Of the weights, tokens and labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
+    """
+    require_name("quantity", quantity, ("stream", "gradient"))
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = 4096
+    model: Any = gpt2("nano12", n_embd=width, n_layer=n_layer, vocab_size=vocabulary)
+    if post_norm:
+        model = post_norm_gpt(model)
+    model = model.double()
+    tokens = torch.randint(vocabulary, (batch, seq_len), generator=generator)
+    found = []
+    for draw in range(draws):
+        initialize_(model, "gpt2", std=std, generator=generator)
+        if not scaled:
+            initialize_(model, "normal", std=std, generator=generator)
+        if quantity == "stream":
+            profile = stream_profile(model, tokens)
+            values = profile[profile["quantity"] == "stream"].set_index("depth")["value"]
+        else:
+            labels = torch.randint(vocabulary, tokens.shape, generator=generator)
+            values = stream_gradients(model, tokens, labels)
+            values = values / values.iloc[-1]
+        found.append(pd.DataFrame({"draw": draw, "depth": values.index, "value": values.array}))
+    return pd.concat(found, ignore_index=True)

@@ -120,6 +120,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
   if (python) {
     const toggle = make("button", { type: "button", "aria-expanded": "false", onclick: () => {
       code.hidden = !code.hidden;
+      code.tabIndex = 0; // the theme takes it away from what is hidden when the page loads
       toggle.setAttribute("aria-expanded", String(!code.hidden));
       listing.textContent = python(settings());
     } }, "Show me the Python");
