@@ -62,8 +62,6 @@ def test_the_tree_is_small() -> None:
     assert sizes
     assert sum(sizes.values()) < 20 * MEGABYTE
     large = {path.relative_to(ROOT).as_posix(): s for path, s in sizes.items() if s > 2 * MEGABYTE}
-    # Fourteen figures as SVG, and a widget that carries what 6,696 training runs recorded.
-    assert large.pop("notebooks/05_std_sweep.ipynb", 0) < 3 * MEGABYTE
     assert large == {}
 
 

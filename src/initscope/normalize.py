@@ -30,6 +30,7 @@ _PROGRESS_MODELS = {"FloatProgressModel", "IntProgressModel"}
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _SVG_DATE = re.compile(r"[ \t]*<dc:date>[^<]*</dc:date>\n?")
+_SVG_LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
 _SVG_NUMBER = re.compile(r"(?<![\w.#-])-?\d+\.\d{3,}(?![\w.])")
 _STYLER_ID = re.compile(r"(?<=[#\"])T_[0-9a-f]{5}(?=[_\" ])")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
@@ -50,7 +51,7 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     - Standard error and progress bars are removed, pieces of standard output joined. Check
       :func:`complaints` first: a warning is not noise.
     - Memory addresses, dates in SVG figures and pandas' random table ids get fixed values;
-      coordinates in SVG figures are rounded to a hundredth of a point.
+      coordinates in SVG figures are rounded to a hundredth of a point, and their lines joined.
     - Folders of this machine are replaced: `root` by ``.``, the home folder by ``~``, temporary
       folders by ``$TMP``, the Python installation by ``$PYTHON``.
     - Widgets that are shown keep their state under names numbered in reading order; the others
@@ -150,7 +151,7 @@ class _Cleaner:
                     continue
             for mime, data in output.get("data", {}).items():
                 if mime == "image/svg+xml":
-                    output.data[mime] = _SVG_NUMBER.sub(_hundredths, _SVG_DATE.sub("", data))
+                    output.data[mime] = _small_svg(_SVG_DATE.sub("", data))
                 elif mime == "text/plain":
                     output.data[mime] = self.plain(data)
                 elif mime.startswith("text/"):
@@ -172,6 +173,11 @@ class _Cleaner:
 
     def _styler_id(self, match: re.Match[str]) -> str:
         return self.styler_ids.setdefault(match[0], f"T_{len(self.styler_ids):05x}")
+
+
+def _small_svg(text: str) -> str:
+    """The same picture on one line: a notebook stores every line apart, at twenty bytes each."""
+    return _SVG_LINES.sub(" ", _SVG_NUMBER.sub(_hundredths, text))
 
 
 def _hundredths(match: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ import io
 from typing import Any, ClassVar
 
 import anywidget
+import matplotlib as mpl
 import traitlets
 from matplotlib.figure import Figure
 
@@ -51,7 +52,8 @@ def show(widget: BookWidget) -> None:
     from IPython.display import display
 
     picture = io.StringIO()
-    with styled():
+    # Text as text: outlines of every letter of a question would be most of a chapter's file.
+    with styled(), mpl.rc_context({"svg.fonttype": "none"}):
         widget.figure().savefig(picture, format="svg", bbox_inches="tight", metadata={"Date": None})
     bundle = widget._repr_mimebundle_() or ({}, {})
     data = bundle[0] if isinstance(bundle, tuple) else bundle
