@@ -1,0 +1,467 @@
+"""Figures of two schemes compared run by run (chapter 06).
+
+The tables are those of :mod:`initscope.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from initscope.errors import require
+from initscope.plots.stability import BOTH_WAYS
+from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, palette, styled
+
+SCHEME_COLORS = {"xavier": COLORS[1], "kaiming": COLORS[0]}
+
+_DATASETS = {"mnist": "MNIST", "wine": "Wine", "digits": "digits"}
+_TRAINING = ["optimizer", "momentum"]
+
+
+def training_name(optimizer: str, momentum: float) -> str:
+    """How a sweep trained, as the figures name it: ``"SGD"``, ``"SGD, momentum"``, ``"Adam"``."""
+    name = {"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer)
+    return f"{name}, momentum" if optimizer == "sgd" and momentum else name
+
+
+def _scheme_color(scheme: str, position: int) -> str:
+    return SCHEME_COLORS.get(scheme, COLORS[2 + position % 4])
+
+
+def _not_empty(frame: pd.DataFrame) -> pd.DataFrame:
+    require(len(frame) > 0, "the table has no rows: there is nothing to draw.")
+    return frame
+
+
+def _depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None:
+    axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
+    axes.set_xlim(-0.5, len(depths) - 0.5)
+    if label:
+        axes.set_xlabel("weight layers")
+
+
+def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[float]]) -> Figure:
+    """Forward variance under one scheme over that under another, layer by layer, with theory.
+
+    `ratios` is the result of :func:`initscope.comparison.layer_ratios` for the stat
+    ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
+    `predictions` gives for each value of its column ``widths`` the ratio at each weight layer.
+    """
+    start = _not_empty(ratios[ratios["step"] == ratios["step"].min()])
+    groups = list(start.groupby("widths", sort=False))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.1))
+        panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)
+        for axes, (widths, group) in zip(panels[0], groups, strict=True):
+            predicted = np.asarray(predictions[str(widths)], float)
+            layers = np.arange(1, len(predicted) + 1)
+            axes.plot(layers, predicted, color=INK, lw=1.4, label="from the fans alone")
+            axes.plot(
+                group["layer"],
+                group["ratio"],
+                color=COLORS[0],
+                ls="none",
+                marker="o",
+                ms=4.5,
+                mfc="none",
+                label="measured, every pair",
+            )
+            axes.set_yscale("log", base=2)
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+            axes.set_xlabel("weight layer")
+            axes.set_title(_short(str(widths)))
+        panels[0, 0].set_ylabel("variance, Xavier over Kaiming")
+        panels[0, 0].legend(loc="lower left")
+    return figure
+
+
+def _short(widths: str) -> str:
+    """``784-128×7-10`` for equal hidden widths of more than two layers."""
+    first, *hidden, last = widths.split("-")
+    if len(hidden) > 2 and len(set(hidden)) == 1:
+        hidden = [f"{hidden[0]}×{len(hidden)}"]
+    return "-".join([first, *hidden, last])
+
+
+def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
+    """Training loss of two schemes, and below it the paired difference, one column a depth.
+
+    `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
+    over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
+    """
+    runs = _not_empty(table[table["scheme"].isin([first, second])])
+    depths = sorted(runs["depth"].unique())
+    with styled():
+        figure = Figure(figsize=(WIDTH, 4.4))
+        panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
+        for column, depth in enumerate(depths):
+            above, below = panels[:, column]
+            of_depth = runs[runs["depth"] == depth]
+            steps = np.asarray(of_depth["loss_step"].iloc[0])
+            curves = {}
+            for scheme in (first, second):
+                by_seed = of_depth[of_depth["scheme"] == scheme].sort_values("seed")
+                losses = np.stack(by_seed["loss"].to_list()).astype(float)
+                losses[~np.isfinite(losses)] = np.nan
+                curves[scheme] = losses
+                color = _scheme_color(scheme, 0)
+                above.plot(steps, losses.T, color=color, lw=0.7, alpha=0.35)
+                above.plot(steps, losses.mean(axis=0), color=color, lw=2)
+            difference = curves[second] - curves[first]
+            below.plot(steps, difference.T, color=INK, lw=0.7, alpha=0.4)
+            below.plot(steps, difference.mean(axis=0), color=COLORS[2], lw=2)
+            below.axhline(0, color=INK, lw=1)
+            above.set_title(f"{depth} weight layers")
+            above.set_yscale("log")
+            below.set_xlabel("update")
+        for axes in panels[0]:
+            axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        panels[0, 0].set_ylabel("training loss")
+        panels[1, 0].set_ylabel("difference in loss")
+        figure.legend(
+            handles=[
+                *(
+                    Line2D([], [], color=_scheme_color(scheme, 0), lw=2, label=scheme.capitalize())
+                    for scheme in (first, second)
+                ),
+                Line2D(
+                    [],
+                    [],
+                    color=COLORS[2],
+                    lw=2,
+                    label=f"{second.capitalize()} minus {first.capitalize()}",
+                ),
+            ],
+            loc="outside upper center",
+            ncols=3,
+        )
+    return figure
+
+
+def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training") -> Figure:
+    """Differences between two schemes against the depth, with their intervals.
+
+    One row of panels for each of `rows`, from the label of its axis to a result of
+    :func:`initscope.comparison.compare`, and one column a data set. Colors tell the ways of
+    training apart (`by` is ``"training"``) or the activations (``"activation"``). A hollow point
+    is a difference whose interval covers zero.
+    """
+    everything = _not_empty(pd.concat(rows.values(), ignore_index=True))
+    datasets = list(everything["dataset"].unique())
+    depths = sorted(everything["depth"].unique())
+    kinds = list(dict.fromkeys(_kinds(everything, by)))
+    colors = dict(zip(kinds, palette(len(kinds)), strict=True))
+    offsets = dict(zip(kinds, 0.13 * (np.arange(len(kinds)) - (len(kinds) - 1) / 2), strict=True))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.7 + 2.3 * len(rows)))
+        panels = figure.subplots(len(rows), len(datasets), sharex=True, sharey="row", squeeze=False)
+        for row, (line, (label, frame)) in enumerate(zip(panels, rows.items(), strict=True)):
+            for axes, dataset in zip(line, datasets, strict=True):
+                axes.axhline(0, color=INK, lw=1)
+                here = frame[frame["dataset"] == dataset]
+                for kind, group in here.groupby(np.array(_kinds(here, by)), sort=False):
+                    group = group.sort_values("depth")
+                    at = [depths.index(depth) + offsets[kind] for depth in group["depth"]]
+                    axes.plot(at, group["difference"], color=colors[kind], lw=1, alpha=0.6)
+                    axes.vlines(at, group["low"], group["high"], color=colors[kind], lw=1.6)
+                    for x, y, covers in zip(
+                        at, group["difference"], group["covers_zero"], strict=True
+                    ):
+                        axes.plot(
+                            x,
+                            y,
+                            marker="o",
+                            ms=5.5,
+                            color=colors[kind],
+                            mfc="none" if covers else colors[kind],
+                        )
+                _depth_axis(axes, depths, label=row == len(panels) - 1)
+            line[0].set_ylabel(label)
+        for axes, dataset in zip(panels[0], datasets, strict=True):
+            axes.set_title(_DATASETS.get(dataset, dataset))
+        figure.legend(
+            handles=[
+                *(
+                    Line2D([], [], color=color, marker="o", ms=5.5, label=kind)
+                    for kind, color in colors.items()
+                ),
+                Line2D(
+                    [],
+                    [],
+                    color=INK,
+                    marker="o",
+                    ms=5.5,
+                    mfc="none",
+                    ls="none",
+                    label="interval covers zero",
+                ),
+            ],
+            loc="outside upper center",
+            ncols=len(kinds) + 1,
+        )
+    return figure
+
+
+def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
+    if by == "activation":
+        return [{"relu": "ReLU", "gelu": "GELU"}.get(name, name) for name in frame["activation"]]
+    return [training_name(*key) for key in frame[_TRAINING].itertuples(index=False)]
+
+
+def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
+    """Who wins at each learning rate and depth: difference in test accuracy, second over first.
+
+    `differences` is the result of :func:`initscope.comparison.compare` for ``"test_accuracy"`` at
+    each rate, `measures` that of :func:`initscope.comparison.run_measures`. A dot marks a cell
+    whose interval covers zero, gray a cell that `differences` does not have; the letters are the
+    best rate of each scheme at this depth. One row a data set, one column a way of training.
+    """
+    _not_empty(differences)
+    datasets = list(differences["dataset"].unique())
+    trainings = list(differences[_TRAINING].drop_duplicates().itertuples(index=False))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.9 + 2.35 * len(datasets)))
+        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
+        # Linear up to half a percent, logarithmic beyond: small differences count too.
+        norm = SymLogNorm(linthresh=0.005, vmin=-1, vmax=1)
+        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
+            for axes, training in zip(line, trainings, strict=True):
+                here = differences[_is(differences, dataset, training)]
+                runs = measures[_is(measures, dataset, training)]
+                grid = here.pivot_table(
+                    index="learning_rate", columns="depth", values="difference"
+                ).reindex(
+                    index=sorted(runs["learning_rate"].unique()),
+                    columns=sorted(runs["depth"].unique()),
+                )
+                mesh = axes.pcolormesh(
+                    np.arange(grid.shape[1] + 1) - 0.5,
+                    np.arange(grid.shape[0] + 1) - 0.5,
+                    np.ma.masked_invalid(grid.to_numpy(float)),
+                    cmap=BOTH_WAYS.reversed(),
+                    norm=norm,
+                )
+                mesh.set_edgecolor("face")
+                axes.set_facecolor("#9a9a9a66")
+                rates, depths = list(grid.index), list(grid.columns)
+                for cell in here[here["covers_zero"]].itertuples():
+                    axes.plot(
+                        depths.index(cell.depth),
+                        rates.index(cell.learning_rate),
+                        color="#555555",
+                        marker=".",
+                        ms=5,
+                    )
+                for scheme, shift in ((first, -0.27), (second, 0.27)):
+                    means = runs[runs["scheme"] == scheme].pivot_table(
+                        index="learning_rate", columns="depth", values="test_accuracy"
+                    )
+                    for column, depth in enumerate(depths):
+                        axes.annotate(
+                            scheme[0].upper(),
+                            (column + shift, rates.index(means[depth].idxmax())),
+                            ha="center",
+                            va="center",
+                            fontsize=8,
+                            fontweight="bold",
+                            color="#222222",
+                        )
+                axes.grid(False)
+                axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+                _depth_axis(axes, depths, label=row == len(panels) - 1)
+                axes.set_title(f"{_DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+            line[0].set_ylabel("learning rate")
+        bar = figure.colorbar(
+            mesh, ax=panels, location="top", aspect=45, shrink=0.8, extend="neither"
+        )
+        bar.set_ticks(
+            [-1, -0.1, -0.01, 0, 0.01, 0.1, 1],
+            labels=["−1", "−0.1", "−0.01", "0", "0.01", "0.1", "1"],
+        )
+        bar.ax.minorticks_off()
+        bar.set_label(
+            f"test accuracy, {second.capitalize()} minus {first.capitalize()}", fontsize=9
+        )
+        bar.outline.set_edgecolor("none")
+    return figure
+
+
+def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Series:
+    same = (frame[_TRAINING] == list(training)).all(axis=1)
+    return same & (frame["dataset"] == dataset)
+
+
+def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
+    """Learning rates at which a scheme trains, against the depth, for both schemes.
+
+    A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
+    chance, :func:`initscope.comparison.run_measures`), a cross one at which more do. One row a
+    data set, one column a way of training.
+    """
+    runs = _not_empty(measures[measures["scheme"].isin([first, second])])
+    datasets = list(runs["dataset"].unique())
+    trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(datasets)))
+        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
+        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
+            for axes, training in zip(line, trainings, strict=True):
+                here = runs[_is(runs, dataset, training)]
+                depths = sorted(here["depth"].unique())
+                failed = here.groupby(["scheme", "depth", "learning_rate"])["failed"].mean()
+                for (scheme, depth, rate), failing in failed.items():
+                    x = depths.index(depth) + (-0.16 if scheme == first else 0.16)
+                    color = _scheme_color(scheme, 0)
+                    if failing <= share:
+                        axes.plot(x, rate, color=color, marker="o", ms=5.5)
+                    else:
+                        axes.plot(x, rate, color=color, marker="x", ms=4.5, alpha=0.5)
+                axes.set_yscale("log")
+                _depth_axis(axes, depths, label=row == len(panels) - 1)
+                axes.set_title(f"{_DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+            line[0].set_ylabel("learning rate")
+        figure.legend(
+            handles=[
+                *(
+                    Line2D(
+                        [],
+                        [],
+                        color=_scheme_color(scheme, 0),
+                        marker="o",
+                        ls="none",
+                        label=f"{scheme.capitalize()} trains",
+                    )
+                    for scheme in (first, second)
+                ),
+                Line2D([], [], color=INK, marker="x", ls="none", label="it does not"),
+            ],
+            loc="outside upper center",
+            ncols=3,
+        )
+    return figure
+
+
+def gradients_and_weights(
+    table: pd.DataFrame, weights: pd.DataFrame, first: str, second: str
+) -> Figure:
+    """Through training: gradient norm of the first layer over the last, and ratio of weight stds.
+
+    Above, a line a scheme: median over seeds, shaded over their range. Below, a line a layer: the
+    weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is
+    a sweep with one optimizer and learning rate, `weights` the result of
+    :func:`initscope.comparison.layer_ratios` for ``"weight_std"``.
+    """
+    runs = _not_empty(table[table["scheme"].isin([first, second])])
+    depths = sorted(runs["depth"].unique())
+    with styled():
+        figure = Figure(figsize=(WIDTH, 4.6))
+        panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
+        for column, depth in enumerate(depths):
+            above, below = panels[:, column]
+            of_depth = runs[runs["depth"] == depth]
+            for scheme in (first, second):
+                group = of_depth[of_depth["scheme"] == scheme]
+                steps = np.asarray(group["probe_step"].iloc[0]) + 1
+                norms = np.stack(group["gradient_norm"].to_list()).astype(float)
+                norms = norms.reshape(len(group), len(steps), -1)
+                with np.errstate(all="ignore"):
+                    ratio = norms[:, :, 0] / norms[:, :, -1]
+                usable = (np.isfinite(ratio) & (ratio > 0)).all(axis=0)
+                ratio, at = ratio[:, usable], steps[usable]
+                color = _scheme_color(scheme, 0)
+                if len(at):
+                    above.plot(at, np.median(ratio, axis=0), color=color, marker=".")
+                    above.fill_between(
+                        at, ratio.min(axis=0), ratio.max(axis=0), color=color, alpha=0.22, lw=0
+                    )
+            of_weights = weights[weights["depth"] == depth]
+            layers = sorted(of_weights["layer"].unique())
+            for color, layer in zip(COLOR_MAP(np.linspace(0, 1, len(layers))), layers, strict=True):
+                line = of_weights[of_weights["layer"] == layer].groupby("step")["ratio"].median()
+                below.plot(line.index + 1, line, color=color, lw=1.3, marker=".", ms=4)
+            below.axhline(1, color=INK, lw=1)
+            above.axhline(1, color=INK, lw=1)
+            above.set_xscale("log")
+            above.set_yscale("log")
+            above.set_title(f"{depth} weight layers")
+            below.set_xlabel("update + 1")
+        panels[0, 0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        panels[0, 0].yaxis.set_major_formatter(
+            mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+        )
+        panels[0, 0].yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        panels[0, 0].set_ylabel("gradient norm,\nfirst layer over last")
+        panels[1, 0].set_ylabel(f"weight std,\n{first.capitalize()} over {second.capitalize()}")
+        figure.legend(
+            handles=[
+                *(
+                    Line2D(
+                        [],
+                        [],
+                        color=_scheme_color(scheme, 0),
+                        marker=".",
+                        label=scheme.capitalize(),
+                    )
+                    for scheme in (first, second)
+                ),
+                Line2D([], [], color=COLOR_MAP(0.0), label="first layer (below)"),
+                Line2D([], [], color=COLOR_MAP(1.0), label="last layer (below)"),
+            ],
+            loc="outside upper center",
+            ncols=4,
+        )
+    return figure
+
+
+def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Test accuracy of many schemes, one panel a depth, one color a way of training.
+
+    Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
+    and sets their order, from the top.
+    """
+    runs = _not_empty(measures[measures["scheme"].isin(list(labels))])
+    depths = sorted(runs["depth"].unique())
+    trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
+    names = list(labels)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 1.2 + 0.3 * len(names)))
+        panels = figure.subplots(1, len(depths), sharey=True, squeeze=False)
+        for axes, depth in zip(panels[0], depths, strict=True):
+            for k, (training, color) in enumerate(
+                zip(trainings, palette(len(trainings)), strict=True)
+            ):
+                same = (runs[_TRAINING] == list(training)).all(axis=1) & (runs["depth"] == depth)
+                groups = runs[same].groupby("scheme")["test_accuracy"]
+                mean, error = groups.mean(), groups.std() / np.sqrt(groups.count())
+                at = [names.index(scheme) + 0.2 * (k - 1) for scheme in mean.index]
+                axes.errorbar(
+                    mean,
+                    at,
+                    xerr=2 * error.fillna(0),
+                    color=color,
+                    ls="none",
+                    marker="o",
+                    ms=4,
+                    lw=1.4,
+                    label=training_name(*training),
+                )
+            axes.set_yticks(range(len(names)), list(labels.values()))
+            axes.set_title(f"{depth} weight layers")
+            axes.set_xlabel("test accuracy")
+        panels[0, 0].invert_yaxis()
+        figure.legend(
+            *panels[0, 0].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=len(trainings),
+        )
+    return figure
