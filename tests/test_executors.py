@@ -40,7 +40,7 @@ def undisturbed(threads: int) -> pd.DataFrame:
     return run(LONG, threads=threads)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     end = time.perf_counter() + seconds
     while not condition():
         assert time.perf_counter() < end, "this did not come about"
