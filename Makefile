@@ -41,7 +41,7 @@ book: $(BOOK)
 
 test: $(EVERYTHING) $(BOOK) lint
 	@echo "Running the tests: about 11 minutes on two cores. The result is the last line."
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"

@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from book_pages import address, site, visit  # noqa: F401
+from book_pages import address, look, site, visit  # noqa: F401
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM_FLAGS = [
@@ -30,7 +31,15 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
+# One test of these can take as long as hundreds of others.
+LONG = ("test_notebooks.py", "test_transformers_versions.py")
+
 STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first: begun last, it would run alone while the other cores wait."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 def missing(message: str) -> None:
@@ -46,6 +55,17 @@ def chromium(bundled: str) -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     return found or (bundled if Path(bundled).exists() else None)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let the programs that a test starts hear Ctrl-C.
+
+    Where the tests run in the background of a script, SIGINT is ignored, and programs inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

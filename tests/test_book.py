@@ -12,17 +12,26 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
-from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, make_book, parsed, violations
+from book_pages import (
+    CHAPTERS,
+    DOCUMENTS,
+    ROOT,
+    Open,
+    for_each,
+    make_book,
+    parsed,
+    violations,
+)
 from bs4 import BeautifulSoup
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
-@pytest.mark.parametrize("name", DOCUMENTS)
+@for_each(DOCUMENTS)
 def test_page_needs_no_other_host_and_reports_no_error(
-    name: str, from_file: bool, visit: Open
+    name: str, from_file: bool, look: Open
 ) -> None:
-    opened = visit(f"{name}.html", from_file=from_file)
+    opened = look(from_file=from_file)
     assert opened.outside == []
     assert opened.failed == []
     assert opened.errors == []
@@ -37,10 +46,10 @@ def test_the_folder_opens_on_the_first_page(visit: Open) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_formula_is_set(name: str, visit: Open, site: Path) -> None:
+@for_each(DOCUMENTS)
+def test_every_formula_is_set(name: str, look: Open, site: Path) -> None:
     in_source = len(parsed(site, name).select("article .math"))
-    page = visit(f"{name}.html").page
+    page = look().page
     assert page.locator("article mjx-container").count() >= in_source
     assert page.locator("article mjx-merror, article [data-mjx-error]").count() == 0
     text = page.locator("article").inner_text()
@@ -56,9 +65,9 @@ def test_formulas_are_on_some_page(visit: Open) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_picture_is_described_and_shown(name: str, visit: Open) -> None:
-    page = visit(f"{name}.html").page
+@for_each(DOCUMENTS)
+def test_every_picture_is_described_and_shown(name: str, look: Open) -> None:
+    page = look().page
     for image in page.locator("img").all():
         alt = (image.get_attribute("alt") or "").strip()
         source = Path(unquote(urlsplit(image.get_attribute("src") or "").path))
@@ -68,7 +77,7 @@ def test_every_picture_is_described_and_shown(name: str, visit: Open) -> None:
         assert image.evaluate("image => image.complete && image.naturalWidth > 0"), source
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@for_each(DOCUMENTS)
 def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
     article = parsed(site, name).select_one("article")
     assert article is not None
@@ -82,24 +91,24 @@ def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
         assert len(caption.get_text(strip=True)) > len(number.get_text(strip=True)) + 20
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
+@for_each(CHAPTERS)
 def test_a_chapter_has_figures(name: str, site: Path) -> None:
     assert parsed(site, name).select("article figure figcaption")
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_page_is_accessible(name: str, scheme: str, visit: Open) -> None:
-    page = visit(f"{name}.html", scheme=scheme).page
+@for_each(DOCUMENTS)
+def test_page_is_accessible(name: str, scheme: str, look: Open) -> None:
+    page = look(scheme=scheme).page
     assert page.locator("html").get_attribute("data-theme") == scheme
     assert violations(page) == ""
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_page_fits_a_phone(name: str, visit: Open) -> None:
-    page = visit(f"{name}.html", width=390).page
+@for_each(DOCUMENTS)
+def test_page_fits_a_phone(name: str, look: Open) -> None:
+    page = look(width=390).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for figure in page.locator("article img:not(.still-picture), article figure").all():
         box = figure.bounding_box()
@@ -138,9 +147,9 @@ def test_the_reader_can_switch_between_light_and_dark(visit: Open) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_figures_have_no_panel_of_their_own_in_dark_mode(name: str, visit: Open) -> None:
-    page = visit(f"{name}.html", scheme="dark").page
+@for_each(CHAPTERS)
+def test_figures_have_no_panel_of_their_own_in_dark_mode(name: str, look: Open) -> None:
+    page = look(scheme="dark").page
     for image in page.locator("article figure img").all():
         assert (
             image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgba(0, 0, 0, 0)"
@@ -182,7 +191,7 @@ def launch_links(page: BeautifulSoup) -> list[str]:
     return [link for link in links if "colab.research.google" in link or "mybinder.org" in link]
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@for_each(DOCUMENTS)
 def test_no_launch_button_while_the_repository_has_no_address(name: str, site: Path) -> None:
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     if config["repository"]["url"]:

@@ -7,7 +7,7 @@ import re
 from urllib.parse import urlsplit
 
 import pytest
-from book_pages import DOCUMENTS, ROOT, Open, violations
+from book_pages import DOCUMENTS, ROOT, Open, for_each, violations
 from playwright.sync_api import Locator, Page
 
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -50,11 +50,11 @@ def test_every_widget_of_the_package_is_in_the_book() -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
-@pytest.mark.parametrize("name", PAGES)
+@for_each(PAGES)
 def test_every_widget_starts_in_place_of_its_picture(
-    name: str, from_file: bool, visit: Open
+    name: str, from_file: bool, look: Open
 ) -> None:
-    page = visit(f"{name}.html", from_file=from_file).page
+    page = look(from_file=from_file).page
     keys = [widget.get_attribute("data-widget") for widget in live(page)]
     assert [str(key).split("-")[0] for key in keys] == WIDGETS[name]
     assert len(set(keys)) == len(keys)
@@ -65,7 +65,7 @@ def test_every_widget_starts_in_place_of_its_picture(
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
+@for_each(PAGES)
 def test_without_scripts_the_pictures_stay(name: str, browser, address: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -77,19 +77,23 @@ def test_without_scripts_the_pictures_stay(name: str, browser, address: str) -> 
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
-def test_on_paper_there_are_pictures(name: str, visit: Open) -> None:
-    page = visit(f"{name}.html").page
+@for_each(PAGES)
+def test_on_paper_there_are_pictures(name: str, look: Open) -> None:
+    page = look().page
     page.emulate_media(media="print")
-    assert page.locator("img.still-picture:visible").count() == len(WIDGETS[name])
-    assert page.locator(".live-widget:visible").count() == 0
+    try:
+        assert page.locator("img.still-picture:visible").count() == len(WIDGETS[name])
+        assert page.locator(".live-widget:visible").count() == 0
+    finally:
+        page.emulate_media(media="null")
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
+@for_each(PAGES)
 def test_sliders_are_heard_and_a_link_brings_the_setting_back(name: str, visit: Open) -> None:
     opened = visit(f"{name}.html")
     page = opened.page
+    moved, links = {}, []
     for widget in live(page):
         slider = widget.locator("input[type=range]:visible:enabled").first
         before = slider.input_value()
@@ -102,30 +106,36 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(name: str, visit: 
         if not copy.count():
             continue
         copy.click()
-        address = widget.locator(".ins-address").input_value()
-        link = urlsplit(address)
-        again = visit(f"{name}.html?{link.query}")
-        key = widget.get_attribute("data-widget")
-        restored = again.page.locator(f'[data-widget="{key}"] input[type=range]').first
-        assert float(restored.input_value()) == pytest.approx(float(after), abs=1e-3)
-        assert again.errors == []
+        links.append(urlsplit(widget.locator(".ins-address").input_value()).query)
+        moved[widget.get_attribute("data-widget")] = float(after)
     assert opened.errors == []
+    again = visit(f"{name}.html?{'&'.join(links)}")
+    for key, value in moved.items():
+        restored = again.page.locator(f'[data-widget="{key}"] input[type=range]').first
+        assert float(restored.input_value()) == pytest.approx(value, abs=1e-3)
+    assert again.errors == []
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
-def test_opened_panels_are_accessible(name: str, scheme: str, visit: Open) -> None:
-    page = visit(f"{name}.html", scheme=scheme).page
-    for button in page.get_by_role("button", name="Show me the Python").all():
+@for_each(PAGES)
+def test_opened_panels_are_accessible(name: str, scheme: str, look: Open) -> None:
+    page = look(scheme=scheme).page
+    buttons = page.get_by_role("button", name="Show me the Python").all()
+    for button in buttons:
         button.click()
-    assert violations(page) == ""
+    try:
+        assert page.locator(".ins-code:visible").count() == len(buttons)
+        assert violations(page) == ""
+    finally:
+        for button in buttons:
+            button.click()
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
-def test_widgets_fit_a_phone(name: str, visit: Open) -> None:
-    page = visit(f"{name}.html", width=390).page
+@for_each(PAGES)
+def test_widgets_fit_a_phone(name: str, look: Open) -> None:
+    page = look(width=390).page
     for widget in live(page):
         box = widget.bounding_box()
         assert box is not None
@@ -134,7 +144,7 @@ def test_widgets_fit_a_phone(name: str, visit: Open) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("name", PAGES)
+@for_each(PAGES)
 def test_widgets_add_little_to_a_page(name: str, site) -> None:
     import gzip
 

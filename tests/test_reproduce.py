@@ -214,6 +214,7 @@ def test_a_full_disk_is_one_clear_error(project: Project, full: Path, when: str)
     assert full.exists()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_the_kernel_and_keeps_what_is_finished(
     project: Project, tmp_path: Path
 ) -> None:

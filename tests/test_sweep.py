@@ -731,6 +731,7 @@ def test_a_table_of_something_else_is_one_clear_error(tmp_path: Path) -> None:
         run(SweepSpec(stds=(0.1,)), tmp_path)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_the_chunks_and_says_so_in_one_line(
     tmp_path: Path, undisturbed: pd.DataFrame
 ) -> None:

@@ -27,23 +27,36 @@ def undisturbed() -> pd.DataFrame:
     return run(SPLIT)
 
 
+@pytest.fixture
+def meeting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder where processes say that they are there."""
+    return tmp_path_factory.mktemp("meeting")
+
+
 @pytest.fixture(scope="module")
 def pool(server: multiprocessing.context.BaseContext) -> Iterator[ProcessPoolExecutor]:
     with ProcessPoolExecutor(2, mp_context=server) as pool:
         yield pool
 
 
-def sweep_at(moment: float, spec: SweepSpec, out: Path) -> pd.DataFrame:
-    time.sleep(max(0, moment - time.time()))
+def sweep_together(meeting: Path, delay: float, spec: SweepSpec, out: Path) -> pd.DataFrame:
+    """Sweep when the other process is there too, `delay` seconds later."""
+    (meeting / str(os.getpid())).touch()
+    while len(list(meeting.iterdir())) < 2:
+        time.sleep(0.001)
+    time.sleep(delay)
     return run_sweep(spec, out, progress=False)
 
 
 @pytest.mark.parametrize("delay", [0, 0.01, 0.05, 0.2])
 def test_the_same_sweep_twice(
-    delay: float, tmp_path: Path, pool: ProcessPoolExecutor, undisturbed: pd.DataFrame
+    delay: float,
+    tmp_path: Path,
+    meeting: Path,
+    pool: ProcessPoolExecutor,
+    undisturbed: pd.DataFrame,
 ) -> None:
-    start = time.time() + 0.1
-    both = [pool.submit(sweep_at, start + d, SPLIT, tmp_path) for d in (0, delay)]
+    both = [pool.submit(sweep_together, meeting, d, SPLIT, tmp_path) for d in (0, delay)]
     for future in both:
         assert_same(future.result(), undisturbed)
     assert [path.name for path in tmp_path.iterdir()] == ["sweep.parquet"]
@@ -51,10 +64,11 @@ def test_the_same_sweep_twice(
 
 
 def test_another_sweep_of_the_same_name(
-    tmp_path: Path, pool: ProcessPoolExecutor, undisturbed: pd.DataFrame
+    tmp_path: Path, meeting: Path, pool: ProcessPoolExecutor, undisturbed: pd.DataFrame
 ) -> None:
-    start = time.time() + 0.1
-    futures = {spec: pool.submit(sweep_at, start, spec, tmp_path) for spec in (SPLIT, OTHER)}
+    futures = {
+        spec: pool.submit(sweep_together, meeting, 0, spec, tmp_path) for spec in (SPLIT, OTHER)
+    }
     expected = {SPLIT: undisturbed, OTHER: run(OTHER)}
     lost = [spec for spec, future in futures.items() if future.exception() is not None]
     # The one that comes last is told so, and keeps its chunks; the first has its table.

@@ -72,9 +72,12 @@ def newest_of_each_minor() -> list[str]:
 
 def install(version: str, folder: Path) -> None:
     """Install a version of transformers, and what it asks for itself, into `folder`."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
+    # Few of its thousands of modules are imported: those are compiled then.
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
     wanted = f"transformers=={version}"
-    subprocess.run([*pip, wanted], capture_output=True, text=True, check=True)
+    subprocess.run(
+        [*pip, "--target", str(folder), wanted], capture_output=True, text=True, check=True
+    )
 
 
 def measure(folder: Path) -> dict[str, Any]:

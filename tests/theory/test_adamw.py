@@ -168,9 +168,9 @@ def test_a_million_steps_take_under_a_second():
     adamw_variance_trajectory(0.02, lr[:1000], 0.1)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # of this process alone, whatever else the machine does
         adamw_variance_trajectory(0.02, lr, 0.1, (0.9, 0.95))
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 1.0
 
 

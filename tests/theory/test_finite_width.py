@@ -11,15 +11,22 @@ from initscope.errors import UsageError
 from initscope.theory import ACTIVATIONS, finite_width_interval, log_norm_moments, propagate
 
 
-def simulate(widths, activation, std, count, seed=0):
-    """Mean squares of activations of `count` Gaussian networks on one unit input, per layer."""
+def simulate(widths, activation, std, count, seed=0, *, draw_weights=True):
+    """Mean squares of activations of `count` Gaussian networks on one unit input, per layer.
+
+    Given x, the elements of W x are independent Gaussians of variance std^2 |x|^2. Drawing those
+    in place of W gives the same distribution, and a wide network costs no more than its units.
+    """
     rng = np.random.default_rng(seed)
     function = ACTIVATIONS[activation].function
     x = np.ones((count, widths[0]))
     squares = [np.ones(count)]
     for fan_in, fan_out in itertools.pairwise(widths):
-        weights = rng.standard_normal((count, fan_out, fan_in)) * std(fan_in)
-        x = function(np.einsum("koi,ki->ko", weights, x))
+        if draw_weights:
+            z = np.einsum("koi,ki->ko", rng.standard_normal((count, fan_out, fan_in)), x)
+        else:
+            z = rng.standard_normal((count, fan_out)) * np.linalg.norm(x, axis=1, keepdims=True)
+        x = function(z * std(fan_in))
         squares.append((x**2).mean(axis=1))
     return np.array(squares)
 
@@ -59,12 +66,19 @@ def test_log_norm_of_other_activations_to_first_order(activation):
     # At width 50 the next order in 1/n is already a third of the variance of GELU's log norm.
     width, std = 200, 1.5
     widths = [width] * 7
-    squares = simulate(widths, activation, lambda fan_in: std / np.sqrt(fan_in), 1500, seed=2)
+    squares = simulate(
+        widths,
+        activation,
+        lambda fan_in: std / np.sqrt(fan_in),
+        10_000,
+        seed=2,
+        draw_weights=False,
+    )
     moments = log_norm_moments(widths, activation, std / np.sqrt(width), per_layer=True)
     wide = propagate([*widths, 1], activation, [std / np.sqrt(width)] * 6 + [1.0]).forward[2:]
     logs = np.log(squares[1:] / (wide * [*([1 / std**2] * 5), 1 / width])[:, None])
-    np.testing.assert_allclose(logs.var(axis=1), moments.variance[1:], rtol=0.15)
-    np.testing.assert_allclose(logs.mean(axis=1), moments.mean[1:], atol=0.04)
+    np.testing.assert_allclose(logs.var(axis=1), moments.variance[1:], rtol=0.12)
+    np.testing.assert_allclose(logs.mean(axis=1), moments.mean[1:], atol=0.015)
 
 
 def test_the_std_does_not_matter_to_a_homogeneous_activation():
