@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ class MatrixGroup:
     parameter: nn.Parameter
     matrices: tuple[WeightMatrix, ...]
 
-    @property
+    @cached_property
     def even(self) -> bool:
         """Whether the matrices are equal parts of the parameter, one after the other."""
         first = self.matrices[0].part
@@ -63,7 +64,7 @@ def by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
     return [MatrixGroup(parameter, tuple(found)) for parameter, found in groups.items()]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """Raw numbers of some matrices, and what becomes of them on the host.
 
@@ -91,7 +92,8 @@ class HostCopy:
     def __init__(self, measured: Sequence[Measured]) -> None:
         by_device: dict[torch.device, list[torch.Tensor]] = {}
         for one in measured:
-            by_device.setdefault(one.raw.device, []).append(one.raw.reshape(-1).double())
+            raw = one.raw.reshape(-1).to(widest(one.raw.device))
+            by_device.setdefault(raw.device, []).append(raw)
         # On a GPU the copy is queued behind the statistics, and the training step goes on.
         self._copies = {
             device: torch.cat(raws).to("cpu", non_blocking=True)
@@ -114,10 +116,15 @@ class HostCopy:
         for one, device, shape in self._measured:
             start, n = taken[device], int(np.prod(shape))
             taken[device] += n
-            raw = self._copies[device][start : start + n].numpy().reshape(shape)
+            raw = self._copies[device][start : start + n].double().numpy().reshape(shape)
             with np.errstate(all="ignore"):  # what overflowed is recorded as it is
                 finished.append(one.finish(raw))
         return finished
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:

@@ -31,6 +31,7 @@ from initscope.matrix_statistics import (
     Measured,
     by_parameter,
     widened,
+    widest,
 )
 from initscope.weight_matrices import WeightMatrix, find_weight_matrices
 
@@ -176,12 +177,10 @@ def measure_update(
         views = group.views(widened(group.parameter))
         directions = group.views(widened(last.direction))
         for (weight, dims), (direction, _) in zip(views, directions, strict=True):
-            products = [(weight, weight), (weight, direction), (direction, direction)]
-            raws.append(
-                torch.stack(
-                    [(a * b).mean(dims, dtype=torch.float64).reshape(-1) for a, b in products], 1
-                )
-            )
+            pairs = [(weight, weight), (weight, direction), (direction, direction)]
+            dtype = widest(weight.device)
+            products = [(a * b).mean(dims, dtype=dtype).reshape(-1) for a, b in pairs]
+            raws.append(torch.stack(products, dim=1))
         matrices += group.matrices
         rates += [(last.lr, last.weight_decay)] * len(group.matrices)
     if not raws:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from initscope.errors import UsageError, is_number, require, require_name
+from initscope.layer_variances import COLUMNS
 from initscope.matrix_statistics import (
     QUANTILES,
     HostCopy,
@@ -22,14 +22,13 @@ from initscope.matrix_statistics import (
     Measured,
     by_parameter,
     histogram_counts,
-    mean_and_variance,
     moments,
     shapes,
-    widened,
 )
+from initscope.signal_statistics import SignalWatch
 from initscope.variance_budget import check_optimizer, innermost, measure_update, optimized
 from initscope.variance_table import HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
-from initscope.weight_matrices import WeightMatrix, find_weight_matrices
+from initscope.weight_matrices import find_weight_matrices
 
 QUANTITIES = ("weight", "gradient", "update", "activation")
 """What can be followed: kinds of the rows."""
@@ -105,6 +104,14 @@ class VarianceTracker:
         Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
         run goes on); in memory if None. Rows there of steps after `step` are dropped.
 
+    Attributes
+    ----------
+    step
+        Steps of the optimizer made so far.
+    newest_step, newest
+        The last step whose weights were recorded (-1 before there is one), and the std of each
+        matrix then by (layer, role).
+
     Raises
     ------
     UsageError
@@ -140,23 +147,22 @@ class VarianceTracker:
         self._histograms = [m for m in self._matrices if m.role in histograms]
         if "activation" in self._quantities:
             refuse_compiled(model)
+        self.step = step
         self._optimizer = innermost(optimizer)
         self._optimized: list[MatrixGroup] = []
         if "update" in self._quantities:
             require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
             check_optimizer(self._optimizer)
             self._optimized = optimized(self._optimizer, self._groups)
-        self.step = step
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
         self._gradients: list[Measured] = []
-        self._signals: dict[tuple[WeightMatrix, str], torch.Tensor] = {}
+        self._signals = SignalWatch(self._matrices)
         self._handles: list[Any] = []
-        self._signal_handles: list[Any] = []
         self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
-        self._labels: dict[Any, pa.RecordBatch] = {}
-        self.newest: dict[tuple[int, str], float] = {}
+        self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
+        self.newest: dict[tuple[int, str], float] = {}
 
     def __enter__(self) -> VarianceTracker:
         self.start()
@@ -193,15 +199,15 @@ class VarianceTracker:
         """Before the forward pass of a step."""
         self._gradients = []
         if "activation" in self._quantities and self._due(self.step + 1):
-            self._watch_signals()
+            self._signals.start()
 
     def end_batch(self) -> None:
         """After the first batch of several that make one step: what follows is not measured."""
-        self._stop_watching()
+        self._signals.stop()
 
     def before_optimizer_step(self) -> None:
         """When the gradients are complete and clipped."""
-        self._stop_watching()
+        self._signals.stop()
         if "gradient" in self._quantities and self._due(self.step + 1):
             self._gradients = self._measure_gradients()
 
@@ -218,13 +224,13 @@ class VarianceTracker:
         step, measured, counts, copy = self._pending
         self._pending = None
         values = copy.values()
-        self._write(step, measured, values)
+        self._write(step, measured, values[: len(measured)])
         if counts is not None:
             self._write_histograms(step, counts, values[-1])
 
     def finish(self) -> None:
         """Write what is left and close the tables."""
-        self._stop_watching()
+        self._signals.stop()
         self.flush()
         for table in self._tables.values():
             table.close()
@@ -279,7 +285,7 @@ class VarianceTracker:
             stepped = [group for group in self._optimized if group.parameter.grad is not None]
             update = measure_update(self._optimizer, stepped)
             measured += [] if update is None else [update]
-        measured += self._measured_signals()
+        measured += self._signals.measured()
         counts = None
         if closer and self._histograms:
             counts = histogram_counts(self._histograms)
@@ -291,58 +297,14 @@ class VarianceTracker:
         if not any(group.parameter.is_cuda for group in self._groups):
             self.flush()
 
-    # --- signals ---
-
-    def _watch_signals(self) -> None:
-        self._signals = {}
-        by_module: dict[nn.Module, list[WeightMatrix]] = {}
-        for matrix in self._matrices:
-            by_module.setdefault(matrix.module, []).append(matrix)
-        for module, matrices in by_module.items():
-            hook = partial(self._after_forward, matrices)
-            self._signal_handles.append(module.register_forward_hook(hook))
-
-    def _stop_watching(self) -> None:
-        for handle in self._signal_handles:
-            handle.remove()
-        self._signal_handles = []
-
-    def _after_forward(
-        self, matrices: list[WeightMatrix], module: nn.Module, inputs: Any, output: Any
-    ) -> None:
-        # An evaluation, or the first pass of checkpointing, which is made again with gradients.
-        if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):
-            return
-        if (matrices[0], "activation") in self._signals:
-            return  # the pass that checkpointing makes again, or another batch
-        self._keep_signal(matrices, "activation", output)
-        if output.requires_grad:
-            hook = partial(self._keep_signal, matrices, "gradient")
-            self._signal_handles.append(output.register_hook(hook))
-
-    @torch.no_grad()
-    def _keep_signal(self, matrices: list[WeightMatrix], kind: str, signal: torch.Tensor) -> None:
-        for matrix in matrices:
-            part = widened(matrix.of_output(signal))
-            mean, variance = mean_and_variance(part, tuple(range(part.dim())))
-            self._signals[matrix, kind] = torch.stack([variance, variance + mean.square()])
-
-    def _measured_signals(self) -> list[Measured]:
-        measured = []
-        for kind, direction in (("activation", "forward"), ("gradient", "backward")):
-            found = [m for m in self._matrices if (m, kind) in self._signals]
-            if found:
-                raw = torch.stack([self._signals[m, kind] for m in found])
-                labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
-                measured.append(Measured(found, raw, labels, lambda raw: raw))
-        self._signals = {}
-        return measured
-
     # --- rows ---
 
     def _write(self, step: int, measured: list[Measured], values: list[np.ndarray]) -> None:
+        value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
+        if len(value) == 0:
+            return
         # Names repeat from step to step: the columns that hold them are made once.
-        key = tuple((tuple(one.labels), tuple(map(id, one.matrices))) for one in measured)
+        key = tuple((*one.labels, *one.matrices) for one in measured)
         if key not in self._labels:
             rows = [
                 (matrix.layer, matrix.role, kind, stat)
@@ -350,25 +312,16 @@ class VarianceTracker:
                 for matrix in one.matrices
                 for kind, stat in one.labels
             ]
-            columns = zip(*rows, strict=True) if rows else [[]] * 4
-            self._labels[key] = [
-                pa.array(list(column), field.type)
-                for column, field in zip(columns, list(SCHEMAS[VARIANCES])[1:5], strict=True)
-            ]
-        labels = self._labels[key]
-        if len(labels[0]) == 0:
-            return
-        value = np.concatenate([array.ravel() for array in values[: len(measured)]])
-        batch = [pa.array(np.full(len(value), step)), *labels, pa.array(value)]
+            types = [SCHEMAS[VARIANCES].field(name).type for name in COLUMNS[1:5]]
+            columns = zip(*rows, strict=True)
+            self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+        batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
         self._tables[VARIANCES].append(pa.RecordBatch.from_arrays(batch, schema=SCHEMAS[VARIANCES]))
-        for one, array in zip(measured, values, strict=False):
+        for one, array in zip(measured, values, strict=True):
             if ("weight", "std") in one.labels:
-                column = list(one.labels).index(("weight", "std"))
-                stds = array[:, column].tolist()
-                self.newest = {
-                    (m.layer, m.role): std for m, std in zip(one.matrices, stds, strict=True)
-                }
-                self.newest_step = step
+                stds = array[:, one.labels.index(("weight", "std"))].tolist()
+                names = [(matrix.layer, matrix.role) for matrix in one.matrices]
+                self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
 
     def _write_histograms(self, step: int, counts: Measured, raw: np.ndarray) -> None:
         rows = [

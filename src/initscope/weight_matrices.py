@@ -26,16 +26,8 @@ INTERLEAVED = ("GPTNeoX", "Bloom", "Persimmon")
 """Families whose `query_key_value` holds q, k and v of one head after the other."""
 
 ATTENTION_OUTPUTS = (
-    "c_proj",
-    "o_proj",
-    "out_proj",
-    "dense",
-    "o",
-    "out_lin",
-    "wo",
-    "to_out",
-    "proj",
-)
+    "c_proj", "o_proj", "out_proj", "dense", "o", "out_lin", "wo", "Wo", "to_out", "proj",
+)  # fmt: skip
 
 MLP_ROLES = {
     "mlp_in": (
@@ -44,16 +36,17 @@ MLP_ROLES = {
     ),
     "mlp_gate": ("gate_proj", "wi_0"),
     "mlp_out": (
-        "c_proj", "fc_out", "fc2", "dense_4h_to_h", "down_proj", "wo", "lin2", "linear2",
+        "c_proj", "fc_out", "fc2", "dense_4h_to_h", "down_proj", "wo", "Wo", "lin2", "linear2",
         "output.dense", "ffn_output",
     ),
 }  # fmt: skip
-FUSED_MLP = ("gate_up_proj",)
+FUSED_MLP = ("gate_up_proj", "Wi")
 """Names under which the gate and the input of the MLP are one matrix, the gate first."""
 
 EMBEDDINGS = {
     "token_embedding": (
         "wte", "embed_tokens", "word_embeddings", "embed_in", "tokens_embed", "shared", "wt",
+        "tok_embeddings",
     ),
     "position_embedding": ("wpe", "position_embeddings", "embed_positions", "positions_embed"),
     "token_type_embedding": ("token_type_embeddings",),
@@ -149,8 +142,10 @@ def weight_matrices(model: nn.Module) -> Iterator[tuple[int, str, torch.Tensor]]
     ``output``                    to the logits, unless it is the token embedding
     ============================= ================================================================
 
-    A model that reads with an encoder and writes with a decoder has ``encoder_q``, ``decoder_q``,
-    ``decoder_cross_q`` and so on; a matrix of another kind has its name in the model as role.
+    They come layer by layer. A model that reads with an encoder and writes with a decoder has
+    ``encoder_q``, ``decoder_q``, ``decoder_cross_q`` and so on; a matrix of another kind has its
+    name in the model as role. Weights of other than two dimensions (norms, biases, convolutions,
+    experts in one tensor) are left out.
 
     A view shares the memory of the parameter and carries no gradient. Its shape is that of the
     parameter, ``(out, in)`` or, in transformers' `Conv1D`, ``(in, out)``, or the part of it that
@@ -212,29 +207,29 @@ def find_weight_matrices(model: nn.Module) -> list[WeightMatrix]:
             )
         if parameter.dim() == 2 and parameter.is_floating_point():
             holders.append((name, parameter, [p for p in place.split(".") if p not in WRAPPERS]))
-    two_stacks = {"encoder", "decoder"} <= {part for *_, path in holders for part in path}
+    inside = {part for *_, path in holders if _block(path) for part in path}
+    two_stacks = {"encoder", "decoder"} <= inside
     n_layer = max((_block(path) or 0 for *_, path in holders), default=0)
     found = []
     for name, parameter, path in holders:
         module = model.get_submodule(name.rpartition(".")[0])
         units = int(module in transposed)
-        raw = name.split(".")[:-1]
-        parent = model.get_submodule(".".join(raw[:-1] if raw[-1] == path[-1] else raw))
+        *above, holder = ["", *name.split(".")[:-1]]
+        parent = model.get_submodule(".".join(above[1:])) if holder == path[-1] else module
         for role, part in _parts(
             module, parent, path, parameter.shape[units], parameter.shape[1 - units]
         ):
-            block = _block(path)
-            if block is not None:
-                layer, role = block, _stack(path, two_stacks) + role
-            else:
+            layer = _block(path)
+            if layer is None:
                 layer = 0 if isinstance(module, nn.Embedding) else n_layer + 1
+            role = _stack(path, two_stacks) + role
             found.append(WeightMatrix(layer, role, name, parameter, module, units, part))
-    if not any(matrix.role.endswith(("q", "k", "v")) for matrix in found if matrix.layer):
+    if not any(matrix.role.rpartition("_")[2] in ATTENTION_INPUTS for matrix in found):
         raise UsageError(
             f"{type(model).__name__} has no attention whose query, key and value weights can be "
             f"told by their names: there is nothing to track."
         )
-    return _distinct(found)
+    return sorted(_distinct(found), key=lambda matrix: matrix.layer)
 
 
 def _block(path: Sequence[str]) -> int | None:
@@ -292,7 +287,7 @@ def _fused(
         return _consecutive(heads, *[n_out // heads // 3] * 3)
     if family.startswith("CodeGen"):
         q, v, k = _consecutive(4, *[n_out // 12] * 3)  # made for four devices, v before k
-        return [q, ("k", v[1]), ("v", k[1])]
+        return [q, ("k", k[1]), ("v", v[1])]
     if path[-1] == "query_key_value":
         raise UsageError(
             f"{'.'.join(path)} fuses q, k and v, in an order that is not known for {family}. "
