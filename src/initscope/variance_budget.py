@@ -227,9 +227,10 @@ def last_step(
     step = state["step"]
     if not step.is_cuda:  # on a GPU it stays there
         step = step.item()
-    second = state["max_exp_avg_sq"] if settings["amsgrad"] else state["exp_avg_sq"]
+    first = widened(state["exp_avg"])
+    second = widened(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
     denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
-    direction = (state["exp_avg"] / denominator).div_(1 - beta1**step)
+    direction = (first / denominator).div_(1 - beta1**step)
     decoupled = isinstance(optimizer, AdamW) or settings.get("decoupled_weight_decay", False)
     return LastStep(direction, lr, weight_decay if decoupled else 0.0)
 
