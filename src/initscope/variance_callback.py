@@ -65,13 +65,14 @@ class VarianceCallback(TrainerCallback):
         clock("distribution_every", distribution_every)
         checked_quantities(quantities)
         self.out_folder = Path(out_folder)
-        self._overwrite, self._log = overwrite, log
+        self._log = log
         self._options: dict[str, Any] = {
             "every": every,
             "quantities": quantities,
             "distribution_every": distribution_every,
             "quantiles": quantiles,
             "histograms": histograms,
+            "overwrite": overwrite,
         }
         self._tracker: VarianceTracker | None = None
         self._logged_step = -1
@@ -98,8 +99,6 @@ class VarianceCallback(TrainerCallback):
                 "the activations of a compiled model cannot be seen from outside: leave "
                 "'activation' out of the quantities, or train without torch_compile."
             )
-        if state.global_step == 0 and not self._overwrite:
-            self._refuse_another_run()
         self._tracker = VarianceTracker(
             kwargs["model"],
             kwargs["optimizer"],
@@ -109,18 +108,6 @@ class VarianceCallback(TrainerCallback):
         )
         self._logged_step = -1
         self._tracker.start()
-
-    def _refuse_another_run(self) -> None:
-        try:
-            last = read_variances(self.out_folder)["step"].max()
-        except UsageError:
-            return
-        if last > 0:
-            raise UsageError(
-                f"{self.out_folder} holds the variances of an earlier run, up to step {last}, and "
-                f"training starts from step 0. Name another folder, let the Trainer go on from a "
-                f"checkpoint, or pass overwrite=True."
-            )
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Watch the signals of the step if it is due."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from initscope.errors import UsageError, is_number, require, require_name
+from initscope.errors import UsageError, is_number, require, require_name, unknown_name
 from initscope.layer_variances import COLUMNS
 from initscope.matrix_statistics import (
     QUANTILES,
@@ -28,7 +29,7 @@ from initscope.matrix_statistics import (
 from initscope.signal_statistics import SignalWatch
 from initscope.variance_budget import check_optimizer, innermost, measure_update, optimized
 from initscope.variance_table import HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
-from initscope.weight_matrices import find_weight_matrices
+from initscope.weight_matrices import WeightMatrix, find_weight_matrices
 
 QUANTITIES = ("weight", "gradient", "update", "activation")
 """What can be followed: kinds of the rows."""
@@ -97,12 +98,15 @@ class VarianceTracker:
     quantiles
         Numbers from 0 to 1.
     histograms
-        Roles whose histograms are kept, for :meth:`histograms_to_frame`.
+        Roles whose histograms are kept, for :meth:`histograms_to_frame`; ``q`` also stands for
+        ``encoder_q`` and the like.
     step
         Steps already made, in a run that goes on.
     out_folder
         Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
         run goes on); in memory if None. Rows there of steps after `step` are dropped.
+    overwrite
+        Whether a run that starts at step 0 may replace what an earlier one left in `out_folder`.
 
     Attributes
     ----------
@@ -116,8 +120,8 @@ class VarianceTracker:
     ------
     UsageError
         A model without attention, an unknown quantity or role, an optimizer whose steps cannot be
-        read, or that holds none of the matrices, activations of a compiled model, or a folder that
-        cannot be written.
+        read, or that holds none of the matrices, activations of a compiled model; when it is
+        entered, a folder that cannot be written, or that holds another run.
     """
 
     def __init__(
@@ -132,6 +136,7 @@ class VarianceTracker:
         histograms: Sequence[str] = ("q", "k", "v"),
         step: int = 0,
         out_folder: str | Path | None = None,
+        overwrite: bool = False,
     ) -> None:
         self._every = clock("every", every)
         self._distribution_every = clock("distribution_every", distribution_every)
@@ -141,10 +146,7 @@ class VarianceTracker:
         self._quantiles = checked_quantiles(quantiles)
         self._matrices = find_weight_matrices(model)
         self._groups = by_parameter(self._matrices)
-        roles = {matrix.role for matrix in self._matrices}
-        for role in histograms:
-            require_name("role", role, roles)
-        self._histograms = [m for m in self._matrices if m.role in histograms]
+        self._histograms = with_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
         self.step = step
@@ -154,6 +156,7 @@ class VarianceTracker:
             require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
             check_optimizer(self._optimizer)
             self._optimized = optimized(self._optimizer, self._groups)
+        self._overwrite = overwrite
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
         self._gradients: list[Measured] = []
@@ -188,11 +191,11 @@ class VarianceTracker:
 
     def start(self) -> None:
         """Open the tables, and record the weights as they are, unless that was done."""
-        written = None
-        for name, table in self._tables.items():
-            last = open_table(table, self.step)
-            written = last if name == VARIANCES else written
-        if written != self.step and self._due(self.step):
+        if self.step == 0 and not self._overwrite:
+            for table in self._tables.values():
+                refuse_another_run(table)
+        written = {name: open_table(table, self.step) for name, table in self._tables.items()}
+        if written[VARIANCES] != self.step and self._due(self.step):
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
@@ -347,6 +350,30 @@ def open_table(table: VarianceTable, step: int) -> int | None:
             f"the folder {table.folder} for the variances cannot be written "
             f"({error.strerror or error}). Name another one."
         ) from error
+
+
+def refuse_another_run(table: VarianceTable) -> None:
+    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
+    rows = table.read()
+    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
+    require(
+        last == 0,
+        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
+        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
+        f"overwrite=True.",
+    )
+
+
+def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str]) -> list[WeightMatrix]:
+    """The matrices of these roles, in a stack or not; `UsageError` for a role that none has."""
+
+    def is_one(matrix: WeightMatrix, role: str) -> bool:
+        return matrix.role == role or matrix.role.endswith(f"_{role}")
+
+    for role in roles:
+        if not any(is_one(matrix, role) for matrix in matrices):
+            raise unknown_name("role", role, {matrix.role for matrix in matrices})
+    return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
 
 def clock(name: str, given: Clock) -> Callable[[int], bool]:
