@@ -18,10 +18,11 @@ SIZES = {
 GPT_SIZES = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 64, "n_positions": 32}
 NO_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None}
 DROPOUT = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+NO_DROPOUT = dict.fromkeys(DROPOUT, 0.0)
 
 
 def gpt2(**fields: object) -> nn.Module:
-    fields = {**GPT_SIZES, **NO_SPECIAL_TOKENS, **fields}
+    fields = {**GPT_SIZES, **NO_SPECIAL_TOKENS, **NO_DROPOUT, **fields}
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**fields))
 
 

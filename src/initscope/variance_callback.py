@@ -14,7 +14,13 @@ from transformers.trainer_callback import CallbackHandler, PrinterCallback, Prog
 from initscope.errors import UsageError
 from initscope.matrix_statistics import QUANTILES
 from initscope.variance_table import read_histograms, read_variances
-from initscope.variance_tracker import Clock, VarianceTracker, checked_quantities, clock
+from initscope.variance_tracker import (
+    Clock,
+    VarianceTracker,
+    checked_quantiles,
+    checked_quantities,
+    clock,
+)
 
 
 class VarianceCallback(TrainerCallback):
@@ -64,6 +70,7 @@ class VarianceCallback(TrainerCallback):
         clock("every", every)
         clock("distribution_every", distribution_every)
         checked_quantities(quantities)
+        checked_quantiles(quantiles)
         self.out_folder = Path(out_folder)
         self._log = log
         self._options: dict[str, Any] = {
