@@ -42,7 +42,7 @@ SCHEMAS = {
         ]
     ),
 }
-COMPRESSED = pa.ipc.IpcWriteOptions(compression="zstd")
+COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 def read_variances(folder: str | Path) -> pd.DataFrame:
