@@ -304,6 +304,14 @@ def test_bad_input_is_one_clear_error_before_the_first_step(tmp_path: Path) -> N
     assert not (tmp_path / "v").exists()
 
 
+def test_a_compiled_model(tmp_path: Path) -> None:
+    callback = VarianceCallback(tmp_path / "v", every=1)
+    trainer(tmp_path, callback, torch_compile=True, torch_compile_backend="eager").train()
+    frame = callback.to_frame()
+    assert frame["step"].max() == STEPS
+    assert set(frame["kind"]) == {"weight", "gradient", "update"}
+
+
 def test_another_optimizer_without_updates(tmp_path: Path) -> None:
     callback = VarianceCallback(tmp_path / "v", every=1, quantities=["weight", "gradient"])
     trainer(tmp_path, callback, optim="adagrad").train()

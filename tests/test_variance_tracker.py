@@ -269,6 +269,23 @@ def test_without_an_optimizer_the_loop_says_when() -> None:
     assert set(frame[frame["step"] == 4]["kind"]) == {"weight", "gradient"}
 
 
+def test_a_step_that_the_optimizer_left_out_has_no_update() -> None:
+    # As mixed precision does with float16 where a gradient overflows.
+    model = tiny.gpt2()
+    optimizer = AdamW(model.parameters())
+    tracker = VarianceTracker(model, optimizer, every=1)
+    tracker.start()
+    for updated in (True, False):
+        model(input_ids=next(batches(1))).logits.square().mean().backward()
+        tracker.before_optimizer_step()
+        if updated:
+            optimizer.step()
+        tracker.after_optimizer_step(updated=updated)
+    kinds = tracker.to_frame().groupby("step")["kind"].agg(set)
+    assert kinds[1] == {"weight", "gradient", "update"}
+    assert kinds[2] == {"weight", "gradient"}
+
+
 def checkpointing(model: nn.Module, reentrant: bool) -> None:
     model.gradient_checkpointing_enable({"use_reentrant": reentrant})
 
