@@ -215,11 +215,12 @@ def test_a_warning_is_found_between_progress_bars(bar: str) -> None:
 
 
 def test_coordinates_in_figures_are_rounded_and_nothing_else() -> None:
-    svg = '<path id="m0a1.2345b" d="M 57.600001 -307.5849 L 0.004 1e-05"/><text>1.5</text>'
+    svg = '<path id="m0a1.2345b" d="M 57.600001 -307.5849 L 0.004 1e-05"/>'
+    svg += '<text x="0.005">0.0225</text>'  # a label stays as it is
     output = nbformat.v4.new_output("display_data", {"image/svg+xml": svg, "text/plain": "0.12345"})
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[output])])
     data = normalize(notebook).cells[0].outputs[0].data
     assert data["image/svg+xml"] == (
-        '<path id="m0a1.2345b" d="M 57.6 -307.58 L 0 1e-05"/><text>1.5</text>'
+        '<path id="m0a1.2345b" d="M 57.6 -307.58 L 0 1e-05"/><text x="0.01">0.0225</text>'
     )
     assert data["text/plain"] == "0.12345"

@@ -31,6 +31,7 @@ _PROGRESS_MODELS = {"FloatProgressModel", "IntProgressModel"}
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _SVG_DATE = re.compile(r"[ \t]*<dc:date>[^<]*</dc:date>\n?")
 _SVG_LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
+_SVG_TAG = re.compile(r"<[^>]*>")
 _SVG_NUMBER = re.compile(r"(?<![\w.#-])-?\d+\.\d{3,}(?![\w.])")
 _STYLER_ID = re.compile(r"(?<=[#\"])T_[0-9a-f]{5}(?=[_\" ])")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
@@ -177,7 +178,9 @@ class _Cleaner:
 
 def _small_svg(text: str) -> str:
     """The same picture on one line: a notebook stores every line apart, at twenty bytes each."""
-    return _SVG_LINES.sub(" ", _SVG_NUMBER.sub(_hundredths, text))
+    # Within tags alone: the numbers between them are labels, to be read.
+    text = _SVG_TAG.sub(lambda tag: _SVG_NUMBER.sub(_hundredths, tag[0]), text)
+    return _SVG_LINES.sub(" ", text)
 
 
 def _hundredths(match: re.Match[str]) -> str:

@@ -1,15 +1,19 @@
 // Where an axis is labelled.
 
-/** About `count` round numbers from `low` to `high`. */
+/** About `count` round numbers from `low` to `high`, and never a single one. */
 export function ticks(low, high, count = 5) {
   const rough = (high - low) / Math.max(1, count);
   if (!(rough > 0)) return [low];
   const unit = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * unit).find((s) => s >= rough);
-  const found = [];
-  // Adding 0 makes 0 of -0.
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(k * step + 0);
-  return found;
+  const steps = [1, 2, 5, 10].map((m) => m * unit);
+  const fitting = steps.findIndex((s) => s >= rough);
+  for (let size = fitting < 0 ? steps.length - 1 : fitting; ; size -= 1) {
+    const step = steps[size];
+    const found = [];
+    // Adding 0 makes 0 of -0.
+    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) found.push(k * step + 0);
+    if (found.length > 1 || size === 0) return found;
+  }
 }
 
 /** Exponents of the powers of ten to label between `low` and `high`. */

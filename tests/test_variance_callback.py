@@ -1,0 +1,323 @@
+"""The callback under the transformers Trainer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_transformers as tiny
+import torch
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from initscope.errors import UsageError
+from initscope.tracking import (
+    VarianceCallback,
+    read_histograms,
+    read_variances,
+    weight_matrices,
+)
+
+STEPS = 6
+ALL = ("weight", "gradient", "update", "activation")
+
+
+def examples(n: int = 64) -> list[dict[str, torch.Tensor]]:
+    tokens = torch.randint(64, (n, 10), generator=torch.Generator().manual_seed(3))
+    return [{"input_ids": row, "labels": row} for row in tokens]
+
+
+def trainer(
+    folder: Path,
+    *callbacks: TrainerCallback,
+    model: nn.Module | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Trainer:
+    torch.manual_seed(seed)
+    model = tiny.gpt2(**tiny.DROPOUT) if model is None else model
+    defaults = {
+        "max_steps": STEPS, "per_device_train_batch_size": 4, "learning_rate": 0.01,
+        "weight_decay": 0.1, "report_to": [], "disable_tqdm": True, "save_strategy": "no",
+        "logging_steps": 2, "use_cpu": True, "dataloader_pin_memory": False,
+    }  # fmt: skip
+    arguments = TrainingArguments(str(folder / "trainer"), **(defaults | options))
+    return Trainer(model, arguments, train_dataset=examples(), callbacks=list(callbacks))
+
+
+class Watch(TrainerCallback):
+    """What a plain look at the model during training sees, and what loggers are told."""
+
+    def __init__(self) -> None:
+        self.stds: dict[tuple, float] = {}
+        self.logs: list[tuple[int, dict[str, float]]] = []
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        model = kwargs["model"]
+        for layer, block in enumerate(model.transformer.h, start=1):
+            for role, part in zip("qkv", block.attn.c_attn.weight.grad.chunk(3, 1), strict=True):
+                key = (state.global_step + 1, layer, role, "gradient")
+                self.stds[key] = part.double().std(correction=0).item()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        for layer, role, view in weight_matrices(kwargs["model"]):
+            key = (state.global_step, layer, role, "weight")
+            self.stds[key] = view.double().std(correction=0).item()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        self.logs.append((state.global_step, dict(logs)))
+
+
+def test_one_line_on_any_trainer(tmp_path: Path) -> None:
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=2)
+    trainer(tmp_path, watch, callback, max_grad_norm=0.1).train()
+    frame = read_variances(tmp_path / "variances")
+    assert sorted(frame["step"].unique()) == [0, 2, 4, 6]
+    assert set(frame["kind"]) == {"weight", "gradient", "update"}
+    stds = frame[frame["stat"] == "std"].set_index(["step", "layer", "role", "kind"])["value"]
+    for key, expected in watch.stds.items():
+        if key[0] % 2 == 0:  # gradients are those after clipping
+            assert stds[key] == pytest.approx(expected, rel=1e-5), key
+    assert read_histograms(tmp_path / "variances")["step"].unique().tolist() == [0]
+    pd.testing.assert_frame_equal(callback.to_frame(), frame)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_loggers_and_the_log_get_the_std_of_each_matrix(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1)
+    order = [watch, callback] if place == "before" else [callback, watch]
+    training = trainer(tmp_path, *order)
+    training.train()
+    given = {step: logs for step, logs in watch.logs if "weight_std/q/layer_01" in logs}
+    assert list(given) == [2, 4, 6]
+    for step, logs in given.items():
+        assert len(logs) == 14  # one for each matrix, and nothing else
+        assert logs["weight_std/q/layer_01"] == pytest.approx(watch.stds[step, 1, "q", "weight"])
+    history = [entry for entry in training.state.log_history if "loss" in entry]
+    assert [entry["step"] for entry in history] == [2, 4, 6]
+    for entry in history:
+        assert entry.items() >= given[entry["step"]].items()
+    assert "weight_std" not in capsys.readouterr().out  # the console is spared
+
+
+def test_nothing_is_logged_if_not_wanted(tmp_path: Path) -> None:
+    watch = Watch()
+    trainer(tmp_path, watch, VarianceCallback(tmp_path / "variances", every=1, log=False)).train()
+    assert watch.logs
+    assert not any("weight_std" in name for _, logs in watch.logs for name in logs)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}])
+def test_training_is_the_same_bit_by_bit(
+    tmp_path: Path, checkpointing: bool, options: dict[str, Any]
+) -> None:
+    def run(*callbacks: TrainerCallback) -> tuple[list[torch.Tensor], list[dict], torch.Tensor]:
+        options_ = {**options, "gradient_checkpointing": checkpointing, "logging_steps": 1}
+        training = trainer(tmp_path, *callbacks, **options_)
+        training.train()
+        state = training.optimizer.state_dict()["state"]
+        tensors = [t for entry in state.values() for t in entry.values()]
+        history = [
+            {name: entry[name] for name in ("loss", "grad_norm", "step")}
+            for entry in training.state.log_history
+            if "loss" in entry
+        ]
+        return [*training.model.state_dict().values(), *tensors], history, torch.get_rng_state()
+
+    plain, history, random = run()
+    callback = VarianceCallback(
+        tmp_path / "variances", every=1, distribution_every=2, quantities=ALL
+    )
+    tracked, tracked_history, tracked_random = run(callback)
+    assert len(plain) == len(tracked)
+    assert all(torch.equal(a, b) for a, b in zip(plain, tracked, strict=True))
+    assert history == tracked_history
+    assert torch.equal(random, tracked_random)
+    frame = read_variances(tmp_path / "variances").query("step > 0")
+    counts = frame.groupby(["kind", "stat"]).size()
+    for key in [("activation", "forward_variance"), ("gradient", "backward_variance")]:
+        assert counts[key] == 14 * STEPS
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "bert"])
+def test_other_models(tmp_path: Path, family: str) -> None:
+    torch.manual_seed(0)
+    model = tiny.FAMILIES[family]()
+    callback = VarianceCallback(tmp_path / "variances", every=1, quantities=ALL)
+    trainer(tmp_path, callback, model=model).train()
+    frame = callback.to_frame()
+    last = frame[(frame["step"] == STEPS) & (frame["stat"] == "std") & (frame["kind"] == "weight")]
+    found = last.set_index(["layer", "role"])["value"]
+    for layer, role, view in weight_matrices(model):
+        expected = view.double().std(correction=0).item()
+        assert found[layer, role] == pytest.approx(expected, rel=1e-5)
+    terms = frame[frame["stat"].isin(["decay", "alignment", "step"])].groupby("step")["value"].sum()
+    squares = frame[(frame["stat"] == "rms") & (frame["kind"] == "weight")]
+    squares = (squares["value"] ** 2).groupby(squares["step"]).sum()
+    # The terms of all matrices add up to what all mean squares changed by.
+    np.testing.assert_allclose(terms, squares.diff().iloc[1:], atol=1e-5 * squares.iloc[0])
+
+
+# --- interrupted -----------------------------------------------------------------------------
+
+
+class Interrupt(TrainerCallback):
+    """Ends the run in step `at`, as a kill would: nothing more is called."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [4, 5])
+def test_an_interrupted_run_has_the_rows_of_an_undisturbed_one(tmp_path: Path, at: int) -> None:
+    options = {"save_strategy": "steps", "save_steps": 3}
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for name in ("undisturbed", "interrupted"):
+        folder = tmp_path / name
+
+        def callback(folder: Path = folder) -> VarianceCallback:
+            return VarianceCallback(
+                folder / "v", every=lambda step: step != 1, distribution_every=2, quantities=ALL
+            )
+
+        if name == "undisturbed":
+            trainer(folder, callback(), **options).train()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                trainer(folder, callback(), Interrupt(at), **options).train()
+            assert read_variances(folder / "v")["step"].max() == at
+            checkpoint = folder / "trainer" / "checkpoint-3"
+            trainer(folder, callback(), seed=1, **options).train(str(checkpoint))
+        tables[name] = [read_variances(folder / "v"), read_histograms(folder / "v")]
+    for one, other in zip(*tables.values(), strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+def test_a_new_run_does_not_replace_an_earlier_one_unasked(tmp_path: Path) -> None:
+    trainer(tmp_path, VarianceCallback(tmp_path / "v", every=1)).train()
+    before = read_variances(tmp_path / "v")
+    with pytest.raises(UsageError, match="variances of an earlier run, up to step 6"):
+        trainer(tmp_path, VarianceCallback(tmp_path / "v", every=1)).train()
+    assert read_variances(tmp_path / "v").equals(before)
+    trainer(tmp_path, VarianceCallback(tmp_path / "v", every=3, overwrite=True)).train()
+    assert sorted(read_variances(tmp_path / "v")["step"].unique()) == [0, 3, 6]
+
+
+# --- several processes -----------------------------------------------------------------------
+
+PROCESS = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from initscope.tracking import VarianceCallback
+from test_variance_callback import ALL, trainer
+rank, folder = os.environ.get("RANK", "alone"), Path(sys.argv[1])
+callback = VarianceCallback(folder / "v", every=1, distribution_every=3, quantities=ALL)
+size = 4 if rank == "alone" else 2
+import tiny_transformers as tiny, torch
+torch.manual_seed(0)
+training = trainer(folder, callback, model=tiny.gpt2(), per_device_train_batch_size=size)
+training.train()
+(folder / f"ended-{rank}").touch()
+"""
+
+
+def test_two_processes_have_the_rows_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "process.py"
+    script.write_text(PROCESS)
+    frames = []
+    for name, launcher in (
+        ("one", []),
+        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, *launcher, str(script), str(folder), str(Path(__file__).parent)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        frames.append(read_variances(folder / "v"))
+    assert {path.name for path in (tmp_path / "two").glob("ended-*")} == {"ended-0", "ended-1"}
+    # Signals are of the first batch of the first process, which is half as large.
+    one, two = (
+        f[(f["kind"] != "activation") & ~f["stat"].str.startswith("backward")] for f in frames
+    )
+    pd.testing.assert_frame_equal(
+        one.reset_index(drop=True), two.reset_index(drop=True), rtol=1e-3, atol=1e-7
+    )
+
+
+# --- bad input -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, "every must be a whole number"),
+        ({"distribution_every": "x"}, "distribution_every must be a whole number"),
+        ({"quantities": ["gradients"]}, "unknown quantity 'gradients'. Did you mean 'gradient'"),
+        ({"quantiles": [-1]}, "quantiles must be numbers from 0 to 1"),
+    ],
+)
+def test_bad_options_are_found_at_once(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        VarianceCallback(tmp_path, **options)
+
+
+def test_bad_input_is_one_clear_error_before_the_first_step(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot be written .*Name another one"):
+        trainer(tmp_path, VarianceCallback(tmp_path / "file" / "v")).train()
+    with pytest.raises(UsageError, match="the update of Adagrad cannot be read"):
+        trainer(tmp_path, VarianceCallback(tmp_path / "v"), optim="adagrad").train()
+    callback = VarianceCallback(tmp_path / "v", quantities=ALL)
+    with pytest.raises(UsageError, match="activations of a compiled model"):
+        trainer(tmp_path, callback, torch_compile=True, torch_compile_backend="eager").train()
+
+    class NoAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(64, 64)
+
+        def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> dict:
+            logits = self.embedding(input_ids)
+            return {"loss": logits.square().mean(), "logits": logits}
+
+    with pytest.raises(UsageError, match="NoAttention has no attention"):
+        trainer(tmp_path, VarianceCallback(tmp_path / "v"), model=NoAttention()).train()
+    assert not (tmp_path / "v").exists()
+
+
+def test_a_compiled_model(tmp_path: Path) -> None:
+    callback = VarianceCallback(tmp_path / "v", every=1)
+    trainer(tmp_path, callback, torch_compile=True, torch_compile_backend="eager").train()
+    frame = callback.to_frame()
+    assert frame["step"].max() == STEPS
+    assert set(frame["kind"]) == {"weight", "gradient", "update"}
+
+
+def test_another_optimizer_without_updates(tmp_path: Path) -> None:
+    callback = VarianceCallback(tmp_path / "v", every=1, quantities=["weight", "gradient"])
+    trainer(tmp_path, callback, optim="adagrad").train()
+    assert set(callback.to_frame()["kind"]) == {"weight", "gradient"}
+
+
+def test_importing_the_names_does_not_import_transformers() -> None:
+    code = "import sys, initscope.tracking; assert 'transformers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
