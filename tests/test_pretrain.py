@@ -408,9 +408,9 @@ def test_two_processes_do_what_one_does(undisturbed: tuple[Path, Any], tmp_path:
 
 
 def test_a_loss_that_is_not_finite_is_recorded_and_ends_the_training(tmp_path: Path) -> None:
-    # The weights grow by a factor of 99 a step.
-    fields = {"learning_rate": 100.0, "weight_decay": 1.0, "warmup_steps": 0, "log_every": 1}
-    spec = spec_of(**fields, steps=60, final_learning_rate=100.0)
+    # The weights grow by a factor of 9 a step.
+    fields = {"learning_rate": 10.0, "weight_decay": 1.0, "warmup_steps": 0, "log_every": 1}
+    spec = spec_of(**fields, steps=60, final_learning_rate=10.0)
     record = pretrain(spec, tmp_path, device="cpu", checkpoint_every=1, progress=False)
     step = record.run["diverged_step"]
     assert record.run["status"] == "diverged"
@@ -474,7 +474,7 @@ def test_an_unknown_field_names_the_nearest() -> None:
         ({"context": 20_000}, {}, "but the validation split of modules has a source of only"),
         ({"vocab_size": 255}, {}, "'bytes' has 256 entries, which do not fit .* 255"),
         ({}, {"micro_batch_size": 3}, "micro_batch_size 3 must divide the 4 passages"),
-        ({}, {"device": "tpu"}, "unknown device 'tpu'. Valid: cpu, cuda"),
+        ({}, {"device": "tpu"}, "unknown device 'tpu'. Did you mean 'cpu'"),
         ({}, {"precision": "fp16"}, "unknown precision 'fp16'"),
         ({}, {"max_seconds": -1}, "max_seconds must be a number of at least 0, or None, not -1"),
         ({}, {"checkpoint_every": 0}, "checkpoint_every must be a whole number of at least 1"),
@@ -544,13 +544,15 @@ def test_no_space_for_a_checkpoint_is_told_before_training(tmp_path: Path) -> No
 
 
 def test_operations_per_token_are_those_that_torch_counts() -> None:
+    # Torch does not count the fused attention of a CPU.
     model = gpt2("nano12", n_layer=3, n_positions=64)
+    model.config._attn_implementation = "eager"
     tokens = torch.zeros(2, 64, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:
         model(tokens, labels=tokens).loss.backward()
     counted = counter.get_total_flops() / tokens.numel()
-    # Torch counts the attention of the backward pass at 2.5 times the forward one, not at 2.
-    assert training_flops_per_token(model) == pytest.approx(counted, rel=0.03)
+    # Beside the matrices, biases and norms are among the parameters: a hundredth here.
+    assert counted < training_flops_per_token(model) < 1.02 * counted
 
 
 def test_124m_takes_the_operations_of_the_literature() -> None:
