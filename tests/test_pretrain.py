@@ -489,6 +489,12 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_logger_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="report_to 'tensorbord' is no logger that can be used"):
+        pretrain(spec_of(), tmp_path, device="cpu", report_to="tensorbord")
+    assert not (tmp_path / "record").exists()
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device 'cuda' is not to be had here"):

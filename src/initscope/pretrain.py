@@ -342,16 +342,23 @@ def _train(
             overwrite=True,
             log=report_to != "none",
         )
-        trainer = PassageTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
-            eval_dataset=torch.utils.data.Subset(validation, range(n_evaluated)),
-            data_collator=transformers.default_data_collator,
-            optimizers=(optimizer, scheduler),
-            # The last one marks checkpoints whole, when the others have done their part.
-            callbacks=[tracker, control],
-        )
+        try:
+            trainer = PassageTrainer(
+                model=model,
+                args=arguments,
+                train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
+                eval_dataset=torch.utils.data.Subset(validation, range(n_evaluated)),
+                data_collator=transformers.default_data_collator,
+                optimizers=(optimizer, scheduler),
+                # The last one marks checkpoints whole, when the others have done their part.
+                callbacks=[tracker, control],
+            )
+        except (RuntimeError, ValueError) as error:
+            if report_to == "none":
+                raise
+            raise UsageError(
+                f"report_to {report_to!r} is no logger that can be used here ({error})."
+            ) from error
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.tokens_per_step = spec.tokens_per_step
         control.trainer = trainer
