@@ -1,0 +1,444 @@
+"""Follow the weight matrices of a transformer through its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from initscope.errors import UsageError, is_number, require, require_name
+from initscope.matrix_statistics import (
+    QUANTILES,
+    HostCopy,
+    MatrixGroup,
+    Measured,
+    by_parameter,
+    histogram_counts,
+    mean_and_variance,
+    moments,
+    shapes,
+    widened,
+)
+from initscope.variance_budget import check_optimizer, innermost, measure_update, optimized
+from initscope.variance_table import HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
+from initscope.weight_matrices import WeightMatrix, find_weight_matrices
+
+QUANTITIES = ("weight", "gradient", "update", "activation")
+"""What can be followed: kinds of the rows."""
+
+Clock = int | Collection[int] | Callable[[int], bool]
+"""Every so many steps, a set of steps, or a function that says of a step whether it is one."""
+
+
+class VarianceTracker:
+    """Statistics of the weight matrices of a transformer, step by step, in a training loop.
+
+    A context manager. With an optimizer nothing else is to be called: its steps are counted, and
+    measured if they are due.
+
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2, n_positions=8)
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> with VarianceTracker(model, optimizer, every=2) as tracker:
+    ...     for step in range(4):
+    ...         optimizer.zero_grad()
+    ...         model(torch.arange(8)[None]).logits.square().mean().backward()
+    ...         optimizer.step()
+    >>> frame = tracker.to_frame()
+    >>> sorted(frame["step"].unique().tolist())
+    [0, 2, 4]
+
+    Step 0 is before the first step of the optimizer. The rows of a due step t are those of each
+    layer and role of :func:`initscope.tracking.weight_matrices`:
+
+    ============== ====================== =========================================================
+    kind           stat                   value
+    ============== ====================== =========================================================
+    `weight`       `mean`, `std`, `rms`   of the elements after step t
+    `weight`       `kurtosis`             fourth central moment / variance², 3 if normal; on the
+                                          clock `distribution_every`
+    `weight`       `quantile_0.5`, ...    of the elements, on the same clock
+    `gradient`     `mean`, `std`, `rms`   of dL/dW, accumulated and clipped, as the optimizer got
+                                          it in step t
+    `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
+                   `decay`, `alignment`,  gives them
+                   `step`
+    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t
+                   `forward_mean_square`
+    `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
+                   `backward_mean_square` scaled for the backward pass
+    ============== ====================== =========================================================
+
+    Variances are divided by the number of elements and accumulated in float32 at least, whatever
+    the precision of the model. What overflows is recorded as inf or NaN. What is trained is the
+    same, bit by bit, as without the tracker, which draws no random numbers.
+
+    Parameters
+    ----------
+    model
+        A transformer; it may be compiled or wrapped (:func:`initscope.tracking.weight_matrices`).
+    optimizer
+        Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
+    every
+        The steps that are due: every so many, a set of steps, or a function of the step.
+    quantities
+        Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
+        hooks in the forward pass, and without an optimizer `update`.
+    distribution_every
+        The steps at which the distribution is looked at more closely: kurtosis, quantiles and
+        histograms. They are due too.
+    quantiles
+        Numbers from 0 to 1.
+    histograms
+        Roles whose histograms are kept, for :meth:`histograms_to_frame`.
+    step
+        Steps already made, in a run that goes on.
+    out_folder
+        Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
+        run goes on); in memory if None. Rows there of steps after `step` are dropped.
+
+    Raises
+    ------
+    UsageError
+        A model without attention, an unknown quantity or role, an optimizer whose steps cannot be
+        read, or that holds none of the matrices, activations of a compiled model, or a folder that
+        cannot be written.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None = None,
+        *,
+        every: Clock = 10,
+        quantities: Sequence[str] | None = None,
+        distribution_every: Clock = 100,
+        quantiles: Sequence[float] = QUANTILES,
+        histograms: Sequence[str] = ("q", "k", "v"),
+        step: int = 0,
+        out_folder: str | Path | None = None,
+    ) -> None:
+        self._every = clock("every", every)
+        self._distribution_every = clock("distribution_every", distribution_every)
+        if quantities is None:
+            quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
+        self._quantities = checked_quantities(quantities)
+        self._quantiles = checked_quantiles(quantiles)
+        self._matrices = find_weight_matrices(model)
+        self._groups = by_parameter(self._matrices)
+        roles = {matrix.role for matrix in self._matrices}
+        for role in histograms:
+            require_name("role", role, roles)
+        self._histograms = [m for m in self._matrices if m.role in histograms]
+        if "activation" in self._quantities:
+            refuse_compiled(model)
+        self._optimizer = innermost(optimizer)
+        self._optimized: list[MatrixGroup] = []
+        if "update" in self._quantities:
+            require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
+            check_optimizer(self._optimizer)
+            self._optimized = optimized(self._optimizer, self._groups)
+        self.step = step
+        folder = None if out_folder is None else Path(out_folder)
+        self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
+        self._gradients: list[Measured] = []
+        self._signals: dict[tuple[WeightMatrix, str], torch.Tensor] = {}
+        self._handles: list[Any] = []
+        self._signal_handles: list[Any] = []
+        self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
+        self._labels: dict[Any, pa.RecordBatch] = {}
+        self.newest: dict[tuple[int, str], float] = {}
+        self.newest_step = -1
+
+    def __enter__(self) -> VarianceTracker:
+        self.start()
+        if self._optimizer is not None:
+            self._handles = [
+                self._optimizer.register_step_pre_hook(lambda *_: self.before_optimizer_step()),
+                self._optimizer.register_step_post_hook(lambda *_: self._after_hook()),
+            ]
+            self.begin_step()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.finish()
+
+    def _after_hook(self) -> None:
+        self.after_optimizer_step()
+        self.begin_step()
+
+    # --- what a training loop calls, through the optimizer or itself ---
+
+    def start(self) -> None:
+        """Open the tables, and record the weights as they are, unless that was done."""
+        written = None
+        for name, table in self._tables.items():
+            last = open_table(table, self.step)
+            written = last if name == VARIANCES else written
+        if written != self.step and self._due(self.step):
+            self._record(updated=False, with_gradients=False)
+
+    def begin_step(self) -> None:
+        """Before the forward pass of a step."""
+        self._gradients = []
+        if "activation" in self._quantities and self._due(self.step + 1):
+            self._watch_signals()
+
+    def end_batch(self) -> None:
+        """After the first batch of several that make one step: what follows is not measured."""
+        self._stop_watching()
+
+    def before_optimizer_step(self) -> None:
+        """When the gradients are complete and clipped."""
+        self._stop_watching()
+        if "gradient" in self._quantities and self._due(self.step + 1):
+            self._gradients = self._measure_gradients()
+
+    def after_optimizer_step(self, *, updated: bool = True) -> None:
+        """When the weights are new; `updated` is False if the optimizer left the step out."""
+        self.step += 1
+        if self._due(self.step):
+            self._record(updated=updated, with_gradients=True)
+
+    def flush(self) -> None:
+        """Write what has been measured: the last due step may still be on its way from a GPU."""
+        if self._pending is None:
+            return
+        step, measured, counts, copy = self._pending
+        self._pending = None
+        values = copy.values()
+        self._write(step, measured, values)
+        if counts is not None:
+            self._write_histograms(step, counts, values[-1])
+
+    def finish(self) -> None:
+        """Write what is left and close the tables."""
+        self._stop_watching()
+        self.flush()
+        for table in self._tables.values():
+            table.close()
+
+    def to_frame(self) -> pd.DataFrame:
+        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        return self._frame(VARIANCES)
+
+    def histograms_to_frame(self) -> pd.DataFrame:
+        """Histograms so far: columns ``step, layer, role, low, high, counts``.
+
+        The weights are counted in even bins between `low` and `high`, five std from 0; those
+        beyond are in the outermost bins.
+        """
+        return self._frame(HISTOGRAMS)
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        self.flush()
+        table = self._tables[name].read()
+        return (SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+
+    # --- measuring ---
+
+    def _due(self, step: int) -> bool:
+        return self._every(step) or self._distribution_every(step)
+
+    @torch.no_grad()
+    def _measure_gradients(self) -> list[Measured]:
+        gradients = {
+            group.parameter: group.parameter.grad
+            for group in self._groups
+            if group.parameter.grad is not None and not group.parameter.grad.is_sparse
+        }
+        groups = [group for group in self._groups if group.parameter in gradients]
+        return [moments(groups, gradients, "gradient")] if groups else []
+
+    @torch.no_grad()
+    def _record(self, *, updated: bool, with_gradients: bool) -> None:
+        self.flush()
+        measured = []
+        closer = self._distribution_every(self.step)
+        if "weight" in self._quantities:
+            weights = {group.parameter: group.parameter for group in self._groups}
+            measured.append(moments(self._groups, weights, "weight"))
+            if closer:
+                measured.append(shapes(self._groups, self._quantiles))
+        if with_gradients:
+            if "gradient" in self._quantities and not self._gradients:
+                self._gradients = self._measure_gradients()
+            measured += self._gradients
+        if updated and "update" in self._quantities:
+            stepped = [group for group in self._optimized if group.parameter.grad is not None]
+            update = measure_update(self._optimizer, stepped)
+            measured += [] if update is None else [update]
+        measured += self._measured_signals()
+        counts = None
+        if closer and self._histograms:
+            counts = histogram_counts(self._histograms)
+        self._gradients = []
+        if not measured and counts is None:
+            return
+        copy = HostCopy(measured if counts is None else [*measured, counts])
+        self._pending = self.step, measured, counts, copy
+        if not any(group.parameter.is_cuda for group in self._groups):
+            self.flush()
+
+    # --- signals ---
+
+    def _watch_signals(self) -> None:
+        self._signals = {}
+        by_module: dict[nn.Module, list[WeightMatrix]] = {}
+        for matrix in self._matrices:
+            by_module.setdefault(matrix.module, []).append(matrix)
+        for module, matrices in by_module.items():
+            hook = partial(self._after_forward, matrices)
+            self._signal_handles.append(module.register_forward_hook(hook))
+
+    def _stop_watching(self) -> None:
+        for handle in self._signal_handles:
+            handle.remove()
+        self._signal_handles = []
+
+    def _after_forward(
+        self, matrices: list[WeightMatrix], module: nn.Module, inputs: Any, output: Any
+    ) -> None:
+        # An evaluation, or the first pass of checkpointing, which is made again with gradients.
+        if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):
+            return
+        if (matrices[0], "activation") in self._signals:
+            return  # the pass that checkpointing makes again, or another batch
+        self._keep_signal(matrices, "activation", output)
+        if output.requires_grad:
+            hook = partial(self._keep_signal, matrices, "gradient")
+            self._signal_handles.append(output.register_hook(hook))
+
+    @torch.no_grad()
+    def _keep_signal(self, matrices: list[WeightMatrix], kind: str, signal: torch.Tensor) -> None:
+        for matrix in matrices:
+            part = widened(matrix.of_output(signal))
+            mean, variance = mean_and_variance(part, tuple(range(part.dim())))
+            self._signals[matrix, kind] = torch.stack([variance, variance + mean.square()])
+
+    def _measured_signals(self) -> list[Measured]:
+        measured = []
+        for kind, direction in (("activation", "forward"), ("gradient", "backward")):
+            found = [m for m in self._matrices if (m, kind) in self._signals]
+            if found:
+                raw = torch.stack([self._signals[m, kind] for m in found])
+                labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
+                measured.append(Measured(found, raw, labels, lambda raw: raw))
+        self._signals = {}
+        return measured
+
+    # --- rows ---
+
+    def _write(self, step: int, measured: list[Measured], values: list[np.ndarray]) -> None:
+        # Names repeat from step to step: the columns that hold them are made once.
+        key = tuple((tuple(one.labels), tuple(map(id, one.matrices))) for one in measured)
+        if key not in self._labels:
+            rows = [
+                (matrix.layer, matrix.role, kind, stat)
+                for one in measured
+                for matrix in one.matrices
+                for kind, stat in one.labels
+            ]
+            columns = zip(*rows, strict=True) if rows else [[]] * 4
+            self._labels[key] = [
+                pa.array(list(column), field.type)
+                for column, field in zip(columns, list(SCHEMAS[VARIANCES])[1:5], strict=True)
+            ]
+        labels = self._labels[key]
+        if len(labels[0]) == 0:
+            return
+        value = np.concatenate([array.ravel() for array in values[: len(measured)]])
+        batch = [pa.array(np.full(len(value), step)), *labels, pa.array(value)]
+        self._tables[VARIANCES].append(pa.RecordBatch.from_arrays(batch, schema=SCHEMAS[VARIANCES]))
+        for one, array in zip(measured, values, strict=False):
+            if ("weight", "std") in one.labels:
+                column = list(one.labels).index(("weight", "std"))
+                stds = array[:, column].tolist()
+                self.newest = {
+                    (m.layer, m.role): std for m, std in zip(one.matrices, stds, strict=True)
+                }
+                self.newest_step = step
+
+    def _write_histograms(self, step: int, counts: Measured, raw: np.ndarray) -> None:
+        rows = [
+            {
+                "step": step, "layer": matrix.layer, "role": matrix.role,
+                "low": row[0], "high": row[1], "counts": [int(count) for count in row[2:]],
+            }
+            for matrix, row in zip(counts.matrices, raw.tolist(), strict=True)
+        ]  # fmt: skip
+        self._tables[HISTOGRAMS].append(
+            pa.RecordBatch.from_pylist(rows, schema=SCHEMAS[HISTOGRAMS])
+        )
+
+
+def open_table(table: VarianceTable, step: int) -> int | None:
+    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
+    try:
+        if table.folder is not None:
+            table.folder.mkdir(parents=True, exist_ok=True)
+        return table.open(step)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {table.folder} for the variances cannot be written "
+            f"({error.strerror or error}). Name another one."
+        ) from error
+
+
+def clock(name: str, given: Clock) -> Callable[[int], bool]:
+    """A function that says whether a step is due."""
+    if is_number(given, 1, whole=True):
+        return lambda step: step % given == 0  # type: ignore[operator]
+    if callable(given):
+        return lambda step: bool(given(step))
+    if isinstance(given, Collection) and not isinstance(given, str):
+        steps = frozenset(given)
+        if all(is_number(step, 0, whole=True) for step in steps):
+            return lambda step: step in steps
+    raise UsageError(
+        f"{name} must be a whole number of steps of at least 1, a set of steps, or a function of "
+        f"the step, not {given!r}."
+    )
+
+
+def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+    """`quantities`, or `UsageError` if one of them is unknown or there is none."""
+    require(
+        not isinstance(quantities, str) and len(quantities) > 0,
+        f"quantities must be a list of {', '.join(QUANTITIES)}, not {quantities!r}.",
+    )
+    for quantity in quantities:
+        require_name("quantity", quantity, QUANTITIES)
+    return tuple(quantities)
+
+
+def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    """`quantiles`, or `UsageError` if one is not between 0 and 1."""
+    for quantile in quantiles:
+        require(
+            is_number(quantile, 0) and quantile <= 1,
+            f"quantiles must be numbers from 0 to 1, not {quantile!r}.",
+        )
+    return tuple(quantiles)
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise `UsageError` if `model` is compiled: hooks set later are not called in it."""
+    compiled = any("_orig_mod" in name for name, _ in model.named_modules())
+    compiled |= any(module._compiled_call_impl is not None for module in model.modules())
+    require(
+        not compiled,
+        "the activations of a compiled model cannot be seen from outside: leave 'activation' out "
+        "of the quantities, or train it uncompiled.",
+    )
