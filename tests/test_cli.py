@@ -32,7 +32,7 @@ def test_help_names_every_command_and_explains_it(capsys: pytest.CaptureFixture[
         main(["--help"])
     assert stop.value.code == 0
     overview = capsys.readouterr().out
-    for command in ("reproduce", "sweep"):
+    for command in ("reproduce", "sweep", "pretrain"):
         assert f"python -m initscope {command}" in overview
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -56,7 +56,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"initscope {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["reprodce"], ["reproduce", "--profil"], ["sweep"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["reprodce"], ["reproduce", "--profil"], ["sweep"], ["pretrain"]]
+)
 def test_a_mistake_in_the_command_shows_the_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

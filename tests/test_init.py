@@ -288,6 +288,16 @@ def test_gpt2_has_its_stds_whatever_transformers_does(n_layer: int, std: float) 
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
+def test_gpt2_without_its_residual_scaling_has_one_std() -> None:
+    model = gpt2("nano12", n_layer=3)
+    returned = initialize_(model, "gpt2", std=0.05, residual_scaling=False, generator=generator())
+    assert set(returned.values()) <= {0.05, 0.0}
+    for block in model.transformer.h:
+        assert block.mlp.c_proj.weight.std().item() == pytest.approx(0.05, rel=0.02)
+    with pytest.raises(UsageError, match="residual_scaling must be true or false, not 0"):
+        initialize_(model, "gpt2", residual_scaling=0)
+
+
 def test_an_untied_gpt2_draws_its_output_layer_too() -> None:
     returned = initialize_(tiny_gpt2(tie_word_embeddings=False), "gpt2")
     assert returned == pytest.approx(gpt2_stds(2, 0.02) | {"lm_head.weight": 0.02})

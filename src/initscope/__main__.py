@@ -32,6 +32,8 @@ examples:
   python -m initscope reproduce --list                the chapters and their parameters
   python -m initscope sweep --spec wine.yaml --out results
                                                       an experiment of your own
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run
+                                                      a GPT-2 from scratch, its weights followed
   python -m initscope COMMAND --help                  all there is to say about a command
 
 From Python: `from initscope.init import initialize_` sets the weights of a model of your own, and
@@ -100,6 +102,59 @@ examples:
 `python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
 
+_PRETRAIN = """\
+Train a GPT-2 from scratch on text, and follow the weight matrices of every layer: Q, K, V, the
+projections, the MLP, the embeddings.
+
+Stopped (--max-seconds, Ctrl-C) or killed, the same command goes on from the last checkpoint, and
+the tracked variances are in the end those of an undisturbed run. Finished, it says so and trains
+nothing. A loss that is not finite ends the training; what was recorded stays, and so does the last
+good checkpoint.
+
+DIR/record gets the record: small tables of variances, histograms, loss, learning rate, gradient
+norm and tokens per second, and run.json with specification, versions, hardware and time.
+DIR/checkpoints gets the last two checkpoints, each 12 bytes a parameter.
+
+Presets: 124m is GPT-2 small (12 layers, 768 wide, context 1024, GPT-2's BPE), for a GPU; nano12
+has 12 layers too, is 96 wide and reads bytes: 3,000 steps take 11 minutes of one core.
+
+Texts: NAME is a folder text/NAME in the folder that the environment variable INITSCOPE_DATA names
+(eltec-eng, wikitext-2), a folder of your own with train-*.parquet and a column `text`, a name on
+the Hugging Face hub (openwebtext, fineweb-edu, OWNER/NAME, OWNER/NAME:CONFIGURATION; needs a
+network), or stdlib, the source text of Python itself, which is on every machine. Tokens are kept
+in the folder that INITSCOPE_CACHE names, or ~/.cache/initscope.
+
+On a GPU it computes in bfloat16 with torch.compile, on a CPU in float32.
+"""
+
+_PRETRAIN_EXAMPLES = """\
+examples:
+  python -m initscope pretrain --preset nano12 --text stdlib --out run --steps 100
+                                                      a minute, on any machine
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run --max-seconds 600
+                                                      ten minutes of it; again to go on
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run --dry-run
+                                                      what it would cost; nothing is trained
+  python -m initscope pretrain --text eltec-eng wikitext-2 --out run --steps 4000
+                                                      124m on a mixture, on a GPU
+  torchrun --nproc-per-node 8 -m initscope pretrain --text openwebtext --out run
+                                                      on eight GPUs of a machine
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run-005 \\
+      -p std 0.05 -p residual_scaling false -p seed 1
+
+an example of FILE (any field that is left out has its default):
+  preset: nano12
+  text: [eltec-eng]
+  steps: 3000
+  learning_rate: 1.0e-3         # write 1.0e-3, not 1e-3, which is text in YAML
+  weight_decay: 0.1
+  std: 0.02
+
+`python -c "import initscope.pretrain as p; help(p.PretrainSpec)"` explains every field. The exit
+status is 0 if it finished or its time was up, 1 if it diverged, 2 for a mistake in what you asked
+for, 130 after Ctrl-C.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit status.
@@ -125,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, one speaks
+        print(message, file=sys.stderr)
     return status
 
 
@@ -219,6 +275,75 @@ def _parser() -> argparse.ArgumentParser:
         help="say how much it is, and how long it takes on this machine; train and write nothing",
     )
     sweep.set_defaults(run=_run_sweep)
+
+    pretrain = commands.add_parser(
+        "pretrain",
+        help="train a GPT-2 from scratch and follow its weight matrices",
+        description=_PRETRAIN,
+        epilog=_PRETRAIN_EXAMPLES,
+        formatter_class=layout,
+    )
+    pretrain.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for record and checkpoints"
+    )
+    pretrain.add_argument(
+        "--spec", type=Path, metavar="FILE", help="what to train, in YAML; what follows overrides"
+    )
+    pretrain.add_argument("--preset", metavar="NAME", help="124m (default) or nano12")
+    pretrain.add_argument("--text", nargs="+", metavar="NAME", help="one text, or a mixture")
+    pretrain.add_argument("--steps", type=_count, metavar="N", help="updates (default: 3000)")
+    pretrain.add_argument(
+        "--batch-size", type=_count, metavar="N", help="passages of an update, over all processes"
+    )
+    pretrain.add_argument("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
+    pretrain.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("FIELD", "VALUE"),
+        help="any other field of the specification; may be repeated",
+    )
+    pretrain.add_argument(
+        "--max-seconds",
+        type=float,
+        metavar="S",
+        help="write a checkpoint and stop after so many seconds; the same command goes on",
+    )
+    pretrain.add_argument("--device", metavar="NAME", help="cpu or cuda (default: a GPU if any)")
+    pretrain.add_argument(
+        "--precision", metavar="NAME", help="float32 or bfloat16 (default: bfloat16 on a GPU)"
+    )
+    pretrain.add_argument(
+        "--micro-batch-size",
+        type=_count,
+        metavar="N",
+        help="passages in one forward and backward pass; the rest of the batch is accumulated",
+    )
+    pretrain.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        help="whether to use torch.compile (default: on a GPU)",
+    )
+    pretrain.add_argument(
+        "--checkpoint-every",
+        type=_count,
+        metavar="N",
+        help="updates between checkpoints (default: a twentieth of the steps)",
+    )
+    pretrain.add_argument(
+        "--report-to",
+        default="none",
+        metavar="NAME",
+        help="logger of transformers to tell as well, for example tensorboard",
+    )
+    pretrain.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how much it is, and how long it takes on this machine; train and write nothing",
+    )
+    pretrain.set_defaults(run=_run_pretrain)
     return parser
 
 
@@ -282,6 +407,50 @@ def _run_sweep(options: argparse.Namespace) -> int:
             )
     diverged = int(table["diverged_step"].notna().sum())
     print(f"{options.out / spec.name}.parquet: {len(table)} networks, {diverged} diverged.")
+    return 0
+
+
+def _run_pretrain(options: argparse.Namespace) -> int:
+    from initscope.chapters import read_yaml
+
+    fields = read_yaml(options.spec) if options.spec is not None else {}
+    for name in ("preset", "text", "steps", "batch_size", "seed"):
+        if getattr(options, name) is not None:
+            fields[name] = getattr(options, name)
+    fields |= {name: _parse_yaml(name, text) for name, text in options.parameters}
+
+    from initscope.pretrain import PretrainSpec, end_processes, pretrain
+    from initscope.pretrain_cost import pretrain_cost
+
+    spec = PretrainSpec.from_dict(fields)
+    machine = {
+        name: getattr(options, name)
+        for name in ("device", "precision", "micro_batch_size", "compile")
+    }
+    if options.dry_run:
+        print(pretrain_cost(spec, options.out, **machine))
+        return 0
+    try:
+        run = pretrain(
+            spec,
+            options.out,
+            options.max_seconds,
+            checkpoint_every=options.checkpoint_every,
+            report_to=options.report_to,
+            **machine,
+        ).run
+    finally:
+        end_processes()
+    where = f"{options.out / 'record'}: step {run['step']:,} of {spec.steps:,}"
+    if run["status"] == "diverged":
+        return _fail(
+            f"error: the loss was not finite after {run['diverged_step']:,} updates. {where} and "
+            f"the last good checkpoint are kept. A lower learning_rate or std may help.",
+            1,
+        )
+    again = "" if run["status"] == "finished" else "; the same command goes on from there"
+    if os.environ.get("RANK", "0") == "0":
+        print(f"{where}, {run['status']}{again}.")
     return 0
 
 

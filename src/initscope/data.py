@@ -1,4 +1,4 @@
-"""Real data sets as tensors: MNIST, UCI Wine and the 8x8 digits.
+"""Real data sets as tensors: MNIST, UCI Wine and the 8x8 digits; text from :mod:`initscope.text`.
 
 Inputs are standardized with statistics of the training split only: per feature for Wine and the
 digits, one mean and one std over all training pixels for MNIST. The std is the population std
@@ -17,7 +17,7 @@ import tempfile
 import uuid
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,22 @@ import numpy as np
 import torch
 
 from initscope.errors import UsageError, unknown_name
+from initscope.sources import add_files, cache_folder, data_folder, no_progress_bars, short_reason
+from initscope.text import Text, load_text
 
 MNIST_HUB_NAME = "ylecun/mnist"
 CACHE_FORMAT = "1"
+
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Text",
+    "load",
+    "load_digits",
+    "load_mnist",
+    "load_text",
+    "load_wine",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,12 +259,9 @@ def _mnist_source(source: str | Path | None) -> str | Path:
                 f"the folder {str(source)!r}, given as the source of MNIST, is not there."
             )
         return source
-    data = os.environ.get("INITSCOPE_DATA")
-    if data:
-        if not Path(data).is_dir():
-            raise UsageError(f"INITSCOPE_DATA names a folder that is not there: {data!r}.")
-        if (Path(data) / "mnist").is_dir():
-            return Path(data) / "mnist"
+    data = data_folder()
+    if data is not None and (data / "mnist").is_dir():
+        return data / "mnist"
     return MNIST_HUB_NAME
 
 
@@ -259,7 +269,7 @@ def _read_mnist(source: str | Path) -> dict[str, torch.Tensor]:
     """Decode the images of both splits: uint8, ``(n, 28, 28)``, and labels, uint8, ``(n,)``."""
     # A folder is read through a temporary cache: it is decoded once, then our own cache serves.
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_no_progress_bars())
+        stack.enter_context(no_progress_bars())
         if isinstance(source, Path):
             scratch = tempfile.TemporaryDirectory(prefix="initscope-", ignore_cleanup_errors=True)
             splits = _load_dataset(source, cache_dir=stack.enter_context(scratch))
@@ -286,8 +296,7 @@ def _load_dataset(source: str | Path, **options: Any) -> Any:
     try:
         return datasets.load_dataset(str(source), **options)
     except Exception as error:
-        cause = error.__cause__ or error
-        detail = f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
+        detail = short_reason(error)
         if isinstance(source, Path):
             raise UsageError(
                 f"cannot read the data in {str(source)!r}: empty, corrupt or of another layout "
@@ -335,24 +344,6 @@ def _decode(table: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels.astype(np.uint8))
 
 
-@contextlib.contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep the bars of datasets out of a notebook, and leave its setting as it was."""
-    import datasets
-    from huggingface_hub import utils
-
-    restore = []
-    for library in (datasets, utils):
-        if not library.are_progress_bars_disabled():
-            library.disable_progress_bars()
-            restore.append(library.enable_progress_bars)
-    try:
-        yield
-    finally:
-        for enable in restore:
-            enable()
-
-
 # --- The cache of decoded MNIST: one safetensors file a source -----------------------------
 
 
@@ -362,19 +353,12 @@ def _fingerprint(source: str | Path) -> str:
     if not isinstance(source, Path):
         digest.update(f"hub:{source}".encode())
         return digest.hexdigest()
-    try:
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            digest.update(f"\0{path.relative_to(source).as_posix()}\0".encode())
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    except OSError as error:
-        raise UsageError(f"cannot read the data in {str(source)!r} ({error}).") from error
+    add_files(digest, source)
     return digest.hexdigest()
 
 
 def _cache_path(fingerprint: str) -> Path:
-    folder = os.environ.get("INITSCOPE_CACHE") or os.path.join("~", ".cache", "initscope")
-    return Path(os.path.expanduser(folder)) / f"mnist-{fingerprint[:32]}.safetensors"
+    return cache_folder() / f"mnist-{fingerprint[:32]}.safetensors"
 
 
 def _checksum(pixels: dict[str, torch.Tensor]) -> str:

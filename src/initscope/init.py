@@ -225,8 +225,11 @@ def _gpt2(
     generator: torch.Generator | None,
     *,
     std: float = 0.02,
+    residual_scaling: bool = True,
 ) -> float:
-    scaled = _checked("std", std) / math.sqrt(place.branches)
+    if not isinstance(residual_scaling, bool):
+        raise UsageError(f"residual_scaling must be true or false, not {residual_scaling!r}.")
+    scaled = _checked("std", std) / math.sqrt(place.branches if residual_scaling else 1)
     _fill_(weight, scaled, "normal", generator)
     return scaled
 
@@ -252,9 +255,9 @@ scheme           variance of a weight      options (default)
                                            :data:`MODES`), `distribution` ("normal")
 ``orthogonal``   gain² / max(rows,         `gain` (1); a convolution's kernel is flattened into
                  columns)                  the columns
-``gpt2``         std², or std² / (2        `std` (0.02). Radford et al. (2019), section 2.3; sets
-                 n_layer) where a residual embeddings to std² and norms to 1 and 0 as well
-                 branch ends
+``gpt2``         std², or std² / (2        `std` (0.02), `residual_scaling` (True; False leaves the
+                 n_layer) where a residual division out). Radford et al. (2019), section 2.3; sets
+                 branch ends               embeddings to std² and norms to 1 and 0 as well
 ================ ========================= =====================================================
 """
 

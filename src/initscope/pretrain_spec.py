@@ -1,0 +1,257 @@
+"""What a pretraining run trains: model, initialization, text, optimizer, and what it records."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from initscope.errors import is_number, require, require_name, unknown_name
+from initscope.init import initialize_
+from initscope.models import GPT2_PRESETS, gpt2
+from initscope.throughput import training_flops_per_token
+from initscope.tracking import QUANTITIES
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
+PRESET_TRAINING: Mapping[str, Mapping[str, Any]] = {
+    "124m": {"tokenizer": "gpt2", "batch_size": 64, "learning_rate": 6e-4},
+    "nano12": {"tokenizer": "bytes", "batch_size": 8, "learning_rate": 1e-3},
+}
+"""What a preset is trained with unless the specification says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSpec:
+    """What is trained: model, initialization, text, optimizer, and what is recorded.
+
+    Where a field is None, the preset decides, or the rule that stands there; the specification
+    then holds the value.
+
+    Attributes
+    ----------
+    text
+        A source of :func:`initscope.text.load_text`, or several for a mixture.
+    preset
+        One of :data:`initscope.models.GPT2_PRESETS`.
+    tokenizer
+        Of :func:`initscope.tokenization.load_tokenizer`: ``"gpt2"`` for ``124m``, ``"bytes"`` for
+        ``nano12``.
+    n_layer, n_embd, n_head, vocab_size
+        Sizes of the model.
+    context
+        Length of a passage in tokens; the `n_positions` of the model.
+    std
+        Standard deviation of the initial weights: scheme ``"gpt2"`` of
+        :func:`initscope.init.initialize_`.
+    residual_scaling
+        Whether that of the residual projections is divided by sqrt(2 n_layer).
+    steps
+        Updates.
+    batch_size
+        Passages of one update, over all processes and accumulated batches together.
+    learning_rate, final_learning_rate, warmup_steps
+        Linear warm-up over so many updates (a twentieth of `steps`), then a cosine from the one
+        to the other (a tenth of it) at the last update.
+    weight_decay
+        Of AdamW, on matrices and embeddings, not on biases and norms.
+    betas, epsilon
+        Of AdamW.
+    clip
+        Largest Euclidean norm of the gradient of all parameters.
+    seed
+        Decides the initial weights and the order of the passages.
+    log_every
+        Updates between the rows of the training table.
+    evaluate_every, evaluate_passages
+        Updates between evaluations (a twentieth of `steps`), and on how many of the validation
+        passages, the first ones; all if there are fewer.
+    track_every, track_quantities, distribution_every
+        Updates between the rows of the variance table, which quantities
+        (:data:`initscope.tracking.QUANTITIES`), and between histograms, quantiles and kurtosis (a
+        thirtieth of `steps`).
+    """
+
+    text: tuple[str, ...] | str
+    preset: str = "124m"
+    tokenizer: str = cast(str, None)
+    n_layer: int = cast(int, None)
+    n_embd: int = cast(int, None)
+    n_head: int = cast(int, None)
+    vocab_size: int = cast(int, None)
+    context: int = cast(int, None)
+    std: float = 0.02
+    residual_scaling: bool = True
+    steps: int = 3000
+    batch_size: int = cast(int, None)
+    learning_rate: float = cast(float, None)
+    final_learning_rate: float = cast(float, None)
+    warmup_steps: int = cast(int, None)
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    epsilon: float = 1e-8
+    clip: float = 1.0
+    seed: int = 0
+    log_every: int = 10
+    evaluate_every: int = cast(int, None)
+    evaluate_passages: int = 64
+    track_every: int = 10
+    track_quantities: tuple[str, ...] = ("weight", "gradient", "update")
+    distribution_every: int = cast(int, None)
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        def default(name: str, value: object) -> None:
+            if getattr(self, name) is None:
+                put(name, value)
+
+        require_name("preset", self.preset, GPT2_PRESETS)
+        sizes = GPT2_PRESETS[self.preset]
+        for name in ("n_layer", "n_embd", "n_head", "vocab_size"):
+            default(name, sizes[name])
+        default("context", sizes["n_positions"])
+        for name, value in PRESET_TRAINING[self.preset].items():
+            default(name, value)
+        require(
+            is_number(self.steps, 1, whole=True),
+            f"steps must be a whole number of at least 1, not {self.steps!r}.",
+        )
+        default("warmup_steps", self.steps // 20)
+        default("evaluate_every", max(1, self.steps // 20))
+        default("distribution_every", max(1, self.steps // 30))
+        if is_number(self.learning_rate, 0):
+            default("final_learning_rate", self.learning_rate / 10)
+        if isinstance(self.text, str | Path):
+            put("text", (str(self.text),))
+        for name in ("text", "betas", "track_quantities"):
+            value = getattr(self, name)
+            require(
+                isinstance(value, Sequence) and not isinstance(value, str),
+                f"{name} must be a list, not {value!r}.",
+            )
+            put(name, tuple(value))
+        self._validate()
+        for name in ("std", "learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
+            put(name, float(getattr(self, name)))
+        put("clip", float(self.clip))
+        put("betas", tuple(float(beta) for beta in self.betas))
+        put("text", tuple(map(str, self.text)))
+        put("tokenizer", str(self.tokenizer))
+        for field in dataclasses.fields(self):
+            if field.type == "int":
+                put(field.name, int(getattr(self, field.name)))
+
+    def _validate(self) -> None:
+        require(
+            bool(self.text) and all(isinstance(s, str | Path) and str(s) for s in self.text),
+            f"text must name at least one source, not {self.text!r}.",
+        )
+        zero_allowed = ("seed", "warmup_steps")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int":
+                least = 0 if field.name in zero_allowed else 1
+                require(
+                    is_number(value, least, whole=True),
+                    f"{field.name} must be a whole number of at least {least}, not {value!r}.",
+                )
+            elif field.type == "float":
+                require(
+                    is_number(value, 0),
+                    f"{field.name} must be a finite number of at least 0, not {value!r}.",
+                )
+        require(
+            isinstance(self.residual_scaling, bool),
+            f"residual_scaling must be true or false, not {self.residual_scaling!r}.",
+        )
+        require(self.context >= 2, "the context must be at least 2: one token predicts the next.")
+        require(
+            self.n_embd % self.n_head == 0,
+            f"n_embd {self.n_embd} is no multiple of n_head {self.n_head}.",
+        )
+        require(self.clip > 0, "clip must be above 0.")
+        require(
+            len(self.betas) == 2 and all(is_number(b, 0) and b < 1 for b in self.betas),
+            f"betas must be two numbers from 0 to below 1, not {self.betas!r}.",
+        )
+        require(
+            self.warmup_steps <= self.steps,
+            f"warmup_steps is {self.warmup_steps}, but there are only {self.steps} steps.",
+        )
+        require(
+            self.final_learning_rate <= self.learning_rate,
+            f"final_learning_rate {self.final_learning_rate:g} is above learning_rate "
+            f"{self.learning_rate:g}.",
+        )
+        for quantity in self.track_quantities:
+            require_name("quantity", quantity, QUANTITIES)
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> PretrainSpec:
+        """Specification from plain values, as read from YAML or JSON.
+
+        Raises `UsageError` for an unknown key, with the nearest names, and if there is no text.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for key in mapping:
+            if key not in names:
+                raise unknown_name("key of a pretraining specification", key, names)
+        require("text" in mapping, "no text is given: name a source, for example eltec-eng.")
+        return cls(**mapping)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which :meth:`from_dict` turns back into an equal specification."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of all fields."""
+        plain = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:32]
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of one update."""
+        return self.batch_size * self.context
+
+    def build_model(self) -> GPT2LMHeadModel:
+        """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.
+
+        Its loss is computed by transformers; dropout is 0.
+        """
+        model = self._uninitialized()
+        initialize_(
+            model,
+            "gpt2",
+            generator=torch.Generator().manual_seed(self.seed),
+            std=self.std,
+            residual_scaling=self.residual_scaling,
+        )
+        return model
+
+    def count_parameters(self) -> tuple[int, int]:
+        """Parameters, and the operations of training on a token; no weights are made."""
+        with torch.device("meta"):
+            model = self._uninitialized()
+        return sum(p.numel() for p in model.parameters()), training_flops_per_token(model)
+
+    def _uninitialized(self) -> GPT2LMHeadModel:
+        model = gpt2(
+            self.preset,
+            n_layer=self.n_layer,
+            n_embd=self.n_embd,
+            n_head=self.n_head,
+            n_positions=self.context,
+            vocab_size=self.vocab_size,
+        )
+        model.config.use_cache = False
+        return model

@@ -1,0 +1,645 @@
+"""Pretraining: what is trained, what is recorded, interruptions, several processes, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from initscope import pretrain_trainer
+from initscope.__main__ import main
+from initscope.errors import UsageError
+from initscope.models import gpt2
+from initscope.pretrain import PretrainSpec, load_spec_text, pretrain, read_record
+from initscope.pretrain_cost import pretrain_cost
+from initscope.pretrain_records import PretrainRecord, checkpoints
+from initscope.pretrain_trainer import decay_groups, learning_rate_factor
+from initscope.text import Passages, ShuffledPassages
+from initscope.throughput import peak_flops, training_flops_per_token
+
+STEPS = 12
+SIZES: dict[str, Any] = {
+    "preset": "nano12",
+    "n_layer": 2,
+    "n_embd": 16,
+    "n_head": 2,
+    "context": 16,
+    "batch_size": 4,
+    "steps": STEPS,
+    "warmup_steps": 3,
+    "log_every": 2,
+    "track_every": 1,
+    "evaluate_every": 6,
+    "evaluate_passages": 4,
+    "distribution_every": 4,
+}
+
+
+def write_text(folder: Path) -> Path:
+    """Sources of a few modules, in the hub's layout."""
+    names = ("abc", "bisect", "colorsys", "copy", "glob", "heapq", "keyword", "queue")
+    documents = [Path(__import__(name).__file__).read_text() for name in names]
+    folder.mkdir(parents=True)
+    for split, chosen in (("train", documents[:6]), ("validation", documents[6:])):
+        path = folder / f"{split}-00000-of-00001.parquet"
+        pq.write_table(pa.table({"text": chosen}), path)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A folder of data and a cache of our own, also for the processes that are started."""
+    folder = tmp_path_factory.mktemp("data")
+    write_text(folder / "text" / "modules")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INITSCOPE_DATA", str(folder))
+        patch.setenv("INITSCOPE_CACHE", str(folder / "cache"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield folder
+
+
+def spec_of(**fields: Any) -> PretrainSpec:
+    return PretrainSpec(**{"text": "modules", **SIZES, **fields})
+
+
+def run(out: Path, max_seconds: float | None = None, **fields: Any) -> PretrainRecord:
+    return pretrain(
+        spec_of(**fields), out, max_seconds, device="cpu", checkpoint_every=4, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, Any]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    return out, run(out)
+
+
+def final_weights(out: Path) -> bytes:
+    return (out / "checkpoints" / f"checkpoint-{STEPS}" / "model.safetensors").read_bytes()
+
+
+def assert_same(found: PretrainRecord, expected: PretrainRecord) -> None:
+    """Exactly the same, but for how long it took."""
+    pd.testing.assert_frame_equal(found.variances, expected.variances, check_exact=True)
+    pd.testing.assert_frame_equal(found.histograms, expected.histograms, check_exact=True)
+    pd.testing.assert_frame_equal(found.evaluation, expected.evaluation, check_exact=True)
+    speed = ["tokens_per_second"]
+    pd.testing.assert_frame_equal(
+        found.training.drop(columns=speed), expected.training.drop(columns=speed), check_exact=True
+    )
+
+
+# --- What is trained -----------------------------------------------------------------------
+
+
+def reference(spec: PretrainSpec) -> tuple[nn.Module, list[tuple[float, float, float]]]:
+    """The same training as a plain loop: the model, and loss, rate and norm of each update."""
+    text = load_spec_text(spec)
+    passages = ShuffledPassages(
+        Passages(text.train, spec.context), spec.steps * spec.batch_size, spec.seed
+    )
+    model = spec.build_model()
+    named = dict(model.named_parameters())
+    decayed = [p for name, p in named.items() if name.endswith(("weight",)) and "ln_" not in name]
+    others = [p for name, p in named.items() if name.endswith("bias") or "ln_" in name]
+    assert len(decayed) + len(others) == len(named)
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), eps=1e-8)
+    log = []
+    for step in range(1, spec.steps + 1):
+        tokens = torch.stack(
+            [passages[(step - 1) * spec.batch_size + k]["input_ids"] for k in range(4)]
+        )
+        if step <= spec.warmup_steps:
+            rate = spec.learning_rate * step / spec.warmup_steps
+        else:
+            done = (step - spec.warmup_steps) / (spec.steps - spec.warmup_steps)
+            low = spec.final_learning_rate
+            rate = low + (spec.learning_rate - low) * (1 + math.cos(math.pi * done)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        logits = model(tokens).logits
+        loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        log.append((loss.item(), rate, norm.item()))
+    return model, log
+
+
+def test_it_is_gpt2s_training_as_a_plain_loop_does_it(undisturbed: tuple[Path, Any]) -> None:
+    from safetensors.torch import load_file
+
+    out, record = undisturbed
+    model, log = reference(spec_of())
+    loss, rate, norm = (np.array(column) for column in zip(*log, strict=True))
+    table = record.training
+    assert table["step"].tolist() == list(range(2, STEPS + 1, 2))
+    np.testing.assert_allclose(table["loss"], loss.reshape(-1, 2).mean(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["learning_rate"], rate[1::2], rtol=1e-12)
+    np.testing.assert_allclose(table["gradient_norm"], norm[1::2], rtol=1e-4)
+    saved = load_file(out / "checkpoints" / f"checkpoint-{STEPS}" / "model.safetensors")
+    for name, weight in saved.items():
+        torch.testing.assert_close(
+            weight, model.get_parameter(name).detach(), rtol=1e-4, atol=2e-6, msg=name
+        )
+
+
+def test_the_record_says_what_was_tracked(undisturbed: tuple[Path, Any]) -> None:
+    out, record = undisturbed
+    stds = record.variances.query("kind == 'weight' and stat == 'std'")
+    assert set(stds["step"]) == set(range(STEPS + 1))
+    assert {"q", "k", "v"} <= set(stds["role"])
+    first = stds[stds["step"] == 0].set_index(["layer", "role"])["value"]
+    model = spec_of().build_model()
+    for layer, block in enumerate(model.transformer.h, 1):
+        q, k, v = block.attn.c_attn.weight.detach().double().chunk(3, dim=1)
+        for role, weight in (("q", q), ("k", k), ("v", v)):
+            expected = weight.std(correction=0).item()
+            assert first[layer, role] == pytest.approx(expected, rel=1e-5)
+    assert set(record.histograms["step"]) == {0, 4, 8, 12}
+    assert record.evaluation["step"].tolist() == [0, 6, 12]
+    assert record.evaluation["loss"].iloc[0] == pytest.approx(math.log(256), abs=0.1)
+    assert record.run["status"] == "finished"
+    assert record.run["text"]["name"] == "modules"
+    assert {"torch", "transformers", "device", "precision"} <= record.run["environments"][0].keys()
+    assert PretrainSpec.from_dict(record.run["spec"]) == spec_of()
+    # Small, and apart from the weights, which git leaves alone.
+    assert sorted(p.name for p in (out / "record").iterdir()) == sorted(
+        [
+            "run.json",
+            *(f"{n}.parquet" for n in ("training", "evaluation", "variances", "histograms")),
+        ]
+    )
+    assert (out / "checkpoints" / ".gitignore").read_text() == "*\n"
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    record = run(tmp_path, steps=60, learning_rate=3e-3, batch_size=16, evaluate_every=60)
+    before, after = record.evaluation["loss"]
+    assert after < before - 1.0
+
+
+@pytest.mark.parametrize("residual_scaling", [True, False])
+def test_the_initial_std_is_that_of_the_specification(residual_scaling: bool) -> None:
+    spec = spec_of(n_embd=64, std=0.05, residual_scaling=residual_scaling)
+    model = spec.build_model()
+    residual = 0.05 / (2 * spec.n_layer) ** 0.5 if residual_scaling else 0.05
+    for block in model.transformer.h:
+        assert block.attn.c_attn.weight.std().item() == pytest.approx(0.05, rel=0.05)
+        assert block.mlp.c_proj.weight.std().item() == pytest.approx(residual, rel=0.05)
+    assert model.transformer.wte.weight.std().item() == pytest.approx(0.05, rel=0.05)
+
+
+def test_the_seed_decides_weights_and_order(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    _, record = undisturbed
+    other = run(tmp_path, seed=1, steps=2, warmup_steps=1)
+    first = [r.variances.query("step == 0")["value"].to_numpy() for r in (record, other)]
+    assert not np.array_equal(*first)
+    passages = Passages((np.arange(1000, dtype=np.uint16),), 10)
+    orders = [
+        [int(p["input_ids"][0]) for p in ShuffledPassages(passages, 100, seed)] for seed in (0, 1)
+    ]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(0, 1000, 10))
+
+
+def test_decay_is_on_matrices_and_embeddings_only() -> None:
+    model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    decayed, others = decay_groups(model, 0.3)
+    assert decayed["weight_decay"] == 0.3
+    assert others["weight_decay"] == 0.0
+    assert {names[id(p)] for p in others["params"]} == {
+        name for name in names.values() if name.endswith("bias") or "ln_" in name
+    }
+    assert len(decayed["params"]) + len(others["params"]) == len(names)
+
+
+def test_a_model_without_matrices_has_nothing_to_decay() -> None:
+    with pytest.raises(UsageError, match="LayerNorm has no trainable matrix"):
+        decay_groups(nn.LayerNorm(4), 0.1)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5, 10])
+def test_the_learning_rate_warms_up_and_falls_to_its_last_value(warmup: int) -> None:
+    factor = learning_rate_factor(
+        spec_of(steps=10, warmup_steps=warmup, learning_rate=2.0, final_learning_rate=0.5)
+    )
+    rates = [factor(k) for k in range(10)]
+    assert rates[:warmup] == pytest.approx([k / warmup for k in range(1, warmup + 1)])
+    assert np.all(np.diff(rates[warmup:]) < 0)
+    if warmup < 10:
+        assert rates[-1] == pytest.approx(0.25)
+    assert max(rates) <= 1
+
+
+def test_the_random_generators_are_left_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    run(tmp_path, steps=2, warmup_steps=1)
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert before[2] == random.getstate()
+
+
+# --- Interruptions -------------------------------------------------------------------------
+
+
+def test_stopped_after_its_time_it_goes_on(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    stops = []
+    for _ in range(STEPS):
+        record = run(tmp_path, max_seconds=0)
+        stops.append((record.run["status"], record.run["step"]))
+        assert record.variances["step"].max() == record.run["step"]
+        if record.run["status"] == "finished":
+            break
+    assert stops == [*(("stopped", step) for step in range(2, STEPS, 2)), ("finished", STEPS)]
+    assert_same(record, undisturbed[1])
+    assert final_weights(tmp_path) == final_weights(undisturbed[0])
+    assert len(checkpoints(tmp_path, spec_of().digest)) == 2
+
+
+def train_and_die(out: str, at_step: int, while_saving: bool) -> None:
+    """Train in this process until SIGKILL: after a step, or in the middle of a checkpoint."""
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if while_saving:
+
+        def mark(folder: Path, digest: str) -> None:
+            if folder.name == f"checkpoint-{at_step}":
+                (folder / "optimizer.pt").write_bytes(b"half")
+                die()
+            original(folder, digest)
+
+        original, pretrain_trainer.mark_checkpoint = pretrain_trainer.mark_checkpoint, mark
+    else:
+
+        def on_step_begin(self: Any, args: Any, state: Any, control: Any, **options: Any) -> None:
+            if state.global_step == at_step:
+                die()
+
+        pretrain_trainer.RunControl.on_step_begin = on_step_begin  # type: ignore[method-assign]
+    torch.set_num_threads(1)
+    run(Path(out))
+
+
+@pytest.mark.parametrize(("at_step", "while_saving"), [(3, False), (7, False), (8, True)])
+def test_killed_it_goes_on_as_if_nothing_had_been(
+    at_step: int,
+    while_saving: bool,
+    undisturbed: tuple[Path, Any],
+    tmp_path: Path,
+    server: multiprocessing.context.BaseContext,
+) -> None:
+    torch.set_num_threads(1)
+    child = server.Process(target=train_and_die, args=(str(tmp_path), at_step, while_saving))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    kept = [p.name for p in checkpoints(tmp_path, spec_of().digest)]
+    assert kept == (["checkpoint-4"] if at_step > 4 else [])
+    half = read_record(tmp_path)
+    assert half.run["status"] == "running"
+    assert half.variances["step"].max() == at_step
+    assert_same(run(tmp_path), undisturbed[1])
+    assert final_weights(tmp_path) == final_weights(undisturbed[0])
+
+
+def test_a_damaged_checkpoint_is_passed_over(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    for _ in range(4):
+        run(tmp_path, max_seconds=0)
+    (newest, older) = checkpoints(tmp_path, spec_of().digest)
+    assert (newest.name, older.name) == ("checkpoint-8", "checkpoint-6")
+    (newest / "model.safetensors").write_bytes(b"")
+    assert checkpoints(tmp_path, spec_of().digest) == [older]
+    assert_same(run(tmp_path), undisturbed[1])
+
+
+def test_finished_it_trains_nothing(undisturbed: tuple[Path, Any]) -> None:
+    out, record = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert_same(run(out), record)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_the_record_is_readable_without_the_checkpoints(
+    undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[0] / "record", tmp_path / "committed")
+    assert_same(read_record(tmp_path / "committed"), undisturbed[1])
+
+
+# --- The same batch, otherwise divided -----------------------------------------------------
+
+
+def assert_close(found: PretrainRecord, expected: PretrainRecord) -> None:
+    """The same to rounding."""
+    kinds = "kind == 'weight' and stat in ('mean', 'std', 'rms')"
+    ours, theirs = (r.variances.query(kinds).reset_index(drop=True) for r in (found, expected))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-8)
+    gradients = "kind == 'gradient' and stat == 'std'"
+    ours, theirs = (r.variances.query(gradients).reset_index(drop=True) for r in (found, expected))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
+    np.testing.assert_allclose(found.training["loss"], expected.training["loss"], rtol=1e-5)
+    np.testing.assert_allclose(found.evaluation["loss"], expected.evaluation["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2])
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    micro_batch_size: int, undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    record = pretrain(
+        spec_of(), tmp_path, device="cpu", micro_batch_size=micro_batch_size, progress=False
+    )
+    assert_close(record, undisturbed[1])
+
+
+def command(out: Path, *more: str) -> list[str]:
+    """Arguments of the command line for the same specification."""
+    fields = [a for name, value in SIZES.items() for a in ("-p", name, str(value))]
+    return ["pretrain", "--text", "modules", "--out", str(out), "--device", "cpu", *fields, *more]
+
+
+def test_two_processes_do_what_one_does(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", "-m", "initscope", *command(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished") == 1
+    record = read_record(tmp_path)
+    assert record.run["environments"][0]["processes"] == "2"
+    assert_close(record, undisturbed[1])
+    # Only the first process writes.
+    assert sorted(p.name for p in (tmp_path / "record").iterdir()) == sorted(
+        p.name for p in (undisturbed[0] / "record").iterdir()
+    )
+    for folder in checkpoints(tmp_path, spec_of().digest):
+        assert [p.name for p in folder.glob("rng_state*")] == ["rng_state_0.pth"]
+
+
+# --- Divergence ----------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_is_recorded_and_ends_the_training(tmp_path: Path) -> None:
+    # The weights grow by a factor of 9 a step.
+    fields = {"learning_rate": 10.0, "weight_decay": 1.0, "warmup_steps": 0, "log_every": 1}
+    spec = spec_of(**fields, steps=60, final_learning_rate=10.0)
+    record = pretrain(spec, tmp_path, device="cpu", checkpoint_every=1, progress=False)
+    step = record.run["diverged_step"]
+    assert record.run["status"] == "diverged"
+    assert 2 < step < 40
+    losses = record.training.set_index("step")["loss"]
+    assert losses.index.max() in (step, step + 1)
+    assert np.isfinite(losses.loc[: step - 1]).all()
+    kept = checkpoints(tmp_path, spec.digest)
+    assert kept
+    weights = torch.load(kept[0] / "optimizer.pt", weights_only=True)
+    assert all(
+        torch.isfinite(value).all()
+        for state in weights["state"].values()
+        for value in state.values()
+    )
+    again = pretrain(spec, tmp_path, device="cpu", progress=False)
+    assert again.run == record.run
+
+
+# --- Bad input -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"preset": "nano"}, "unknown preset 'nano'. Did you mean 'nano12'"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
+        ({"steps": 2.5}, "steps must be a whole number of at least 1, not 2.5"),
+        ({"learning_rate": "1e-3"}, "learning_rate must be a finite number of at least 0"),
+        ({"learning_rate": math.nan}, "learning_rate must be a finite number of at least 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be a finite number of at least 0, not -0.1"),
+        ({"residual_scaling": 1}, "residual_scaling must be true or false, not 1"),
+        ({"warmup_steps": 13}, "warmup_steps is 13, but there are only 12 steps"),
+        ({"final_learning_rate": 1.0}, "final_learning_rate 1 is above learning_rate 0.001"),
+        ({"betas": (0.9, 1.0)}, "betas must be two numbers from 0 to below 1"),
+        ({"n_head": 3}, "n_embd 16 is no multiple of n_head 3"),
+        ({"context": 1}, "the context must be at least 2"),
+        ({"clip": 0}, "clip must be above 0"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, not -1"),
+        ({"text": ()}, "text must name at least one source"),
+        ({"text": 5}, "text must be a list, not 5"),
+        ({"track_quantities": ("weights",)}, "unknown quantity 'weights'. Did you mean 'weight'"),
+    ],
+)
+def test_a_bad_specification_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        spec_of(**fields)
+
+
+def test_an_unknown_field_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'learning_rates'. Did you mean 'learning_rate'"):
+        PretrainSpec.from_dict({"text": "modules", "learning_rates": 1})
+    with pytest.raises(UsageError, match="no text is given"):
+        PretrainSpec.from_dict({"preset": "nano12"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({"context": 10**6}, {}, "the context is 1,000,000 tokens, but the training split of mod"),
+        ({"context": 20_000}, {}, "but the validation split of modules has a source of only"),
+        ({"vocab_size": 255}, {}, "'bytes' has 256 entries, which do not fit .* 255"),
+        ({}, {"micro_batch_size": 3}, "micro_batch_size 3 must divide the 4 passages"),
+        ({}, {"device": "tpu"}, "unknown device 'tpu'. Did you mean 'cpu'"),
+        ({}, {"precision": "fp16"}, "unknown precision 'fp16'"),
+        ({}, {"max_seconds": -1}, "max_seconds must be a number of at least 0, or None, not -1"),
+        ({}, {"checkpoint_every": 0}, "checkpoint_every must be a whole number of at least 1"),
+        ({"text": "novels"}, {}, "unknown text 'novels'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    fields: dict[str, Any], options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pretrain(spec_of(**fields), tmp_path / "out", **{"device": "cpu"} | options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_logger_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="report_to 'tensorbord' is no logger that can be used"):
+        pretrain(spec_of(), tmp_path, device="cpu", report_to="tensorbord")
+    assert not (tmp_path / "record").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device 'cuda' is not to be had here"):
+        pretrain(spec_of(), tmp_path, device="cuda")
+
+
+def test_another_specification_in_the_same_folder_is_refused(
+    undisturbed: tuple[Path, Any],
+) -> None:
+    with pytest.raises(UsageError, match=r"another specification \(different: seed, std\)"):
+        run(undisturbed[0], seed=3, std=0.05)
+
+
+def test_checkpoints_without_a_record_are_refused(
+    undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[0] / "checkpoints", tmp_path / "checkpoints")
+    with pytest.raises(UsageError, match=r"holds checkpoints, but .* no record"):
+        run(tmp_path)
+
+
+def test_another_text_of_the_same_name_is_refused(data: Path, tmp_path: Path) -> None:
+    text = write_text(tmp_path / "text")
+    run(tmp_path / "out", max_seconds=0, text=str(text))
+    path = text / "train-00000-of-00001.parquet"
+    pq.write_table(pa.table({"text": pq.read_table(path)["text"].to_pylist()[:3]}), path)
+    with pytest.raises(UsageError, match="or its tokenizer is not the same as when the run"):
+        run(tmp_path / "out", text=str(text))
+
+
+def test_a_damaged_record_is_reported(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    shutil.copytree(undisturbed[0] / "record", tmp_path / "record")
+    (tmp_path / "record" / "run.json").write_text("{")
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        run(tmp_path)
+    with pytest.raises(UsageError, match="holds no record of a pretraining run"):
+        read_record(tmp_path / "elsewhere")
+
+
+def test_no_space_for_a_checkpoint_is_told_before_training(tmp_path: Path) -> None:
+    # 60 layers of 2**18 by 4 * 2**18 and so on: more than any disk holds.
+    spec = spec_of(n_layer=60, n_embd=2**18, n_head=64)
+    n, _ = spec.count_parameters()
+    terabytes = 12 * n / 1e12
+    with pytest.raises(UsageError, match="no space for the checkpoints: one takes") as caught:
+        pretrain(spec, tmp_path / "out", device="cpu")
+    assert f"{terabytes:,.4g} TB" in str(caught.value)
+    assert f"{3 * terabytes:,.4g} TB are needed" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+# --- Throughput ----------------------------------------------------------------------------
+
+
+def test_operations_per_token_are_those_that_torch_counts() -> None:
+    # Torch does not count the fused attention of a CPU.
+    model = gpt2("nano12", n_layer=3, n_positions=64)
+    model.config._attn_implementation = "eager"
+    tokens = torch.zeros(2, 64, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(tokens, labels=tokens).loss.backward()
+    counted = counter.get_total_flops() / tokens.numel()
+    # Beside the matrices, biases and norms are among the parameters: a hundredth here.
+    assert counted < training_flops_per_token(model) < 1.02 * counted
+
+
+def test_124m_takes_the_operations_of_the_literature() -> None:
+    _, flops = PretrainSpec(text="modules").count_parameters()
+    assert flops == pytest.approx(6 * 123.7e6 + 12 * 12 * 768 * 1024, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L40", None),
+        ("1 of 2 CPU cores", None),
+    ],
+)
+def test_peaks_are_known_by_the_name_of_the_device(name: str, peak: float | None) -> None:
+    assert peak_flops(name, "bfloat16") == peak
+    assert peak_flops(name, "float32") is None
+
+
+# --- The command line ----------------------------------------------------------------------
+
+
+def test_the_command_line_trains_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], undisturbed: tuple[Path, Any]
+) -> None:
+    assert main(command(tmp_path, "--max-seconds", "0")) == 0
+    assert "step 2 of 12, stopped; the same command goes on" in capsys.readouterr().out
+    assert main(command(tmp_path)) == 0
+    shown = capsys.readouterr()
+    assert "step 12 of 12, finished." in shown.out
+    assert "tokens/s" in shown.err
+    assert_same(read_record(tmp_path), undisturbed[1])
+
+
+def test_a_specification_in_a_file_and_what_overrides_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(json.dumps({"text": "modules", **SIZES}))
+    arguments = ["pretrain", "--spec", str(file), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main([*arguments, "--steps", "20", "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "20 steps of 64 tokens, 20 of them to be made" in shown
+    assert "tokens/s" in shown
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_cost_counts_what_is_left(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    cost = pretrain_cost(spec_of(), undisturbed[0], device="cpu", probe_seconds=0.0)
+    assert (cost.steps_left, cost.seconds) == (0, 0.0)
+    run(tmp_path, max_seconds=0)
+    cost = pretrain_cost(spec_of(), tmp_path, device="cpu", probe_seconds=0.0)
+    assert cost.steps_left == STEPS - 2
+    assert cost.seconds == pytest.approx((STEPS - 2) * 64 / cost.tokens_per_second)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "message"),
+    [
+        (["-p", "stepz", "3"], 2, "unknown key of a pretraining specification 'stepz'"),
+        (["-p", "learning_rate", "1e-3"], 2, "learning_rate must be a finite number"),
+        (["-p", "tokenizer", "gpt3"], 2, "unknown tokenizer 'gpt3'. Did you mean 'gpt2'"),
+        (
+            ["-p", "learning_rate", "100.0", "-p", "weight_decay", "1000.0"],
+            1,
+            "the loss was not finite after",
+        ),
+    ],
+)
+def test_the_status_says_what_went_wrong(
+    more: list[str],
+    status: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(command(tmp_path, *more)) == status
+    assert message in capsys.readouterr().err
