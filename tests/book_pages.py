@@ -177,7 +177,9 @@ def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open
 
         @functools.cache
         def load(width: int, scheme: str, from_file: bool) -> Visit:
-            return open_page(f"{name}.html", width=width, scheme=scheme, from_file=from_file)
+            seen = open_page(f"{name}.html", width=width, scheme=scheme, from_file=from_file)
+            # What went wrong in loading it; what tests do to the page later is not added.
+            return Visit(seen.page, [*seen.outside], [*seen.failed], [*seen.errors])
 
         def look_at(*, width: int = 1280, scheme: str = "light", from_file: bool = False) -> Visit:
             return load(width, scheme, from_file)

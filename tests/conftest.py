@@ -52,7 +52,9 @@ def missing(message: str) -> None:
 
 def chromium(bundled: str) -> str | None:
     """Path of a Chromium: the system's, or the one Playwright installed for itself."""
-    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    # The headless shell comes first: it has no windows, and a page costs it two thirds of the time.
+    names = ("chromium-headless-shell", "chromium", "chromium-browser")
+    names += ("google-chrome-stable", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     return found or (bundled if Path(bundled).exists() else None)
 
