@@ -20,7 +20,8 @@ from initscope.errors import require
 from initscope.plots.stability import BOTH_WAYS
 from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, palette, styled
 
-SCHEME_COLORS = {"xavier": COLORS[1], "kaiming": COLORS[0]}
+# As in the race of Train it here.
+SCHEME_COLORS = {"xavier": COLORS[0], "kaiming": COLORS[1]}
 
 _DATASETS = {"mnist": "MNIST", "wine": "Wine", "digits": "digits"}
 _TRAINING = ["optimizer", "momentum"]
@@ -248,7 +249,7 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                     np.arange(grid.shape[1] + 1) - 0.5,
                     np.arange(grid.shape[0] + 1) - 0.5,
                     np.ma.masked_invalid(grid.to_numpy(float)),
-                    cmap=BOTH_WAYS.reversed(),
+                    cmap=BOTH_WAYS,
                     norm=norm,
                 )
                 mesh.set_edgecolor("face")
