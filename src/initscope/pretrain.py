@@ -240,7 +240,6 @@ def _train(
         PassageTrainer,
         RunControl,
         decay_groups,
-        learning_rate_factor,
         progress_bar,
     )
 
@@ -294,7 +293,9 @@ def _train(
         eps=spec.epsilon,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: spec.learning_rate_factor(updates)
+    )
 
     here = environment(plan.device) | {
         "transformers": transformers.__version__,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 
 from initscope.errors import is_number, require, require_name, unknown_name
@@ -222,6 +224,25 @@ class PretrainSpec:
     def tokens_per_step(self) -> int:
         """Tokens of one update."""
         return self.batch_size * self.context
+
+    def learning_rate_factor(self, updates: int) -> float:
+        """Learning rate over `learning_rate` of the update that comes after so many.
+
+        Linear up to the update `warmup_steps`, then a cosine down to `final_learning_rate` at the
+        last.
+        """
+        last = self.final_learning_rate / self.learning_rate if self.learning_rate else 0.0
+        step = updates + 1
+        if step <= self.warmup_steps:
+            return step / self.warmup_steps
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        return last + (1 - last) * (1 + math.cos(math.pi * done)) / 2
+
+    @property
+    def learning_rates(self) -> np.ndarray:
+        """Learning rate of the updates 1, 2, ..., `steps`."""
+        factors = [self.learning_rate_factor(updates) for updates in range(self.steps)]
+        return self.learning_rate * np.array(factors)
 
     def build_model(self) -> GPT2LMHeadModel:
         """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.

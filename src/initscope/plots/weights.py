@@ -1,0 +1,447 @@
+"""Figures of weight matrices through training (chapter 07).
+
+The tables are those of :mod:`initscope.weight_trajectories`: a row for each role and layer, a
+column for each recorded step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from initscope.errors import require
+from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, styled
+from initscope.weight_trajectories import mean_interval
+
+ROLE_NAMES: Mapping[str, str] = {
+    "q": "Q",
+    "k": "K",
+    "v": "V",
+    "attention_out": "attention output",
+    "mlp_in": "MLP in",
+    "mlp_gate": "MLP gate",
+    "mlp_out": "MLP out",
+    "token_embedding": "token embedding",
+    "position_embedding": "position embedding",
+    "output": "output",
+}
+"""Roles of weight matrices as the figures name them."""
+
+GROWTH_MAP = mpl.colors.LinearSegmentedColormap.from_list(
+    "growth", ["#3b6fb6", "#8fb3d9", "#d9d9d4", "#e8a56b", "#b5521b"]
+)
+"""Growth and shrinkage, gray where nothing changed."""
+
+
+def role_name(role: str) -> str:
+    """A role as the figures name it."""
+    return ROLE_NAMES.get(role, role.replace("_", " "))
+
+
+def _roles(table: pd.DataFrame | pd.Series) -> list[str]:
+    require(len(table) > 0, "the table has no rows: there is nothing to draw.")
+    return list(dict.fromkeys(table.index.get_level_values("role")))
+
+
+def _panels(figure: Figure, n: int, columns: int, **options: Any) -> list[Axes]:
+    rows = -(-n // columns)
+    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for axes in panels[n:]:
+        axes.set_visible(False)
+    return list(panels[:n])
+
+
+def _plain_log_axis(axes: Axes) -> None:
+    """A logarithmic vertical axis with numbers such as 0.02."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+def _layer_colors(layers: Sequence[int]) -> dict[int, Any]:
+    return dict(zip(layers, COLOR_MAP(np.linspace(0, 1, len(layers))), strict=True))
+
+
+def _layer_legend(axes: Axes, colors: Mapping[int, Any], **options: Any) -> None:
+    layers = list(colors)
+    shown = layers if len(layers) < 4 else [layers[0], layers[len(layers) // 2], layers[-1]]
+    handles = [Line2D([], [], color=colors[n], label=f"layer {n}") for n in shown]
+    if "extra" in options:
+        handles += options.pop("extra")
+    axes.legend(handles=handles, **options)
+
+
+def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None = None) -> Figure:
+    """Std of every matrix against the step, one panel a role, colored by layer.
+
+    `predicted` has the same rows; its mean over the layers of a role is drawn dashed.
+    """
+    roles = _roles(std)
+    with styled():
+        columns = min(3, len(roles))
+        rows = -(-len(roles) // columns)
+        figure = Figure(figsize=(WIDTH, 0.5 + 2.6 * rows))
+        panels = _panels(figure, len(roles), columns, sharex=True, sharey=True)
+        layers = sorted(set(std.index.get_level_values("layer")))
+        colors = _layer_colors(layers)
+        for axes, role in zip(panels, roles, strict=True):
+            for layer, curve in std.loc[role].iterrows():
+                axes.plot(std.columns, curve, color=colors[layer], lw=1.3)
+            if predicted is not None:
+                mean = predicted.loc[role].mean()
+                axes.plot(mean.index, mean, color=INK, ls="--", lw=1.6)
+            axes.set_title(role_name(role))
+            _plain_log_axis(axes)
+        for axes in panels[-columns:]:
+            axes.set_xlabel("update")
+        for axes in panels[::columns]:
+            axes.set_ylabel("std of the weights")
+        theory = [Line2D([], [], color=INK, ls="--", label="theory: noise alone")]
+        _layer_legend(
+            panels[0], colors, loc="lower right", extra=theory if predicted is not None else []
+        )
+    return figure
+
+
+def growth_maps(std: pd.DataFrame) -> Figure:
+    """Std over initial std, layer by layer and step by step, one map a role."""
+    roles = _roles(std)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = np.log2(std.div(std.iloc[:, 0], axis=0).where(lambda ratio: ratio > 0))
+    finite = growth.to_numpy()[np.isfinite(growth.to_numpy())]
+    extreme = max(float(np.abs(finite).max(initial=0.0)), 0.1)
+    lowest = min(float(finite.min(initial=0.0)), -extreme / 20)
+    norm = TwoSlopeNorm(0, lowest, extreme)
+    with styled():
+        columns = min(3, len(roles))
+        rows = -(-len(roles) // columns)
+        figure = Figure(figsize=(WIDTH, 0.7 + 2.1 * rows))
+        panels = _panels(figure, len(roles), columns, sharex=True, sharey=True)
+        for axes, role in zip(panels, roles, strict=True):
+            table = growth.loc[role]
+            axes.pcolormesh(
+                table.columns,
+                table.index,
+                np.ma.masked_invalid(table),
+                norm=norm,
+                cmap=GROWTH_MAP,
+                rasterized=True,
+                shading="nearest",
+            )
+            axes.grid(visible=False)
+            axes.set_title(role_name(role))
+            axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
+        panels[0].invert_yaxis()  # the axis is shared
+        for axes in panels[-columns:]:
+            axes.set_xlabel("update")
+        for axes in panels[::columns]:
+            axes.set_ylabel("layer")
+        bar = figure.colorbar(panels[0].collections[0], ax=panels, shrink=0.8, pad=0.02)
+        bar.ax.set_yscale("linear")  # colors have two slopes, the axis one
+        bar.set_label("std over initial std")
+        bar.set_ticks(list(np.arange(np.ceil(lowest), np.floor(extreme) + 1)))
+        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{2.0**value:.3g}×")
+        bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        bar.outline.set_visible(False)
+    return figure
+
+
+def by_layer(
+    seeds: pd.DataFrame, label: str, reference: float | None = None, *, from_zero: bool = True
+) -> Figure:
+    """A quantity of each matrix against its layer: every seed, and the mean with its interval.
+
+    Parameters
+    ----------
+    seeds
+        One row for each role and layer, one column a seed.
+    label
+        Of the vertical axis.
+    reference
+        A value drawn as a dashed line.
+    from_zero
+        Whether the vertical axis includes 0.
+    """
+    roles = _roles(seeds)
+    with styled():
+        columns = min(3, len(roles))
+        rows = -(-len(roles) // columns)
+        figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * rows))
+        panels = _panels(figure, len(roles), columns, sharex=True, sharey="row")
+        for axes, role in zip(panels, roles, strict=True):
+            table = seeds.loc[role]
+            if reference is not None:
+                axes.axhline(reference, color=INK, ls="--", lw=1.2)
+            for seed in table.columns:
+                axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=3, alpha=0.5, mew=0)
+            means = np.array([mean_interval(row) for row in table.to_numpy()])
+            axes.plot(table.index, means[:, 0], color=COLORS[1])
+            if seeds.shape[1] > 2:  # with two seeds the interval is wider than any axis
+                axes.fill_between(
+                    table.index, means[:, 1], means[:, 2], color=COLORS[1], alpha=0.22, lw=0
+                )
+            axes.set_title(role_name(role))
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
+        for row in range(rows):
+            values = seeds.loc[roles[row * columns : (row + 1) * columns]].to_numpy()
+            values = values[np.isfinite(values)]
+            if len(values):  # the axis shows the seeds, whatever the intervals reach
+                low = float(values.min(initial=0.0 if from_zero else np.inf))
+                margin = 0.08 * (float(values.max()) - low)
+                panels[row * columns].set_ylim(low - margin, float(values.max()) + margin)
+        for axes in panels[-columns:]:
+            axes.set_xlabel("layer")
+        figure.supylabel(label, fontsize=10, color=INK)
+    return figure
+
+
+def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
+    """Largest std over smallest through training, one color a role, one line a seed.
+
+    `runs` are results of :func:`initscope.weight_trajectories.layer_spread`, one a seed.
+    """
+    require(len(runs) > 0, "there are no runs: there is nothing to draw.")
+    with styled():
+        figure = Figure(figsize=(0.8 * WIDTH, 3.3))
+        axes = figure.subplots()
+        for color, role in zip(COLORS, runs[0].index, strict=False):
+            for spread in runs:
+                axes.plot(spread.columns, spread.loc[role], color=color, lw=1.2)
+        axes.set_xlabel("update")
+        axes.set_ylabel("largest std over smallest")
+        axes.set_ylim(bottom=1)
+        handles = [
+            Line2D([], [], color=color, label=role_name(str(role)))
+            for color, role in zip(COLORS, runs[0].index, strict=False)
+        ]
+        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def weight_distribution(
+    histograms: pd.DataFrame, shape: pd.DataFrame, shown_steps: Sequence[int]
+) -> Figure:
+    """Distribution of the weights of one matrix through training, and how far it is from normal.
+
+    Parameters
+    ----------
+    histograms
+        Rows of one matrix: ``step, low, high, counts``.
+    shape
+        Index the step; columns ``kurtosis``, and ``tail``: the distance between the outermost
+        recorded quantiles over that of a normal of the same std.
+    shown_steps
+        Steps whose histograms are drawn, one above the other.
+    """
+    by_step = histograms.set_index("step")
+    steps = [step for step in shown_steps if step in by_step.index]
+    require(bool(steps), "none of these steps has a histogram.")
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.9))
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        colors = COLOR_MAP(np.linspace(0, 0.9, len(steps)))
+        densities = []
+        for step in steps:
+            low, high, counts = by_step.loc[step, ["low", "high", "counts"]]
+            edges = np.linspace(low, high, len(counts) + 1)
+            densities.append((edges, np.asarray(counts) / (np.sum(counts) * (edges[1] - edges[0]))))
+        height = max(float(density.max()) for _, density in densities) ** 0.5
+        for place, (color, (edges, density)) in enumerate(zip(colors, densities, strict=True)):
+            # Square roots, so that late, wide distributions are not flat beside the first.
+            line = np.sqrt(density) / height * 1.9
+            base = len(steps) - 1 - place
+            left.fill_between(
+                edges,
+                base,
+                base + np.append(line, line[-1]),
+                step="post",
+                color=color,
+                alpha=0.75,
+                lw=0,
+                zorder=place,
+            )
+        left.set_yticks(range(len(steps)), [f"{step:,}" for step in reversed(steps)])
+        left.set_ylabel("update")
+        left.set_xlabel("weight")
+        for axes, name, color, text in (
+            (right, "kurtosis", COLORS[0], "kurtosis"),
+            (right.twinx(), "tail", COLORS[1], "tail width, normal = 1"),
+        ):
+            axes.plot(shape.index, shape[name], color=color)
+            axes.set_ylabel(text, color=color)
+            axes.tick_params(axis="y", colors=color)
+            axes.axhline({"kurtosis": 3.0, "tail": 1.0}[name], color=color, ls=":", lw=1.2)
+        figure.axes[-1].spines["right"].set_visible(True)
+        figure.axes[-1].grid(visible=False)
+        right.set_xlabel("update")
+    return figure
+
+
+def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Statistics of one role against the step, one panel a statistic, colored by layer.
+
+    `tables` has the label of the vertical axis to a frame with one row a layer and one column a
+    step, all above 0.
+    """
+    require(len(tables) > 0, "there are no tables: there is nothing to draw.")
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.1))
+        panels = _panels(figure, len(tables), len(tables))
+        for axes, (label, table) in zip(panels, tables.items(), strict=True):
+            colors = _layer_colors(list(table.index))
+            for layer, curve in table.iterrows():
+                axes.plot(table.columns, curve, color=colors[layer], lw=1.1)
+            axes.set_yscale("log")
+            axes.set_title(label)
+            axes.set_xlabel("update")
+        _layer_legend(panels[0], colors, loc="best")
+    return figure
+
+
+def bands_through_training(
+    runs: Mapping[str, Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]],
+) -> Figure:
+    """Extent over the layers of the std of each role, several runs in a panel, with theory.
+
+    `runs` has the title of a row of panels to the runs drawn in it: label to measured and
+    predicted std, with the same roles everywhere.
+    """
+    require(bool(runs) and all(runs.values()), "there are no runs: there is nothing to draw.")
+    first = next(iter(next(iter(runs.values())).values()))[0]
+    roles = _roles(first)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.6 + 2.4 * len(runs)))
+        grid = figure.subplots(len(runs), len(roles), sharex=True, sharey=True, squeeze=False)
+        for panels, (title, group) in zip(grid, runs.items(), strict=True):
+            for axes, role in zip(panels, roles, strict=True):
+                for color, (std, predicted) in zip(COLORS, group.values(), strict=False):
+                    extent = std.loc[role].agg(["min", "max"])
+                    axes.fill_between(
+                        extent.columns,
+                        extent.loc["min"],
+                        extent.loc["max"],
+                        color=color,
+                        alpha=0.3,
+                        lw=0,
+                    )
+                    axes.plot(std.columns, std.loc[role].median(), color=color)
+                    axes.plot(
+                        predicted.columns, predicted.loc[role].mean(), color=color, ls="--", lw=1.2
+                    )
+                axes.set_title(f"{role_name(role)}, {title}")
+                _plain_log_axis(axes)
+            handles = [
+                Line2D([], [], color=color, label=label)
+                for color, label in zip(COLORS, group, strict=False)
+            ]
+            panels[0].legend(handles=handles, loc="lower right", fontsize=8)
+            panels[0].set_ylabel("std of the weights")
+        for axes in grid[-1]:
+            axes.set_xlabel("update")
+    return figure
+
+
+def final_bands(bands: pd.DataFrame) -> Figure:
+    """Where the std of each role ends in each run: extent over the layers, and what theory says.
+
+    Parameters
+    ----------
+    bands
+        Index the run and the role; columns ``low``, ``median``, ``high``, ``predicted`` and
+        ``equilibrium``, stds, the last two NaN where there is none.
+    """
+    runs = list(dict.fromkeys(bands.index.get_level_values(0)))
+    roles = list(dict.fromkeys(bands.index.get_level_values(1)))
+    require(len(runs) > 0, "the table has no rows: there is nothing to draw.")
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.9 + 0.33 * len(runs)))
+        panels = figure.subplots(1, len(roles), sharey=True, sharex=True, squeeze=False)[0]
+        rows = np.arange(len(runs))
+        for axes, role in zip(panels, roles, strict=True):
+            table = bands.xs(role, level=1).reindex(runs)
+            finite = np.isfinite(table["equilibrium"].astype(float))
+            axes.hlines(rows, table["low"], table["high"], color=COLORS[0], lw=7, alpha=0.45)
+            axes.plot(table["median"], rows, "o", color=COLORS[0], ms=4)
+            axes.plot(table["predicted"], rows, "D", color=COLORS[1], ms=4, mfc="none", mew=1.4)
+            axes.plot(table["equilibrium"][finite], rows[finite], "|", color=INK, ms=11, mew=1.6)
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+            axes.set_title(role_name(str(role)))
+            axes.set_xlabel("std at the end")
+        panels[0].set_yticks(rows, runs)
+        panels[0].invert_yaxis()
+        figure.legend(
+            handles=[
+                Patch(color=COLORS[0], alpha=0.45, label="lowest to highest layer"),
+                Line2D([], [], color=COLORS[0], marker="o", ls="none", ms=4, label="median"),
+                Line2D(
+                    [],
+                    [],
+                    color=COLORS[1],
+                    marker="D",
+                    mfc="none",
+                    ls="none",
+                    ms=4,
+                    label="theory: noise alone",
+                ),
+                Line2D(
+                    [],
+                    [],
+                    color=INK,
+                    marker="|",
+                    ls="none",
+                    ms=11,
+                    mew=1.6,
+                    label="equilibrium at the peak rate",
+                ),
+            ],
+            loc="outside lower center",
+            ncols=4,
+            fontsize=8.5,
+        )
+    return figure
+
+
+def training_losses(
+    training: Mapping[str, pd.DataFrame], evaluation: Mapping[str, pd.DataFrame]
+) -> Figure:
+    """Training loss of every run, and its validation loss, against the step.
+
+    Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
+    not of the other are drawn where they are.
+    """
+    require(len(training) > 0, "there are no runs: there is nothing to draw.")
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.2))
+        left, right = figure.subplots(1, 2, sharey=True)
+        for tables, axes in ((training, left), (evaluation, right)):
+            for place, (name, table) in enumerate(tables.items()):
+                color, front = (COLORS[1], 3) if place == 0 else (INK, 2)
+                axes.plot(
+                    table["step"],
+                    table["loss"],
+                    color=color,
+                    lw=1.7 if place == 0 else 0.8,
+                    alpha=1.0 if place == 0 else 0.6,
+                    zorder=front,
+                    label=name if place == 0 else None,
+                )
+            axes.set_xlabel("update")
+        left.set_title("training")
+        right.set_title("validation")
+        left.set_ylabel("loss, nats a token")
+        left.legend(loc="upper right")
+    return figure

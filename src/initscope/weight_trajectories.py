@@ -1,0 +1,284 @@
+"""How the std of weight matrices moves through a training run: expansion, settling, spread.
+
+The tables are those of :mod:`initscope.tracking`; "matrix" means one role in one layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from initscope.errors import UsageError, is_number, require, require_name
+from initscope.layer_variances import COLUMNS
+from initscope.theory import adamw_variance_trajectory
+
+
+def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> pd.DataFrame:
+    """Std of each weight matrix at each recorded step.
+
+    Parameters
+    ----------
+    variances
+        Columns ``step, layer, role, kind, stat, value``; the rows with kind `weight` and stat
+        `std` are used.
+    roles
+        Those wanted, in this order; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a matrix, indexed by role and layer; one column a step, ascending; std per element.
+
+    Raises
+    ------
+    UsageError
+        A frame without these columns or rows, or without one of the roles.
+    """
+    return statistic_table(variances, "weight", "std", roles)
+
+
+def statistic_table(
+    variances: pd.DataFrame, kind: str, stat: str, roles: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One statistic of each matrix at each step it was recorded at, as :func:`weight_std` has it.
+
+    Parameters
+    ----------
+    variances, roles
+        As in :func:`weight_std`.
+    kind, stat
+        Which rows, for example ``"gradient"`` and ``"std"``.
+    """
+    missing = [name for name in COLUMNS if name not in variances.columns]
+    require(not missing, f"the table has no column {', '.join(missing)}.")
+    rows = variances[(variances["kind"] == kind) & (variances["stat"] == stat)]
+    require(len(rows) > 0, f"the table has no rows of kind {kind!r} and stat {stat!r}.")
+    table = rows.pivot(index=["role", "layer"], columns="step", values="value")  # noqa: PD010
+    if roles is not None:
+        for role in roles:
+            require_name("role", role, set(table.index.get_level_values("role")))
+        table = pd.concat([table.loc[[role]] for role in roles])
+    return table.sort_index(axis=1)
+
+
+def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
+    r"""How fast each matrix expands at first: :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`.
+    until
+        The step t, one of the recorded ones.
+
+    Returns
+    -------
+    pandas.Series
+        Growth of ln std per 100 updates, indexed by role and layer: 0.05 is about 5% per 100
+        updates. Infinite for a matrix that starts at 0.
+
+    Raises
+    ------
+    UsageError
+        If `until` was not recorded, or is the first step.
+    """
+    first = std.columns[0]
+    require(
+        until in std.columns and until > first,
+        f"step {until} was not recorded after step {first}: take one of the "
+        f"{len(std.columns)} steps up to {std.columns[-1]}.",
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = np.log(std[until] / std[first])
+    return (growth * 100 / (until - first)).rename("expansion_rate")
+
+
+def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
+    """The recorded step from which on a matrix stays near its final std.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`.
+    tolerance
+        Largest distance from the final std, as a share of it.
+
+    Returns
+    -------
+    pandas.Series
+        Steps, indexed by role and layer; the last recorded step if only that is near, and NaN
+        where the final std is not finite.
+    """
+    require(
+        is_number(tolerance, 0) and tolerance < 1,
+        f"tolerance must be a number from 0 to below 1, not {tolerance!r}.",
+    )
+    final = std.iloc[:, -1]
+    far = ~(std.sub(final, axis=0).abs().le(tolerance * final.abs(), axis=0)).to_numpy()
+    steps = np.asarray(std.columns, float)
+    after = np.where(far.any(axis=1), far.shape[1] - far[:, ::-1].argmax(axis=1), 0)
+    settled = np.array([steps[k] if k < len(steps) else math.nan for k in after])
+    return pd.Series(settled, index=std.index, name="settling_step")
+
+
+def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
+    """Largest std over smallest, over the layers of a role, at each step: 1 if all are equal.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a role, one column a step.
+    """
+    by_role = std.groupby(level="role", sort=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return by_role.max() / by_role.min()
+
+
+def depth_correlation(values: pd.Series) -> pd.Series:
+    """Rank correlation of a quantity of the matrices with the number of their layer, by role.
+
+    Parameters
+    ----------
+    values
+        Indexed by role and layer, as :func:`expansion_rates` gives it.
+
+    Returns
+    -------
+    pandas.Series
+        Spearman's coefficient, indexed by role: -1 if it falls from each layer to the next, 1 if
+        it rises, NaN if it is constant or a role has fewer than two layers.
+    """
+
+    def coefficient(of_role: pd.Series) -> float:
+        layers = of_role.index.get_level_values("layer")
+        if of_role.nunique() < 2:
+            return math.nan
+        return float(stats.spearmanr(layers, of_role.to_numpy()).statistic)
+
+    return values.groupby(level="role", sort=False).apply(coefficient)
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean of independent values and Student's interval of it, for example over seeds.
+
+    Returns
+    -------
+    tuple
+        mean, low, high; the ends are infinite for a single value.
+    """
+    sample = np.asarray(values, float)
+    require(sample.ndim == 1 and len(sample) > 0, "mean_interval needs at least one value.")
+    require(0 < level < 1, f"level must lie between 0 and 1, not {level!r}.")
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return mean, -math.inf, math.inf
+    error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
+    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * error
+    return mean, mean - half, mean + half
+
+
+def predicted_std(
+    std: pd.DataFrame,
+    lr: ArrayLike,
+    weight_decay: float,
+    betas: tuple[float, float],
+    diffusion: ArrayLike = 1.0,
+) -> pd.DataFrame:
+    """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
+
+    The theory is :func:`initscope.theory.adamw_variance_trajectory` with gradients that are noise,
+    independent from step to step and of the weights.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`; the first column is where each matrix starts.
+    lr
+        Learning rate of each update; the first is that of the update after the first column.
+    weight_decay, betas
+        Of AdamW.
+    diffusion
+        D of the theory, one number or one a matrix; 1 is noise without memory.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `std`.
+
+    Raises
+    ------
+    UsageError
+        Fewer learning rates than steps.
+    """
+    after = np.array(std.columns) - std.columns[0]
+    rates = np.asarray(lr, dtype=float)
+    require(
+        len(rates) >= after[-1],
+        f"lr holds {len(rates)} steps, but the run was recorded over {after[-1]}.",
+    )
+    start = std.iloc[:, 0].to_numpy(float)
+    variance = start[:, None] ** 2
+    if after[-1] > 0:
+        usable = np.where(np.isfinite(start), start, 0.0)
+        later = adamw_variance_trajectory(
+            usable, rates[: after[-1]], weight_decay, betas, diffusion=diffusion
+        )
+        variance = np.column_stack([variance, later])
+    predicted = pd.DataFrame(np.sqrt(variance[:, after]), std.index, std.columns)
+    predicted[~np.isfinite(start)] = np.nan
+    return predicted
+
+
+def growth_over_noise(
+    variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
+) -> pd.DataFrame:
+    r"""What the steps add to the mean square of each matrix, over what noise would add.
+
+    An update changes the mean square by a decay term, an alignment term and a step term
+    (:func:`initscope.tracking.variance_budget`). The last two together, over
+    :math:`\eta_t^2`, are 1 for gradients that are noise without memory
+    (:func:`initscope.theory.adamw_equilibrium_rms`: the diffusion D less what a pull along the
+    weights takes back), more where successive gradients agree.
+
+    Parameters
+    ----------
+    variances
+        A table with the quantity `update`; the terms of the recorded steps stand for those since
+        the recorded step before.
+    lr
+        Learning rate of updates 1, 2, ....
+    roles
+        As in :func:`weight_std`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role and layer: ``growth``, sum of the two terms over sum of eta²; ``start``,
+        ``decay``, ``alignment``, ``step``, sums over the run of the terms of the mean square, and
+        ``end``, its last value. `start + decay + alignment + step` is `end` up to what lies
+        between recorded steps.
+
+    Raises
+    ------
+    UsageError
+        No rows of kind `update`, or fewer learning rates than steps.
+    """
+    terms = {
+        term: statistic_table(variances, "update", term, roles)
+        for term in ("decay", "alignment", "step")
+    }
+    steps = np.asarray(terms["step"].columns)
+    rates = np.asarray(lr, dtype=float)
+    if len(rates) < steps[-1]:
+        raise UsageError(f"lr holds {len(rates)} steps, but the run was recorded over {steps[-1]}.")
+    stretch = np.diff(steps, prepend=0)
+    sums = pd.DataFrame({term: table.mul(stretch).sum(axis=1) for term, table in terms.items()})
+    square = statistic_table(variances, "weight", "rms", roles).loc[sums.index] ** 2
+    sums["growth"] = (sums["alignment"] + sums["step"]) / (rates[steps - 1] ** 2 @ stretch)
+    sums["start"], sums["end"] = square.iloc[:, 0], square.iloc[:, -1]
+    return sums[["growth", "start", "decay", "alignment", "step", "end"]]
