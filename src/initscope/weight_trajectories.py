@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from initscope.errors import UsageError, is_number, require, require_name
+from initscope.errors import is_number, require, require_name
 from initscope.layer_variances import COLUMNS
 from initscope.theory import adamw_variance_trajectory
 
@@ -37,7 +37,7 @@ def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> p
     Raises
     ------
     UsageError
-        A frame without these columns or rows, or without one of the roles.
+        A frame without these columns or rows, without one of the roles, or of several runs.
     """
     return statistic_table(variances, "weight", "std", roles)
 
@@ -47,10 +47,12 @@ def statistic_table(
 ) -> pd.DataFrame:
     """One statistic of each matrix at each step it was recorded at, as :func:`weight_std` has it.
 
+    NaN where a matrix has no row at a step at which others have one.
+
     Parameters
     ----------
     variances, roles
-        As in :func:`weight_std`.
+        As in :func:`weight_std`, which also says what is returned and raised.
     kind, stat
         Which rows, for example ``"gradient"`` and ``"std"``.
     """
@@ -58,8 +60,14 @@ def statistic_table(
     require(not missing, f"the table has no column {', '.join(missing)}.")
     rows = variances[(variances["kind"] == kind) & (variances["stat"] == stat)]
     require(len(rows) > 0, f"the table has no rows of kind {kind!r} and stat {stat!r}.")
+    require(
+        not rows.duplicated(["step", "layer", "role"]).any(),
+        f"the table has several rows of kind {kind!r} and stat {stat!r} for one matrix at one "
+        f"step: give the table of one run.",
+    )
     table = rows.pivot(index=["role", "layer"], columns="step", values="value")  # noqa: PD010
     if roles is not None:
+        require(len(roles) > 0, "roles is empty: name at least one, or leave it out for all.")
         for role in roles:
             require_name("role", role, set(table.index.get_level_values("role")))
         table = pd.concat([table.loc[[role]] for role in roles])
@@ -68,6 +76,8 @@ def statistic_table(
 
 def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
     r"""How fast each matrix expands at first: :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
+
+    Step 0 stands for the first recorded one.
 
     Parameters
     ----------
@@ -80,7 +90,7 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
     -------
     pandas.Series
         Growth of ln std per 100 updates, indexed by role and layer: 0.05 is about 5% per 100
-        updates. Infinite for a matrix that starts at 0.
+        updates. Infinite for a matrix that starts at 0, NaN for one that stays there.
 
     Raises
     ------
@@ -129,14 +139,22 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
 def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
     """Largest std over smallest, over the layers of a role, at each step: 1 if all are equal.
 
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`.
+
     Returns
     -------
     pandas.DataFrame
-        One row a role, one column a step.
+        One row a role, one column a step; infinite where one of the layers is at 0, and NaN where
+        all are, or where the std of a layer is NaN.
     """
     by_role = std.groupby(level="role", sort=False)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return by_role.max() / by_role.min()
+        spread = by_role.max() / by_role.min()
+    # The largest and the smallest leave out the layers that diverged.
+    return spread.mask(std.isna().groupby(level="role", sort=False).any())
 
 
 def depth_correlation(values: pd.Series) -> pd.Series:
@@ -151,7 +169,7 @@ def depth_correlation(values: pd.Series) -> pd.Series:
     -------
     pandas.Series
         Spearman's coefficient, indexed by role: -1 if it falls from each layer to the next, 1 if
-        it rises, NaN if it is constant or a role has fewer than two layers.
+        it rises, NaN if it is constant, a value is NaN, or a role has fewer than two layers.
     """
 
     def coefficient(of_role: pd.Series) -> float:
@@ -166,18 +184,34 @@ def depth_correlation(values: pd.Series) -> pd.Series:
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Mean of independent values and Student's interval of it, for example over seeds.
 
+    Parameters
+    ----------
+    values
+        The sample, of one dimension.
+    level
+        Probability with which such an interval covers the mean, if the values are normal.
+
     Returns
     -------
     tuple
-        mean, low, high; the ends are infinite for a single value.
+        mean, low, high; the ends are infinite for a single value, and NaN if a value of several
+        is not finite.
+
+    Raises
+    ------
+    UsageError
+        No values, or a level that is not between 0 and 1.
     """
     sample = np.asarray(values, float)
     require(sample.ndim == 1 and len(sample) > 0, "mean_interval needs at least one value.")
-    require(0 < level < 1, f"level must lie between 0 and 1, not {level!r}.")
-    mean = float(sample.mean())
-    if len(sample) == 1:
-        return mean, -math.inf, math.inf
-    error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
+    require(
+        is_number(level, 0) and 0 < level < 1, f"level must lie between 0 and 1, not {level!r}."
+    )
+    with np.errstate(invalid="ignore"):  # of values that are not finite
+        mean = float(sample.mean())
+        if len(sample) == 1:
+            return mean, -math.inf, math.inf
+        error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
     half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * error
     return mean, mean - half, mean + half
 
@@ -199,39 +233,52 @@ def predicted_std(
     std
         Result of :func:`weight_std`; the first column is where each matrix starts.
     lr
-        Learning rate of each update; the first is that of the update after the first column.
+        Learning rate of updates 1, 2, ....
     weight_decay, betas
-        Of AdamW.
+        Of AdamW, which starts without memory at the first column.
     diffusion
-        D of the theory, one number or one a matrix; 1 is noise without memory.
+        D of the theory: one number, one a matrix in the order of `std`, or a Series indexed by
+        role and layer; 1 is noise without memory.
 
     Returns
     -------
     pandas.DataFrame
-        As `std`.
+        As `std`; NaN for a matrix whose first std is not finite.
 
     Raises
     ------
     UsageError
-        Fewer learning rates than steps.
+        Fewer learning rates than steps; what :func:`adamw_variance_trajectory` refuses.
     """
-    after = np.array(std.columns) - std.columns[0]
+    steps = np.asarray(std.columns)
+    rates = _learning_rates(lr, steps[-1])[steps[0] :]
+    if isinstance(diffusion, pd.Series):
+        diffusion = diffusion.reindex(std.index)
+    start = std.iloc[:, 0].to_numpy(float)
+    started = np.isfinite(start)
+    square = np.where(started, start, 0.0)[:, None] ** 2
+    if len(rates):
+        later = adamw_variance_trajectory(
+            np.sqrt(square[:, 0]), rates, weight_decay, betas, diffusion=diffusion
+        )
+        square = np.column_stack([square, later])
+    predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)
+    predicted[~started] = np.nan
+    return predicted
+
+
+def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
+    """Learning rates of the updates 1 to `last_step`."""
     rates = np.asarray(lr, dtype=float)
     require(
-        len(rates) >= after[-1],
-        f"lr holds {len(rates)} steps, but the run was recorded over {after[-1]}.",
+        rates.ndim == 1,
+        "lr must hold the learning rate of each update, as PretrainSpec.learning_rates does.",
     )
-    start = std.iloc[:, 0].to_numpy(float)
-    variance = start[:, None] ** 2
-    if after[-1] > 0:
-        usable = np.where(np.isfinite(start), start, 0.0)
-        later = adamw_variance_trajectory(
-            usable, rates[: after[-1]], weight_decay, betas, diffusion=diffusion
-        )
-        variance = np.column_stack([variance, later])
-    predicted = pd.DataFrame(np.sqrt(variance[:, after]), std.index, std.columns)
-    predicted[~np.isfinite(start)] = np.nan
-    return predicted
+    require(
+        len(rates) >= last_step,
+        f"lr holds {len(rates)} learning rates, but the run was recorded up to step {last_step}.",
+    )
+    return rates[:last_step]
 
 
 def growth_over_noise(
@@ -248,8 +295,9 @@ def growth_over_noise(
     Parameters
     ----------
     variances
-        A table with the quantity `update`; the terms of the recorded steps stand for those since
-        the recorded step before.
+        A table with the quantities `weight` and `update`. The terms of a recorded step stand for
+        those of all steps since the recorded one before; what was recorded of the first weights
+        and before is left out.
     lr
         Learning rate of updates 1, 2, ....
     roles
@@ -261,24 +309,32 @@ def growth_over_noise(
         Indexed by role and layer: ``growth``, sum of the two terms over sum of eta²; ``start``,
         ``decay``, ``alignment``, ``step``, sums over the run of the terms of the mean square, and
         ``end``, its last value. `start + decay + alignment + step` is `end` up to what lies
-        between recorded steps.
+        between recorded steps. A sum is NaN if one of its terms is not known; matrices without
+        updates, because they are frozen, have no row.
 
     Raises
     ------
     UsageError
-        No rows of kind `update`, or fewer learning rates than steps.
+        No updates after the first weights, fewer learning rates than steps, or what
+        :func:`weight_std` refuses.
     """
+    square = statistic_table(variances, "weight", "rms") ** 2
+    first = square.columns[0]
     terms = {
         term: statistic_table(variances, "update", term, roles)
         for term in ("decay", "alignment", "step")
     }
     steps = np.asarray(terms["step"].columns)
-    rates = np.asarray(lr, dtype=float)
-    if len(rates) < steps[-1]:
-        raise UsageError(f"lr holds {len(rates)} steps, but the run was recorded over {steps[-1]}.")
-    stretch = np.diff(steps, prepend=0)
-    sums = pd.DataFrame({term: table.mul(stretch).sum(axis=1) for term, table in terms.items()})
-    square = statistic_table(variances, "weight", "rms", roles).loc[sums.index] ** 2
+    steps = steps[steps > first]
+    require(
+        len(steps) > 0, f"the table has no update after step {first}, that of its first weights."
+    )
+    rates = _learning_rates(lr, steps[-1])
+    stretch = np.diff(steps, prepend=first)
+    sums = pd.DataFrame(
+        {term: table[steps].mul(stretch).sum(axis=1, skipna=False) for term, table in terms.items()}
+    )
+    square = square.loc[sums.index]
     sums["growth"] = (sums["alignment"] + sums["step"]) / (rates[steps - 1] ** 2 @ stretch)
-    sums["start"], sums["end"] = square.iloc[:, 0], square.iloc[:, -1]
+    sums["start"], sums["end"] = square[first], square.iloc[:, -1]
     return sums[["growth", "start", "decay", "alignment", "step", "end"]]
