@@ -13,14 +13,15 @@ import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope.errors import require
-from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, styled
+from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, palette, styled
 from initscope.weight_trajectories import mean_interval
 
 ROLE_NAMES: Mapping[str, str] = {
@@ -53,12 +54,30 @@ def _roles(table: pd.DataFrame | pd.Series) -> list[str]:
     return list(dict.fromkeys(table.index.get_level_values("role")))
 
 
-def _panels(figure: Figure, n: int, columns: int, **options: Any) -> list[Axes]:
-    rows = -(-n // columns)
-    panels = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+def _grid(n: int) -> tuple[int, int]:
+    """Rows and columns of `n` panels, three in a row at most."""
+    rows = -(-n // 3)
+    return rows, -(-n // rows)
+
+
+def _panels(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> list[Axes]:
+    """The first `n` panels of a grid, row by row."""
+    panels = figure.subplots(*shape, squeeze=False, **options).ravel()
     for axes in panels[n:]:
         axes.set_visible(False)
+    for axes in panels[:n][-shape[1] :]:  # with no panel below
+        axes.tick_params(labelbottom=True)
     return list(panels[:n])
+
+
+def _point(places: Any) -> dict[str, str]:
+    """How to draw a line that must be seen even if it is a single point."""
+    return {"marker": "o"} if len(places) == 1 else {}
+
+
+def _above_zero(table: pd.DataFrame) -> pd.DataFrame:
+    """What has a place on a logarithmic axis; with none at all, the axis would warn."""
+    return table.where(table > 0)
 
 
 def _plain_log_axis(axes: Axes) -> None:
@@ -70,16 +89,30 @@ def _plain_log_axis(axes: Axes) -> None:
 
 
 def _layer_colors(layers: Sequence[int]) -> dict[int, Any]:
-    return dict(zip(layers, COLOR_MAP(np.linspace(0, 1, len(layers))), strict=True))
+    # The ends of the map are hard to see, as lines, on a dark and on a light page.
+    return dict(zip(layers, COLOR_MAP(np.linspace(0.08, 0.93, len(layers))), strict=True))
 
 
-def _layer_legend(axes: Axes, colors: Mapping[int, Any], **options: Any) -> None:
+def _layer_handles(colors: Mapping[int, Any]) -> list[Line2D]:
     layers = list(colors)
     shown = layers if len(layers) < 4 else [layers[0], layers[len(layers) // 2], layers[-1]]
-    handles = [Line2D([], [], color=colors[n], label=f"layer {n}") for n in shown]
-    if "extra" in options:
-        handles += options.pop("extra")
-    axes.legend(handles=handles, **options)
+    return [Line2D([], [], color=colors[n], label=f"layer {n}") for n in shown]
+
+
+def _legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
+    """One legend under all panels, where it hides nothing."""
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(4, len(handles)), **options
+    )
+
+
+def _edges(centers: Sequence[float]) -> np.ndarray:
+    """Edges of cells round `centers`, halfway between neighbors; one cell is 1 wide."""
+    places = np.asarray(centers, float)
+    if len(places) == 1:
+        return places[0] + np.array([-0.5, 0.5])
+    middle = (places[1:] + places[:-1]) / 2
+    return np.array([2 * places[0] - middle[0], *middle, 2 * places[-1] - middle[-1]])
 
 
 def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None = None) -> Figure:
@@ -89,15 +122,14 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
     """
     roles = _roles(std)
     with styled():
-        columns = min(3, len(roles))
-        rows = -(-len(roles) // columns)
-        figure = Figure(figsize=(WIDTH, 0.5 + 2.6 * rows))
-        panels = _panels(figure, len(roles), columns, sharex=True, sharey=True)
+        rows, columns = _grid(len(roles))
+        figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
+        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         layers = sorted(set(std.index.get_level_values("layer")))
         colors = _layer_colors(layers)
         for axes, role in zip(panels, roles, strict=True):
-            for layer, curve in std.loc[role].iterrows():
-                axes.plot(std.columns, curve, color=colors[layer], lw=1.3)
+            for layer, curve in _above_zero(std.loc[role]).iterrows():
+                axes.plot(std.columns, curve, color=colors[layer], lw=1.3, **_point(std.columns))
             if predicted is not None:
                 mean = predicted.loc[role].mean()
                 axes.plot(mean.index, mean, color=INK, ls="--", lw=1.6)
@@ -107,10 +139,10 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
             axes.set_xlabel("update")
         for axes in panels[::columns]:
             axes.set_ylabel("std of the weights")
-        theory = [Line2D([], [], color=INK, ls="--", label="theory: noise alone")]
-        _layer_legend(
-            panels[0], colors, loc="lower right", extra=theory if predicted is not None else []
-        )
+        handles = _layer_handles(colors)
+        if predicted is not None:
+            handles.append(Line2D([], [], color=INK, ls="--", label="theory: noise alone"))
+        _legend_below(figure, handles)
     return figure
 
 
@@ -121,23 +153,20 @@ def growth_maps(std: pd.DataFrame) -> Figure:
         growth = np.log2(std.div(std.iloc[:, 0], axis=0).where(lambda ratio: ratio > 0))
     finite = growth.to_numpy()[np.isfinite(growth.to_numpy())]
     extreme = max(float(np.abs(finite).max(initial=0.0)), 0.1)
-    lowest = min(float(finite.min(initial=0.0)), -extreme / 20)
-    norm = TwoSlopeNorm(0, lowest, extreme)
+    norm = Normalize(-extreme, extreme)  # twice and half are as far from gray
     with styled():
-        columns = min(3, len(roles))
-        rows = -(-len(roles) // columns)
+        rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.7 + 2.1 * rows))
-        panels = _panels(figure, len(roles), columns, sharex=True, sharey=True)
+        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         for axes, role in zip(panels, roles, strict=True):
             table = growth.loc[role]
             axes.pcolormesh(
-                table.columns,
-                table.index,
+                _edges(table.columns),
+                _edges(table.index),
                 np.ma.masked_invalid(table),
                 norm=norm,
                 cmap=GROWTH_MAP,
                 rasterized=True,
-                shading="nearest",
             )
             axes.grid(visible=False)
             axes.set_title(role_name(role))
@@ -148,9 +177,12 @@ def growth_maps(std: pd.DataFrame) -> Figure:
         for axes in panels[::columns]:
             axes.set_ylabel("layer")
         bar = figure.colorbar(panels[0].collections[0], ax=panels, shrink=0.8, pad=0.02)
-        bar.ax.set_yscale("linear")  # colors have two slopes, the axis one
         bar.set_label("std over initial std")
-        bar.set_ticks(list(np.arange(np.ceil(lowest), np.floor(extreme) + 1)))
+        # Only what was reached on either side.
+        bar.ax.set_ylim(
+            float(finite.min(initial=-extreme / 20)), float(finite.max(initial=extreme / 20))
+        )
+        bar.ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
         bar.ax.yaxis.set_major_formatter(lambda value, _: f"{2.0**value:.3g}×")
         bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
         bar.outline.set_visible(False)
@@ -169,24 +201,23 @@ def by_layer(
     label
         Of the vertical axis.
     reference
-        A value drawn as a dashed line.
+        A value drawn as a dashed line, on the axis wherever the seeds are.
     from_zero
         Whether the vertical axis includes 0.
     """
     roles = _roles(seeds)
     with styled():
-        columns = min(3, len(roles))
-        rows = -(-len(roles) // columns)
+        rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * rows))
-        panels = _panels(figure, len(roles), columns, sharex=True, sharey="row")
+        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey="row")
         for axes, role in zip(panels, roles, strict=True):
             table = seeds.loc[role]
             if reference is not None:
                 axes.axhline(reference, color=INK, ls="--", lw=1.2)
             for seed in table.columns:
-                axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=3, alpha=0.5, mew=0)
+                axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=4, alpha=0.8, mew=0)
             means = np.array([mean_interval(row) for row in table.to_numpy()])
-            axes.plot(table.index, means[:, 0], color=COLORS[1])
+            axes.plot(table.index, means[:, 0], color=COLORS[1], **_point(table))
             if seeds.shape[1] > 2:  # with two seeds the interval is wider than any axis
                 axes.fill_between(
                     table.index, means[:, 1], means[:, 2], color=COLORS[1], alpha=0.22, lw=0
@@ -194,12 +225,14 @@ def by_layer(
             axes.set_title(role_name(role))
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
         for row in range(rows):
-            values = seeds.loc[roles[row * columns : (row + 1) * columns]].to_numpy()
-            values = values[np.isfinite(values)]
-            if len(values):  # the axis shows the seeds, whatever the intervals reach
-                low = float(values.min(initial=0.0 if from_zero else np.inf))
-                margin = 0.08 * (float(values.max()) - low)
-                panels[row * columns].set_ylim(low - margin, float(values.max()) + margin)
+            values = seeds.loc[roles[row * columns : (row + 1) * columns]].to_numpy().ravel()
+            limits = np.append(values, [0.0] if from_zero else [])
+            limits = np.append(limits, [] if reference is None else [reference])
+            limits = limits[np.isfinite(limits)]
+            if len(limits):  # the axis shows the seeds, whatever the intervals reach
+                low, high = limits.min(), limits.max()
+                margin = 0.08 * (high - low) or 0.08 * abs(high) or 1.0
+                panels[row * columns].set_ylim(low - margin, high + margin)
         for axes in panels[-columns:]:
             axes.set_xlabel("layer")
         figure.supylabel(label, fontsize=10, color=INK)
@@ -209,21 +242,27 @@ def by_layer(
 def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
     """Largest std over smallest through training, one color a role, one line a seed.
 
-    `runs` are results of :func:`initscope.weight_trajectories.layer_spread`, one a seed.
+    `runs` are results of :func:`initscope.weight_trajectories.layer_spread`, one a seed; a role is
+    drawn where it is.
     """
     require(len(runs) > 0, "there are no runs: there is nothing to draw.")
+    roles = list(dict.fromkeys(role for spread in runs for role in spread.index))
+    require(len(roles) > 0, "the tables have no rows: there is nothing to draw.")
+    colors = dict(zip(roles, palette(len(roles)), strict=True))
     with styled():
         figure = Figure(figsize=(0.8 * WIDTH, 3.3))
         axes = figure.subplots()
-        for color, role in zip(COLORS, runs[0].index, strict=False):
+        for role, color in colors.items():
             for spread in runs:
-                axes.plot(spread.columns, spread.loc[role], color=color, lw=1.2)
+                if role in spread.index:
+                    places = spread.columns
+                    axes.plot(places, spread.loc[role], color=color, lw=1.2, **_point(places))
         axes.set_xlabel("update")
         axes.set_ylabel("largest std over smallest")
-        axes.set_ylim(bottom=1)
+        axes.set_ylim(1, max(axes.get_ylim()[1], 1.1))
         handles = [
             Line2D([], [], color=color, label=role_name(str(role)))
-            for color, role in zip(COLORS, runs[0].index, strict=False)
+            for role, color in colors.items()
         ]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -242,11 +281,19 @@ def weight_distribution(
         Index the step; columns ``kurtosis``, and ``tail``: the distance between the outermost
         recorded quantiles over that of a normal of the same std.
     shown_steps
-        Steps whose histograms are drawn, one above the other.
+        Steps whose histograms are drawn, one above the other from the first down: the square root
+        of the density, all on one scale. Those without a histogram are left out, and those of
+        weights that are all the same or not finite.
     """
-    by_step = histograms.set_index("step")
+    require(
+        not histograms["step"].duplicated().any(),
+        "the histograms have several rows at one step: give those of one matrix.",
+    )
+    width = histograms["high"] - histograms["low"]
+    drawable = histograms[np.isfinite(width) & (width > 0)]
+    by_step = drawable[[np.sum(counts) > 0 for counts in drawable["counts"]]].set_index("step")
     steps = [step for step in shown_steps if step in by_step.index]
-    require(bool(steps), "none of these steps has a histogram.")
+    require(bool(steps), "none of these steps has a histogram that can be drawn.")
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
@@ -278,7 +325,7 @@ def weight_distribution(
             (right, "kurtosis", COLORS[0], "kurtosis"),
             (right.twinx(), "tail", COLORS[1], "tail width, normal = 1"),
         ):
-            axes.plot(shape.index, shape[name], color=color)
+            axes.plot(shape.index, shape[name], color=color, **_point(shape))
             axes.set_ylabel(text, color=color)
             axes.tick_params(axis="y", colors=color)
             axes.axhline({"kurtosis": 3.0, "tail": 1.0}[name], color=color, ls=":", lw=1.2)
@@ -291,21 +338,24 @@ def weight_distribution(
 def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Statistics of one role against the step, one panel a statistic, colored by layer.
 
-    `tables` has the label of the vertical axis to a frame with one row a layer and one column a
-    step, all above 0.
+    `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
+    not above 0 has no place on the logarithmic axis.
     """
     require(len(tables) > 0, "there are no tables: there is nothing to draw.")
+    layers = sorted({layer for table in tables.values() for layer in table.index})
+    require(len(layers) > 0, "the tables have no rows: there is nothing to draw.")
+    colors = _layer_colors(layers)
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.1))
-        panels = _panels(figure, len(tables), len(tables))
+        figure = Figure(figsize=(WIDTH, 3.3))
+        panels = _panels(figure, len(tables), (1, len(tables)))
         for axes, (label, table) in zip(panels, tables.items(), strict=True):
-            colors = _layer_colors(list(table.index))
-            for layer, curve in table.iterrows():
-                axes.plot(table.columns, curve, color=colors[layer], lw=1.1)
+            places = table.columns
+            for layer, curve in _above_zero(table).iterrows():
+                axes.plot(places, curve, color=colors[layer], lw=1.1, **_point(places))
             axes.set_yscale("log")
             axes.set_title(label)
             axes.set_xlabel("update")
-        _layer_legend(panels[0], colors, loc="best")
+        _legend_below(figure, _layer_handles(colors))
     return figure
 
 
@@ -320,35 +370,35 @@ def bands_through_training(
     require(bool(runs) and all(runs.values()), "there are no runs: there is nothing to draw.")
     first = next(iter(next(iter(runs.values())).values()))[0]
     roles = _roles(first)
+    tables = [table for group in runs.values() for pair in group.values() for table in pair]
+    require(
+        all(set(_roles(table)) == set(roles) for table in tables),
+        "the runs must have the same roles, measured and predicted.",
+    )
+    labels = list(dict.fromkeys(label for group in runs.values() for label in group))
+    colors = dict(zip(labels, palette(len(labels)), strict=True))
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.6 + 2.4 * len(runs)))
+        figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * len(runs)))
         grid = figure.subplots(len(runs), len(roles), sharex=True, sharey=True, squeeze=False)
         for panels, (title, group) in zip(grid, runs.items(), strict=True):
             for axes, role in zip(panels, roles, strict=True):
-                for color, (std, predicted) in zip(COLORS, group.values(), strict=False):
-                    extent = std.loc[role].agg(["min", "max"])
+                for label, (std, predicted) in group.items():
+                    color = colors[label]
+                    of_role, theory = _above_zero(std.loc[role]), _above_zero(predicted.loc[role])
+                    places = of_role.columns
                     axes.fill_between(
-                        extent.columns,
-                        extent.loc["min"],
-                        extent.loc["max"],
-                        color=color,
-                        alpha=0.3,
-                        lw=0,
+                        places, of_role.min(), of_role.max(), color=color, alpha=0.3, lw=0
                     )
-                    axes.plot(std.columns, std.loc[role].median(), color=color)
-                    axes.plot(
-                        predicted.columns, predicted.loc[role].mean(), color=color, ls="--", lw=1.2
-                    )
+                    axes.plot(places, of_role.median(), color=color, **_point(places))
+                    axes.plot(theory.columns, theory.mean(), color=color, ls="--", lw=1.2)
                 axes.set_title(f"{role_name(role)}, {title}")
                 _plain_log_axis(axes)
-            handles = [
-                Line2D([], [], color=color, label=label)
-                for color, label in zip(COLORS, group, strict=False)
-            ]
-            panels[0].legend(handles=handles, loc="lower right", fontsize=8)
             panels[0].set_ylabel("std of the weights")
         for axes in grid[-1]:
             axes.set_xlabel("update")
+        handles = [Line2D([], [], color=color, label=label) for label, color in colors.items()]
+        handles.append(Line2D([], [], color=INK, ls="--", lw=1.2, label="theory: noise alone"))
+        _legend_below(figure, handles)
     return figure
 
 
@@ -383,19 +433,20 @@ def final_bands(bands: pd.DataFrame) -> Figure:
             axes.set_xlabel("std at the end")
         panels[0].set_yticks(rows, runs)
         panels[0].invert_yaxis()
-        figure.legend(
-            handles=[
+        point: dict[str, Any] = {"ls": "none", "ms": 4}
+        _legend_below(
+            figure,
+            [
                 Patch(color=COLORS[0], alpha=0.45, label="lowest to highest layer"),
-                Line2D([], [], color=COLORS[0], marker="o", ls="none", ms=4, label="median"),
+                Line2D([], [], color=COLORS[0], marker="o", label="median", **point),
                 Line2D(
                     [],
                     [],
                     color=COLORS[1],
                     marker="D",
                     mfc="none",
-                    ls="none",
-                    ms=4,
                     label="theory: noise alone",
+                    **point,
                 ),
                 Line2D(
                     [],
@@ -408,8 +459,6 @@ def final_bands(bands: pd.DataFrame) -> Figure:
                     label="equilibrium at the peak rate",
                 ),
             ],
-            loc="outside lower center",
-            ncols=4,
             fontsize=8.5,
         )
     return figure
@@ -421,27 +470,25 @@ def training_losses(
     """Training loss of every run, and its validation loss, against the step.
 
     Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
-    not of the other are drawn where they are.
+    not of the other are drawn where they are. The first of `training` stands out.
     """
     require(len(training) > 0, "there are no runs: there is nothing to draw.")
+    first = next(iter(training))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.2))
         left, right = figure.subplots(1, 2, sharey=True)
         for tables, axes in ((training, left), (evaluation, right)):
-            for place, (name, table) in enumerate(tables.items()):
-                color, front = (COLORS[1], 3) if place == 0 else (INK, 2)
-                axes.plot(
-                    table["step"],
-                    table["loss"],
-                    color=color,
-                    lw=1.7 if place == 0 else 0.8,
-                    alpha=1.0 if place == 0 else 0.6,
-                    zorder=front,
-                    label=name if place == 0 else None,
-                )
+            for name, table in tables.items():
+                look: dict[str, Any] = {"color": INK, "lw": 0.8, "alpha": 0.6, "zorder": 2}
+                if name == first:
+                    look = {"color": COLORS[1], "lw": 1.7, "zorder": 3}
+                axes.plot(table["step"], table["loss"], **look, **_point(table))
             axes.set_xlabel("update")
         left.set_title("training")
         right.set_title("validation")
         left.set_ylabel("loss, nats a token")
-        left.legend(loc="upper right")
+        handles = [Line2D([], [], color=COLORS[1], label=first)]
+        if len({*training, *evaluation}) > 1:
+            handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.6, label="other runs"))
+        left.legend(handles=handles, loc="upper right")
     return figure
