@@ -123,7 +123,7 @@ def test_a_table_that_cannot_be_used(table: pd.DataFrame, roles: Any, message: s
 # --- Expansion -----------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(start=STD, rate=st.floats(-0.5, 0.5), first=st.integers(0, 1000), length=st.integers(1, 500))
 def test_the_rate_of_an_exponential(start: float, rate: float, first: int, length: int) -> None:
     steps = [first, first + length, first + 2 * length]
@@ -152,7 +152,7 @@ def test_a_rate_up_to_a_step_that_was_not_recorded(until: Any) -> None:
 # --- Settling ------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(std=tables(), tolerance=st.floats(0, 0.99))
 def test_settling_is_what_a_loop_finds(std: pd.DataFrame, tolerance: float) -> None:
     found = settling_steps(std, tolerance)
@@ -185,7 +185,7 @@ def test_a_tolerance_that_is_no_share(tolerance: Any) -> None:
 # --- Spread and order over the layers ------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(std=tables())
 def test_spread_is_largest_over_smallest(std: pd.DataFrame) -> None:
     found = layer_spread(std)
@@ -209,7 +209,7 @@ def ranks(values: Any) -> np.ndarray:
     )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(values=st.lists(ANY_STD | st.integers(0, 3).map(float), min_size=1, max_size=12))
 def test_depth_correlation_is_that_of_the_ranks(values: list[float]) -> None:
     table = trajectories({"v": [[value] for value in values], "q": [[1.0], [2.0]]}, [0])
@@ -234,7 +234,7 @@ def test_depth_correlation_of_rows_in_any_order() -> None:
 # --- Interval over seeds -------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=10),
     level=st.floats(0.01, 0.999),
@@ -283,7 +283,7 @@ def test_an_interval_that_cannot_be(values: Any, level: Any, message: str) -> No
 # --- Theory --------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     starts=st.lists(st.floats(0, 1), min_size=1, max_size=4),
     steps=st.lists(st.integers(0, 60), min_size=1, max_size=5, unique=True).map(sorted),
