@@ -70,7 +70,7 @@ def _panels(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> l
     return list(panels[:n])
 
 
-def _point(places: Any) -> dict[str, str]:
+def _point(places: Any) -> dict[str, Any]:
     """How to draw a line that must be seen even if it is a single point."""
     return {"marker": "o"} if len(places) == 1 else {}
 
