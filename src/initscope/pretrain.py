@@ -40,7 +40,7 @@ from initscope.pretrain_records import (
     write_logs,
     write_run,
 )
-from initscope.pretrain_spec import PretrainSpec
+from initscope.pretrain_spec import PretrainSpec, learning_rate_factor
 from initscope.sweep import check_device
 from initscope.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
 from initscope.throughput import peak_flops, training_flops_per_token
@@ -240,7 +240,6 @@ def _train(
         PassageTrainer,
         RunControl,
         decay_groups,
-        learning_rate_factor,
         progress_bar,
     )
 

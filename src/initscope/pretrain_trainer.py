@@ -45,25 +45,6 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def learning_rate_factor(spec: PretrainSpec) -> Callable[[int], float]:
-    """Learning rate over `spec.learning_rate` of the update that comes after so many.
-
-    Linear up to the update `warmup_steps`, then a cosine down to `final_learning_rate` at the
-    last.
-    """
-    last = spec.final_learning_rate / spec.learning_rate if spec.learning_rate else 0.0
-    warmup, steps = spec.warmup_steps, spec.steps
-
-    def factor(updates: int) -> float:
-        step = updates + 1
-        if step <= warmup:
-            return step / warmup
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return last + (1 - last) * (1 + math.cos(math.pi * done)) / 2
-
-    return factor
-
-
 class PassageTrainer(Trainer):
     """A `Trainer` that takes its batches in the order of its data set, and sees a loss diverge.
 
