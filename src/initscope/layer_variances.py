@@ -18,8 +18,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from initscope.errors import UsageError
-
-COLUMNS = ("step", "layer", "role", "kind", "stat", "value")
+from initscope.variance_table import COLUMNS
 
 
 def layer_variances(

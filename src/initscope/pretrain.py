@@ -40,7 +40,7 @@ from initscope.pretrain_records import (
     write_logs,
     write_run,
 )
-from initscope.pretrain_spec import PretrainSpec
+from initscope.pretrain_spec import PretrainSpec, learning_rate_factor
 from initscope.sweep import check_device
 from initscope.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
 from initscope.throughput import peak_flops, training_flops_per_token
@@ -293,9 +293,7 @@ def _train(
         eps=spec.epsilon,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda updates: spec.learning_rate_factor(updates)
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
 
     here = environment(plan.device) | {
         "transformers": transformers.__version__,

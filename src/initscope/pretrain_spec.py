@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -225,24 +225,17 @@ class PretrainSpec:
         """Tokens of one update."""
         return self.batch_size * self.context
 
-    def learning_rate_factor(self, updates: int) -> float:
-        """Learning rate over `learning_rate` of the update that comes after so many.
-
-        Linear up to the update `warmup_steps`, then a cosine down to `final_learning_rate` at the
-        last.
-        """
-        last = self.final_learning_rate / self.learning_rate if self.learning_rate else 0.0
-        step = updates + 1
-        if step <= self.warmup_steps:
-            return step / self.warmup_steps
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        return last + (1 - last) * (1 + math.cos(math.pi * done)) / 2
-
-    @property
     def learning_rates(self) -> np.ndarray:
-        """Learning rate of the updates 1, 2, ..., `steps`."""
-        factors = [self.learning_rate_factor(updates) for updates in range(self.steps)]
-        return self.learning_rate * np.array(factors)
+        """Learning rate of each update, of shape (steps,).
+
+        Examples
+        --------
+        >>> spec = PretrainSpec(text="stdlib", preset="nano12", steps=4, warmup_steps=2)
+        >>> print(spec.learning_rates())
+        [0.0005  0.001   0.00055 0.0001 ]
+        """
+        factor = learning_rate_factor(self)
+        return np.array([self.learning_rate * factor(updates) for updates in range(self.steps)])
 
     def build_model(self) -> GPT2LMHeadModel:
         """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.
@@ -276,3 +269,22 @@ class PretrainSpec:
         )
         model.config.use_cache = False
         return model
+
+
+def learning_rate_factor(spec: PretrainSpec) -> Callable[[int], float]:
+    """Learning rate over `spec.learning_rate` of the update that comes after so many.
+
+    Linear up to the update `warmup_steps`, then a cosine down to `final_learning_rate` at the
+    last.
+    """
+    last = spec.final_learning_rate / spec.learning_rate if spec.learning_rate else 0.0
+    warmup, steps = spec.warmup_steps, spec.steps
+
+    def factor(updates: int) -> float:
+        step = updates + 1
+        if step <= warmup:
+            return step / warmup
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return last + (1 - last) * (1 + math.cos(math.pi * done)) / 2
+
+    return factor

@@ -10,14 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from initscope.layer_variances import (
-    COLUMNS,
     LayerRecord,
     VarianceRecord,
     layer_variances,
     record_variances,
 )
 from initscope.variance_budget import variance_budget
-from initscope.variance_table import read_histograms, read_variances
+from initscope.variance_table import (
+    COLUMNS,
+    HISTOGRAM_COLUMNS,
+    read_histograms,
+    read_variances,
+)
 from initscope.variance_tracker import QUANTITIES, VarianceTracker
 from initscope.weight_matrices import weight_matrices
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "HISTOGRAM_COLUMNS",
     "QUANTITIES",
     "LayerRecord",
     "VarianceCallback",

@@ -24,7 +24,6 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from initscope.errors import require
-from initscope.layer_variances import COLUMNS
 from initscope.matrix_statistics import (
     HostCopy,
     MatrixGroup,
@@ -33,6 +32,7 @@ from initscope.matrix_statistics import (
     widened,
     widest,
 )
+from initscope.variance_table import COLUMNS
 from initscope.weight_matrices import WeightMatrix, find_weight_matrices
 
 OPTIMIZERS = (AdamW, Adam, SGD)

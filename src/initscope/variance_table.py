@@ -42,6 +42,12 @@ SCHEMAS = {
         ]
     ),
 }
+COLUMNS = tuple(SCHEMAS[VARIANCES].names)
+"""Of every table of what was measured in a model: one row for each number."""
+
+HISTOGRAM_COLUMNS = tuple(SCHEMAS[HISTOGRAMS].names)
+"""Of every table of histograms: one row for each matrix and step."""
+
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 

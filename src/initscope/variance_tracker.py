@@ -15,7 +15,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from initscope.errors import UsageError, is_number, require, require_name, unknown_name
-from initscope.layer_variances import COLUMNS
 from initscope.matrix_statistics import (
     QUANTILES,
     HostCopy,
@@ -28,7 +27,7 @@ from initscope.matrix_statistics import (
 )
 from initscope.signal_statistics import SignalWatch
 from initscope.variance_budget import check_optimizer, innermost, measure_update, optimized
-from initscope.variance_table import HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
+from initscope.variance_table import COLUMNS, HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
 from initscope.weight_matrices import WeightMatrix, find_weight_matrices
 
 QUANTITIES = ("weight", "gradient", "update", "activation")

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from initscope.errors import is_number, require, require_name
-from initscope.layer_variances import COLUMNS
 from initscope.theory import adamw_variance_trajectory
+from initscope.variance_table import COLUMNS
 
 
 def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> pd.DataFrame:

@@ -1,10 +1,9 @@
-"""Q, K and V through training: the record, the mathematics, the widget in browser and kernel."""
+"""Q, K and V through training: the records, the mathematics, the widget in browser and kernel."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib.util
 import io
 import json
 import math
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import traitlets
@@ -25,27 +26,60 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, Route
 
 from initscope.errors import UsageError
+from initscope.pretrain_records import PretrainRecord, read_record
+from initscope.pretrain_spec import PretrainSpec
 from initscope.theory import adamw_variance_trajectory
+from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets import QKVTraining
 from initscope.widgets.bundle import STATIC
-from initscope.widgets.qkv_training import COLUMNS, HISTOGRAM_COLUMNS, _short, adamw_prediction
+from initscope.widgets.number_text import short
+from initscope.widgets.pretrained_runs import adamw_prediction
+from initscope.widgets.recorded_runs import MANTISSA, pack, unpack
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from widget_page import ROOT, widget_page
 
 MATH = "qkv_training_math.mjs"
-FOLDER = ROOT / "notebooks" / "results" / "07_gpt2_qkv_dynamics"
-CONTROLS = ("step", "role", "layer", "quantity", "show_prediction")
+RESULTS = Path("results") / "07_gpt2_qkv_dynamics" / "cpu"
+FOLDERS = {
+    "seed 0": RESULTS / "seed-0",
+    "std 0.005": RESULTS / "std-0.005",
+    "weight decay 0.3": RESULTS / "decay-0.3",
+}
+"""Label -> record, from the folder of the notebooks, where the code shown to a reader runs."""
+
+CONTROLS = ("run", "step", "role", "layer", "quantity", "show_prediction")
+PRECISION = 2.0 ** -(MANTISSA + 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_the_notebooks() -> Iterator[None]:
+    with contextlib.chdir(ROOT / "notebooks"):
+        yield
 
 
 @pytest.fixture(scope="module")
-def frame() -> pd.DataFrame:
-    return pd.read_parquet(FOLDER / "weights.parquet")
+def records(at_the_notebooks: None) -> dict[str, PretrainRecord]:
+    return {label: read_record(folder) for label, folder in FOLDERS.items()}
+
+
+@pytest.fixture(scope="module")
+def made(at_the_notebooks: None) -> QKVTraining:
+    return QKVTraining.from_folders(FOLDERS)
 
 
 @pytest.fixture
-def widget() -> QKVTraining:
-    return QKVTraining.from_folder(FOLDER)
+def widget(made: QKVTraining) -> QKVTraining:
+    return QKVTraining(made.recorded, made.numbers)
+
+
+def only(widget: QKVTraining, **settings: Any) -> QKVTraining:
+    """A widget over the run that `widget` looks at, alone and without a label."""
+    (described,) = (run for run in widget.recorded["runs"] if run["label"] == widget.run)
+    alone, numbers = pack([widget.shown])
+    assert alone == [described]
+    recorded = {**widget.recorded, "runs": [{**described, "label": ""}]}
+    return QKVTraining(recorded, numbers, **settings)
 
 
 def small(values: Any, roles: str = "q") -> pd.DataFrame:
@@ -64,19 +98,29 @@ def curves(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.pivot(index="layer", columns="step", values="value")  # noqa: PD010
 
 
+def weight_std(record: PretrainRecord, role: str) -> pd.DataFrame:
+    """A row for each layer, a column for each step."""
+    rows = record.variances
+    return curves(rows[(rows.kind == "weight") & (rows.stat == "std") & (rows.role == role)])
+
+
 def random_settings(widget: QKVTraining, n: int, seed: int) -> list[dict[str, Any]]:
     draw = np.random.default_rng(seed)
-    record = widget.record
-    return [
-        {
-            "step": int(draw.choice(record["steps"])),
-            "role": str(draw.choice(record["roles"])),
-            "layer": int(draw.choice(record["layers"])),
-            "quantity": str(draw.choice(["std", "ratio"])),
-            "show_prediction": bool(draw.random() < 0.75),
-        }
-        for _ in range(n)
-    ]
+    chosen = []
+    for _ in range(n):
+        run = widget.runs[str(draw.choice(list(widget.runs)))]
+        role = str(draw.choice(list(run.roles)))
+        chosen.append(
+            {
+                "run": run.label,
+                "step": int(draw.choice(run.steps)),
+                "role": role,
+                "layer": int(draw.choice(run.roles[role].layers)),
+                "quantity": str(draw.choice(["std", "ratio"])),
+                "show_prediction": bool(draw.random() < 0.75),
+            }
+        )
+    return chosen
 
 
 def configure(widget: QKVTraining, chosen: dict[str, Any]) -> QKVTraining:
@@ -85,48 +129,108 @@ def configure(widget: QKVTraining, chosen: dict[str, Any]) -> QKVTraining:
     return widget
 
 
-# The record
+# The records
 
 
-def test_the_record_is_of_the_settings_of_its_script(frame: pd.DataFrame) -> None:
-    import pyarrow.parquet as pq
+def test_what_is_shown_is_what_was_recorded(
+    made: QKVTraining, records: dict[str, PretrainRecord]
+) -> None:
+    assert list(made.runs) == list(FOLDERS)
+    for label, record in records.items():
+        run = made.runs[label]
+        assert len(run.steps) <= 61
+        assert run.histogram_steps == [0, 1000, 2000, 3000]
+        assert run.ending == ""
+        for role in "qkv":
+            std = weight_std(record, role)
+            assert {run.steps[0], run.steps[-1]} == {0, max(std.columns)} == {0, 3000}
+            shown = run.roles[role]
+            assert shown.layers == list(std.index) == list(range(1, 13))
+            np.testing.assert_allclose(shown.std, std[run.steps], rtol=PRECISION)
+            rows = record.histograms.set_index(["step", "layer", "role"])
+            for place in np.ndindex(shown.counts.shape[:2]):
+                counted = rows.loc[(run.histogram_steps[place[1]], place[0] + 1, role)]
+                pairs = np.reshape(counted.counts, (-1, 2)).sum(axis=1)
+                np.testing.assert_array_equal(shown.counts[place], pairs)
+                ends = [counted.low, counted.high]
+                np.testing.assert_allclose(shown.edges[place], ends, rtol=3 * PRECISION)
+    assert {100, 200, 1500} <= set.intersection(*(set(run.steps) for run in made.runs.values()))
 
-    spec = importlib.util.spec_from_file_location("record", FOLDER / "record.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    training = pd.read_parquet(FOLDER / "training.parquet")
-    for name in ("weights", "histograms", "training"):
-        metadata = json.loads(pq.read_schema(FOLDER / f"{name}.parquet").metadata[b"initscope"])
-        assert metadata["settings"] == script.SETTINGS
-        assert {"torch", "device", "machine"} <= metadata["environment"].keys()
-        assert metadata["seconds"] > 0
-    steps = script.SETTINGS["steps"]
-    assert training.step.tolist() == list(range(1, steps + 1))
-    rates = [script.learning_rate(step) for step in training.step]
-    np.testing.assert_allclose(training.lr, rates, rtol=1e-6)
-    assert training.loss[-100:].mean() < training.loss[:10].mean() - 1
-    every = script.SETTINGS["record_every"]
-    assert sorted(set(frame.step)) == list(range(0, steps + 1, every))
-    assert sum(path.stat().st_size for path in FOLDER.glob("*.parquet")) < 300_000
+
+def test_learning_rates_are_those_that_were_logged(records: dict[str, PretrainRecord]) -> None:
+    for record in records.values():
+        rates = PretrainSpec.from_dict(record.run["spec"]).learning_rates()
+        logged = record.training.set_index("step").learning_rate
+        np.testing.assert_allclose(rates[logged.index - 1], logged, rtol=1e-12)
 
 
-def test_the_record_starts_as_gpt2_is_initialized(frame: pd.DataFrame) -> None:
-    """The script's own way of splitting, and what initialize_ says that it gave."""
-    from initscope.init import initialize_
-    from initscope.models import gpt2
+def test_runs_start_from_the_std_they_were_given(records: dict[str, PretrainRecord]) -> None:
+    for record in records.values():
+        spec = record.run["spec"]
+        np.testing.assert_allclose(weight_std(record, "q")[0], spec["std"], rtol=0.03)
+        scaled = spec["std"] / math.sqrt(2 * spec["n_layer"])
+        np.testing.assert_allclose(weight_std(record, "mlp_out")[0], scaled, rtol=0.03)
 
-    model = gpt2("nano12")
-    given = initialize_(model, "gpt2", generator=torch.Generator().manual_seed(0))
-    start = frame[(frame.step == 0) & (frame.stat == "std")].set_index(["layer", "role"]).value
-    width = model.config.n_embd
-    for layer, block in enumerate(model.transformer.h, start=1):
-        for k, role in enumerate("qkv"):
-            part = block.attn.c_attn.weight[:, k * width : (k + 1) * width]
-            assert start[layer, role] == pytest.approx(part.std(correction=0).item(), rel=1e-5)
-        name = f"transformer.h.{layer - 1}.mlp.c_proj.weight"
-        assert start[layer, "mlp_proj"] == pytest.approx(given[name], rel=0.03)
+
+def test_any_role_of_the_record_can_be_shown() -> None:
+    roles = ["mlp_out", "token_embedding"]
+    widget = QKVTraining.from_folder(FOLDERS["seed 0"], roles=roles, layer=2)
+    assert "the std of MLP out is" in widget.message
+    assert "recorded" in widget.figure().axes[2].get_title()  # histograms are of q, k and v
+    widget.role = "token_embedding"
+    assert widget.layer == 0
+    assert "the std of token embedding is" in widget.message
+    assert "(layer 0)" in widget.message
+    widget.figure().canvas.draw()
+    widget.role = "mlp_out"
+    assert widget.layer == 1
+
+
+@pytest.fixture(scope="module")
+def cut_short(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs that were stopped, without weight decay, and that diverged."""
+    from initscope.pretrain import pretrain
+
+    root = tmp_path_factory.mktemp("runs")
+    text = root / "modules"
+    text.mkdir()
+    for split, module in (("train", contextlib), ("validation", re)):
+        source = pa.table({"text": [Path(str(module.__file__)).read_text()]})
+        pq.write_table(source, text / f"{split}-00000-of-00001.parquet")
+    sizes = {"preset": "nano12", "n_layer": 2, "n_embd": 16, "n_head": 2, "context": 16}
+    sizes |= {"batch_size": 4, "evaluate_every": 12, "evaluate_passages": 4, "track_every": 1}
+    stopped = PretrainSpec(text=str(text), **sizes, weight_decay=0.0, log_every=4, steps=12)
+    wild = {
+        "learning_rate": 10.0,
+        "final_learning_rate": 10.0,
+        "weight_decay": 1.0,
+        "warmup_steps": 0,
+    }
+    diverged = PretrainSpec(text=str(text), **sizes, **wild, log_every=1, steps=60)
+    for name, spec, seconds in (("stopped", stopped, 0.0), ("diverged", diverged, None)):
+        pretrain(spec, root / name, seconds, device="cpu", progress=False)
+    return {name: root / name for name in ("stopped", "diverged")}
+
+
+def test_runs_that_did_not_end_are_shown_as_far_as_they_came(
+    ask: Ask, cut_short: dict[str, Path]
+) -> None:
+    widget = QKVTraining.from_folders(cut_short)
+    assert widget.shown.steps == [0, 1, 2, 3, 4]
+    assert widget.message.startswith("Stopped, step 4: the std of Q is 0.")
+    assert widget.message.endswith(
+        "Weight decay is 0: in theory there is no equilibrium, and the std grows with every step. "
+        "The record ends at step 4 of 12."
+    )
+    assert (np.diff(widget.matrices.predicted) > 0).all()
+    compare(ask, widget)
+    widget.run = "diverged"
+    step = read_record(cut_short["diverged"]).run["diverged_step"]
+    assert widget.message.endswith(f"The run diverged at step {step}.")
+    for step in widget.shown.steps:
+        widget.step = step
+        compare(ask, widget)
+    widget.figure().canvas.draw()
 
 
 # Python
@@ -167,16 +271,28 @@ def test_prediction_follows_torchs_optimizer() -> None:
 
 
 def test_the_discrepancy_is_the_mean_over_the_layers(
-    widget: QKVTraining, frame: pd.DataFrame
+    widget: QKVTraining, records: dict[str, PretrainRecord]
 ) -> None:
-    training = pd.read_parquet(FOLDER / "training.parquet")
-    rows = frame[(frame.kind == "weight") & (frame.stat == "std")]
-    for role in "qkv":
-        std = curves(rows[rows.role == role])
-        theory = np.sqrt(adamw_variance_trajectory(std[0], training.lr, 0.1, (0.9, 0.95)))
-        widget.role = role
-        expected = np.mean(np.abs(std.to_numpy()[:, -1] / theory[:, -1] - 1))
-        assert widget.summary()["off_at_end"] == pytest.approx(expected, rel=1e-4)
+    for label, record in records.items():
+        spec = PretrainSpec.from_dict(record.run["spec"])
+        for role in "qkv":
+            std = weight_std(record, role)
+            theory = adamw_variance_trajectory(
+                std[0], spec.learning_rates(), spec.weight_decay, spec.betas
+            )
+            configure(widget, {"run": label, "role": role})
+            expected = np.mean(np.abs(std.to_numpy()[:, -1] / np.sqrt(theory[:, -1]) - 1))
+            assert widget.summary()["off_at_end"] == pytest.approx(expected, abs=4 * PRECISION)
+
+
+def test_another_run_keeps_what_it_has(widget: QKVTraining) -> None:
+    configure(widget, {"run": "std 0.005", "step": 50, "role": "k", "layer": 3})
+    widget.run = "seed 0"
+    assert (widget.step, widget.role, widget.layer) == (40, "k", 3)  # recorded every 20 steps
+    assert widget.message.startswith("Seed 0, step 40: the std of K")
+    widget.step = 1000
+    widget.run = "weight decay 0.3"
+    assert widget.step == 1000
 
 
 @pytest.mark.parametrize(
@@ -185,11 +301,16 @@ def test_the_discrepancy_is_the_mean_over_the_layers(
         (
             "step",
             7,
-            r"step must be one of the 121 recorded steps, 0 to 1200; the nearest is 10, not",
+            r"step must be one of the 61 steps shown, 0 to 3000; the nearest is 0, not",
         ),
         ("step", "late", "step"),
         ("layer", 13, "layer must be a recorded layer, 1 to 12, not 13"),
         ("role", "x", "role must be 'q' or 'k' or 'v', not 'x'"),
+        (
+            "run",
+            "seed 9",
+            "run must be 'seed 0' or 'std 0.005' or 'weight decay 0.3', not 'seed 9'",
+        ),
         ("quantity", "variance", "quantity must be 'std' or 'ratio'"),
         ("show_prediction", "yes", "show_prediction"),
     ],
@@ -202,7 +323,7 @@ def test_what_was_not_recorded_cannot_be_set(
         setattr(widget, name, value)
     assert getattr(widget, name) == before
     with pytest.raises(traitlets.TraitError, match=message):
-        QKVTraining.from_folder(FOLDER, **{name: value})
+        QKVTraining(widget.recorded, widget.numbers, **{name: value})
 
 
 def test_frames_that_hold_no_record_are_refused() -> None:
@@ -222,19 +343,47 @@ def test_frames_that_hold_no_record_are_refused() -> None:
         QKVTraining.from_record(frame, counted)
     with pytest.raises(UsageError, match="histograms has no column low"):
         QKVTraining.from_record(frame, counted.drop(columns="low"))
+    bins = [(10 * k, 1, "q", -1.0, 1.0, [1] * (2 + k)) for k in range(2)]
+    with pytest.raises(UsageError, match=r"the same number of bins, not \[2, 3\]"):
+        QKVTraining.from_record(frame, pd.DataFrame(bins, columns=list(HISTOGRAM_COLUMNS)))
+    with pytest.raises(UsageError, match="points must be at least 2"):
+        QKVTraining.from_record(frame, points=1)
     with pytest.raises(UsageError, match="from_record"):
         QKVTraining()
 
 
+def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no record of a pretraining run"):
+        QKVTraining.from_folder(tmp_path)
+    for none in ({}, [FOLDERS["seed 0"]]):
+        with pytest.raises(UsageError, match="folders must be labels and the folders of runs"):
+            QKVTraining.from_folders(none)
+    with pytest.raises(UsageError, match="the label of a run must be a text, not 0"):
+        QKVTraining.from_folders({0: FOLDERS["seed 0"]})
+    with pytest.raises(UsageError, match=r"unknown role 'mlp_inn'\. Did you mean 'mlp_in'"):
+        QKVTraining.from_folder(FOLDERS["std 0.005"], roles=["q", "mlp_inn"])
+
+
+def test_few_points_are_the_first_the_last_and_even_ones() -> None:
+    widget = QKVTraining.from_record(small([range(1, 102)]), roles=["q"], points=6)
+    assert widget.shown.steps == [0, 200, 400, 600, 800, 1000]
+    assert widget.shown.roles["q"].std.tolist() == [[1, 21, 41, 61, 81, 101]]
+
+
 def test_the_figure_shows_what_the_settings_say(widget: QKVTraining) -> None:
-    configure(widget, {"step": 800, "role": "k", "layer": 3, "quantity": "ratio"})
+    configure(widget, {"step": 1000, "role": "k", "layer": 3, "quantity": "ratio"})
     over, across, counted = widget.figure().axes
     bold = max(over.lines, key=lambda line: line.get_linewidth())
-    row = np.array(widget.record["std"]["k"][2])
+    row = widget.matrices.std[2]
     np.testing.assert_allclose(bold.get_ydata(), row / row[0])
     assert len(over.lines) == 12 + 1 + 1  # layers, prediction, step
     assert len(across.lines) == 3 + 1
-    assert counted.get_title() == "K of layer 3 at step 800"
+    assert over.get_title() == "seed 0, K, every layer"
+    assert counted.get_title() == "K, layer 3, step 1,000"
+    assert "Q" in [text.get_text() for text in across.get_legend().get_texts()]
+    limits = over.get_ylim()
+    widget.run = "std 0.005"
+    assert widget.figure().axes[0].get_ylim() == limits
     widget.show_prediction = False
     assert [len(axes.lines) for axes in widget.figure().axes[:2]] == [12 + 1, 3]
 
@@ -250,14 +399,20 @@ def ask(node: Callable[..., Any], tmp_path: Path) -> Ask:
     """Call a function of the mathematics with a widget's record and settings: ``ask(name, w)``."""
 
     def call(function: str, widget: QKVTraining) -> Any:
-        # By way of a file, for the record is longer than an argument of a program may be.
-        (tmp_path / "record.json").write_text(json.dumps(widget.record, allow_nan=False))
+        # By way of files, for the record is longer than an argument of a program may be.
+        (tmp_path / "recorded.json").write_text(json.dumps(widget.recorded, allow_nan=False))
+        (tmp_path / "numbers").write_bytes(widget.numbers)
         module = tmp_path / "module.mjs"
         module.write_text(
             'import { readFileSync } from "node:fs";\n'
-            f'import {{ decode, {function} }} from "{(STATIC / MATH).as_uri()}";\n'
-            'const record = readFileSync(new URL("record.json", import.meta.url));\n'
-            f"export const ask = (settings) => {function}(decode(JSON.parse(record)), settings);\n"
+            f'import {{ inflate }} from "{(STATIC / "lib" / "inflate.mjs").as_uri()}";\n'
+            f'import {{ unpack }} from "{(STATIC / "recorded_runs.mjs").as_uri()}";\n'
+            f'import {{ {function} }} from "{(STATIC / MATH).as_uri()}";\n'
+            "const read = (name) => readFileSync(new URL(name, import.meta.url));\n"
+            'const bytes = await inflate(read("numbers"));\n'
+            'const runs = unpack(JSON.parse(read("recorded.json")), bytes);\n'
+            "const named = ({ run }) => runs.find(({ label }) => label === run);\n"
+            f"export const ask = (settings) => {function}(named(settings), settings);\n"
         )
         return node(module, "ask", {name: getattr(widget, name) for name in CONTROLS})
 
@@ -316,7 +471,7 @@ def test_unlikely_records(ask: Ask, values: list, quantity: str) -> None:
         quantity=quantity,
     )
     widget.figure().canvas.draw()
-    for step in widget.record["steps"]:
+    for step in widget.shown.steps:
         widget.step = step
         compare(ask, widget)
 
@@ -324,8 +479,37 @@ def test_unlikely_records(ask: Ask, values: list, quantity: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.floats(1e-12, 1e12), st.integers(1, 6))
 def test_numbers_as_text_hold_their_digits(value: float, digits: int) -> None:
-    text = _short(value, digits).replace(",", "")
+    text = short(value, digits).replace(",", "")
     assert float(text) == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
+
+
+@pytest.mark.parametrize("value", [0.03125, 794.5])
+def test_a_number_between_two_texts_is_rounded_as_in_the_browser(
+    node: Callable[..., Any], value: float
+) -> None:
+    assert short(value) == node("lib/format.mjs", "short", value)
+
+
+def test_numbers_survive_their_packing() -> None:
+    values = [[1e-30, 0.0, 0.02], [math.inf, math.nan, 1e30], [0.0200001, 0.02, 3.0]]
+    frame = small(values)
+    bins = pd.DataFrame(
+        [
+            (0, 1, "q", -1e-30, 2e-30, [0, 2**31 - 1]),
+            (20, 3, "q", -9.0, 1.0, [7, 0]),
+            (20, 1, "q", math.nan, math.nan, [0, 0]),
+        ],
+        columns=list(HISTOGRAM_COLUMNS),
+    )
+    made = QKVTraining.from_record(frame, bins, roles=["q"])
+    (run,) = unpack(*pack(unpack(made.recorded["runs"], made.numbers)))
+    found = run.roles["q"]
+    np.testing.assert_allclose(found.std, values, rtol=PRECISION)
+    np.testing.assert_allclose(found.edges[0, 0], [-1e-30, 2e-30], rtol=3 * PRECISION)
+    np.testing.assert_allclose(found.edges[2, 1], [-9, 1], rtol=3 * PRECISION)
+    assert found.counts[0, 0].tolist() == [0, 2**31 - 1]
+    assert np.isnan(found.edges[1]).all()
+    assert np.isnan(found.edges[0, 1]).all()
 
 
 def test_histograms_are_densities_of_the_recorded_std(
@@ -337,7 +521,7 @@ def test_histograms_are_densities_of_the_recorded_std(
         assert (density * np.diff(edges)).sum() == pytest.approx(1)
         middle = (edges[1:] + edges[:-1]) / 2
         measured = math.sqrt((density * np.diff(edges) * middle**2).sum())
-        assert measured == pytest.approx(shown["std"], rel=0.03)
+        assert measured == pytest.approx(shown["std"], rel=0.05)
         x = np.linspace(-0.1, 0.1, 5)
         normal = torch.distributions.Normal(0.0, shown["std"]).log_prob(torch.tensor(x)).exp()
         np.testing.assert_allclose(
@@ -345,9 +529,7 @@ def test_histograms_are_densities_of_the_recorded_std(
         )
 
 
-def test_the_python_shown_makes_the_same_point(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT / "notebooks")
-    widget = QKVTraining.from_folder(Path("results/07_gpt2_qkv_dynamics"))
+def test_the_python_shown_makes_the_same_point(ask: Ask, widget: QKVTraining) -> None:
     cases = random_settings(widget, 4, 2)
     cases += [{**cases[0], "step": 0, "show_prediction": True}]
     for chosen in cases:
@@ -381,18 +563,18 @@ def check_printed(printed: str, widget: QKVTraining) -> None:
 
     quantity, widget.quantity = widget.quantity, "std"
     ours = widget.summary()
-    assert numbers("smallest std:") == pytest.approx(ours["low"], rel=1e-4)
-    assert numbers("largest std:") == pytest.approx(ours["high"], rel=1e-4)
-    assert numbers("growth:") == pytest.approx([ours["growth"]], rel=1e-4)
+    assert numbers("smallest std:") == pytest.approx(ours["low"], rel=3 * PRECISION)
+    assert numbers("largest std:") == pytest.approx(ours["high"], rel=3 * PRECISION)
+    assert numbers("growth:") == pytest.approx([ours["growth"]], rel=3 * PRECISION)
     expected = [ours["spread"], ours["spread_at_start"]]
-    assert numbers("largest over smallest:") == pytest.approx(expected, rel=1e-4)
+    assert numbers("largest over smallest:") == pytest.approx(expected, rel=3 * PRECISION)
     assert ("AdamW" in printed) == widget.show_prediction
     if widget.show_prediction:
         layer, *values = numbers("layer ")
         assert layer == widget.layer
-        assert values == pytest.approx([ours["measured"], ours["predicted"]], rel=1e-4)
+        assert values == pytest.approx([ours["measured"], ours["predicted"]], rel=3 * PRECISION)
         off = [value / 100 for value in numbers("AdamW theory is off by ")]
-        assert off == pytest.approx([ours["off"], ours["off_at_end"]], rel=1e-4, abs=1e-5)
+        assert off == pytest.approx([ours["off"], ours["off_at_end"]], abs=4 * PRECISION)
     widget.quantity = quantity
 
 
@@ -427,20 +609,20 @@ def test_a_live_kernel_hears_the_slider() -> None:
 
         execute(
             "from initscope.widgets import QKVTraining\n"
-            "w = QKVTraining.from_folder('results/07_gpt2_qkv_dynamics')\n"
+            f"w = QKVTraining.from_folders({ {k: str(v) for k, v in FOLDERS.items()} })\n"
             "seen = []\n"
             "w.observe(lambda change: seen.append((change.old, change.new)), 'step')"
         )
         (comm,) = opened
-        for state in ({"step": 400}, {"step": 7}):
+        for state in ({"step": 400}, {"step": 7}, {"run": "std 0.005"}, {"step": 450}):
             data = {"method": "update", "state": state, "buffer_paths": []}
             content = {"comm_id": comm, "data": data}
             client.shell_channel.send(client.session.msg("comm_msg", content))
-        execute("w.layer = 2\nprint(w.step, seen)")
+        execute("w.layer = 2\nprint(w.run, seen)")
         execute("try:\n    w.step = 7\nexcept Exception as error:\n    print(error)")
         text = "".join(printed)
-        assert "400 [(1200, 400)]" in text
-        assert "step must be one of the 121 recorded steps" in text
+        assert "std 0.005 [(3000, 400), (400, 450)]" in text
+        assert "step must be one of the 61 steps shown" in text
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -452,46 +634,81 @@ def test_a_live_kernel_hears_the_slider() -> None:
 Open = Callable[..., Page]
 
 
+Complaints = list[str]
+
+
+def opened(
+    browser: Browser,
+    folder: Path,
+    widgets: list,
+    query: str,
+    dark: bool,
+    width: int,
+    **options: Any,
+) -> tuple[Page, Complaints]:
+    """A page of widgets, and a list of what it reports or asks of others."""
+    complaints: Complaints = []
+    path = folder / "page.html"
+    path.write_text(widget_page(widgets, dark=dark))
+    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+
+    def only_this_page(route: Route) -> None:
+        if route.request.url.startswith(("file:", "blob:", "data:")):
+            route.continue_()
+        else:
+            complaints.append(f"asks for {route.request.url}")
+            route.abort()
+
+    context.route("**/*", only_this_page)
+    page = context.new_page()
+    page.on(
+        "console",
+        lambda message: (
+            complaints.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(path.as_uri() + query)
+    page.wait_for_selector("html[data-widgets=ready]", state="attached")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.ins-message')].every((p) => p.textContent)"
+    )
+    return page, complaints
+
+
 @pytest.fixture
 def visit(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Open a page of widgets; what it reports and asks of others fails the test."""
-    complaints: list[str] = []
-    contexts = []
+    found = []
 
     def open_page(
         widgets: list, query: str = "", dark: bool = False, width: int = 900, **options: Any
     ) -> Page:
-        path = tmp_path / "page.html"
-        path.write_text(widget_page(widgets, dark=dark))
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-
-        def only_this_page(route: Route) -> None:
-            if route.request.url.startswith(("file:", "blob:", "data:")):
-                route.continue_()
-            else:
-                complaints.append(f"asks for {route.request.url}")
-                route.abort()
-
-        context.route("**/*", only_this_page)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri() + query)
-        page.wait_for_selector("html[data-widgets=ready]", state="attached")
-        page.wait_for_function(
-            "[...document.querySelectorAll('.ins-message')].every((p) => p.textContent)"
-        )
-        return page
+        found.append(opened(browser, tmp_path, widgets, query, dark, width, **options))
+        return found[-1][0]
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page, _ in found:
+        page.context.close()
+    assert [complaint for _, complaints in found for complaint in complaints] == []
+
+
+@pytest.fixture(scope="module")
+def shared(
+    browser: Browser, made: QKVTraining, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Page, Complaints]]:
+    page, complaints = opened(browser, tmp_path_factory.mktemp("shared"), [made], "", False, 900)
+    yield page, complaints
+    page.context.close()
+
+
+@pytest.fixture
+def page(shared: tuple[Page, Complaints]) -> Iterator[Page]:
+    """A page with one widget over all runs, as it is when it is opened."""
+    page, complaints = shared
+    page.get_by_role("button", name="Reset").click()
+    complaints.clear()
+    yield page
     assert complaints == []
 
 
@@ -506,17 +723,25 @@ def sentence(page: Page) -> str:
 
 
 def set_controls(page: Page, widget: QKVTraining, chosen: dict[str, Any]) -> None:
-    for name, label in (("step", "Step"), ("layer", "Layer")):
-        position = widget.record[f"{name}s"].index(chosen[name])
-        page.get_by_role("slider", name=label).fill(str(position))
+    run = widget.runs[chosen["run"]]
+    page.get_by_label("Run").select_option(chosen["run"])
     page.get_by_label("Matrix").select_option(chosen["role"])
+    frames(page)  # the sliders offer what the run has
+    layers = run.roles[chosen["role"]].layers
+    for name, offered in (("step", run.steps), ("layer", layers)):
+        position = offered.index(chosen[name])
+        page.get_by_role("slider", name=name.capitalize()).fill(str(position))
     page.get_by_label("Quantity").select_option(chosen["quantity"])
     page.get_by_label("AdamW prediction").set_checked(chosen["show_prediction"])
 
 
+def axis(page: Page) -> list[str]:
+    """Labels of the first chart."""
+    return page.locator(".ins-chart").first.locator("text").all_inner_texts()
+
+
 @pytest.mark.browser
-def test_the_page_shows_pythons_numbers(visit: Open, widget: QKVTraining) -> None:
-    page = visit([widget])
+def test_the_page_shows_pythons_numbers(page: Page, widget: QKVTraining) -> None:
     assert sentence(page) == widget.message
     pictures = set()
     for chosen in random_settings(widget, 10, 0):
@@ -527,15 +752,33 @@ def test_the_page_shows_pythons_numbers(visit: Open, widget: QKVTraining) -> Non
 
 
 @pytest.mark.browser
-def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
-    page = visit([widget])
+def test_another_run_is_drawn_on_the_same_axes(page: Page, widget: QKVTraining) -> None:
+    configure(widget, {"step": 1000, "role": "k", "layer": 3})
+    chosen = {name: getattr(widget, name) for name in CONTROLS}
+    set_controls(page, widget, chosen)
+    frames(page)
+    labels = axis(page)
+    assert {"0.005", "0.02", "0.05"} <= set(labels)
+    for label in widget.runs:
+        page.get_by_label("Run").select_option(label)
+        widget.run = label
+        assert sentence(page) == widget.message
+        assert axis(page) == labels
+
+
+@pytest.mark.browser
+def test_mouse_keyboard_and_touch(page: Page, visit: Open, widget: QKVTraining) -> None:
     step = page.get_by_role("slider", name="Step")
     step.focus()
     page.keyboard.press("Home")
-    assert sentence(page).startswith("Step 0:")
+    assert sentence(page).startswith("Seed 0, step 0:")
     page.keyboard.press("ArrowRight")
-    assert sentence(page).startswith("Step 10:")
-    assert step.get_attribute("aria-valuetext") == "10 of 1,200"
+    assert sentence(page).startswith("Seed 0, step 40:")
+    assert step.get_attribute("aria-valuetext") == "40 of 3,000"
+    page.get_by_label("Run").focus()
+    page.keyboard.press("ArrowDown")
+    assert sentence(page).startswith("Std 0.005, step 50:")
+    assert page.evaluate("document.activeElement.value") == "std 0.005"
 
     over, profile, _ = page.locator(".ins-chart").all()
     box = over.bounding_box()
@@ -544,7 +787,7 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     first = sentence(page)
     page.mouse.move(box["x"] + 600, box["y"] + 100)
     page.mouse.up()
-    assert not first.startswith("Step 10:")
+    assert not first.startswith("Std 0.005, step 50:")
     assert sentence(page) != first
     before = page.get_by_role("slider", name="Layer").input_value()
     profile.click(position={"x": 80, "y": 100})
@@ -556,15 +799,16 @@ def test_mouse_keyboard_and_touch(visit: Open, widget: QKVTraining) -> None:
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     phone.touchscreen.tap(box["x"] + 120, box["y"] + 100)
-    assert not sentence(phone).startswith("Step 1,200")
+    assert not sentence(phone).startswith("Seed 0, step 3,000")
+    phone.get_by_text("Show me the Python").click()
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.browser
-def test_play_runs_through_the_steps_and_can_be_paused(visit: Open, widget: QKVTraining) -> None:
-    page = visit([widget])
+def test_play_runs_through_the_steps_and_can_be_paused(page: Page) -> None:
     page.get_by_role("button", name="Play").click()  # from the end on to the start
     page.wait_for_function(
-        "/^Step (10|20|30|40):/.test(document.querySelector('.ins-message').textContent)"
+        "/step (40|100|140|200):/.test(document.querySelector('.ins-message').textContent)"
     )
     assert page.locator(".ins-message").get_attribute("aria-live") == "off"
     page.get_by_role("button", name="Pause").click()
@@ -580,15 +824,14 @@ def test_nothing_moves_by_itself_where_less_motion_is_wanted(
 ) -> None:
     page = visit([widget], reduced_motion="reduce")
     page.get_by_role("button", name="Next step").click()
-    assert sentence(page).startswith("Step 0:")
+    assert sentence(page).startswith("Seed 0, step 0:")
     page.wait_for_timeout(300)
-    assert sentence(page).startswith("Step 0:")
+    assert sentence(page).startswith("Seed 0, step 0:")
 
 
 @pytest.mark.browser
-def test_a_link_restores_what_was_seen(visit: Open, widget: QKVTraining) -> None:
-    page = visit([widget])
-    chosen = random_settings(widget, 1, 3)[0]
+def test_a_link_restores_what_was_seen(page: Page, visit: Open, widget: QKVTraining) -> None:
+    chosen = {**random_settings(widget, 1, 3)[0], "run": "std 0.005", "step": 450}
     set_controls(page, widget, chosen)
     seen = sentence(page)
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
@@ -596,21 +839,25 @@ def test_a_link_restores_what_was_seen(visit: Open, widget: QKVTraining) -> None
     link = page.locator(".ins-address").input_value()
     again = visit([widget], "?" + link.split("?", 1)[1])
     assert sentence(again) == seen
-    bad = visit([widget], "?QKVTraining.step=<b>&QKVTraining.role=xx&QKVTraining.layer=99&other=1")
+    wrong = ("step=<b>", "role=xx", "layer=99", "run=none")
+    bad = visit([widget], "?other=1" + "".join(f"&QKVTraining.{one}" for one in wrong))
     note = bad.locator(".ins-note").inner_text()
     assert "step=<b>" in note
     assert "role=xx" in note
+    assert "run=none" in note
     assert "(layer" in sentence(bad)
 
 
 @pytest.mark.browser
-def test_ten_copies_on_one_page(visit: Open, frame: pd.DataFrame) -> None:
-    many = [QKVTraining.from_folder(FOLDER, layer=1 + k) for k in range(10)]
+def test_ten_copies_on_one_page(visit: Open, widget: QKVTraining) -> None:
+    many = [only(widget, layer=1 + k) for k in range(10)]
     page = visit(many, "?QKVTraining-3.step=400")
     frames(page)
     told = page.locator(".ins-message").all_inner_texts()
     many[2].step = 400
     assert told == [widget.message for widget in many]
+    assert told[2].startswith("Step 400:")
+    assert page.get_by_label("Run").count() == 0  # where there is only one
 
 
 @pytest.mark.browser
@@ -627,42 +874,44 @@ def test_extreme_records_on_a_page(visit: Open, values: list) -> None:
 
 
 @pytest.mark.browser
-def test_the_download_is_what_is_shown(visit: Open, widget: QKVTraining) -> None:
-    page = visit([configure(widget, {"step": 400, "role": "v", "layer": 2})])
+def test_the_download_is_what_is_shown(page: Page, widget: QKVTraining) -> None:
+    configure(widget, {"run": "weight decay 0.3", "step": 1000, "role": "v", "layer": 2})
+    set_controls(page, widget, {name: getattr(widget, name) for name in CONTROLS})
+    frames(page)
     with page.expect_download() as download:
         page.get_by_text("Download CSV").click()
     assert download.value.suggested_filename == "q-k-and-v-through-training.csv"
     table = pd.read_csv(download.value.path())
-    assert list(table.columns) == list(COLUMNS)
-    for name, stat in (("std", "std"), ("predicted", "predicted_std")):
+    assert list(table.columns) == ["run", *COLUMNS]
+    assert set(table.run) == {"weight decay 0.3"}
+    found = widget.matrices
+    for values, stat in ((found.std, "std"), (found.predicted, "predicted_std")):
         shown = curves(table[(table.role == "v") & (table.stat == stat)])
-        np.testing.assert_allclose(shown, widget.record[name]["v"])
+        np.testing.assert_allclose(shown, values)
     others = table[(table.role == "q") & (table.stat == "std")]
-    assert set(others.step) == {400}
+    assert set(others.step) == {1000}
     counts = table[table.stat.str.startswith("count")]
-    index = widget.record["histograms"]["steps"].index(400)
-    assert counts.value.tolist() == widget.record["histograms"]["bins"]["v"][1][index][2]
+    index = widget.shown.histogram_steps.index(1000)
+    assert counts.value.tolist() == found.counts[1, index].tolist()
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True])
-def test_the_widget_is_accessible(visit: Open, widget: QKVTraining, dark: bool) -> None:
-    page = visit([widget], dark=dark)
-    page.get_by_text("Show me the Python").click()
+def test_the_widget_is_accessible(page: Page, visit: Open, widget: QKVTraining, dark: bool) -> None:
+    if dark:
+        page = visit([widget], dark=True)
+    code = page.get_by_text("Show me the Python")
+    code.click()
     found = Axe().run(page).response["violations"]
+    code.click()
     assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found] == []
     names = [chart.get_attribute("aria-label") for chart in page.locator(".ins-chart").all()]
     assert len(set(names)) == 3
     assert widget.message in names[0]
 
 
-@pytest.mark.browser
-def test_the_widget_fits_a_phone(visit: Open, widget: QKVTraining) -> None:
-    page = visit([widget], width=390)
-    page.get_by_text("Show me the Python").click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-
-
 def test_the_page_stays_small(widget: QKVTraining) -> None:
-    assert len(gzip.compress(widget_page([widget]).encode(), 9)) < 150_000
-    assert len(gzip.compress(json.dumps(widget.record).encode(), 9)) < 60_000
+    """Fifteen runs are to fit into a page; see the tests of the book."""
+    assert len(widget.numbers) / len(FOLDERS) < 7_000
+    added = 12 / len(FOLDERS) * len(widget.numbers)
+    assert len(gzip.compress(widget_page([widget]).encode(), 9)) + added < 125_000

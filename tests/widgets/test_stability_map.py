@@ -351,7 +351,8 @@ def ask(node: Callable[..., Any], tmp_path: Path) -> Ask:
         module = tmp_path / "module.mjs"
         module.write_text(
             'import { readFileSync } from "node:fs";\n'
-            "import { cell, inflate, mapped, sentence, unpack }"
+            f'import {{ inflate }} from "{(STATIC / "lib" / "inflate.mjs").as_uri()}";\n'
+            "import { cell, mapped, sentence, unpack }"
             f' from "{(STATIC / "recorded_sweeps.mjs").as_uri()}";\n'
             "const read = (name) => readFileSync(new URL(name, import.meta.url));\n"
             'const bytes = await inflate(read("numbers"));\n'

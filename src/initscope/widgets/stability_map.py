@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 
 from initscope.errors import is_number, require
 from initscope.widgets.base import BookWidget
+from initscope.widgets.number_text import percent, short
 from initscope.widgets.recorded_sweeps import NEVER, describe_sweep, pack, unpack
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ class StabilityMap(BookWidget):
             runs = {name: array[seed : seed + 1] for name, array in runs.items()}
         runs = {name: array[~np.isnan(runs["diverged"])] for name, array in runs.items()}
         count = len(runs["diverged"])
-        where = f"{network['text']}, std {_short(self.std)}, {training['text']}"
+        where = f"{network['text']}, std {short(self.std)}, {training['text']}"
         text = where[0].upper() + where[1:] + ": "
         if count == 0:
             return text + "not recorded."
@@ -285,36 +285,36 @@ class StabilityMap(BookWidget):
         above = network["learns_above"][t]
         learn = 0 if above is None else int((runs["accuracy"] >= above).sum())
         gone = runs["diverged"][runs["diverged"] != NEVER]
-        step, accuracy = _median(gone), _percent(_median(runs["accuracy"]), 1)
+        step, accuracy = _median(gone), percent(_median(runs["accuracy"]), 1)
         updates = "update" if step == 1 else "updates"
         if seed is None:
             text += f"{learn} of {count} seeds learn, median accuracy {accuracy}"
             if len(gone):
-                text += f"; {len(gone)} diverge, after {_short(step)} {updates} (median)"
+                text += f"; {len(gone)} diverge, after {short(step)} {updates} (median)"
         else:
             verb = "learns" if learn else "does not learn"
             text += f"seed {self.seed} {verb}, accuracy {accuracy}"
             if len(gone):
-                text += f"; it diverges after {_short(step)} {updates}"
+                text += f"; it diverges after {short(step)} {updates}"
         text += ". "
         signal = _median(_quantity("signal", {k: v[..., None] for k, v in runs.items()})[:, 0])
         if network["depth"] > 1 and math.isfinite(signal):
             fate = "vanishes" if signal < -3 else "explodes" if signal > 3 else "stays in range"
             text += (
                 f"Before training the signal {fate}: its variance is multiplied by "
-                f"{_short(10 ** (signal / (network['depth'] - 1)), 2)} a layer, "
-                f"{_short(10**signal, 2)} in all. "
+                f"{short(10 ** (signal / (network['depth'] - 1)), 2)} a layer, "
+                f"{short(10**signal, 2)} in all. "
             )
         elif network["depth"] > 1:
             fate = "vanishes: nothing of it" if signal < 0 else "explodes: no finite number"
             text += f"Before training the signal {fate} is left. "
         dead = _median(_quantity("dead", {k: v[..., None] for k, v in runs.items()})[:, 0])
         if math.isfinite(dead) and dead > 0.5:
-            text += f"In the end {_percent(dead)} of the units of the last hidden layer are dead. "
+            text += f"In the end {percent(dead)} of the units of the last hidden layer are dead. "
         theory = _side(self.std, network["low"], network["high"])
         return text + (
-            f"The std lies {theory} the theory band ({_short(network['low'], 2)} to "
-            f"{_short(network['high'], 2)}) and {_side(self.std, 0.01, 0.1)} the paper's "
+            f"The std lies {theory} the theory band ({short(network['low'], 2)} to "
+            f"{short(network['high'], 2)}) and {_side(self.std, 0.01, 0.1)} the paper's "
             "(0.01 to 0.1)."
         )
 
@@ -376,25 +376,3 @@ def _median(values: np.ndarray) -> float:
 def _side(std: float, low: float, high: float) -> str:
     """The grid holds decimal numbers, so an edge may be off by rounding."""
     return "below" if std < low * 0.999 else "above" if std > high * 1.001 else "inside"
-
-
-def _rounded(value: float, exponent: int) -> Decimal:
-    """Rounded half up, as JavaScript does."""
-    return Decimal(value).quantize(Decimal(1).scaleb(exponent), ROUND_HALF_UP)
-
-
-def _short(value: float, digits: int = 3) -> str:
-    """As ``short`` in lib/format.mjs, for numbers of at least 0."""
-    if math.isinf(value):
-        return "infinity"
-    if value == 0:
-        return "0"
-    rounded = _rounded(value, Decimal(value).adjusted() - digits + 1)
-    if value < 1e-3 or value >= 1e5:
-        mantissa = rounded.scaleb(-rounded.adjusted()).normalize()
-        return f"{mantissa:f}e{rounded.adjusted()}"
-    return f"{rounded.normalize():,f}"
-
-
-def _percent(value: float, digits: int = 0) -> str:
-    return f"{_rounded(100 * value, -digits)}%"

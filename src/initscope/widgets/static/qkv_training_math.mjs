@@ -1,14 +1,8 @@
-// Weight std of attention matrices through a recorded run: what the widget computes, without a page.
+// Weight std through recorded runs: what the widget computes, without a page. A run is as in
+// recorded_runs.mjs, and `matrices` are those of one of its roles.
 
 import { short } from "./lib/format.mjs";
-
-/** The record as it is sent, numbers that are not finite as null, with NaN in their place. */
-export function decode(record) {
-  const numbers = (table) => Object.fromEntries(Object.entries(table).map(
-    ([role, layers]) => [role, layers.map((row) => row.map((value) => value ?? NaN))],
-  ));
-  return { ...record, std: numbers(record.std), predicted: numbers(record.predicted) };
-}
+import { decades, logTicks, ticks } from "./lib/ticks.mjs";
 
 /** Index of the number nearest to `value`. */
 export function nearest(numbers, value) {
@@ -19,11 +13,11 @@ export function nearest(numbers, value) {
   return best;
 }
 
-/** Rows (layers) of the std, or of its ratio to the initial one, over the recorded steps. */
-export function curves(record, role, quantity, of = "std") {
-  const rows = record[of][role] ?? [];
+/** Rows (layers) of the std, or of its ratio to the measured one at the start, over the steps. */
+export function curves(matrices, quantity, of = "std") {
+  const rows = matrices[of];
   if (quantity === "std") return rows;
-  return rows.map((row, k) => row.map((value) => value / record.std[role][k][0]));
+  return rows.map((row, k) => row.map((value) => value / matrices.std[k][0]));
 }
 
 const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
@@ -31,21 +25,17 @@ const mean = (numbers) => numbers.reduce((sum, number) => sum + number, 0) / num
 const percent = (share) => (share < 10 ? `${(100 * share).toFixed(0)}%` : `${short(100 * share)}%`);
 
 /** Smallest and largest finite value, each with its layer, or null if no value is finite. */
-function range(record, values) {
+function range(layers, values) {
   const finite = [...values.keys()].filter((k) => Number.isFinite(values[k]));
   if (!finite.length) return null;
   const low = finite.reduce((best, k) => (values[k] < values[best] ? k : best));
   const high = finite.reduce((best, k) => (values[k] > values[best] ? k : best));
-  return {
-    low: values[low], lowLayer: record.layers[low], high: values[high], highLayer: record.layers[high],
-  };
+  return { low: values[low], lowLayer: layers[low], high: values[high], highLayer: layers[high] };
 }
 
-/** Mean over layers of |measured / predicted - 1| at one recorded step; NaN without a prediction. */
-export function discrepancy(record, role, index) {
-  const off = (record.predicted[role] ?? [])
-    .map((row, k) => Math.abs(record.std[role][k][index] / row[index] - 1))
-    .filter(Number.isFinite);
+/** Mean over layers of |measured / predicted - 1| at one step; NaN without a prediction. */
+export function discrepancy({ std, predicted }, index) {
+  const off = predicted.map((row, k) => Math.abs(std[k][index] / row[index] - 1)).filter(Number.isFinite);
   return off.length ? mean(off) : NaN;
 }
 
@@ -59,54 +49,57 @@ export function discrepancy(record, role, index) {
  * off, offAtEnd                    see discrepancy()
  * missing                          layers without a finite std
  */
-export function summary(record, settings) {
+export function summary(run, settings) {
   const { role, quantity } = settings;
-  const index = nearest(record.steps, settings.step);
-  const layer = record.layers.indexOf(settings.layer);
-  const column = (table, k) => table.map((row) => row[k]);
-  const now = column(record.std[role], index);
-  const ratios = column(curves(record, role, "ratio"), index).filter(Number.isFinite);
+  const found = run.roles[role];
+  const index = nearest(run.steps, settings.step);
+  const layer = found.layers.indexOf(settings.layer);
+  const column = (rows, k) => rows.map((row) => row[k]);
+  const now = column(found.std, index);
+  const ratios = column(curves(found, "ratio"), index).filter(Number.isFinite);
   const spread = (values) => {
-    const found = range(record, values);
-    return found ? found.high / found.low : NaN;
+    const ends = range(found.layers, values);
+    return ends ? ends.high / ends.low : NaN;
   };
   return {
-    step: record.steps[index],
-    ...range(record, column(curves(record, role, quantity), index)),
+    step: run.steps[index],
+    ...range(found.layers, column(curves(found, quantity), index)),
     growth: ratios.length ? mean(ratios) : NaN,
     spread: spread(now),
-    spreadAtStart: spread(column(record.std[role], 0)),
-    measured: curves(record, role, quantity)[layer][index],
-    predicted: curves(record, role, quantity, "predicted")[layer]?.[index] ?? NaN,
-    off: discrepancy(record, role, index),
-    offAtEnd: discrepancy(record, role, record.steps.length - 1),
-    missing: record.layers.filter((_, k) => !Number.isFinite(now[k])),
+    spreadAtStart: spread(column(found.std, 0)),
+    measured: curves(found, quantity)[layer][index],
+    predicted: curves(found, quantity, "predicted")[layer]?.[index] ?? NaN,
+    off: discrepancy(found, index),
+    offAtEnd: discrepancy(found, run.steps.length - 1),
+    missing: found.layers.filter((_, k) => !Number.isFinite(now[k])),
   };
 }
 
+/** A text that begins a sentence or a heading. */
+export const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
 /** The sentence below the picture. QKVTraining in Python says the same. */
-export function sentence(record, settings) {
-  const s = summary(record, settings);
-  const name = settings.role.toUpperCase();
-  const step = s.step.toLocaleString("en");
-  if (s.low === undefined) return `Step ${step}: no finite std of ${name} was recorded.`;
+export function sentence(run, settings) {
+  const s = summary(run, settings);
+  const { name, layers } = run.roles[settings.role];
+  const step = `${run.label ? `${capital(run.label)}, step` : "Step"} ${s.step.toLocaleString("en")}`;
+  if (s.low === undefined) return [`${step}: no finite std of ${name}.`, run.ending].filter(Boolean).join(" ");
   const several = s.lowLayer !== s.highLayer;
+  const times = settings.quantity === "ratio" ? " times" : "";
+  const since = times && `${times} its start`;
   const extent = several
-    ? `${short(s.low)} (layer ${s.lowLayer}) to ${short(s.high)} (layer ${s.highLayer})`
-    : `${short(s.low)} ${record.layers.length > 1 ? "in every layer" : `(layer ${s.lowLayer})`}`;
-  const starting = s.step === record.steps[0];
+    ? `${short(s.low)} (layer ${s.lowLayer}) to ${short(s.high)} (layer ${s.highLayer})${since}`
+    : `${short(s.low)}${since} ${layers.length > 1 ? "in every layer" : `(layer ${s.lowLayer})`}`;
+  const starting = s.step === run.steps[0];
   const predicting = settings.show_prediction && Number.isFinite(s.off);
   const ended = Number.isFinite(s.offAtEnd);
   const atEnd = `${percent(s.offAtEnd)} at the last step`;
   const parts = [];
   if (starting) {
-    const times = settings.quantity === "ratio" ? " times its start" : "";
-    parts.push(`Step ${step}: the run starts, the std of ${name} is ${extent}${times}.`);
+    parts.push(`${step}: the run starts, the std of ${name} is ${extent}.`);
     if (predicting && ended) parts.push(`AdamW theory starts from the same; it is off by ${atEnd}.`);
   } else {
-    parts.push(settings.quantity === "ratio"
-      ? `Step ${step}: the std of ${name} is ${extent} times its start, on average ${short(s.growth)} times.`
-      : `Step ${step}: the std of ${name} is ${extent}, on average ${short(s.growth)} times its start.`);
+    parts.push(`${step}: the std of ${name} is ${extent}, on average ${short(s.growth)} times${times ? "" : " its start"}.`);
   }
   if (several && !starting) {
     const change = s.spread / s.spreadAtStart;
@@ -116,38 +109,37 @@ export function sentence(record, settings) {
   }
   if (predicting && !starting) {
     if (Number.isFinite(s.predicted)) {
-      const times = settings.quantity === "ratio" ? " times" : "";
       parts.push(`AdamW theory gives ${short(s.predicted)}${times} for layer ${settings.layer}, measured ${short(s.measured)}.`);
     }
-    const later = ended && s.step < record.steps[record.steps.length - 1] ? `, by ${atEnd}` : "";
+    const later = ended && s.step < run.steps[run.steps.length - 1] ? `, by ${atEnd}` : "";
     parts.push(`Over all layers it is off by ${percent(s.off)} on average${later}.`);
   }
+  if (predicting && run.adamw?.weight_decay === 0) {
+    parts.push("Weight decay is 0: in theory there is no equilibrium, and the std grows with every step.");
+  }
   if (s.missing.length) parts.push(`Not finite in layer ${s.missing.join(", ")}.`);
+  if (run.ending) parts.push(run.ending);
   return parts.join(" ");
 }
 
 /**
- * Histogram of a layer at the recorded one nearest to the step, as a density.
+ * Histogram of a layer at the step nearest to the setting, as a density.
  *
- * Returns {step, edges, density, std}, with the std of all weights at its step, or null.
+ * Returns {step, edges, counts, density, std}, with the std of all weights at its step, or null.
  */
-export function histogram(record, { role, layer, step }) {
-  const row = record.layers.indexOf(layer);
-  const bins = record.histograms.bins?.[role]?.[row];
-  if (!bins) return null;
-  const index = nearest(record.histograms.steps, step);
-  const found = bins[index];
-  if (!found) return null;
-  const [low, high, counts] = found;
+export function histogram(run, { role, layer, step }) {
+  const { layers, histograms } = run.roles[role];
+  const known = histograms[layers.indexOf(layer)];
+  if (!known.length) return null;
+  const { low, high, counts, std, step: at } = known[nearest(known.map((one) => one.step), step)];
   const width = (high - low) / counts.length;
   const total = counts.reduce((sum, count) => sum + count, 0);
-  const at = record.histograms.steps[index];
   return {
     step: at,
     edges: Array.from({ length: counts.length + 1 }, (_, k) => low + k * width),
     counts,
     density: counts.map((count) => count / (total * width)),
-    std: record.std[role][row][record.steps.indexOf(at)],
+    std,
   };
 }
 
@@ -157,34 +149,47 @@ export function normalDensity(x, std) {
 }
 
 /** What is shown, in the tidy schema: curves of the role, other roles at the step, the histogram. */
-export function table(record, settings) {
+export function table(run, settings) {
   const { role, quantity } = settings;
-  const index = nearest(record.steps, settings.step);
+  const index = nearest(run.steps, settings.step);
   const rows = [];
-  for (const other of record.roles) {
+  for (const [other, found] of Object.entries(run.roles)) {
     for (const [of, stat] of [["std", quantity], ["predicted", `predicted_${quantity}`]]) {
       if (of === "predicted" && !(settings.show_prediction && other === role)) continue;
-      curves(record, other, quantity, of).forEach((row, k) => row.forEach((value, s) => {
-        if (other === role || s === index) rows.push([record.steps[s], record.layers[k], other, "weight", stat, value]);
+      curves(found, quantity, of).forEach((row, k) => row.forEach((value, s) => {
+        if (other === role || s === index) rows.push([run.steps[s], found.layers[k], other, "weight", stat, value]);
       }));
     }
   }
-  const shown = histogram(record, settings);
+  const shown = histogram(run, settings);
   shown?.counts.forEach((count, k) => {
     const stat = `count from ${short(shown.edges[k], 5)} to ${short(shown.edges[k + 1], 5)}`;
     rows.push([shown.step, settings.layer, role, "weight", stat, count]);
   });
-  return { columns: ["step", "layer", "role", "kind", "stat", "value"], rows };
+  const columns = ["step", "layer", "role", "kind", "stat", "value"];
+  return run.label
+    ? { columns: ["run", ...columns], rows: rows.map((row) => [run.label, ...row]) }
+    : { columns, rows };
 }
 
-/** Lowest and highest finite number of all rows, with a margin; [0, 1] if there is none. */
-export function extent(rows) {
-  const finite = rows.flat().filter(Number.isFinite);
-  if (!finite.length) return [0, 1];
-  const low = Math.min(...finite);
-  const high = Math.max(...finite);
-  const margin = 0.06 * (high - low) || 0.1 * high || 1;
-  return [Math.max(0, low - margin), high + margin];
+/** Ends of a logarithmic axis with room for all of these roles in all runs, whichever is shown. */
+export function limits(runs, roles, quantity) {
+  let [low, high] = [Infinity, 0];
+  for (const run of runs) {
+    for (const found of roles.map((role) => run.roles[role]).filter(Boolean)) {
+      for (const value of [...curves(found, quantity), ...curves(found, quantity, "predicted")].flat()) {
+        if (value > 0 && Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+      }
+    }
+  }
+  return high > 0 ? [low / 1.08, high * 1.08] : [0.01, 1];
+}
+
+/** What to label on such an axis, [value, text]: 1, 2, 5, or powers of ten, or round numbers. */
+export function axisTicks([low, high]) {
+  const wide = high / low > 1000;
+  const found = wide ? decades(low, high).map((power) => 10 ** power) : logTicks(low, high);
+  return (found.length > 2 || wide ? found : ticks(low, high, 4)).map((value) => [value, short(value)]);
 }
 
 /** A color between violet (first layer) and ochre (last), which reads on light and dark. */
@@ -196,35 +201,42 @@ export function depthColor(k, count) {
 }
 
 /** The code cell that makes the same point. */
-export function python(record, settings) {
+export function python(run, settings) {
   const { role, layer, show_prediction } = settings;
-  const step = record.steps[nearest(record.steps, settings.step)];
-  const { source, adamw } = record;
-  const first = record.steps[0];
-  const predicts = show_prediction && record.predicted[role];
-  const theory = predicts && source && adamw;
-  const lines = [theory && "import numpy as np", source && "import pandas as pd"].filter(Boolean);
-  if (theory) lines.push("", "from initscope.theory import adamw_variance_trajectory");
-  if (lines.length) lines.push("");
+  const step = run.steps[nearest(run.steps, settings.step)];
+  const { folder, adamw } = run;
+  const predicts = show_prediction && run.roles[role].predicted.length > 0;
+  const theory = predicts && folder && adamw;
+  const lines = [];
+  if (theory) {
+    lines.push(
+      "import numpy as np",
+      "import pandas as pd",
+      "",
+      "from initscope.pretrain import PretrainSpec, read_record",
+      "from initscope.theory import adamw_variance_trajectory",
+      "",
+    );
+  } else if (folder) lines.push("from initscope.pretrain import read_record", "");
   lines.push(`step, role, layer = ${step}, "${role}", ${layer}`);
-  if (source) lines.push(`folder = "${source}"`, 'frame = pd.read_parquet(f"{folder}/weights.parquet")');
+  if (folder) lines.push(`record = read_record(${JSON.stringify(folder)})`, "frame = record.variances");
   else lines.push("# `frame` is your own run, in the columns step, layer, role, kind, stat, value.");
   lines.push(
     "weights = frame[(frame.kind == \"weight\") & (frame.stat == \"std\") & (frame.role == role)]",
     'std = weights.pivot(index="layer", columns="step", values="value")',
-    `now, start = std[step], std[${first}]`,
+    `now, start = std[step], std[${run.steps[0]}]`,
     'print(f"smallest std: {now.min():.6g} (layer {now.idxmin()})")',
     'print(f"largest std: {now.max():.6g} (layer {now.idxmax()})")',
     'print(f"growth: {(now / start).mean():.6g}")',
     'print(f"largest over smallest: {now.max() / now.min():.6g}, at the start {start.max() / start.min():.6g}")',
   );
   if (theory) {
-    const { weight_decay, betas, snr, diffusion, alignment } = adamw;
+    const { snr, diffusion, alignment } = adamw;
     lines.push(
       "",
-      'lr = pd.read_parquet(f"{folder}/training.parquet").lr',
+      'spec = PretrainSpec.from_dict(record.run["spec"])',
       "variance = adamw_variance_trajectory(",
-      `    start, lr, weight_decay=${weight_decay}, betas=(${betas.join(", ")}),`,
+      "    start, spec.learning_rates(), spec.weight_decay, spec.betas,",
       `    snr=${snr}, diffusion=${diffusion}, alignment=${alignment},`,
       ")",
       "after = np.sqrt(np.column_stack([start**2, variance]))  # a row for each layer, a column for each step",
@@ -234,7 +246,8 @@ export function python(record, settings) {
   } else if (predicts) {
     lines.push(
       "",
-      "# `predictions` is a frame of the same columns, for example from adamw_prediction.",
+      "# `predictions` is a frame of the same columns, for example from",
+      "# initscope.widgets.pretrained_runs.adamw_prediction.",
       "guess = predictions[(predictions.stat == \"std\") & (predictions.role == role)]",
       'predicted = guess.pivot(index="layer", columns="step", values="value")',
       "off = (std / predicted - 1).abs().mean()",

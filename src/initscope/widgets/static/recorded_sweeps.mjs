@@ -21,13 +21,6 @@ const MIDDLE = 32768;
 /** Stds between which networks train, as the paper states it. */
 export const PAPER_BAND = [1e-2, 1e-1];
 
-/** The bytes that zlib.compress made `view`, a DataView or typed array, of. */
-export async function inflate(view) {
-  const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 /**
  * The sweeps of `recorded`, {precision, sweeps}, each with `arrays`, one object a network: name ->
  * {shape: [trainings, seeds, k, stds], values}.

@@ -4,7 +4,8 @@ import { Chart, legend } from "./lib/chart.mjs";
 import { make } from "./lib/dom.mjs";
 import { percent, power, short } from "./lib/format.mjs";
 import { frame } from "./lib/frame.mjs";
-import { PAPER_BAND, cell, inflate, mapped, median, outcome, present, sentence, unpack } from "./recorded_sweeps.mjs";
+import { inflate } from "./lib/inflate.mjs";
+import { PAPER_BAND, cell, mapped, median, outcome, present, sentence, unpack } from "./recorded_sweeps.mjs";
 
 const START = "#3f83c9";
 const END = "#d9772b";

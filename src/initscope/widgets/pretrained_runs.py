@@ -1,0 +1,112 @@
+"""Runs of :func:`initscope.pretrain.pretrain` as a widget shows them, with what theory predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from initscope.errors import require
+from initscope.theory import adamw_variance_trajectory
+from initscope.tracking import COLUMNS
+from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
+
+if TYPE_CHECKING:
+    from initscope.pretrain_records import PretrainRecord
+
+
+def adamw_prediction(
+    frame: pd.DataFrame,
+    lr: Sequence[float] | np.ndarray | pd.Series,
+    weight_decay: float,
+    betas: tuple[float, float],
+    *,
+    snr: float = 0.0,
+    diffusion: float = 1.0,
+    alignment: float = 0.0,
+) -> pd.DataFrame:
+    """Std of each weight matrix at the recorded steps, as AdamW theory has it.
+
+    Each matrix starts from its measured std at the first recorded step; nothing else of the run
+    enters but its learning rates. The defaults of `snr`, `diffusion` and `alignment` say that
+    gradients are noise, independent from step to step and of the weights.
+
+    Parameters
+    ----------
+    frame
+        The measured run: columns ``step, layer, role, kind, stat, value``, of which the rows with
+        kind `weight` and stat `std` are used.
+    lr
+        Learning rate of each step; the first is that of the step after the first recorded one.
+    weight_decay, betas, snr, diffusion, alignment
+        As in :func:`initscope.theory.adamw_variance_trajectory`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same columns and as many rows as were measured; ``attrs["adamw"]`` holds the arguments.
+
+    Raises
+    ------
+    UsageError
+        No std in `frame`, or fewer learning rates than steps.
+    """
+    std = std_table(frame)
+    steps = np.array(std.columns)
+    rates = np.asarray(lr, dtype=float)
+    after = steps - steps[0]
+    require(
+        len(rates) >= after[-1],
+        f"lr holds {len(rates)} steps, but the run was recorded over {after[-1]}.",
+    )
+    start = std.iloc[:, 0].to_numpy(float)
+    variance = start[:, None] ** 2
+    theory = {"snr": snr, "diffusion": diffusion, "alignment": alignment}
+    if after[-1] > 0:
+        usable = np.where(np.isfinite(start), start, 0.0)
+        later = adamw_variance_trajectory(
+            usable, rates[: after[-1]], weight_decay, betas, snr, diffusion, alignment
+        )
+        variance = np.column_stack([variance, later])
+    predicted = pd.DataFrame(np.sqrt(variance[:, after]), std.index, std.columns)
+    predicted[~np.isfinite(start)] = np.nan
+    rows = predicted.stack(future_stack=True).rename("value").reset_index()  # noqa: PD013
+    rows = rows.assign(kind="weight", stat="std")[list(COLUMNS)]
+    rows.attrs["adamw"] = {"weight_decay": weight_decay, "betas": list(betas), **theory}
+    return rows
+
+
+def pretrained_run(
+    label: str, folder: Path, record: PretrainRecord, roles: Sequence[str]
+) -> RecordedRun:
+    """A run of :func:`initscope.pretrain.pretrain`, with the prediction for it."""
+    from initscope.pretrain_spec import PretrainSpec
+
+    run = record.run
+    spec = PretrainSpec.from_dict(run["spec"])
+    frame = record.variances
+    require(
+        "weight" in spec.track_quantities and len(frame) > 0,
+        f"{folder} holds a run whose weights were not tracked: there is nothing to show.",
+    )
+    wanted = frame[frame["role"].isin(roles)]
+    predictions = None
+    if len(wanted):
+        predictions = adamw_prediction(wanted, spec.learning_rates(), spec.weight_decay, spec.betas)
+    ending = ""
+    if run["status"] == "diverged":
+        ending = f"The run diverged at step {run['diverged_step']:,}."
+    elif run["status"] != "finished":
+        ending = f"The record ends at step {frame['step'].max():,} of {spec.steps:,}."
+    return recorded_run(
+        frame,
+        record.histograms,
+        predictions,
+        roles=roles,
+        label=label,
+        folder=folder.as_posix(),
+        ending=ending,
+    )
