@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from book_pages import address, look, site, visit  # noqa: F401
+from live_kernel import kernel, running_kernel  # noqa: F401
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM_FLAGS = [
