@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import nbformat
 import pytest
+import yaml
 from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, launch_links, make_book, parsed
 from bs4 import BeautifulSoup
 
@@ -66,9 +68,25 @@ def test_links_between_pages_lead_somewhere(site: Path) -> None:
     assert broken == []
 
 
+def small_book(root: Path) -> None:
+    """A book of the same configuration and chapters, with nothing in them but a title."""
+    (root / "book").mkdir()
+    for name in ("_ext", "_static", "references.bib"):
+        (root / "book" / name).symlink_to(ROOT / "book" / name)
+    (root / "Makefile").symlink_to(ROOT / "Makefile")
+    (root / "book" / "index.md").write_text("# A book\n")
+    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (root / "notebooks" / "results").mkdir(parents=True)
+    for name in CHAPTERS:
+        notebook = nbformat.read(ROOT / f"{name}.ipynb", 4)
+        notebook.cells = [nbformat.v4.new_markdown_cell("# A chapter")]
+        notebook.metadata.pop("widgets", None)
+        nbformat.write(notebook, root / f"{name}.ipynb")
+
+
 def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path) -> None:
-    for name in ("Makefile", "book", "notebooks"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    small_book(tmp_path)
     config = (ROOT / "_config.yml").read_text()
     config, changed = re.subn(r"(?m)^  url:.*$", "  url: https://github.com/owner/name", config)
     assert changed == 1
