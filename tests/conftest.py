@@ -138,11 +138,16 @@ def node() -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="module")
 def server() -> multiprocessing.context.BaseContext:
-    """Processes that start within milliseconds, torch and all already imported."""
+    """Processes that start within milliseconds, torch, transformers and all already imported."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no forkserver")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["initscope.sweep", "sklearn.datasets", "sklearn.model_selection"]
+        [
+            "initscope.sweep",
+            "initscope.pretrain_trainer",
+            "sklearn.datasets",
+            "sklearn.model_selection",
+        ]
     )
     return context
