@@ -34,7 +34,12 @@ CHROMIUM_FLAGS = [
 ]
 
 # One test of these can take as long as hundreds of others.
-LONG = ("test_notebooks.py", "test_transformers_versions.py")
+LONG = (
+    "test_notebooks.py",
+    "test_transformers_versions.py",
+    "test_executors.py",
+    "test_pretrain.py",
+)
 
 STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
 
