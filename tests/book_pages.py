@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import functools
 import http.server
+import json
+import re
 import subprocess
 import sys
 import threading
@@ -17,10 +19,13 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Locator, Page, Request
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
+
+STATE = "application/vnd.jupyter.widget-state+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 # What axe finds in markup that is not ours and no setting can change: rule -> parts of the markup
 # concerned. Anything else that axe finds fails the test.
@@ -50,6 +55,27 @@ def documents() -> list[str]:
 
 DOCUMENTS = documents()
 CHAPTERS = [name for name in DOCUMENTS if name.startswith("notebooks/")]
+
+
+def shown_widgets(name: str) -> list[str]:
+    """Classes of the widgets that a document shows, in their order, from its source."""
+    path = ROOT / f"{name}.ipynb"
+    if not path.exists():
+        text = (ROOT / f"{name}.md").read_text()
+        return re.findall(r"```\{widget\} \S+ (\w+)", text)
+    notebook = json.loads(path.read_text())
+    models = notebook["metadata"].get("widgets", {}).get(STATE, {}).get("state", {})
+    views = (
+        output["data"][VIEW]["model_id"]
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        if VIEW in output.get("data", {})
+    )
+    return [models[view]["state"]["_anywidget_id"].split(".")[-1] for view in views]
+
+
+WIDGETS = {name: shown_widgets(name) for name in DOCUMENTS}
+PAGES_WITH_WIDGETS = [name for name, shown in WIDGETS.items() if shown]
 
 
 def for_each(names: list[str]) -> pytest.MarkDecorator:
@@ -111,7 +137,7 @@ Open = Callable[..., Visit]
 
 @contextlib.contextmanager
 def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
-    """Open pages of the book with every other host blocked, each once it is set; close them all."""
+    """Open pages of the book, each once it is set, and note what goes wrong; close them all."""
     contexts = []
 
     def open_page(
@@ -124,14 +150,11 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
         home = site.as_uri() if from_file else address
         visit = Visit(context.new_page())
 
-        def only_own_files(route: Route) -> None:
-            if route.request.url.startswith((home, "data:", "blob:")):
-                route.continue_()
-            else:
-                visit.outside.append(route.request.url)
-                route.abort()
+        def note_others(request: Request) -> None:
+            if not request.url.startswith((home, "data:", "blob:")):
+                visit.outside.append(request.url)
 
-        context.route("**/*", only_own_files)
+        context.on("request", note_others)
         page = visit.page
         page.on("websocket", lambda socket: visit.outside.append(socket.url))
         page.on("requestfailed", lambda request: visit.failed.append(request.url))
@@ -187,8 +210,17 @@ def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open
         yield look_at
 
 
+def live_widgets(page: Page) -> list[Locator]:
+    return page.locator(".live-widget").all()
+
+
 def parsed(site: Path, name: str) -> BeautifulSoup:
     return BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
+
+
+def launch_links(page: BeautifulSoup) -> list[str]:
+    links = (str(tag["href"]) for tag in page.select("a[href]"))
+    return [link for link in links if "colab.research.google" in link or "mybinder.org" in link]
 
 
 @contextlib.contextmanager
@@ -205,10 +237,10 @@ def formulas_as_boxes(page: Page) -> Iterator[None]:
     drawings.evaluate("all => all.forEach(([svg, shapes]) => svg.replaceChildren(...shapes))")
 
 
-def violations(page: Page) -> str:
-    """What axe finds on a page that is of our making, as text."""
+def violations(page: Page, within: str | None = None) -> str:
+    """What axe finds on a page, or within some of its elements, that is of our making, as text."""
     with formulas_as_boxes(page):
-        response = Axe().run(page).response
+        response = Axe().run(page, context=within).response
     found = [
         f"{violation['id']}: {node['html']}\n{node['failureSummary']}"
         for violation in response["violations"]

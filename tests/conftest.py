@@ -6,6 +6,7 @@ Without a browser or an engine, those tests are skipped with a warning, or fail 
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 from book_pages import address, look, site, visit  # noqa: F401
+from live_kernel import kernel, running_kernel  # noqa: F401
 from playwright.sync_api import Browser, sync_playwright
 
 CHROMIUM_FLAGS = [
@@ -29,12 +31,35 @@ CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no other host is reached
 ]
 
 # One test of these can take as long as hundreds of others.
-LONG = ("test_notebooks.py", "test_transformers_versions.py")
+LONG = (
+    "test_notebooks.py",
+    "test_transformers_versions.py",
+    "test_executors.py",
+    "test_pretrain.py",
+)
 
 STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
+
+# One engine answers all calls, a line each: to start takes it longer than most calls take.
+ANSWER_CALLS = """
+    import { createInterface } from "node:readline";
+    const plain = (key, value) => ArrayBuffer.isView(value) ? [...value]
+        : typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
+    const answer = async ([module, name, given]) => {
+        try {
+            return { result: (await (await import(module))[name](...given)) ?? null };
+        } catch (error) {
+            return { error: String(error?.stack ?? error) };
+        }
+    };
+    for await (const line of createInterface({ input: process.stdin })) {
+        console.log(JSON.stringify(await answer(JSON.parse(line)), plain));
+    }
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,44 +108,52 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def node() -> Callable[..., Any]:
+def node() -> Iterator[Callable[..., Any]]:
     """Call a function of one of the widgets' modules: ``node("lib/format.mjs", "short", 0.5)``.
 
     Arguments go as JSON, and the result comes back as JSON; typed arrays come as lists, numbers
     that are not finite as the texts "NaN", "Infinity" and "-Infinity".
     """
-    engine = shutil.which("node")
-    if engine is None:
+    path = shutil.which("node")
+    if path is None:
         missing("No Node.js found: the JavaScript of the widgets was tested in the browser only.")
+    engine = subprocess.Popen(
+        [str(path), "--input-type=module", "--eval", ANSWER_CALLS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert engine.stdin is not None
+    assert engine.stdout is not None
+    calls = itertools.count()
 
-    def call(module: str, function: str, *arguments: object) -> Any:
-        script = f"""
-            import {{ readFileSync }} from "node:fs";
-            import {{ {function} as f }} from {json.dumps((STATIC / module).as_uri())};
-            const plain = (key, value) => ArrayBuffer.isView(value) ? [...value]
-                : typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
-            const given = JSON.parse(readFileSync(0, "utf8"));
-            console.log(JSON.stringify(await f(...given), plain) ?? "null");
-        """
-        done = subprocess.run(
-            [str(engine), "--input-type=module", "--eval", script],
-            input=json.dumps(arguments),  # too long for an argument, where weights are given
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+    def call(module: str | Path, function: str, *arguments: object) -> Any:
+        # With a query of its own the module is read anew: a test may have written another text.
+        url = f"{(STATIC / module).as_uri()}?{next(calls)}"
+        print(json.dumps([url, function, arguments]), file=engine.stdin, flush=True)
+        answer = engine.stdout.readline()
+        assert answer, f"Node.js stopped with exit status {engine.wait()}"
+        answer = json.loads(answer)
+        assert "error" not in answer, answer["error"]
+        return answer["result"]
 
-    return call
+    yield call
+    engine.stdin.close()
+    engine.wait()
 
 
 @pytest.fixture(scope="module")
 def server() -> multiprocessing.context.BaseContext:
-    """Processes that start within milliseconds, torch and all already imported."""
+    """Processes that start within milliseconds, torch, transformers and all already imported."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no forkserver")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["initscope.sweep", "sklearn.datasets", "sklearn.model_selection"]
+        [
+            "initscope.sweep",
+            "initscope.pretrain_trainer",
+            "sklearn.datasets",
+            "sklearn.model_selection",
+        ]
     )
     return context

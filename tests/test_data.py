@@ -612,7 +612,7 @@ def test_every_class_is_in_both_splits_for_any_share(seed: int, test_size: float
 
 def test_import_is_cheap() -> None:
     script = (
-        "import sys, initscope.data;"
+        "import sys, initscope.data, initscope.tracking;"
         "print([m for m in ('datasets', 'sklearn', 'transformers', 'PIL') if m in sys.modules])"
     )
     assert run_python(script, {}).stdout.strip() == "[]"

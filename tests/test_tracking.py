@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -535,12 +533,3 @@ def test_bad_input_has_one_clear_error() -> None:
     with pytest.raises(UsageError, match=r"the loss must be one number, not of shape \(16,\)"):
         layer_variances(model, inputs, labels, partial(cross_entropy, reduction="none"))
     assert hooks(model) == 0
-
-
-def test_import_does_not_load_transformers() -> None:
-    script = (
-        "import sys, initscope.tracking;"
-        "print([m for m in ('datasets', 'sklearn', 'transformers') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"

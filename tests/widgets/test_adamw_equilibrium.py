@@ -14,7 +14,7 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from jupyter_client.manager import KernelManager
+from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page
 from widget_page import widget_page
 
@@ -312,53 +312,23 @@ def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
     assert below.get_ylabel() == "learning rate"
 
 
-def test_a_kernel_hears_the_front_end() -> None:
+def test_a_kernel_hears_the_front_end(kernel: LiveKernel) -> None:
     """What a browser sends to a live kernel: a comm message that changes a trait."""
-    manager = KernelManager()
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-
-        def run(code: str) -> str:
-            said: list[str] = []
-
-            def hear(message: dict) -> None:
-                if message["msg_type"] == "stream":
-                    said.append(message["content"]["text"])
-                assert message["msg_type"] != "error", message["content"]
-
-            client.execute_interactive(code, timeout=60, output_hook=hear)
-            return "".join(said)
-
-        identifier = run(
-            "from initscope.widgets import AdamWEquilibrium\n"
-            "w = AdamWEquilibrium(preset='shakespeare'); seen = []\n"
-            "w.observe(lambda change: seen.append(change.name), ['lr', 'preset'])\n"
-            "print(w.comm.comm_id)"
-        ).strip()
-
-        def send(state: dict) -> None:
-            content = {
-                "comm_id": identifier,
-                "data": {"method": "update", "state": state, "buffer_paths": []},
-            }
-            client.shell_channel.send(client.session.msg("comm_msg", content))
-
-        send({"lr": 2e-3, "message": "as the browser says"})
-        assert run("print(sorted(seen), w.lr, w.preset, w.message)") == (
-            "['lr', 'preset'] 0.002 custom as the browser says\n"
-        )
-        send({"preset": "llama-7b"})
-        assert run("print(w.lr, w.steps)") == "0.0003 250000\n"
-        refused = run(
-            "try:\n    w.lr = 7\nexcept Exception as error:\n    print(type(error).__name__, error)"
-        )
-        assert refused == "TraitError lr must be 0 or between 1e-06 and 0.1, not 7.\n"
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    kernel.run(
+        "from initscope.widgets import AdamWEquilibrium\n"
+        "w = AdamWEquilibrium(preset='shakespeare'); seen = []\n"
+        "w.observe(lambda change: seen.append(change.name), ['lr', 'preset'])"
+    )
+    kernel.send("w", {"lr": 2e-3, "message": "as the browser says"})
+    assert kernel.run("print(sorted(seen), w.lr, w.preset, w.message)") == (
+        "['lr', 'preset'] 0.002 custom as the browser says"
+    )
+    kernel.send("w", {"preset": "llama-7b"})
+    assert kernel.run("print(w.lr, w.steps)") == "0.0003 250000"
+    refused = kernel.run(
+        "try:\n    w.lr = 7\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    )
+    assert refused == "TraitError lr must be 0 or between 1e-06 and 0.1, not 7."
 
 
 # In the browser

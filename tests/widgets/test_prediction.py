@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from ipykernel.kernelspec import get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import KernelManager
+from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
 
@@ -559,52 +557,21 @@ def test_the_code_shown_gives_the_answer(visit: Visitor, capsys) -> None:
 # In a live kernel
 
 
-class ThisPython(KernelSpecManager):
-    """Kernels of the Python that runs the tests, whatever else is installed."""
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        return KernelSpec(**get_kernel_dict(extra_arguments=["--log-level=CRITICAL"]))
-
-
-def test_a_live_kernel_hears_the_reader() -> None:
-    manager = KernelManager(kernel_spec_manager=ThisPython())
-    manager.start_kernel()
-    client = manager.client()
-    client.start_channels()
-    printed: list[str] = []
-
-    def hear(message: dict) -> None:
-        if message["msg_type"] == "stream":
-            printed.append(message["content"]["text"])
-
-    def run(code: str) -> str:
-        printed.clear()
-        reply = client.execute_interactive(code, timeout=60, output_hook=hear)
-        assert reply["content"]["status"] == "ok", reply["content"]
-        return "".join(printed).strip()
-
-    try:
-        client.wait_for_ready(timeout=60)
-        model = run(
-            "from initscope.widgets import Prediction\n"
-            "p = Prediction('Which?', 0.0884, low=1e-4, high=10, guess=0.05)\n"
-            "heard = []\n"
-            "p.observe(lambda change: heard.append((change.name, change.new)))\n"
-            "print(p.model_id)"
-        )
-        state = {"guess": 0.2, "revealed": True, "message": "You said 0.2."}
-        content = {"comm_id": model, "data": {"method": "update", "state": state}}
-        client.shell_channel.send(client.session.msg("comm_msg", content))
-        assert run("print(p.guess, p.revealed, p, p.difference()['score'])") == (
-            "0.2 True Prediction: You said 0.2. far"
-        )
-        assert run("print(('guess', 0.2) in heard, ('revealed', True) in heard)") == "True True"
-        assert run(
-            "try: p.guess = 50\nexcept Exception as error: print(type(error).__name__, error)"
-        ) == ("TraitError guess must lie on the axis, 0.0001 to 10; got 50")
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+def test_a_live_kernel_hears_the_reader(kernel: LiveKernel) -> None:
+    kernel.run(
+        "from initscope.widgets import Prediction\n"
+        "p = Prediction('Which?', 0.0884, low=1e-4, high=10, guess=0.05)\n"
+        "heard = []\n"
+        "p.observe(lambda change: heard.append((change.name, change.new)))"
+    )
+    kernel.send("p", {"guess": 0.2, "revealed": True, "message": "You said 0.2."})
+    assert kernel.run("print(p.guess, p.revealed, p, p.difference()['score'])") == (
+        "0.2 True Prediction: You said 0.2. far"
+    )
+    assert kernel.run("print(('guess', 0.2) in heard, ('revealed', True) in heard)") == "True True"
+    assert kernel.run(
+        "try: p.guess = 50\nexcept Exception as error: print(type(error).__name__, error)"
+    ) == ("TraitError guess must lie on the axis, 0.0001 to 10; got 50")
 
 
 def test_no_trait_takes_the_place_of_what_a_widget_has() -> None:

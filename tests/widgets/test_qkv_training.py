@@ -23,6 +23,7 @@ import traitlets
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 
 from initscope.errors import UsageError
@@ -581,51 +582,19 @@ def check_printed(printed: str, widget: QKVTraining) -> None:
 # A live kernel
 
 
-def test_a_live_kernel_hears_the_slider() -> None:
+def test_a_live_kernel_hears_the_slider(kernel: LiveKernel) -> None:
     """What the front end of a notebook sends arrives at ``observe``."""
-    from jupyter_client.manager import KernelManager
-
-    manager = KernelManager()
-    manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel(cwd=str(ROOT / "notebooks"))
-    client = manager.client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        opened: list[str] = []
-        printed: list[str] = []
-
-        def hear(message: dict) -> None:
-            if message["msg_type"] == "comm_open":
-                state = message["content"]["data"]["state"]
-                if state.get("_anywidget_id", "").endswith("QKVTraining"):
-                    opened.append(message["content"]["comm_id"])
-            elif message["msg_type"] == "stream":
-                printed.append(message["content"]["text"])
-
-        def execute(code: str) -> None:
-            reply = client.execute_interactive(code, timeout=120, output_hook=hear)
-            assert reply["content"]["status"] == "ok", reply["content"]
-
-        execute(
-            "from initscope.widgets import QKVTraining\n"
-            f"w = QKVTraining.from_folders({ {k: str(v) for k, v in FOLDERS.items()} })\n"
-            "seen = []\n"
-            "w.observe(lambda change: seen.append((change.old, change.new)), 'step')"
-        )
-        (comm,) = opened
-        for state in ({"step": 400}, {"step": 7}, {"run": "std 0.005"}, {"step": 450}):
-            data = {"method": "update", "state": state, "buffer_paths": []}
-            content = {"comm_id": comm, "data": data}
-            client.shell_channel.send(client.session.msg("comm_msg", content))
-        execute("w.layer = 2\nprint(w.run, seen)")
-        execute("try:\n    w.step = 7\nexcept Exception as error:\n    print(error)")
-        text = "".join(printed)
-        assert "std 0.005 [(3000, 400), (400, 450)]" in text
-        assert "step must be one of the 61 steps shown" in text
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    kernel.run(
+        "from initscope.widgets import QKVTraining\n"
+        f"w = QKVTraining.from_folders({ {k: str(v) for k, v in FOLDERS.items()} })\n"
+        "seen = []\n"
+        "w.observe(lambda change: seen.append((change.old, change.new)), 'step')"
+    )
+    for state in ({"step": 400}, {"step": 7}, {"run": "std 0.005"}, {"step": 450}):
+        kernel.send("w", state)
+    assert "std 0.005 [(3000, 400), (400, 450)]" in kernel.run("w.layer = 2\nprint(w.run, seen)")
+    refused = kernel.run("try:\n    w.step = 7\nexcept Exception as error:\n    print(error)")
+    assert "step must be one of the 61 steps shown" in refused
 
 
 # The browser

@@ -13,6 +13,7 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import STATIC
+from live_kernel import LiveKernel
 from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import widget_page
@@ -411,50 +412,25 @@ def test_the_still_picture_is_drawn(settings: dict) -> None:
         assert forward.collections  # the band
 
 
-def test_a_live_kernel_hears_the_browser(tmp_path) -> None:
+def test_a_live_kernel_hears_the_browser(kernel: LiveKernel) -> None:
     """A real kernel: the front end sends a comm update, Python observes it."""
-    from jupyter_client.manager import start_new_kernel
-
-    code = """
-from initscope.widgets import SignalPropagation
-widget = SignalPropagation()
-heard = []
-widget.observe(lambda change: heard.append((change.name, change.new)), ["std", "message"])
-print(widget.comm.comm_id)
-"""
-    manager, client = start_new_kernel(kernel_name="python3")
-    try:
-
-        def run(text: str) -> str:
-            said: list[str] = []
-
-            def hook(message: dict) -> None:
-                if message["msg_type"] == "stream":
-                    said.append(message["content"]["text"])
-
-            reply = client.execute_interactive(text, output_hook=hook, timeout=60)
-            assert reply["content"]["status"] == "ok", reply["content"]
-            return "".join(said).strip()
-
-        comm_id = run(code)
-        state = {"std": 0.25, "message": "The browser says so."}
-        data = {"method": "update", "state": state, "buffer_paths": []}
-        client.shell_channel.send(
-            client.session.msg("comm_msg", {"comm_id": comm_id, "data": data})
-        )
-        assert run("print(heard, widget.std, widget.message)") == (
-            "[('std', 0.25), ('message', 'The browser says so.')] 0.25 The browser says so."
-        )
-        refused = "try:\n    widget.std = -1\nexcept Exception as error:\n    print(error)"
-        assert run(refused) == "std must be from 0.0001 to 1000, not -1."
-        run("widget.std = 0.0884")
-        assert "('std', 0.0884)" in run("print(heard)")
-        assert run("print(widget.message)").startswith(
-            "Theory (infinite width): The signal keeps its scale"
-        )
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    kernel.run(
+        "from initscope.widgets import SignalPropagation\n"
+        "widget = SignalPropagation()\n"
+        "heard = []\n"
+        "widget.observe(lambda change: heard.append((change.name, change.new)), ['std', 'message'])"
+    )
+    kernel.send("widget", {"std": 0.25, "message": "The browser says so."})
+    assert kernel.run("print(heard, widget.std, widget.message)") == (
+        "[('std', 0.25), ('message', 'The browser says so.')] 0.25 The browser says so."
+    )
+    refused = "try:\n    widget.std = -1\nexcept Exception as error:\n    print(error)"
+    assert kernel.run(refused) == "std must be from 0.0001 to 1000, not -1."
+    kernel.run("widget.std = 0.0884")
+    assert "('std', 0.0884)" in kernel.run("print(heard)")
+    assert kernel.run("print(widget.message)").startswith(
+        "Theory (infinite width): The signal keeps its scale"
+    )
 
 
 # --- in a real browser ---------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
+from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 
 from initscope.claims import stability_bands
@@ -425,55 +426,24 @@ def test_javascript_agrees_on_an_extreme_sweep(ask: Ask, extreme: pd.DataFrame) 
 # A live kernel
 
 
-def test_a_live_kernel_hears_the_map() -> None:
+def test_a_live_kernel_hears_the_map(kernel: LiveKernel) -> None:
     """What the front end of a notebook sends arrives at ``observe``."""
-    from jupyter_client.manager import KernelManager
-
-    manager = KernelManager()
-    manager.kernel_spec.argv[0] = sys.executable
-    manager.start_kernel(cwd=str(ROOT / "notebooks"))
-    client = manager.client()
-    try:
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        opened: list[str] = []
-        printed: list[str] = []
-
-        def hear(message: dict) -> None:
-            if message["msg_type"] == "comm_open":
-                state = message["content"]["data"]["state"]
-                if state.get("_anywidget_id", "").endswith("StabilityMap"):
-                    opened.append(message["content"]["comm_id"])
-            elif message["msg_type"] == "stream":
-                printed.append(message["content"]["text"])
-
-        def execute(code: str) -> None:
-            reply = client.execute_interactive(code, timeout=120, output_hook=hear)
-            assert reply["content"]["status"] == "ok", reply["content"]
-
-        execute(
-            "from initscope.sweep import SweepSpec, run_sweep\n"
-            "from initscope.widgets import StabilityMap\n"
-            "spec = SweepSpec(dataset='wine', stds=(0.01, 0.1, 1.0), hidden=((8,), (8, 8)))\n"
-            "table = run_sweep(spec, progress=False)\n"
-            "w = StabilityMap.from_tables({'mine': table, 'again': table}, std=0.1)\n"
-            "seen = []\n"
-            "w.observe(lambda change: seen.append((change.old, change.new)), 'std')"
-        )
-        (comm,) = opened
-        for state in ({"std": 1.0}, {"std": 1e9}, {"sweep": "again", "network": "13-8-3"}):
-            data = {"method": "update", "state": state, "buffer_paths": []}
-            content = {"comm_id": comm, "data": data}
-            client.shell_channel.send(client.session.msg("comm_msg", content))
-        execute("print(w.std, seen, w.sweep, w.network)\nprint(w.message)")
-        execute("try:\n    w.std = 1e9\nexcept Exception as error:\n    print(error)")
-        text = "".join(printed)
-        assert "1.0 [(0.1, 1.0)] again 13-8-3" in text
-        assert "2 weight layers, std 1," in text
-        assert "std must lie between 0.01 and 1 in 'again'" in text
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    kernel.run(
+        "from initscope.sweep import SweepSpec, run_sweep\n"
+        "from initscope.widgets import StabilityMap\n"
+        "spec = SweepSpec(dataset='wine', stds=(0.01, 0.1, 1.0), hidden=((8,), (8, 8)))\n"
+        "table = run_sweep(spec, progress=False)\n"
+        "w = StabilityMap.from_tables({'mine': table, 'again': table}, std=0.1)\n"
+        "seen = []\n"
+        "w.observe(lambda change: seen.append((change.old, change.new)), 'std')"
+    )
+    for state in ({"std": 1.0}, {"std": 1e9}, {"sweep": "again", "network": "13-8-3"}):
+        kernel.send("w", state)
+    text = kernel.run("print(w.std, seen, w.sweep, w.network)\nprint(w.message)")
+    assert "1.0 [(0.1, 1.0)] again 13-8-3" in text
+    assert "2 weight layers, std 1," in text
+    refused = kernel.run("try:\n    w.std = 1e9\nexcept Exception as error:\n    print(error)")
+    assert "std must lie between 0.01 and 1 in 'again'" in refused
 
 
 # The browser

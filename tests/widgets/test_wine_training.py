@@ -19,6 +19,7 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
+from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Locator, Page
 from widget_page import widget_page
 
@@ -467,49 +468,24 @@ def test_the_still_picture_shows_the_runs(changes: dict[str, Any]) -> None:
     figure.savefig(io.BytesIO(), format="svg")
 
 
-def test_a_kernel_hears_what_the_page_sets() -> None:
+def test_a_kernel_hears_what_the_page_sets(kernel: LiveKernel) -> None:
     """The front end's part is played by a message of the widgets' protocol."""
-    from initscope.reproduce import _kernel_manager
-
-    manager = _kernel_manager()()
-    from jupyter_core.utils import run_sync
-
-    run_sync(manager.start_kernel)()
-    client = manager.blocking_client()
-    client.start_channels()
-
-    def run(code: str) -> str:
-        said = []
-        reply = client.execute_interactive(
-            code, timeout=90, output_hook=lambda m: said.append(m["content"].get("text", ""))
-        )
-        assert reply["content"]["status"] == "ok", reply["content"]
-        return "".join(said)
-
-    try:
-        client.wait_for_ready(timeout=60)
-        run(
-            "from initscope.widgets import WineTraining\n"
-            "widget, seen = WineTraining(depth=5), []\n"
-            "observed = ['depth', 'width']\n"
-            "widget.observe(lambda change: seen.append((change.name, change.new)), observed)"
-        )
-        identity = run("print(widget.model_id)").strip()
-        changed = {"method": "update", "state": {"depth": 12, "width": 64}, "buffer_paths": []}
-        message = client.session.msg("comm_msg", {"comm_id": identity, "data": changed})
-        client.shell_channel.send(message)
-        assert run("print(widget.depth, widget.width, seen)") == (
-            "12 64 [('depth', 12), ('width', 64)]\n"
-        )
-        refused = run(
-            "try:\n    widget.depth = 99\nexcept Exception as error:\n    print(error)\n"
-            "print(widget.depth)"
-        )
-        assert "30" in refused
-        assert refused.endswith("12\n")
-    finally:
-        client.stop_channels()
-        run_sync(manager.shutdown_kernel)(now=True)
+    kernel.run(
+        "from initscope.widgets import WineTraining\n"
+        "widget, seen = WineTraining(depth=5), []\n"
+        "observed = ['depth', 'width']\n"
+        "widget.observe(lambda change: seen.append((change.name, change.new)), observed)"
+    )
+    kernel.send("widget", {"depth": 12, "width": 64})
+    assert kernel.run("print(widget.depth, widget.width, seen)") == (
+        "12 64 [('depth', 12), ('width', 64)]"
+    )
+    refused = kernel.run(
+        "try:\n    widget.depth = 99\nexcept Exception as error:\n    print(error)\n"
+        "print(widget.depth)"
+    )
+    assert "30" in refused
+    assert refused.endswith("12")
 
 
 # --- In the browser -------------------------------------------------------------------------------

@@ -1,0 +1,203 @@
+"""Every page of the built book: what it holds, and how a real browser shows it.
+
+The tests of a page stand together, those of its widgets included, for they share it: to load a
+page takes longer than to look at it. Without Chromium, those that need it are skipped with a
+warning, or fail if ``INITSCOPE_BROWSER=required``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from book_pages import (
+    CHAPTERS,
+    DOCUMENTS,
+    PAGES_WITH_WIDGETS,
+    ROOT,
+    WIDGETS,
+    Open,
+    for_each,
+    launch_links,
+    live_widgets,
+    parsed,
+    violations,
+)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
+@for_each(DOCUMENTS)
+def test_page_needs_no_other_host_and_reports_no_error(
+    name: str, from_file: bool, look: Open
+) -> None:
+    opened = look(from_file=from_file)
+    assert opened.outside == []
+    assert opened.failed == []
+    assert opened.errors == []
+    assert opened.page.locator("article h1").count() == 1
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_every_formula_is_set(name: str, look: Open, site: Path) -> None:
+    in_source = len(parsed(site, name).select("article .math"))
+    page = look().page
+    assert page.locator("article mjx-container").count() >= in_source
+    assert page.locator("article mjx-merror, article [data-mjx-error]").count() == 0
+    text = page.locator("article").inner_text()
+    code = "".join(page.locator("article pre, article code").all_inner_texts())
+    for sign in (r"\(", r"\[", "$$"):
+        assert text.count(sign) == code.count(sign), f"raw {sign} in the text"
+
+
+@pytest.mark.browser
+@for_each(["book/notation"])
+def test_formulas_are_on_some_page(name: str, look: Open) -> None:
+    """Keeps the test above from passing on a book whose formulas were lost before the browser."""
+    assert look().page.locator("mjx-container").count() > 10
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_every_picture_is_described_and_shown(name: str, look: Open) -> None:
+    page = look().page
+    for image in page.locator("img").all():
+        alt = (image.get_attribute("alt") or "").strip()
+        source = Path(unquote(urlsplit(image.get_attribute("src") or "").path))
+        assert alt, f"{source} has no alternative text"
+        assert source.stem not in alt, f"the alternative text of {source} is its file name"
+        assert not re.search(r"\.(png|svg|jpe?g)$", alt)
+        assert image.evaluate("image => image.complete && image.naturalWidth > 0"), source
+
+
+@for_each(DOCUMENTS)
+def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
+    article = parsed(site, name).select_one("article")
+    assert article is not None
+    for image in article.select("img"):
+        figure = image.find_parent("figure")
+        assert figure is not None, f"{image.get('src')} stands outside a figure"
+        caption = figure.select_one("figcaption")
+        assert caption is not None, f"{image.get('src')} has no caption"
+        number = caption.select_one(".caption-number")
+        assert number is not None
+        assert len(caption.get_text(strip=True)) > len(number.get_text(strip=True)) + 20
+
+
+@for_each(CHAPTERS)
+def test_a_chapter_has_figures(name: str, site: Path) -> None:
+    assert parsed(site, name).select("article figure figcaption")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@for_each(DOCUMENTS)
+def test_page_is_accessible(name: str, scheme: str, look: Open) -> None:
+    page = look(scheme=scheme).page
+    assert page.locator("html").get_attribute("data-theme") == scheme
+    assert violations(page) == ""
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_page_fits_a_phone(name: str, look: Open) -> None:
+    page = look(width=390).page
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for figure in page.locator("article img:not(.still-picture), article figure").all():
+        box = figure.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    # What is wider than the screen must scroll in a box of its own: nothing may be cut off.
+    cut_off = page.evaluate(
+        """() => [...document.querySelectorAll("article table, article pre, article mjx-container")]
+            .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
+            .filter(element => {
+                for (let box = element; box.tagName !== "ARTICLE"; box = box.parentElement) {
+                    const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
+                    const fits = box.getBoundingClientRect().right <= innerWidth + 1;
+                    if (scrolls && fits) return false;
+                }
+                return true;
+            })
+            .map(element => element.outerHTML.slice(0, 200))"""
+    )
+    assert cut_off == []
+
+
+@pytest.mark.browser
+@for_each(CHAPTERS)
+def test_figures_have_no_panel_of_their_own_in_dark_mode(name: str, look: Open) -> None:
+    page = look(scheme="dark").page
+    for image in page.locator("article figure img").all():
+        assert (
+            image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgba(0, 0, 0, 0)"
+        )
+
+
+@for_each(DOCUMENTS)
+def test_no_launch_button_while_the_repository_has_no_address(name: str, site: Path) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if config["repository"]["url"]:
+        pytest.skip("the repository has an address")
+    assert launch_links(parsed(site, name)) == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
+@for_each(PAGES_WITH_WIDGETS)
+def test_every_widget_starts_in_place_of_its_picture(
+    name: str, from_file: bool, look: Open
+) -> None:
+    page = look(from_file=from_file).page
+    keys = [widget.get_attribute("data-widget") for widget in live_widgets(page)]
+    assert [str(key).split("-")[0] for key in keys] == WIDGETS[name]
+    assert len(set(keys)) == len(keys)
+    for widget in live_widgets(page):
+        widget.locator(".ins-message").wait_for(state="attached")
+    assert page.locator("img.still-picture").count() == len(keys)
+    assert page.locator("img.still-picture:visible").count() == 0
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_on_paper_there_are_pictures(name: str, look: Open) -> None:
+    page = look().page
+    page.emulate_media(media="print")
+    try:
+        assert page.locator("img.still-picture:visible").count() == len(WIDGETS[name])
+        assert page.locator(".live-widget:visible").count() == 0
+    finally:
+        page.emulate_media(media="null")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@for_each(PAGES_WITH_WIDGETS)
+def test_opened_panels_are_accessible(name: str, scheme: str, look: Open) -> None:
+    page = look(scheme=scheme).page
+    buttons = page.get_by_role("button", name="Show me the Python").all()
+    for button in buttons:
+        button.click()
+    try:
+        assert page.locator(".ins-code:visible").count() == len(buttons)
+        assert violations(page, within=".live-widget") == ""
+    finally:
+        for button in buttons:
+            button.click()
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_widgets_fit_a_phone(name: str, look: Open) -> None:
+    page = look(width=390).page
+    for widget in live_widgets(page):
+        box = widget.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
