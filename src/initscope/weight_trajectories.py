@@ -222,11 +222,15 @@ def predicted_std(
     weight_decay: float,
     betas: tuple[float, float],
     diffusion: ArrayLike = 1.0,
+    *,
+    snr: float = 0.0,
+    alignment: float = 0.0,
 ) -> pd.DataFrame:
     """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
 
-    The theory is :func:`initscope.theory.adamw_variance_trajectory` with gradients that are noise,
-    independent from step to step and of the weights.
+    The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
+    `snr` and `alignment` say that gradients are noise, independent from step to step and of the
+    weights.
 
     Parameters
     ----------
@@ -239,6 +243,8 @@ def predicted_std(
     diffusion
         D of the theory: one number, one a matrix in the order of `std`, or a Series indexed by
         role and layer; 1 is noise without memory.
+    snr, alignment
+        As in the theory.
 
     Returns
     -------
@@ -259,7 +265,7 @@ def predicted_std(
     square = np.where(started, start, 0.0)[:, None] ** 2
     if len(rates):
         later = adamw_variance_trajectory(
-            np.sqrt(square[:, 0]), rates, weight_decay, betas, diffusion=diffusion
+            np.sqrt(square[:, 0]), rates, weight_decay, betas, snr, diffusion, alignment
         )
         square = np.column_stack([square, later])
     predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)

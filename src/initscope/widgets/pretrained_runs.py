@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from initscope.errors import require
-from initscope.theory import adamw_variance_trajectory
 from initscope.tracking import COLUMNS
+from initscope.weight_trajectories import predicted_std
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
 if TYPE_CHECKING:
@@ -39,10 +39,8 @@ def adamw_prediction(
     frame
         The measured run: columns ``step, layer, role, kind, stat, value``, of which the rows with
         kind `weight` and stat `std` are used.
-    lr
-        Learning rate of each step; the first is that of the step after the first recorded one.
-    weight_decay, betas, snr, diffusion, alignment
-        As in :func:`initscope.theory.adamw_variance_trajectory`.
+    lr, weight_decay, betas, snr, diffusion, alignment
+        As in :func:`initscope.weight_trajectories.predicted_std`.
 
     Returns
     -------
@@ -54,25 +52,8 @@ def adamw_prediction(
     UsageError
         No std in `frame`, or fewer learning rates than steps.
     """
-    std = std_table(frame)
-    steps = np.array(std.columns)
-    rates = np.asarray(lr, dtype=float)
-    after = steps - steps[0]
-    require(
-        len(rates) >= after[-1],
-        f"lr holds {len(rates)} steps, but the run was recorded over {after[-1]}.",
-    )
-    start = std.iloc[:, 0].to_numpy(float)
-    variance = start[:, None] ** 2
     theory = {"snr": snr, "diffusion": diffusion, "alignment": alignment}
-    if after[-1] > 0:
-        usable = np.where(np.isfinite(start), start, 0.0)
-        later = adamw_variance_trajectory(
-            usable, rates[: after[-1]], weight_decay, betas, snr, diffusion, alignment
-        )
-        variance = np.column_stack([variance, later])
-    predicted = pd.DataFrame(np.sqrt(variance[:, after]), std.index, std.columns)
-    predicted[~np.isfinite(start)] = np.nan
+    predicted = predicted_std(std_table(frame), lr, weight_decay, betas, **theory)
     rows = predicted.stack(future_stack=True).rename("value").reset_index()  # noqa: PD013
     rows = rows.assign(kind="weight", stat="std")[list(COLUMNS)]
     rows.attrs["adamw"] = {"weight_decay": weight_decay, "betas": list(betas), **theory}
