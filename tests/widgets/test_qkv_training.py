@@ -245,7 +245,7 @@ def test_predictions_are_those_of_the_theory() -> None:
     table = curves(predicted)
     theory = np.sqrt(adamw_variance_trajectory([0.02, 0.05], lr, 0.1, (0.9, 0.95)))
     np.testing.assert_allclose(table, np.column_stack([[0.02, 0.05], theory[:, [9, 19]]]))
-    with pytest.raises(UsageError, match="lr holds 5 learning rates, but .* up to step 20"):
+    with pytest.raises(UsageError, match=r"lr holds 5 learning rates, but .* up to step 20"):
         adamw_prediction(frame, lr[:5], 0.1, (0.9, 0.95))
 
 
