@@ -12,7 +12,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from initscope.normalize import WIDGET_STATE, WIDGET_VIEW, complaints, dumps, normalize
+from initscope.normalize import GLUED, WIDGET_STATE, WIDGET_VIEW, complaints, dumps, normalize
 
 
 def executed(*outputs: NotebookNode, source: str = "x") -> NotebookNode:
@@ -119,6 +119,24 @@ def test_glue_and_pictures_are_kept_and_the_date_of_a_figure_is_not() -> None:
     result = normalize(executed(glued, shown("image/png", "AAAA"), shown("image/svg+xml", svg)))
     assert result.cells[0].outputs[0] == glued
     assert texts(result)[1:] == ["AAAA", "<svg> <path/></svg>"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("0.23077553685880184", "0.230775536859"),
+        ("-6.0781526137875725e-18", "-6.07815261379e-18"),
+        ("2e-05", "2e-05"),
+        ("3.0", "3.0"),
+        ("6696", "6696"),
+        ("inf", "inf"),
+        ("'0.23077553685880184'", "'0.23077553685880184'"),
+    ],
+)
+def test_glued_numbers_keep_twelve_digits(value: str, kept: str) -> None:
+    result = normalize(executed(shown(GLUED, value)))
+    assert texts(result) == [kept]
+    assert texts(normalize(result)) == [kept]
 
 
 def test_random_ids_of_styled_tables_are_numbered() -> None:

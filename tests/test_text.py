@@ -315,6 +315,40 @@ def test_the_hub_is_streamed_with_its_configuration(monkeypatch: pytest.MonkeyPa
     assert "HuggingFaceFW/fineweb-edu:sample-10BT on the Hugging Face hub" in text.description
 
 
+@pytest.mark.parametrize(
+    ("name", "repository", "folder"),
+    [("openwebtext", "Skylion007/openwebtext", None), ("a/b:c", "a/b", "c")],
+)
+def test_a_set_that_is_a_program_is_read_from_the_hubs_parquet_files(
+    monkeypatch: pytest.MonkeyPatch, name: str, repository: str, folder: str | None
+) -> None:
+    asked = []
+
+    def hub(*arguments: Any, **options: Any) -> Any:
+        asked.append((arguments, options))
+        if "revision" not in options:
+            raise RuntimeError("Dataset scripts are no longer supported, but found openwebtext.py")
+        return {"train": iter([{"text": f"document {k}"} for k in range(300)])}
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    assert load_text(name, "bytes", max_tokens=3000).train_tokens >= 3000
+    parquet = {"data_dir": folder, "revision": "refs/convert/parquet", "streaming": True}
+    assert asked[1:] == [((repository,), parquet)]
+
+
+def test_only_a_set_that_is_a_program_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def hub(*arguments: Any, **options: Any) -> Any:
+        asked.append(options)
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(datasets, "load_dataset", hub)
+    with pytest.raises(UsageError, match="something else"):
+        load_text("openwebtext", "bytes", max_tokens=10)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("max_tokens", [0, -1, 1.5, "10", True])
 def test_a_bad_number_of_tokens_is_refused(max_tokens: Any) -> None:
     with pytest.raises(UsageError, match="max_tokens must be a whole number of at least 1"):

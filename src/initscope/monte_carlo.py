@@ -73,6 +73,16 @@ def _with_mean_square(vectors: torch.Tensor, mean_square: float) -> torch.Tensor
     return vectors * (mean_square / vectors.square().mean(1, keepdim=True)).sqrt()
 
 
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Products of matrices, added up in float32 at least and rounded to their format.
+
+    A processor's own product of bfloat16 matrices may take subnormal numbers for 0, or may not.
+    """
+    if left.dtype.itemsize >= 4:
+        return torch.bmm(left, right)
+    return torch.bmm(left.float(), right.float()).to(left.dtype)
+
+
 def _forward(
     chunk: _Networks,
     weight_std: Sequence[float] | torch.Tensor,
@@ -86,7 +96,7 @@ def _forward(
     for weight, bias, scale, bias_scale in zip(
         chunk.weights, chunk.biases, weight_std, bias_std, strict=True
     ):
-        z = torch.bmm(weight, hidden) * scale
+        z = _product(weight, hidden) * scale
         if bias_scale:
             z = z + bias_scale * bias
         found.append(z)
@@ -104,7 +114,7 @@ def _backward(
     """Gradients at x and at z_1 to z_L for `gradient` at z_L."""
     found = [gradient]
     for k in range(len(chunk.weights) - 1, -1, -1):
-        gradient = torch.bmm(chunk.weights[k].mT, gradient) * weight_std[k]
+        gradient = _product(chunk.weights[k].mT, gradient) * weight_std[k]
         if k:
             with torch.enable_grad():
                 z = pre_activations[k - 1].detach().requires_grad_()
@@ -435,8 +445,9 @@ def representable_band(
 ) -> pd.DataFrame:
     """Measure which stds a number format can hold, in networks computed in that format.
 
-    Weights, activations and gradients are torch tensors of the format; biases are 0. A std is
-    too high if a pre-activation or a gradient is no longer finite. It is too low if the rms of
+    Weights, activations and gradients are torch tensors of the format, products of matrices are
+    added up in float32 and rounded to it, subnormal numbers are kept; biases are 0. A std is too
+    high if a pre-activation or a gradient is no longer finite. It is too low if the rms of
     some layer is below the smallest normal number (or 0). Both edges are found by bisection, for
     the same normal draws scaled by the std.
 

@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+GLUED = "application/papermill.record/text/plain"
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _LANGUAGE = {"file_extension": ".py", "name": "python", "pygments_lexer": "ipython3"}
@@ -33,6 +34,7 @@ _SVG_DATE = re.compile(r"[ \t]*<dc:date>[^<]*</dc:date>\n?")
 _SVG_LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
 _SVG_TAG = re.compile(r"<[^>]*>")
 _SVG_NUMBER = re.compile(r"(?<![\w.#-])-?\d+\.\d{3,}(?![\w.])")
+_GLUED_FLOAT = re.compile(r"\A-?\d+\.\d+(e[+-]?\d+)?\Z|\A-?\d+e[+-]?\d+\Z")
 _STYLER_ID = re.compile(r"(?<=[#\"])T_[0-9a-f]{5}(?=[_\" ])")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
 _TRAILING_SPACE = re.compile(r"[ \t\r]+$", re.MULTILINE)
@@ -58,8 +60,10 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     - Widgets that are shown keep their state under names numbered in reading order; the others
       are removed.
 
-    Outputs of ``myst_nb.glue`` and figures are kept as they are. Normalizing twice changes
-    nothing more.
+    - Numbers of ``myst_nb.glue`` are rounded to twelve significant digits: in what order a
+      processor adds up decides the ones after.
+
+    Everything else is kept as it is. Normalizing twice changes nothing more.
 
     Parameters
     ----------
@@ -155,6 +159,8 @@ class _Cleaner:
                     output.data[mime] = _small_svg(_SVG_DATE.sub("", data))
                 elif mime == "text/plain":
                     output.data[mime] = self.plain(data)
+                elif mime == GLUED:
+                    output.data[mime] = _GLUED_FLOAT.sub(_twelve_digits, data)
                 elif mime.startswith("text/"):
                     output.data[mime] = self.text(_STYLER_ID.sub(self._styler_id, data))
             if output.output_type == "execute_result":
@@ -181,6 +187,10 @@ def _small_svg(text: str) -> str:
     # Within tags alone: the numbers between them are labels, to be read.
     text = _SVG_TAG.sub(lambda tag: _SVG_NUMBER.sub(_hundredths, tag[0]), text)
     return _SVG_LINES.sub(" ", text)
+
+
+def _twelve_digits(match: re.Match[str]) -> str:
+    return repr(float(f"{float(match[0]):.12g}"))
 
 
 def _hundredths(match: re.Match[str]) -> str:

@@ -35,6 +35,10 @@ HUB_TEXTS = {
 }
 """Short names of texts on the Hugging Face hub: ``owner/name``, or ``owner/name:configuration``."""
 
+HUB_PARQUET = "refs/convert/parquet"
+"""Branch in which the hub keeps the same data as Parquet files, for a set that is uploaded as a
+program, which the library `datasets` no longer runs."""
+
 STDLIB = "stdlib"
 """Name of the text that is on every machine."""
 
@@ -223,8 +227,19 @@ def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str,
     """Splits of a data set, streamed: neither downloaded as a whole nor copied."""
     import datasets
 
+    def load() -> Any:
+        try:
+            return datasets.load_dataset(path, configuration, streaming=True)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            # A folder of the converted files is a configuration.
+            return datasets.load_dataset(
+                path, data_dir=configuration, revision=HUB_PARQUET, streaming=True
+            )
+
     try:
-        splits = datasets.load_dataset(path, configuration, streaming=True)
+        splits = load()
     except Exception as error:
         raise UsageError(
             f"cannot read the text {where!r}: missing, empty, of another layout than a data set "

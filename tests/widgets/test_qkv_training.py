@@ -693,7 +693,7 @@ def sentence(page: Page) -> str:
 
 def set_controls(page: Page, widget: QKVTraining, chosen: dict[str, Any]) -> None:
     run = widget.runs[chosen["run"]]
-    page.get_by_label("Run").select_option(chosen["run"])
+    page.get_by_role("combobox", name="Run").select_option(chosen["run"])
     page.get_by_label("Matrix").select_option(chosen["role"])
     frames(page)  # the sliders offer what the run has
     layers = run.roles[chosen["role"]].layers
@@ -729,7 +729,7 @@ def test_another_run_is_drawn_on_the_same_axes(page: Page, widget: QKVTraining) 
     labels = axis(page)
     assert {"0.005", "0.02", "0.05"} <= set(labels)
     for label in widget.runs:
-        page.get_by_label("Run").select_option(label)
+        page.get_by_role("combobox", name="Run").select_option(label)
         widget.run = label
         assert sentence(page) == widget.message
         assert axis(page) == labels
@@ -744,7 +744,7 @@ def test_mouse_keyboard_and_touch(page: Page, visit: Open, widget: QKVTraining) 
     page.keyboard.press("ArrowRight")
     assert sentence(page).startswith("Seed 0, step 40:")
     assert step.get_attribute("aria-valuetext") == "40 of 3,000"
-    page.get_by_label("Run").focus()
+    page.get_by_role("combobox", name="Run").focus()
     page.keyboard.press("ArrowDown")
     assert sentence(page).startswith("Std 0.005, step 50:")
     assert page.evaluate("document.activeElement.value") == "std 0.005"
@@ -826,7 +826,7 @@ def test_ten_copies_on_one_page(visit: Open, widget: QKVTraining) -> None:
     many[2].step = 400
     assert told == [widget.message for widget in many]
     assert told[2].startswith("Step 400:")
-    assert page.get_by_label("Run").count() == 0  # where there is only one
+    assert page.get_by_role("combobox", name="Run").count() == 0  # where there is only one
 
 
 @pytest.mark.browser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,9 +92,20 @@ def cell_edges(centers: np.ndarray) -> np.ndarray:
 
 
 def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
-    """The way from a figure to its data and to the command that makes it, as Markdown output."""
+    """The way from a figure to its data and to the command that makes it, as Markdown output.
+
+    Files of one name, in a folder each, are told apart by the names of the folders.
+    """
     from IPython.display import Markdown
 
-    links = ", ".join(f"[{Path(f).name}]({Path(f).as_posix()})" for f in files)
+    paths = [Path(file) for file in files]
+    names, before = [path.name for path in paths], ""
+    if len(set(paths)) > 1 == len(set(names)):
+        before = f"{names[0]} of "
+        shared = len(Path(os.path.commonpath(paths)).parts)
+        names = [path.parts[shared] for path in paths]
+    links = ", ".join(
+        f"[{name}]({path.as_posix()})" for name, path in zip(names, paths, strict=True)
+    )
     command = f"python -m initscope reproduce {chapter} --profile {profile}"
-    return Markdown(f"*Data:* {links}. *Made by:* `{command}`")
+    return Markdown(f"*Data:* {before}{links}. *Made by:* `{command}`")
