@@ -706,7 +706,7 @@ def set_controls(page: Page, widget: QKVTraining, chosen: dict[str, Any]) -> Non
 
 def axis(page: Page) -> list[str]:
     """Labels of the first chart."""
-    return page.locator(".ins-chart").first.locator("text").all_inner_texts()
+    return page.locator(".ins-chart").first.locator("text").all_text_contents()
 
 
 @pytest.mark.browser
