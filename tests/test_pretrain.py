@@ -27,7 +27,13 @@ from initscope import pretrain_trainer
 from initscope.__main__ import main
 from initscope.errors import UsageError
 from initscope.models import gpt2
-from initscope.pretrain import PretrainSpec, load_spec_text, pretrain, read_record
+from initscope.pretrain import (
+    PretrainSpec,
+    load_spec_text,
+    plan_training,
+    pretrain,
+    read_record,
+)
 from initscope.pretrain_cost import pretrain_cost
 from initscope.pretrain_records import PretrainRecord, checkpoints
 from initscope.pretrain_spec import learning_rate_factor
@@ -376,6 +382,18 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         spec_of(), tmp_path, device="cpu", micro_batch_size=micro_batch_size, progress=False
     )
     assert_close(record, undisturbed[1])
+
+
+@pytest.mark.parametrize(
+    ("preset", "passages", "accumulated"),
+    [("nano12", 8, 1), ("124m", 2, 32)],  # 1,024 tokens of 50,257 logits are 0.2 GB
+)
+def test_a_pass_on_a_cpu_has_logits_that_fit(preset: str, passages: int, accumulated: int) -> None:
+    spec = PretrainSpec(text="stdlib", preset=preset)
+    plan = plan_training(spec, "cpu", None, None, None, None)
+    assert (plan.micro_batch_size, plan.accumulated) == (passages, accumulated)
+    logits = plan.micro_batch_size * spec.context * spec.vocab_size
+    assert 4 * logits <= 2**29  # bytes in float32
 
 
 def command(out: Path, *more: str) -> list[str]:

@@ -52,6 +52,10 @@ PRECISIONS = ("float32", "bfloat16")
 TOKENS_AT_ONCE = 16 * 1024
 """In one forward and backward pass on a GPU, unless told otherwise."""
 
+LOGITS_AT_ONCE = 2**27
+"""Numbers that the model puts out in one pass on a CPU, unless told otherwise: half a gigabyte in
+float32, of which a pass holds several copies."""
+
 
 class PretrainInterrupted(KeyboardInterrupt):
     """Ctrl-C in training; the message says what is kept."""
@@ -116,7 +120,8 @@ def pretrain(
     micro_batch_size
         Passages in one forward and backward pass of a process; the gradients of
         ``batch_size / (processes * micro_batch_size)`` passes are accumulated. By default, on a
-        GPU, so many that a pass has at most 16,384 tokens, and the whole share on a CPU.
+        GPU, so many that a pass has at most 16,384 tokens, and on a CPU, so many that its logits
+        take at most half a gigabyte.
     compile
         Whether the model is compiled by ``torch.compile``; by default on a GPU.
     checkpoint_every
@@ -200,7 +205,8 @@ def plan_training(
     )
     share = spec.batch_size // processes
     if micro_batch_size is None:
-        largest = max(1, TOKENS_AT_ONCE // spec.context) if on_gpu else share
+        tokens = TOKENS_AT_ONCE if on_gpu else LOGITS_AT_ONCE // spec.vocab_size
+        largest = max(1, tokens // spec.context)
         micro_batch_size = max(n for n in range(1, share + 1) if share % n == 0 and n <= largest)
     require(
         is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,
