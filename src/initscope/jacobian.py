@@ -5,7 +5,8 @@ What the singular values of a random network should be is in :mod:`initscope.the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,9 @@ import torch
 from initscope.errors import UsageError, is_number, require
 from initscope.init import initialize_
 from initscope.models import MLP
+
+AT_ONCE = 50
+"""Networks whose Jacobians are computed at once."""
 
 
 class LayerJacobian(NamedTuple):
@@ -51,20 +55,32 @@ def layer_jacobians(model: MLP, inputs: torch.Tensor) -> list[LayerJacobian]:
             f"inputs must be one vector of {model.widths[0]} elements, not of shape "
             f"{tuple(inputs.shape)}."
         )
-    hidden = inputs.detach()
-    jacobian = torch.eye(len(hidden), dtype=hidden.dtype, device=hidden.device)
-    found = []
-    for module in model:
-        if isinstance(module, torch.nn.Linear):
-            hidden, jacobian = module(hidden).detach(), module.weight.detach() @ jacobian
-            continue
+    weights = [layer.weight.detach()[None] for layer in model.linear_layers]
+    biases = [layer.bias.detach()[None] for layer in model.linear_layers]
+    found = _jacobians(weights, biases, list(model)[1::2], inputs.detach()[None])
+    return [LayerJacobian(hidden[0], jacobian[0]) for hidden, jacobian in found]
+
+
+def _jacobians(
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor],
+    activations: Sequence[torch.nn.Module],
+    inputs: torch.Tensor,
+) -> Iterator[LayerJacobian]:
+    """What :func:`layer_jacobians` gives, of many networks at once: the first axis counts them."""
+    hidden = inputs
+    jacobian = torch.eye(inputs.shape[1], dtype=inputs.dtype, device=inputs.device)[None]
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        z = (weight @ hidden[..., None]).squeeze(2) + bias
+        jacobian = weight @ jacobian
+        if layer == len(activations):
+            yield LayerJacobian(z, jacobian)
+            return
         with torch.enable_grad():
-            z = hidden.requires_grad_()
-            activated = module(z)
+            activated = activations[layer](z.requires_grad_())
             (slope,) = torch.autograd.grad(activated.sum(), z)
-        hidden, jacobian = activated.detach(), slope[:, None] * jacobian
-        found.append(LayerJacobian(hidden, jacobian))
-    return [*found, LayerJacobian(hidden, jacobian)]
+        hidden, jacobian = activated.detach(), slope[..., None] * jacobian
+        yield LayerJacobian(hidden, jacobian)
 
 
 def jacobian_spectra(
@@ -122,19 +138,34 @@ def jacobian_spectra(
         )
     generator = torch.Generator().manual_seed(seed)
     model = MLP(widths, activation).double()
-    rows = []
+    layers, activations = model.linear_layers, list(model)[1::2]
+    moments = np.empty((networks, n_hidden, 3))
     spectra: dict[int, list[npt.NDArray[np.float64]]] = {layer: [] for layer in at}
-    for network in range(networks):
-        initialize_(model, scheme, gain=gain, bias_std=bias_std, generator=generator)
-        x = torch.randn(widths[0], generator=generator, dtype=torch.float64)
-        x *= (input_variance / x.square().mean()).sqrt()
-        for layer, (hidden, jacobian) in enumerate(layer_jacobians(model, x)[:-1], start=1):
-            rank = min(jacobian.shape)
-            gram = jacobian @ jacobian.T if len(jacobian) == rank else jacobian.T @ jacobian
-            mean = float(gram.trace()) / rank
-            variance = float(gram.square().sum()) / rank - mean**2
-            rows.append((network, layer, float(hidden.square().mean()), mean, variance))
-            if layer in spectra:
-                spectra[layer].append(torch.linalg.svdvals(jacobian).numpy())
-    moments = pd.DataFrame(rows, columns=["network", "layer", "length", "mean", "variance"])
-    return moments, {layer: np.stack(values) for layer, values in spectra.items()}
+    for first in range(0, networks, AT_ONCE):
+        drawn = []
+        for _ in range(first, min(first + AT_ONCE, networks)):
+            initialize_(model, scheme, gain=gain, bias_std=bias_std, generator=generator)
+            x = torch.randn(widths[0], generator=generator, dtype=torch.float64)
+            weights = [layer.weight.detach().clone() for layer in layers]
+            drawn.append((x, *weights, *(layer.bias.detach().clone() for layer in layers)))
+        x, *parameters = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
+        x *= (input_variance / x.square().mean(1, keepdim=True)).sqrt()
+        weights, biases = parameters[: len(layers)], parameters[len(layers) :]
+        for index, (hidden, jacobian) in enumerate(
+            itertools.islice(_jacobians(weights, biases, activations, x), n_hidden)
+        ):
+            rank = min(jacobian.shape[1:])
+            wide = jacobian.shape[1] == rank
+            gram = jacobian @ jacobian.mT if wide else jacobian.mT @ jacobian
+            mean = gram.diagonal(dim1=1, dim2=2).sum(1) / rank
+            variance = gram.square().sum((1, 2)) / rank - mean**2
+            found = torch.stack([hidden.square().mean(1), mean, variance], 1)
+            moments[first : first + AT_ONCE, index] = found.numpy()
+            if index + 1 in spectra:
+                spectra[index + 1].append(torch.linalg.svdvals(jacobian).numpy())
+    index = pd.MultiIndex.from_product(
+        [range(networks), range(1, n_hidden + 1)], names=["network", "layer"]
+    )
+    columns = ["length", "mean", "variance"]
+    table = pd.DataFrame(moments.reshape(-1, 3), index, columns).reset_index()
+    return table, {layer: np.concatenate(values) for layer, values in spectra.items()}
