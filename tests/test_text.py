@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -386,6 +387,8 @@ def test_tokenizers_that_are_none_are_refused(tmp_path: Path, monkeypatch: Any) 
         load_text("tales", "gpt3")
     with pytest.raises(UsageError, match=r"must hold vocab\.json and merges\.txt"):
         load_text("tales", tmp_path)
+    # Without a network as well, but the client would try again for twenty seconds.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UsageError, match="no local copy of GPT-2's tokenizer"):
         load_text("tales", "gpt2")
     monkeypatch.setenv("INITSCOPE_DATA", str(tmp_path / "gone"))
