@@ -10,9 +10,6 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$python" && break; done)
 
-# One more than there are cores: tests also wait, for a page, a child or a package index.
-TEST_PROCESSES ?= $(shell $(or $(PYTHON),python3) -c 'import os; print((os.cpu_count() or 1) + 1)')
-
 # A stamp is touched when its step has succeeded, so that nothing is done twice.
 BOOK_TOOLS := $(VENV)/book-tools.stamp
 EVERYTHING := $(VENV)/everything.stamp
@@ -44,7 +41,7 @@ book: $(BOOK)
 
 test: $(EVERYTHING) $(BOOK) lint
 	@echo "Running the tests: about 11 minutes on two cores. The result is the last line."
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"

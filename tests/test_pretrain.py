@@ -287,8 +287,9 @@ def test_stopped_after_its_time_it_goes_on(undisturbed: tuple[Path, Any], tmp_pa
     assert len(checkpoints(tmp_path, spec_of().digest)) == 2
 
 
-def train_and_die(out: str, at_step: int, while_saving: bool) -> None:
+def train_and_die(environment: dict[str, str], out: str, at_step: int, while_saving: bool) -> None:
     """Train in this process until SIGKILL: after a step, or in the middle of a checkpoint."""
+    os.environ.update(environment)  # that of the server is older than this test
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -322,7 +323,8 @@ def test_killed_it_goes_on_as_if_nothing_had_been(
     server: multiprocessing.context.BaseContext,
 ) -> None:
     torch.set_num_threads(1)
-    child = server.Process(target=train_and_die, args=(str(tmp_path), at_step, while_saving))
+    arguments = (dict(os.environ), str(tmp_path), at_step, while_saving)
+    child = server.Process(target=train_and_die, args=arguments)
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
