@@ -196,6 +196,17 @@ def test_widgets_are_numbered_in_reading_order_and_progress_bars_removed() -> No
     assert dumps(normalize(result)) == dumps(result)
 
 
+def test_numbers_of_widgets_keep_twelve_digits() -> None:
+    notebook = widgets(*(letter * 32 for letter in "abcdef"))
+    slider = notebook.metadata.widgets[WIDGET_STATE].state["b" * 32].state
+    slider.update(
+        std=0.09241142435685351, rows=[{"low": 1e-05, "n": 3}, None, "0.09241142435685351"]
+    )
+    kept = normalize(notebook).metadata.widgets[WIDGET_STATE].state["widget-0001"].state
+    assert (kept.std, kept.value) == (0.0924114243569, 1)
+    assert kept.rows == [{"low": 1e-05, "n": 3}, None, "0.09241142435685351"]
+
+
 def test_a_notebook_with_only_a_progress_bar_keeps_no_widgets() -> None:
     notebook = widgets(*(letter * 32 for letter in "abcdef"))
     del notebook.cells[0].outputs[0]

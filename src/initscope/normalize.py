@@ -59,9 +59,8 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
       folders by ``$TMP``, the Python installation by ``$PYTHON``.
     - Widgets that are shown keep their state under names numbered in reading order; the others
       are removed.
-
-    - Numbers of ``myst_nb.glue`` are rounded to twelve significant digits: in what order a
-      processor adds up decides the ones after.
+    - Numbers of ``myst_nb.glue`` and in the state of widgets are rounded to twelve significant
+      digits: in what order a processor adds up decides the ones after.
 
     Everything else is kept as it is. Normalizing twice changes nothing more.
 
@@ -190,7 +189,16 @@ def _small_svg(text: str) -> str:
 
 
 def _twelve_digits(match: re.Match[str]) -> str:
-    return repr(float(f"{float(match[0]):.12g}"))
+    return repr(_rounded(float(match[0])))
+
+
+def _rounded(value: Any) -> Any:
+    """Floats with twelve significant digits, wherever they are in lists and dictionaries."""
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def _hundredths(match: re.Match[str]) -> str:
@@ -246,7 +254,7 @@ def _normalize_widgets(notebook: NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if WIDGET_VIEW in output.get("data", {}):
                 output.data[WIDGET_VIEW] = json.loads(_rename(output.data[WIDGET_VIEW], names))
-    state = {names[name]: json.loads(_rename(models[name], names)) for name in order}
+    state = {names[name]: _rounded(json.loads(_rename(models[name], names))) for name in order}
     for model in state.values():
         if model["model_name"] == "OutputModel":
             model["state"]["msg_id"] = ""

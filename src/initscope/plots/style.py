@@ -100,7 +100,7 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
 
     paths = [Path(file) for file in files]
     names, before = [path.name for path in paths], ""
-    if len(set(paths)) > 1 == len(set(names)):
+    if len(set(paths)) > 1 and len(set(names)) == 1:
         before = f"{names[0]} of "
         shared = len(Path(os.path.commonpath(paths)).parts)
         names = [path.parts[shared] for path in paths]

@@ -191,8 +191,7 @@ def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
                 "low": float(band.low),
                 "high": float(band.high),
                 # sqrt(2/n) is the std that keeps the variance of ReLU alone.
-                # Twelve digits: the ones after differ between processors.
-                "critical": float(f"{critical_std(widths):.12g}") if activation == "relu" else None,
+                "critical": critical_std(widths) if activation == "relu" else None,
             }
         )
     return networks, axis
