@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORDED = {"05_std_sweep"}
 """Chapters that show nothing but what is recorded."""
 CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
+SVG = "image/svg+xml"
+TAG, NUMBER = re.compile("<[^>]*>"), re.compile(r"-?\d+(?:\.\d+)?")
 SMOKE = yaml.safe_load((ROOT / "notebooks" / "profiles" / "smoke.yaml").read_text())
 """Parameters by chapter; one that is not there is the same in every profile."""
 
@@ -47,8 +50,9 @@ def test_published_chapter_comes_out_again(chapter, notebooks):
     """Executed again with the published profile, a chapter says the same.
 
     No data is at hand here, so what needs MNIST can only come from the records. A chapter that
-    shows nothing but records comes out byte for byte. Others draw networks while they run, and
-    another processor may round differently: there the numbers in the prose are compared.
+    shows nothing but records comes out letter for letter, but for the last digit of coordinates in
+    its pictures, which another processor may round differently. Others draw networks while they
+    run: there the numbers in the prose are compared.
     """
     (outcome,) = reproduce([chapter], "cpu", notebooks)
     assert outcome.error == ""
@@ -61,11 +65,36 @@ def test_published_chapter_comes_out_again(chapter, notebooks):
         assert old["source"] == new["source"], f"cell {number} has another source"
         assert len(old.get("outputs", [])) == len(new.get("outputs", []))
         if chapter in RECORDED:
-            assert old == new, f"cell {number} comes out differently"
+            same = without_coordinates(old) == without_coordinates(new)
+            assert same, f"cell {number} comes out differently"
+            assert coordinates(old) == pytest.approx(coordinates(new), abs=0.021)
     numbers = [glued_numbers(notebook) for notebook in cells]
     assert numbers[0], "the prose shows no computed number"
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, nan_ok=True)
-    assert chapter not in RECORDED or published == again
+
+
+def pictures(cell):
+    """The SVG texts of a cell's outputs."""
+    found = [output.get("data", {}).get(SVG, "") for output in cell.get("outputs", [])]
+    return ["".join(text) for text in found]
+
+
+def coordinates(cell):
+    """Numbers in the tags of a cell's pictures; those between tags are labels."""
+    tags = (tag for text in pictures(cell) for tag in TAG.findall(text))
+    return [float(number) for tag in tags for number in NUMBER.findall(tag)]
+
+
+def without_coordinates(cell):
+    """The cell with a mark in the place of each coordinate."""
+    shown = [TAG.sub(lambda tag: NUMBER.sub("#", tag[0]), text) for text in pictures(cell)]
+    outputs = [
+        {**output, "data": {k: v for k, v in output["data"].items() if k != SVG}}
+        if "data" in output
+        else output
+        for output in cell.get("outputs", [])
+    ]
+    return shown, {**cell, "outputs": outputs}
 
 
 def glued_numbers(cells):

@@ -25,7 +25,7 @@ from initscope.sweep import Optimizer, SweepSpec, run_sweep
 pytestmark = pytest.mark.filterwarnings("error")
 
 SGD, FAST, ADAM = Optimizer("sgd", 0.1), Optimizer("sgd", 0.3), Optimizer("adam", 0.01)
-STDS = (0.01, 0.1, 0.3, 1e6)
+STDS = (0.01, 0.1, 0.3, 1e7)
 HIDDEN = ((16,), (16, 16), (32, 32), (8, 8, 8))
 
 
@@ -134,7 +134,7 @@ def test_variance_through_layers(table: pd.DataFrame) -> None:
 
 
 def test_loss_curves(table: pd.DataFrame) -> None:
-    figure = plots.loss_curves(table, stds=(0.01, 0.3, 1e6))
+    figure = plots.loss_curves(table, stds=(0.01, 0.3, 1e7))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["SGD, rate 0.1", "SGD, rate 0.3", "Adam, rate 0.01"]
     assert figure.axes[0].get_ylabel() == "training loss"
@@ -149,11 +149,11 @@ def test_loss_curves(table: pd.DataFrame) -> None:
 
 
 def test_loss_curves_end_where_most_runs_have_diverged(table: pd.DataFrame) -> None:
-    axes = plots.loss_curves(table, stds=(0.3, 1e6)).axes[1]
-    runs = table[(table["std"] == 1e6) & (table["learning_rate"] == 0.3)]
+    axes = plots.loss_curves(table, stds=(0.3, 1e7)).axes[1]
+    runs = table[(table["std"] == 1e7) & (table["learning_rate"] == 0.3)]
     steps = runs["diverged_step"].astype(int)
     assert (steps > 0).all()
-    x, _ = lines(axes)["1e+06"]
+    x, _ = lines(axes)["1e+07"]
     assert x == list(range(1, int(steps.median()) + 1))
     all_at_once = sweep(stds=(0.1, 1e30))
     figure = plots.loss_curves(all_at_once, stds=(0.1, 1e30))
@@ -204,7 +204,7 @@ def test_divergence(table: pd.DataFrame) -> None:
     assert lines(above)["Adam, rate 0.01"] == (list(STDS), [0, 0, 0, 0])
     points = [line.get_ydata() for line in below.get_lines()]
     assert [len(y) for y in points] == [3, 3, 0]
-    fast = table[(table["learning_rate"] == 0.3) & (table["std"] == 1e6)]
+    fast = table[(table["learning_rate"] == 0.3) & (table["std"] == 1e7)]
     assert sorted(points[1]) == sorted(fast["diverged_step"] + 1)
 
 
