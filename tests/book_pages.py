@@ -199,13 +199,17 @@ def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open
     with opener(browser, address, site) as open_page:
 
         @functools.cache
-        def load(width: int, scheme: str, from_file: bool) -> Visit:
-            seen = open_page(f"{name}.html", width=width, scheme=scheme, from_file=from_file)
+        def load(width: int, from_file: bool) -> Visit:
+            seen = open_page(f"{name}.html", width=width, from_file=from_file)
             # What went wrong in loading it; what tests do to the page later is not added.
             return Visit(seen.page, [*seen.outside], [*seen.failed], [*seen.errors])
 
         def look_at(*, width: int = 1280, scheme: str = "light", from_file: bool = False) -> Visit:
-            return load(width, scheme, from_file)
+            seen = load(width, from_file)
+            # As a reader's system goes from light to dark in the evening: the page follows.
+            seen.page.emulate_media(color_scheme=scheme)
+            seen.page.locator(f"html[data-theme={scheme}]").wait_for(state="attached")
+            return seen
 
         yield look_at
 
@@ -224,23 +228,42 @@ def launch_links(page: BeautifulSoup) -> list[str]:
 
 
 @contextlib.contextmanager
-def formulas_as_boxes(page: Page) -> Iterator[None]:
-    """Take out the shapes that formulas are drawn with, two thirds of the elements of a page."""
-    # Who cannot see them is read the formula itself, which stays, as do words in the drawing.
-    drawings = page.evaluate_handle(
-        """[...document.querySelectorAll("mjx-container > svg")]
-            .filter((svg) => !svg.querySelector("text, title, a"))
-            .map((svg) => [svg, [...svg.childNodes]])"""
+def without_repetition(page: Page) -> Iterator[None]:
+    """Take out what axe would look at thousands of times: most of the elements of a page.
+
+    The shapes that formulas are drawn with, and in each block of code the colors of a kind of word
+    (keyword, number, ...) after its first.
+    """
+    # Who cannot see formulas is read the formula itself, which stays, as do words in the drawing.
+    originals = page.evaluate_handle(
+        """() => {
+            const formulas = [...document.querySelectorAll("mjx-container > svg")]
+                .filter((svg) => !svg.querySelector("text, title, a"));
+            const code = [...document.querySelectorAll("article pre")];
+            const originals = [...formulas, ...code].map((part) => [part, [...part.childNodes]]);
+            formulas.forEach((svg) => svg.replaceChildren());
+            for (const block of code) {
+                const thinned = block.cloneNode(true);
+                const seen = new Set();
+                for (const word of thinned.querySelectorAll("span[class]")) {
+                    if (seen.has(word.className)) word.replaceWith(...word.childNodes);
+                    seen.add(word.className);
+                }
+                block.replaceChildren(...thinned.childNodes);
+            }
+            return originals;
+        }"""
     )
-    drawings.evaluate("all => all.forEach(([svg]) => svg.replaceChildren())")
     yield
-    drawings.evaluate("all => all.forEach(([svg, shapes]) => svg.replaceChildren(...shapes))")
+    originals.evaluate("all => all.forEach(([part, inside]) => part.replaceChildren(...inside))")
 
 
 def violations(page: Page, within: str | None = None) -> str:
     """What axe finds on a page, or within some of its elements, that is of our making, as text."""
-    with formulas_as_boxes(page):
-        response = Axe().run(page, context=within).response
+    with without_repetition(page):
+        # To list what is in order, too, would take as long as to look for what is not.
+        only = {"resultTypes": ["violations"]}
+        response = Axe().run(page, context=within, options=only).response
     found = [
         f"{violation['id']}: {node['html']}\n{node['failureSummary']}"
         for violation in response["violations"]

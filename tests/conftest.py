@@ -152,6 +152,7 @@ def server() -> multiprocessing.context.BaseContext:
         [
             "initscope.sweep",
             "initscope.pretrain_trainer",
+            "torch._dynamo",  # which the first optimizer of a process imports
             "sklearn.datasets",
             "sklearn.model_selection",
         ]

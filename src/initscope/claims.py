@@ -57,7 +57,8 @@ def stability_bands(
     """
     require(0 < tolerance < 1, f"tolerance must lie between 0 and 1, not {tolerance!r}.")
     require(0 < share <= 1, f"share must be above 0 and at most 1, not {share!r}.")
-    runs = table[table["scheme"] == "normal"]
+    runs = table.loc[table["scheme"] == "normal", [*CONFIGURATION, "std", "seed", "test_accuracy"]]
+    runs.attrs = {}  # pandas copies all of it, the specification too, in every operation
     require(len(runs) > 0, "the table has no runs of scheme 'normal': nothing to find a band in.")
     rows = []
     for key, group in runs.groupby(CONFIGURATION, sort=False):

@@ -252,6 +252,8 @@ def compare(
     if measure.startswith("steps_to_"):
         reached = np.minimum(measures[measure], measures["n_steps"])
         measures = measures.assign(**{measure: reached})
+    needed = [*CONFIGURATION, "learning_rate", "scheme", "seed", measure]
+    measures = measures.loc[measures["scheme"].isin([first, second]), needed]
     generator = np.random.default_rng(seed)
     by = CONFIGURATION if best_rate is not None else [*CONFIGURATION, "learning_rate"]
     rows = []
@@ -266,13 +268,13 @@ def compare(
             continue
         if not sides[0].columns.equals(sides[1].columns) or sides[0].shape[1] < 2:
             raise UsageError(f"{first} and {second} need the same seeds, at least two, to pair.")
-        if statistic != "median" and not all(np.isfinite(side).all(axis=None) for side in sides):
+        values = [side.to_numpy(float) for side in sides]
+        if statistic != "median" and not all(np.isfinite(side).all() for side in values):
             raise UsageError(
                 f"{measure} is not finite in every run, so that its {statistic} says nothing: "
                 f"take statistic='median'."
             )
         row = dict(zip(by, key, strict=True)) | {"n_seeds": sides[0].shape[1]}
-        values = [side.to_numpy(float) for side in sides]
         estimates = [STATISTICS[statistic](side, axis=-1) for side in values]
         best = [_best(estimate, best_rate) for estimate in estimates]
         if best_rate is not None:

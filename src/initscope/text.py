@@ -272,11 +272,14 @@ def _stdlib() -> _Source:
     """The source files of Python's standard library, without tests and what was installed."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = set(folders) - left_out  # not even looked into
+        paths += (Path(parent, name) for name in names if name.endswith(".py"))
     files = []
-    for path in sorted(folder.rglob("*.py")):
-        if not left_out.intersection(path.relative_to(folder).parts):
-            with contextlib.suppress(UnicodeDecodeError):
-                files.append(path.read_bytes().decode())
+    for path in sorted(paths):
+        with contextlib.suppress(UnicodeDecodeError):
+            files.append(path.read_bytes().decode())
     require(bool(files), f"the standard library in {str(folder)!r} has no source files here.")
     digest = hashlib.sha256("\0".join(files).encode()).hexdigest()
     version = ".".join(map(str, sys.version_info[:3]))
