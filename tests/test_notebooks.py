@@ -44,6 +44,7 @@ def test_smoke_profile_runs_offline(chapter, notebooks):
         assert list((notebooks / records).iterdir()), "nothing was measured"
 
 
+@pytest.mark.published
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_published_chapter_comes_out_again(chapter, notebooks):
