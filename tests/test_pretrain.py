@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -616,7 +617,7 @@ def test_the_command_line_trains_and_goes_on(
     assert main(command(tmp_path)) == 0
     shown = capsys.readouterr()
     assert "step 12 of 12, finished." in shown.out
-    assert "tokens/s" in shown.err
+    assert re.search(r"\nstep 12 of 12, finished: validation loss \d.*tokens/s", shown.err)
     assert_same(read_record(tmp_path), undisturbed[1])
 
 

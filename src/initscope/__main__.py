@@ -419,7 +419,7 @@ def _run_pretrain(options: argparse.Namespace) -> int:
             fields[name] = getattr(options, name)
     fields |= {name: _parse_yaml(name, text) for name, text in options.parameters}
 
-    from initscope.pretrain import PretrainSpec, end_processes, pretrain
+    from initscope.pretrain import PretrainSpec, end_processes, outcome_in_words, pretrain
     from initscope.pretrain_cost import pretrain_cost
 
     spec = PretrainSpec.from_dict(fields)
@@ -431,16 +431,20 @@ def _run_pretrain(options: argparse.Namespace) -> int:
         print(pretrain_cost(spec, options.out, **machine))
         return 0
     try:
-        run = pretrain(
+        record = pretrain(
             spec,
             options.out,
             options.max_seconds,
             checkpoint_every=options.checkpoint_every,
             report_to=options.report_to,
             **machine,
-        ).run
+        )
     finally:
         end_processes()
+    run = record.run
+    is_first = os.environ.get("RANK", "0") == "0"
+    if is_first and (outcome := outcome_in_words(record)):
+        print(outcome, file=sys.stderr)
     where = f"{options.out / 'record'}: step {run['step']:,} of {spec.steps:,}"
     if run["status"] == "diverged":
         return _fail(
@@ -449,7 +453,7 @@ def _run_pretrain(options: argparse.Namespace) -> int:
             1,
         )
     again = "" if run["status"] == "finished" else "; the same command goes on from there"
-    if os.environ.get("RANK", "0") == "0":
+    if is_first:
         print(f"{where}, {run['status']}{again}.")
     return 0
 

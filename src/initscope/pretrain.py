@@ -13,7 +13,6 @@ import contextlib
 import math
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +45,14 @@ from initscope.text import Passages, ShuffledPassages, Text, is_on_hub, load_tex
 from initscope.throughput import peak_flops, training_flops_per_token
 from initscope.tracking import VarianceCallback
 
-__all__ = ["PretrainInterrupted", "PretrainRecord", "PretrainSpec", "pretrain", "read_record"]
+__all__ = [
+    "PretrainInterrupted",
+    "PretrainRecord",
+    "PretrainSpec",
+    "outcome_in_words",
+    "pretrain",
+    "read_record",
+]
 
 PRECISIONS = ("float32", "bfloat16")
 TOKENS_AT_ONCE = 16 * 1024
@@ -130,8 +136,8 @@ def pretrain(
     report_to
         Loggers of the Trainer, for example ``"tensorboard"``; the variances go there too.
     progress
-        Show a progress bar, and at the end a line with loss, tokens per second and model FLOPs
-        utilization.
+        Show a progress bar with loss, tokens per second and model FLOPs utilization;
+        :func:`outcome_in_words` has a line of what came out.
 
     Returns
     -------
@@ -384,8 +390,6 @@ def _train(
     if is_first:
         write_logs(record_folder(out), trainer.state.log_history)
         write_outcome(control, step, control.status)
-        if progress:
-            _print_summary(read_record(out), peak)
     if plan.processes > 1:
         torch.distributed.barrier()  # the others read what the first one has written
 
@@ -413,23 +417,24 @@ def _what_is_kept(out: Path, spec: PretrainSpec) -> str:
     return f"Stopped. The same call goes on from step {step:,}, whose checkpoint is in {out}."
 
 
-def _print_summary(record: PretrainRecord, peak: float | None) -> None:
+def outcome_in_words(record: PretrainRecord) -> str:
+    """Loss, tokens per second and utilization of a run in a line; empty before the first update."""
     run = record.run
     if record.training.empty:
-        return
+        return ""
     rate = record.training["tokens_per_second"].median()
     last = record.evaluation["loss"].iloc[-1] if len(record.evaluation) else math.nan
-    processes = int(run["environments"][-1]["processes"])
+    machine = run["environments"][-1]
+    peak = peak_flops(machine["device"], machine["precision"])
     flops = rate * run["model"]["training_flops_per_token"]
     utilization = (
-        f"{flops / peak / processes:.1%} MFU"
+        f"{flops / peak / int(machine['processes']):.1%} MFU"
         if peak is not None
         else f"{flops / 1e9:.3g} GFLOP/s (no MFU: the peak of this device is not known)"
     )
-    print(
+    return (
         f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
-        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s",
-        file=sys.stderr,
+        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s"
     )
 
 
