@@ -22,7 +22,7 @@ BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
-	@echo "make test        build the book, check the code, run the tests   7 to 12 min, and the installation"
+	@echo "make test        build the book, check the code, run the tests   12 min, and the installation"
 	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
 	@echo "make published   execute the published chapters again from       2 min"
 	@echo "                   their records: do they still come out?"
@@ -42,7 +42,7 @@ book: $(BOOK)
 	@echo "The book is in _build/html: open _build/html/index.html, or run 'make serve'."
 
 test: $(EVERYTHING) $(BOOK) lint
-	@echo "Running the tests: 7 to 12 minutes on two cores. The result is the last line."
+	@echo "Running the tests: 11 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
 		-m "not published"
 
