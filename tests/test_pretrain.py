@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -641,6 +642,16 @@ def test_the_cost_counts_what_is_left(undisturbed: tuple[Path, Any], tmp_path: P
     cost = pretrain_cost(spec_of(), tmp_path, device="cpu", probe_seconds=0.0)
     assert cost.steps_left == STEPS - 2
     assert cost.seconds == pytest.approx((STEPS - 2) * 64 / cost.tokens_per_second)
+
+
+def test_the_cost_counts_one_update_for_all_passes_of_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda optimizer: time.sleep(0.3))
+    spec = spec_of()
+    assert spec.batch_size == 4
+    cost = pretrain_cost(spec, tmp_path, device="cpu", micro_batch_size=1, probe_seconds=0.0)
+    assert 0.3 < cost.seconds / STEPS < 0.6  # four updates would take 1.2 s
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -119,22 +121,32 @@ def pretrain_cost(
         else contextlib.nullcontext()
     )
 
-    def seconds() -> float:
-        start = time.perf_counter()
+    def forward_and_backward() -> None:
         with context:
             loss = step(input_ids=tokens, labels=tokens).loss
         loss.backward()
+
+    def update() -> None:
         optimizer.step()
         optimizer.zero_grad()
+
+    def seconds(part: Callable[[], None]) -> float:
+        start = time.perf_counter()
+        part()
         if plan.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    seconds()  # the first allocates and compiles
-    times = [seconds() for _ in range(3)]
-    while sum(times) < probe_seconds:
-        times.append(seconds())
-    rate = tokens.numel() / sorted(times)[len(times) // 2]
+    def both() -> tuple[float, float]:
+        return seconds(forward_and_backward), seconds(update)
+
+    both()  # the first allocates and compiles
+    times = [both() for _ in range(3)]
+    while sum(map(sum, times)) < probe_seconds:
+        times.append(both())
+    of_pass, of_update = map(statistics.median, zip(*times, strict=True))
+    # One update may follow several passes.
+    rate = tokens.numel() / (of_pass + of_update / plan.accumulated)
     name = torch.cuda.get_device_name() if plan.device == "cuda" else "CPU"
     peak = peak_flops(name, plan.precision)
     return PretrainCost(

@@ -155,7 +155,7 @@ async function render(context) {
     const dashed = { color: "currentColor", dash: "6 4", width: 1.8 };
 
     const rows = curves(matrices, quantity);
-    const key = [0, Math.floor((layers.length - 1) / 2), layers.length - 1];
+    const key = [0, Math.floor(layers.length / 2), layers.length - 1];
     over.heading.textContent = `${capital(name)}, every layer, step by step; layer ${settings.layer} in bold`;
     over.key.replaceChildren(legend([
       ...[...new Set(key)].map((k) => ({ text: `layer ${layers[k]}`, color: depthColor(k, layers.length) })),
