@@ -27,7 +27,7 @@ from types import FrameType
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as parquet
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
@@ -638,7 +638,7 @@ def noise(content: bytes) -> bytes:
 
 def a_flipped_bit(content: bytes) -> bytes:
     # In numbers of the largest column: statistics of columns, which nobody reads, have no checksum.
-    group = parquet.ParquetFile(io.BytesIO(content)).metadata.row_group(0)
+    group = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0)
     columns = [group.column(k) for k in range(group.num_columns)]
     largest = max(columns, key=lambda column: column.total_compressed_size)
     place = largest.data_page_offset + largest.total_compressed_size // 2
