@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -23,13 +24,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
+from initscope import matrix_moments
 from initscope.errors import UsageError
+from initscope.matrix_moments import MatrixMoments
 from initscope.matrix_statistics import (
     QUANTILES,
     HostCopy,
     by_parameter,
     histogram_counts,
-    moments,
     shapes,
 )
 from initscope.models import MLP
@@ -103,9 +105,9 @@ def test_statistics_are_those_of_scipy(
     parts = [Part(groups, int(s), n) for s, n in zip(starts, lengths, strict=True)]
     matrices = as_matrices(weight, units, parts)
     grouped = by_parameter(matrices)
-    weights = {matrices[0].parameter: matrices[0].parameter}
     with torch.no_grad():
-        found = HostCopy([moments(grouped, weights, "weight"), shapes(grouped, QUANTILES)])
+        moments = MatrixMoments(grouped).measure([matrices[0].parameter], "weight")
+        found = HostCopy([moments, shapes(grouped, QUANTILES)])
     (means, stds, squares), (kurtosis, *quantiles) = (array.T for array in found.values())
     exact = 1e-12 if dtype == torch.float64 else 2e-5
     for k, matrix in enumerate(matrices):
@@ -119,6 +121,54 @@ def test_statistics_are_those_of_scipy(
         if plain.std() > 1e-3 * size:
             fourth = scipy.stats.kurtosis(plain, fisher=False)
             assert kurtosis[k] == pytest.approx(fourth, rel=1e-11 if exact < 1e-9 else 2e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**16),
+    n_parameters=st.integers(1, 8),
+    longest_row=st.integers(1, 20),
+    largest_stack=st.sampled_from([1, 100, 10**6]),
+)
+def test_moments_do_not_depend_on_how_matrices_are_stacked(
+    seed: int, n_parameters: int, longest_row: int, largest_stack: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    matrices = []
+    for _ in range(n_parameters):
+        rows, columns = rng.choice([1, 2, 6, 8, 12], 2)
+        units = int(rng.integers(2))
+        ends = sorted({0, *rng.integers(0, (rows, columns)[units], 2), (rows, columns)[units]})
+        parts = [Part(1, int(a), int(b - a)) for a, b in itertools.pairwise(ends)]
+        kept = [part for part in parts if rng.random() < 0.8]  # units of no matrix
+        weight = torch.from_numpy(rng.normal(rng.normal(), rng.random() + 0.1, (rows, columns)))
+        matrices += as_matrices(weight, units, kept or parts)
+    groups = by_parameter(matrices)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matrix_moments, "LONGEST_ROW", longest_row)
+        patch.setattr(matrix_moments, "LARGEST_STACK", largest_stack)
+        moments = MatrixMoments(groups)
+        tensors = [group.parameter for group in groups]
+        (found,) = HostCopy([moments.measure(tensors, "weight")]).values()
+        on_gpu = matrix_moments._mean_std_rms(moments._by_matrix(tensors).numpy())
+    plain = [matrix.weight.numpy() for matrix in matrices]
+    expected = [(w.mean(), w.std(), np.sqrt(np.mean(w**2))) for w in plain]
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(on_gpu, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_large_mean_does_not_hide_the_variance() -> None:
+    weight = 3000 + torch.randn((96, 64), generator=torch.Generator().manual_seed(1))
+    groups = by_parameter(as_matrices(weight, 0, [None]))
+    (found,) = HostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
+    assert found[0, 1] == pytest.approx(weight.double().numpy().std(), rel=1e-4)
+
+
+def test_large_matrices_are_as_exact_as_small_ones() -> None:
+    weight = torch.rand((3000, 1024), generator=torch.Generator().manual_seed(1)) - 0.5
+    groups = by_parameter(as_matrices(weight, 0, [None]))
+    (found,) = HostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
+    assert found[0, 1] == pytest.approx(weight.double().numpy().std(), rel=3e-7)
 
 
 def test_equal_parts_are_reduced_at_once() -> None:

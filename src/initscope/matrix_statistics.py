@@ -6,7 +6,7 @@ computed; :func:`to_host` brings several of them over in one copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,7 +73,7 @@ class Measured:
     matrices
         Those measured.
     raw
-        Shape (matrices, numbers of each), on the device of the model.
+        What was found on the device of the model, of any shape.
     labels
         (kind, stat) of each number that `finish` gives for a matrix.
     finish
@@ -145,25 +145,6 @@ def mean_and_variance(
     return mean.squeeze(dims), (tensor - mean).square_().mean(dims)
 
 
-def moments(
-    groups: Sequence[MatrixGroup], tensors: Mapping[nn.Parameter, torch.Tensor], kind: str
-) -> Measured:
-    """Mean, std and rms of each matrix in `tensors`, which holds one for each parameter."""
-    means, variances = [], []
-    for group in groups:
-        for view, dims in group.views(widened(tensors[group.parameter])):
-            mean, variance = mean_and_variance(view, dims)
-            means.append(mean.reshape(-1))
-            variances.append(variance.reshape(-1))
-
-    def finish(raw: np.ndarray) -> np.ndarray:
-        mean, variance = raw.T
-        return np.stack([mean, np.sqrt(variance), np.sqrt(variance + mean**2)], axis=1)
-
-    labels = [(kind, stat) for stat in ("mean", "std", "rms")]
-    return Measured(_matrices(groups), _columns(means, variances), labels, finish)
-
-
 def shapes(groups: Sequence[MatrixGroup], quantiles: Sequence[float]) -> Measured:
     """Kurtosis (3 for a normal distribution) and quantiles of each weight matrix."""
     rows = []
@@ -207,8 +188,3 @@ def _quantiles(values: torch.Tensor, quantiles: Sequence[float]) -> torch.Tensor
 
 def _matrices(groups: Sequence[MatrixGroup]) -> list[WeightMatrix]:
     return [matrix for group in groups for matrix in group.matrices]
-
-
-def _columns(*columns: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Lists of short tensors as the columns of one table."""
-    return torch.stack([torch.cat(list(column)) for column in columns], dim=1)

@@ -48,7 +48,8 @@ COLUMNS = tuple(SCHEMAS[VARIANCES].names)
 HISTOGRAM_COLUMNS = tuple(SCHEMAS[HISTOGRAMS].names)
 """Of every table of histograms: one row for each matrix and step."""
 
-COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
+# Waking threads for the few kilobytes of a step takes longer than compressing them.
+COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def read_variances(folder: str | Path) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from initscope.errors import UsageError, is_number, require, require_name, unknown_name
+from initscope.matrix_moments import MatrixMoments
 from initscope.matrix_statistics import (
     QUANTILES,
     HostCopy,
@@ -22,7 +23,6 @@ from initscope.matrix_statistics import (
     Measured,
     by_parameter,
     histogram_counts,
-    moments,
     shapes,
 )
 from initscope.signal_statistics import SignalWatch
@@ -162,6 +162,7 @@ class VarianceTracker:
         self._signals = SignalWatch(self._matrices)
         self._handles: list[Any] = []
         self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
+        self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
@@ -259,15 +260,24 @@ class VarianceTracker:
     def _due(self, step: int) -> bool:
         return self._every(step) or self._distribution_every(step)
 
+    def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
+        """How to measure these: all of them, or those with a gradient."""
+        key = tuple(map(id, groups))
+        if key not in self._moments_of:
+            self._moments_of[key] = MatrixMoments(groups)
+        return self._moments_of[key]
+
     @torch.no_grad()
     def _measure_gradients(self) -> list[Measured]:
-        gradients = {
-            group.parameter: group.parameter.grad
+        found = [
+            (group, gradient)
             for group in self._groups
-            if group.parameter.grad is not None and not group.parameter.grad.is_sparse
-        }
-        groups = [group for group in self._groups if group.parameter in gradients]
-        return [moments(groups, gradients, "gradient")] if groups else []
+            if (gradient := group.parameter.grad) is not None and not gradient.is_sparse
+        ]
+        if not found:
+            return []
+        groups, gradients = zip(*found, strict=True)
+        return [self._moments(groups).measure(gradients, "gradient")]
 
     @torch.no_grad()
     def _record(self, *, updated: bool, with_gradients: bool) -> None:
@@ -275,8 +285,8 @@ class VarianceTracker:
         measured = []
         closer = self._distribution_every(self.step)
         if "weight" in self._quantities:
-            weights = {group.parameter: group.parameter for group in self._groups}
-            measured.append(moments(self._groups, weights, "weight"))
+            weights = [group.parameter for group in self._groups]
+            measured.append(self._moments(self._groups).measure(weights, "weight"))
             if closer:
                 measured.append(shapes(self._groups, self._quantiles))
         if with_gradients:
