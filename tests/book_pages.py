@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,10 @@ NOT_OURS = {
     # pandas leaves the corner above the index of a frame, and of a styled one, empty.
     "empty-table-header": ("<th></th>", '<th class="blank'),
 }
+
+
+# What becomes different when a page goes from light to dark: the rules of axe about colors.
+ABOUT_COLORS = ("color-contrast", "link-in-text-block")
 
 
 def documents() -> list[str]:
@@ -193,19 +197,21 @@ def visit(browser: Browser, address: str, site: Path) -> Iterator[Open]:
 def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open]:
     """The document `name` as `visit` opens it, for tests that leave the page as it was.
 
-    Loading a page takes longer than looking at it, so the tests of a document that are marked
-    with `for_each` share it.
+    It is seen on a wide screen, served, or on a phone, from a file that was copied to it. Loading
+    a page takes longer than looking at it, so the tests of a document that are marked with
+    `for_each` share it.
     """
     with opener(browser, address, site) as open_page:
 
         @functools.cache
-        def load(width: int, from_file: bool) -> Visit:
-            seen = open_page(f"{name}.html", width=width, from_file=from_file)
+        def load(on_phone: bool) -> Visit:
+            path = f"{name}.html"
+            seen = open_page(path, width=390, from_file=True) if on_phone else open_page(path)
             # What went wrong in loading it; what tests do to the page later is not added.
             return Visit(seen.page, [*seen.outside], [*seen.failed], [*seen.errors])
 
-        def look_at(*, width: int = 1280, scheme: str = "light", from_file: bool = False) -> Visit:
-            seen = load(width, from_file)
+        def look_at(*, scheme: str = "light", on_phone: bool = False) -> Visit:
+            seen = load(on_phone)
             # As a reader's system goes from light to dark in the evening: the page follows.
             seen.page.emulate_media(color_scheme=scheme)
             seen.page.locator(f"html[data-theme={scheme}]").wait_for(state="attached")
@@ -231,17 +237,34 @@ def launch_links(page: BeautifulSoup) -> list[str]:
 def without_repetition(page: Page) -> Iterator[None]:
     """Take out what axe would look at thousands of times: most of the elements of a page.
 
-    The shapes that formulas are drawn with, and in each block of code the colors of a kind of word
-    (keyword, number, ...) after its first.
+    The shapes that formulas are drawn with, and the parts that they are read by; in a block of code
+    the colors of a kind of word (keyword, number, ...) after its first; in a table the numbers that
+    are set as one before them.
     """
-    # Who cannot see formulas is read the formula itself, which stays, as do words in the drawing.
+    # Who cannot see formulas is read the formula itself, whose text stays, as do words in the
+    # drawing.
     originals = page.evaluate_handle(
         """() => {
-            const formulas = [...document.querySelectorAll("mjx-container > svg")]
+            const all = (selector) => [...document.querySelectorAll(selector)];
+            const drawn = all("mjx-container > svg")
                 .filter((svg) => !svg.querySelector("text, title, a"));
-            const code = [...document.querySelectorAll("article pre")];
-            const originals = [...formulas, ...code].map((part) => [part, [...part.childNodes]]);
-            formulas.forEach((svg) => svg.replaceChildren());
+            const read = all("mjx-assistive-mml math");
+            const code = all("article pre");
+            const shown = new Set();
+            const cells = all("article td").filter((cell) => {
+                const look = [cell, cell.parentElement].map((element) => {
+                    const { color, backgroundColor, font, opacity } = getComputedStyle(element);
+                    return [color, backgroundColor, font, opacity];
+                });
+                const before = shown.size;
+                const table = all("article table").indexOf(cell.closest("table"));
+                shown.add(JSON.stringify([table, look]));
+                return shown.size === before && !cell.childElementCount;
+            });
+            const parts = [...drawn, ...read, ...code, ...cells];
+            const originals = parts.map((part) => [part, [...part.childNodes]]);
+            [...drawn, ...cells].forEach((part) => part.replaceChildren());
+            read.forEach((part) => part.replaceChildren(part.textContent));
             for (const block of code) {
                 const thinned = block.cloneNode(true);
                 const seen = new Set();
@@ -258,12 +281,14 @@ def without_repetition(page: Page) -> Iterator[None]:
     originals.evaluate("all => all.forEach(([part, inside]) => part.replaceChildren(...inside))")
 
 
-def violations(page: Page, within: str | None = None) -> str:
-    """What axe finds on a page, or within some of its elements, that is of our making, as text."""
+def violations(page: Page, rules: Sequence[str] = ()) -> str:
+    """What axe finds on a page that is of our making, as text; by these rules alone if any."""
+    # To list what is in order, too, would take as long as to look for what is not.
+    options: dict[str, object] = {"resultTypes": ["violations"]}
+    if rules:
+        options["runOnly"] = [*rules]
     with without_repetition(page):
-        # To list what is in order, too, would take as long as to look for what is not.
-        only = {"resultTypes": ["violations"]}
-        response = Axe().run(page, context=within, options=only).response
+        response = Axe().run(page, options=options).response
     found = [
         f"{violation['id']}: {node['html']}\n{node['failureSummary']}"
         for violation in response["violations"]

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 from book_pages import (
+    ABOUT_COLORS,
     CHAPTERS,
     DOCUMENTS,
     PAGES_WITH_WIDGETS,
@@ -29,12 +30,12 @@ from book_pages import (
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
+@pytest.mark.parametrize("on_phone", [False, True], ids=["served", "file on a phone"])
 @for_each(DOCUMENTS)
 def test_page_needs_no_other_host_and_reports_no_error(
-    name: str, from_file: bool, look: Open
+    name: str, on_phone: bool, look: Open
 ) -> None:
-    opened = look(from_file=from_file)
+    opened = look(on_phone=on_phone)
     assert opened.outside == []
     assert opened.failed == []
     assert opened.errors == []
@@ -94,18 +95,27 @@ def test_a_chapter_has_figures(name: str, site: Path) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @for_each(DOCUMENTS)
-def test_page_is_accessible(name: str, scheme: str, look: Open) -> None:
-    page = look(scheme=scheme).page
-    assert page.locator("html").get_attribute("data-theme") == scheme
-    assert violations(page) == ""
+def test_page_with_all_panels_open_is_accessible(name: str, look: Open) -> None:
+    page = look().page
+    buttons = page.get_by_role("button", name="Show me the Python").all()
+    for button in buttons:
+        button.click()
+    try:
+        assert page.locator(".ins-code:visible").count() == len(buttons)
+        assert violations(page) == ""
+        dark = look(scheme="dark").page
+        assert dark.locator("html").get_attribute("data-theme") == "dark"
+        assert violations(dark, rules=ABOUT_COLORS) == ""
+    finally:
+        for button in buttons:
+            button.click()
 
 
 @pytest.mark.browser
 @for_each(DOCUMENTS)
 def test_page_fits_a_phone(name: str, look: Open) -> None:
-    page = look(width=390).page
+    page = look(on_phone=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     for figure in page.locator("article img:not(.still-picture), article figure").all():
         box = figure.bounding_box()
@@ -148,12 +158,10 @@ def test_no_launch_button_while_the_repository_has_no_address(name: str, site: P
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("from_file", [False, True], ids=["http", "file"])
+@pytest.mark.parametrize("on_phone", [False, True], ids=["served", "file on a phone"])
 @for_each(PAGES_WITH_WIDGETS)
-def test_every_widget_starts_in_place_of_its_picture(
-    name: str, from_file: bool, look: Open
-) -> None:
-    page = look(from_file=from_file).page
+def test_every_widget_starts_in_place_of_its_picture(name: str, on_phone: bool, look: Open) -> None:
+    page = look(on_phone=on_phone).page
     keys = [widget.get_attribute("data-widget") for widget in live_widgets(page)]
     assert [str(key).split("-")[0] for key in keys] == WIDGETS[name]
     assert len(set(keys)) == len(keys)
@@ -176,25 +184,9 @@ def test_on_paper_there_are_pictures(name: str, look: Open) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@for_each(PAGES_WITH_WIDGETS)
-def test_opened_panels_are_accessible(name: str, scheme: str, look: Open) -> None:
-    page = look(scheme=scheme).page
-    buttons = page.get_by_role("button", name="Show me the Python").all()
-    for button in buttons:
-        button.click()
-    try:
-        assert page.locator(".ins-code:visible").count() == len(buttons)
-        assert violations(page, within=".live-widget") == ""
-    finally:
-        for button in buttons:
-            button.click()
-
-
-@pytest.mark.browser
 @for_each(PAGES_WITH_WIDGETS)
 def test_widgets_fit_a_phone(name: str, look: Open) -> None:
-    page = look(width=390).page
+    page = look(on_phone=True).page
     for widget in live_widgets(page):
         box = widget.bounding_box()
         assert box is not None
