@@ -140,9 +140,9 @@ def test_failures_keep_what_is_published_and_do_not_stop_the_others(
         "ZeroDivisionError: division by zero",
         project.write("02_warning", warn): "cell 1 wrote to standard error: ",
         project.write("03_exit", "import sys; sys.exit()", "print('never')"): "cell 1: SystemExit",
-        project.write("04_killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"): (
-            "its kernel died"
-        ),
+        project.write(
+            "04_killed", "print('alive')", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+        ): "its kernel died",
         project.write("05_fine", "print('fine')"): "",
     }
     before = {path: path.read_bytes() for path in published}
@@ -161,7 +161,8 @@ def test_failures_keep_what_is_published_and_do_not_stop_the_others(
             assert str(outcome.path) in printed
     assert "UserWarning: too few seeds" in outcomes[1].error
     assert "3/3" in live  # progress is visible while a chapter runs
-    assert "so far" in (failed / "01_error.ipynb").read_text()
+    assert r"so far\n" in (failed / "01_error.ipynb").read_text()
+    assert r"alive\n" in (failed / "04_killed.ipynb").read_text()
     assert "fine" in (project.notebooks / "05_fine.ipynb").read_text()
     assert len(project.files()) == 6
 

@@ -225,14 +225,18 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
         return papermill.execute_notebook(
             path,
             path,
+            engine_name=_engine(),
             kernel_name="python3",
             language="python",
             progress_bar=False,
+            request_save_on_cell_execute=False,  # twice a cell, each as long as a short cell takes
+            unfinished_path=str(work),
             cwd=folder,
             stderr_file=sys.stderr,
             start_timeout=120,
             iopub_timeout=120,
             kernel_manager_class=_kernel_manager(),
+            shutdown_kernel="immediate",  # all is done, and to tidy up would take it seconds
         )
     except PapermillExecutionError as error:
         reason = _first_line(f"{error.ename}: {error.evalue}")
@@ -241,6 +245,26 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
         raise ChapterError("its kernel died; it may have run out of memory") from error
     except (CellControlSignal, RuntimeError) as error:
         raise ChapterError(_first_line(str(error))) from error
+
+
+def _engine() -> str:
+    """Name of a papermill engine that saves what was executed if the kernel is lost."""
+    from papermill.engines import NBClientEngine, papermill_engines
+
+    class SavingEngine(NBClientEngine):
+        @classmethod
+        def execute_managed_notebook(
+            cls, nb_man: Any, kernel_name: str, unfinished_path: str, **options: Any
+        ) -> Any:
+            try:
+                return super().execute_managed_notebook(nb_man, kernel_name, **options)
+            except Exception:
+                nb_man.output_path = unfinished_path
+                nb_man.save()
+                raise
+
+    papermill_engines.register("initscope", SavingEngine)
+    return "initscope"
 
 
 def _kernel_manager() -> type:
