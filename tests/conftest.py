@@ -37,7 +37,6 @@ CHROMIUM_FLAGS = [
 # One test of these can take as long as hundreds of others.
 LONG = (
     "test_notebooks.py",
-    "test_transformers_versions.py",
     "test_executors.py",
     "test_pretrain.py",
 )

@@ -305,7 +305,9 @@ def test_unlikely_tables_are_drawn(case: str) -> None:
             with pytest.raises(UsageError, match=r"no (rows|runs)"):
                 draw(unlikely)  # there are no runs of rate 0.1
             continue
-        draw(unlikely).draw_without_rendering()
+        figure = draw(unlikely)
+        figure.set_layout_engine("none")  # where the panels go is not the question
+        figure.draw_without_rendering()
 
 
 def test_an_empty_table_says_so(table: pd.DataFrame) -> None:

@@ -13,10 +13,12 @@ from transformers_versions import install, measure
 
 RESIDUAL = 0.02 / 24**0.5
 
-# The oldest that is admitted, and the first that drops the factor; `make compatibility` tries all.
+# The oldest that is admitted, and the first that drops the factor; transformers_versions.py tries
+# all of them.
 VERSIONS = {"4.50.0": 1, "5.0.0": 24**0.5}
 
 
+@pytest.mark.compatibility
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_stds_of_gpt2_do_not_depend_on_transformers(version, tmp_path):
