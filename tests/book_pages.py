@@ -238,11 +238,11 @@ def without_repetition(page: Page) -> Iterator[None]:
     """Take out what axe would look at thousands of times: most of the elements of a page.
 
     The shapes that formulas are drawn with, and the parts that they are read by; in a block of code
-    the colors of a kind of word (keyword, number, ...) after its first; in a table the numbers that
-    are set as one before them.
+    the colors of a kind of word (keyword, number, ...) after its first; in tables and in the text,
+    words that are set as others before them.
     """
     # Who cannot see formulas is read the formula itself, whose text stays, as do words in the
-    # drawing.
+    # drawing. Text beside a link stays: from that the link has to stand out.
     originals = page.evaluate_handle(
         """() => {
             const all = (selector) => [...document.querySelectorAll(selector)];
@@ -250,27 +250,34 @@ def without_repetition(page: Page) -> Iterator[None]:
                 .filter((svg) => !svg.querySelector("text, title, a"));
             const read = all("mjx-assistive-mml math");
             const code = all("article pre");
-            const shown = new Set();
-            const cells = all("article td").filter((cell) => {
-                const look = [cell, cell.parentElement].map((element) => {
-                    const { color, backgroundColor, font, opacity } = getComputedStyle(element);
-                    return [color, backgroundColor, font, opacity];
+            const around = (element) => {
+                if (element.matches("article")) return "";
+                const { backgroundColor, opacity, position } = getComputedStyle(element);
+                const own = [backgroundColor, opacity, position].join();
+                return `${own} in ${around(element.parentElement)}`;
+            };
+            const seen = new Set();
+            const words = all("article :is(td, p, li, dd, figcaption, span, code, em, strong)")
+                .filter((element) => {
+                    if (element.closest("a, button, label, pre, mjx-container, .live-widget")
+                        || element.querySelector("a, mjx-container > svg")) return false;
+                    const { color, font } = getComputedStyle(element);
+                    const look = `${element.tagName}, ${color}, ${font}, ${around(element)}`;
+                    const before = seen.size;
+                    seen.add(look);
+                    return seen.size === before;
                 });
-                const before = shown.size;
-                const table = all("article table").indexOf(cell.closest("table"));
-                shown.add(JSON.stringify([table, look]));
-                return shown.size === before && !cell.childElementCount;
-            });
-            const parts = [...drawn, ...read, ...code, ...cells];
+            const parts = [...drawn, ...read, ...code, ...words];
             const originals = parts.map((part) => [part, [...part.childNodes]]);
-            [...drawn, ...cells].forEach((part) => part.replaceChildren());
+            drawn.forEach((part) => part.replaceChildren());
+            words.forEach((part) => part.replaceChildren(...part.children));
             read.forEach((part) => part.replaceChildren(part.textContent));
             for (const block of code) {
                 const thinned = block.cloneNode(true);
-                const seen = new Set();
+                const kinds = new Set();
                 for (const word of thinned.querySelectorAll("span[class]")) {
-                    if (seen.has(word.className)) word.replaceWith(...word.childNodes);
-                    seen.add(word.className);
+                    if (kinds.has(word.className)) word.replaceWith(...word.childNodes);
+                    kinds.add(word.className);
                 }
                 block.replaceChildren(...thinned.childNodes);
             }

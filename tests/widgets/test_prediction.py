@@ -519,8 +519,7 @@ def test_extreme_questions(visit: Visitor) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 900])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(900, False), (390, True)])
 def test_accessible_and_in_its_place(visit: Visitor, dark: bool, width: int) -> None:
     page = visit([make() for make in KINDS.values()], dark=dark,
                  viewport={"width": width, "height": 900})  # fmt: skip

@@ -701,8 +701,7 @@ def test_where_no_worker_can_be_started_the_page_computes_itself(browser, tmp_pa
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [900, 390])
+@pytest.mark.parametrize(("width", "dark"), [(900, False), (390, True)])
 def test_accessible_and_without_sideways_scrolling(open_page, dark: bool, width: int) -> None:
     page = open_page(
         SignalPropagation(draws=2),
