@@ -568,7 +568,7 @@ def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(open_page) -> None:
 
 @pytest.mark.browser
 def test_the_std_that_keeps_the_signal_is_one_press_away(open_page) -> None:
-    page = open_page(SignalPropagation(depth=50, width=256, activation="gelu", std=1e3))
+    page = open_page(SignalPropagation(depth=50, width=64, activation="gelu", std=1e3))
     page.get_by_text("Set the std that keeps the signal").click()
     settled(page)
     rows = downloaded(page)
@@ -615,7 +615,7 @@ def test_the_sentence_tells_of_the_networks_in_the_table(open_page) -> None:
 
 @pytest.mark.browser
 def test_settings_come_back_from_the_address(open_page, browser) -> None:
-    page = open_page(SignalPropagation())
+    page = open_page(SignalPropagation(width=64, draws=3))
     control(page, "activation").select_option("tanh")
     control(page, "depth").fill("30")
     control(page, "LayerNorm").check()
@@ -634,7 +634,7 @@ def test_settings_come_back_from_the_address(open_page, browser) -> None:
 def test_a_bad_address_is_noted_and_left_out(open_page) -> None:
     bad = "std=abc", "depth=", "activation=%3Cscript%3E", "width=nan", "nothing=3"
     query = "?" + "&".join(f"SignalPropagation.{part}" for part in bad)
-    page = open_page(SignalPropagation(), query=query + "&SignalPropagation.draws=1e9")
+    page = open_page(SignalPropagation(width=32), query=query + "&SignalPropagation.draws=1e9")
     note = page.locator(".ins-note").first.inner_text()
     assert note.count("is not understood and left out") == len(bad)
     assert control(page, "networks drawn").input_value() == "10"
@@ -704,8 +704,8 @@ def test_where_no_worker_can_be_started_the_page_computes_itself(browser, tmp_pa
 @pytest.mark.parametrize(("width", "dark"), [(900, False), (390, True)])
 def test_accessible_and_without_sideways_scrolling(open_page, dark: bool, width: int) -> None:
     page = open_page(
-        SignalPropagation(draws=2),
-        SignalPropagation(residual=True, std=1.0, draws=1),
+        SignalPropagation(draws=2, width=64),
+        SignalPropagation(residual=True, std=1.0, draws=1, width=64),
         dark=dark,
         viewport={"width": width, "height": 900},
         reduced_motion="reduce",
