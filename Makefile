@@ -17,15 +17,15 @@ BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
 
-.PHONY: help book test published lint install reproduce profile-is-given compatibility bench serve clean
+.PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
 	@echo "make test        build the book, check the code, run the tests   12 min, and the installation"
 	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
-	@echo "make published   execute the published chapters again from       2 min"
-	@echo "                   their records: do they still come out?"
+	@echo "make chapters    execute every chapter twice: from nothing with  4 min"
+	@echo "                   the smoke profile, and as published, from its records"
 	@echo "make lint        ruff and mypy alone                             20 s"
 	@echo "make install     install everything into .venv, and stop         3 min, more if torch is slow"
 	@echo "make reproduce PROFILE=smoke|cpu|gpu"
@@ -44,12 +44,12 @@ book: $(BOOK)
 test: $(EVERYTHING) $(BOOK) lint
 	@echo "Running the tests: 11 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
-		-m "not published and not compatibility"
+		-m "not chapter and not compatibility"
 
-published: $(EVERYTHING)
-	@echo "Executing the published chapters again: about 2 minutes. The result is the last line."
+chapters: $(EVERYTHING)
+	@echo "Executing the chapters: about 4 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
-		-m published tests/test_notebooks.py
+		-m chapter tests/test_notebooks.py
 
 install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"

@@ -259,7 +259,7 @@ def without_repetition(page: Page) -> Iterator[None]:
             const seen = new Set();
             const words = all("article :is(td, p, li, dd, figcaption, span, code, em, strong)")
                 .filter((element) => {
-                    if (element.closest("a, button, label, pre, mjx-container, .live-widget")
+                    if (element.closest("a, button, label, th, pre, mjx-container, .live-widget")
                         || element.querySelector("a, mjx-container > svg")) return false;
                     const { color, font } = getComputedStyle(element);
                     const look = `${element.tagName}, ${color}, ${font}, ${around(element)}`;

@@ -35,6 +35,7 @@ def test_there_are_chapters():
     assert CHAPTERS
 
 
+@pytest.mark.chapter
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", SMOKE)
 def test_smoke_profile_runs_offline(chapter, notebooks):
@@ -44,7 +45,7 @@ def test_smoke_profile_runs_offline(chapter, notebooks):
         assert list((notebooks / records).iterdir()), "nothing was measured"
 
 
-@pytest.mark.published
+@pytest.mark.chapter
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_published_chapter_comes_out_again(chapter, notebooks):
