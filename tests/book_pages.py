@@ -224,7 +224,9 @@ def live_widgets(page: Page) -> list[Locator]:
     return page.locator(".live-widget").all()
 
 
+@functools.lru_cache(maxsize=2)
 def parsed(site: Path, name: str) -> BeautifulSoup:
+    """A page as it was built; not to be changed."""
     return BeautifulSoup((site / f"{name}.html").read_text(), "html.parser")
 
 
