@@ -42,7 +42,7 @@ book: $(BOOK)
 	@echo "The book is in _build/html: open _build/html/index.html, or run 'make serve'."
 
 test: $(EVERYTHING) $(BOOK) lint
-	@echo "Running the tests: 11 minutes on two cores. The result is the last line."
+	@echo "Running the tests: 8 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
 		-m "not chapter and not compatibility"
 

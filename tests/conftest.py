@@ -61,6 +61,11 @@ ANSWER_CALLS = """
 """
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: a test that waits for a browser leaves one idle."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes long first: begun last, it would run alone while the other cores wait."""
     items.sort(key=lambda item: item.path.name not in LONG)
