@@ -22,7 +22,7 @@ BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
-	@echo "make test        build the book, check the code, run the tests   12 min, and the installation"
+	@echo "make test        build the book, check the code, run the tests    9 min, and the installation"
 	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
 	@echo "make chapters    execute every chapter twice: from nothing with  4 min"
 	@echo "                   the smoke profile, and as published, from its records"

@@ -144,6 +144,11 @@ def node() -> Iterator[Callable[..., Any]]:
     yield call
     engine.stdin.close()
     engine.wait()
+    engine.stdout.close()
+    engine.stdout.close()
+    engine.stdout.close()
+    engine.stdout.close()
+    engine.stdout.close()
 
 
 @pytest.fixture(scope="module")

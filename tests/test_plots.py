@@ -22,7 +22,8 @@ from initscope.claims import PAPER_BAND, stability_bands
 from initscope.errors import UsageError
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What an earlier test left unclosed may come to light here, whenever Python tidies up.
+pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
 
 SGD, FAST, ADAM = Optimizer("sgd", 0.1), Optimizer("sgd", 0.3), Optimizer("adam", 0.01)
 STDS = (0.01, 0.1, 0.3, 1e7)

@@ -20,7 +20,8 @@ from initscope.errors import UsageError
 from initscope.plots.schemes import SCHEME_COLORS
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What an earlier test left unclosed may come to light here, whenever Python tidies up.
+pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
 
 FIRST, SECOND = "xavier", "kaiming"
 OPTIMIZERS = (

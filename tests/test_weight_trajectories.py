@@ -31,7 +31,8 @@ from initscope.weight_trajectories import (
     weight_std,
 )
 
-pytestmark = pytest.mark.filterwarnings("error")
+# What an earlier test left unclosed may come to light here, whenever Python tidies up.
+pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
 
 BETAS = (0.9, 0.999)
 STD = st.floats(1e-6, 1e6)
