@@ -162,7 +162,7 @@ def simulated(first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
 @pytest.mark.parametrize("n", [8, 10, 50])
 def test_intervals_cover_the_mean_of_normal_differences_as_often_as_they_say(n: int) -> None:
     generator = np.random.default_rng(n)
-    trials, covered = 250, 0
+    trials, covered = 150, 0
     for trial in range(trials):
         shared = generator.normal(0, 10, n)  # pairing removes what a seed does to both
         frame = simulated(shared + generator.normal(0.3, 1, n), shared)

@@ -345,19 +345,24 @@ class Widget:
         name = self.page.locator(".ins-label", has_text=re.compile(f"^{label}$"))
         return self.root.locator(".ins-control").filter(has=name).locator("input, select")
 
+    def drawn(self) -> None:
+        """Wait until what was asked for before is drawn: with the next picture of the browser."""
+        frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self.page.evaluate(frame)
+
     @property
     def message(self) -> str:
-        self.page.wait_for_timeout(60)  # a frame to draw
+        self.drawn()
         return self.root.locator(".ins-message").inner_text()
 
     @property
     def picture(self) -> str:
-        self.page.wait_for_timeout(60)
+        self.drawn()
         return self.root.locator("svg.ins-chart").first.inner_html()
 
     @property
     def facts(self) -> list[str]:
-        self.page.wait_for_timeout(60)
+        self.drawn()
         return self.root.locator(".ins-facts dd").all_inner_texts()
 
     def slide(self, label: str, value: float) -> None:
@@ -460,7 +465,7 @@ def test_presets_set_the_rest(opened) -> None:
         widget.control("preset").select_option(preset)
         assert widget.message == AdamWEquilibrium(preset=preset).message
     widget.slide("weight decay", -2)
-    widget.page.wait_for_timeout(100)
+    widget.drawn()
     assert widget.control("preset").input_value() == "custom"
 
 
@@ -528,7 +533,7 @@ def test_simulation(opened) -> None:
     assert widget.picture == before
     widget.root.locator("summary").click()
     widget.slide("diffusion D", 1)
-    widget.page.wait_for_timeout(100)
+    widget.drawn()
     assert widget.button("Simulate").is_disabled()
 
 
@@ -561,7 +566,7 @@ def test_it_shows_the_python_of_its_settings(opened) -> None:
     shown = widget.root.locator(".ins-code").inner_text()
     assert "0.001, 0.1, (0.9, 0.99), 5000" in shown
     widget.control("preset").select_option("gpt3-175b")
-    widget.page.wait_for_timeout(100)
+    widget.drawn()
     assert "93750" in widget.root.locator(".ins-code").inner_text()
 
 
