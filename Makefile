@@ -24,7 +24,7 @@ help:
 	@echo "                   -> _build/html/index.html"
 	@echo "make test        build the book, check the code, run the tests    9 min, and the installation"
 	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
-	@echo "make chapters    execute every chapter twice: from nothing with  4 min"
+	@echo "make chapters    execute every chapter twice: from nothing with  3 min"
 	@echo "                   the smoke profile, and as published, from its records"
 	@echo "make lint        ruff and mypy alone                             20 s"
 	@echo "make install     install everything into .venv, and stop         3 min, more if torch is slow"
@@ -47,7 +47,7 @@ test: $(EVERYTHING) $(BOOK) lint
 		-m "not chapter and not compatibility"
 
 chapters: $(EVERYTHING)
-	@echo "Executing the chapters: about 4 minutes on two cores. The result is the last line."
+	@echo "Executing the chapters: about 3 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
 		-m chapter tests/test_notebooks.py
 
