@@ -283,7 +283,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
 
 
 def svg(figure: Figure) -> bytes:
-    # Without layout, which takes half the time; `make chapters` sees that it is the same, too.
+    # Without layout, which takes half the time: that of chapter 05 is compared by `make chapters`.
     figure.set_layout_engine("none")
     file = io.BytesIO()
     with mpl.rc_context(plots.STYLE):

@@ -258,7 +258,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_drawn_twice_it_is_the_same_file(table: pd.DataFrame, name: str) -> None:
-    # Without layout, which takes half the time; `make chapters` sees that it is the same, too.
+    # Without layout, which takes half the time: that of chapter 05 is compared by `make chapters`.
     def svg() -> bytes:
         file = io.BytesIO()
         with mpl.rc_context(plots.STYLE):

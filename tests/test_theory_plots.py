@@ -138,7 +138,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_drawn_twice_it_is_the_same_file(name: str) -> None:
-    # Without layout, which takes half the time; `make chapters` sees that it is the same, too.
+    # Without layout, which takes half the time: that of chapter 05 is compared by `make chapters`.
     files = []
     for _ in range(2):
         file = io.BytesIO()
