@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from initscope.matrix_statistics import MatrixGroup, Measured, widened
+from initscope.matrix_statistics import MatrixGroup, Measured, mean_and_variance, widened
 
 LONGEST_ROW = 2**12
 """Elements of a row, at most: the squares of a row are added up one after another."""
@@ -52,7 +52,7 @@ class MatrixMoments:
         pairs = []
         for group, tensor in zip(self._groups, tensors, strict=True):
             for view, dims in group.views(widened(tensor)):
-                variance, mean = torch.var_mean(view, dims, correction=0)
+                mean, variance = mean_and_variance(view, dims)
                 pairs.append(torch.stack([mean.reshape(-1), variance.reshape(-1)], dim=1))
         return torch.cat(pairs)
 
@@ -98,6 +98,7 @@ class Stack:
 
         Two passes: one would lose the deviations beside a large mean.
         """
+        # A copy, even of a single tensor: what is trained is not touched.
         rows = widened(torch.cat(list(tensors))).view(-1, self.row_length)
         mean = rows.mean(1, keepdim=True)
         norm = torch.linalg.vector_norm(rows.sub_(mean), dim=1, keepdim=True)

@@ -1,7 +1,7 @@
 """Statistics of many weight matrices at once, gathered on their device and copied to the host once.
 
 A :class:`Measured` holds raw numbers of many matrices as one tensor, on the device where they were
-computed; :func:`to_host` brings several of them over in one copy.
+computed; :class:`HostCopy` brings several of them over in one copy.
 """
 
 from __future__ import annotations
