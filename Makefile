@@ -41,7 +41,9 @@ help:
 book: $(BOOK)
 	@echo "The book is in _build/html: open _build/html/index.html, or run 'make serve'."
 
-test: $(EVERYTHING) $(BOOK) lint
+# The book and the types need one core each, and neither needs the other.
+test: $(EVERYTHING)
+	@$(MAKE) --no-print-directory --jobs 2 $(BOOK) lint
 	@echo "Running the tests: 8 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
 		-m "not chapter and not compatibility"
