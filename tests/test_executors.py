@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pandas as pd
@@ -246,6 +247,29 @@ def test_a_killed_worker_is_one_line(
     err = capfd.readouterr().err
     assert "Traceback" not in err
     assert err.splitlines()[-1].startswith("error: a worker was killed")
+
+
+def test_workers_know_the_environment_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("before", "after"):  # the process they are forked from knows the first at most
+        monkeypatch.setenv("INITSCOPE_TEST", value)
+        with processes(1) as pool:
+            assert pool.submit(os.getenv, "INITSCOPE_TEST").result() == value
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker starts by itself")
+def test_what_workers_are_forked_from_does_not_hear_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks = []
+
+    def note_mask() -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+    monkeypatch.setattr(forkserver, "ensure_running", note_mask)
+    with processes(1):
+        pass
+    note_mask()
+    blocked_at_its_start, later = masks
+    assert signal.SIGINT in blocked_at_its_start
+    assert signal.SIGINT not in later
 
 
 # --- The same numbers everywhere -----------------------------------------------------------

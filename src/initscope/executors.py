@@ -10,15 +10,28 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+
+import torch
 
 from initscope.errors import UsageError, is_number, require, require_name
 
 EXECUTORS = ("processes", "dask")
+
+# What the training of a chunk needs, the first optimizer of a process and its data included.
+IMPORTED_ONCE = (
+    "initscope.batched_training",
+    "torch._dynamo",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+)
 
 
 @contextlib.contextmanager
@@ -63,14 +76,17 @@ def open_executor(
 
 @contextlib.contextmanager
 def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that start afresh, for torch does not survive a fork.
+    """A pool of processes that know nothing of what happened in this one.
 
     None outlives this process, however it ends, and an error or Ctrl-C here ends them at once.
     """
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     workers_end, our_end = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_end_with, initargs=(workers_end,)
+        workers,
+        mp_context=context,
+        initializer=_begin_worker,
+        initargs=(workers_end, dict(os.environ)),
     )
     try:
         yield pool
@@ -86,8 +102,42 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
         workers_end.close()
 
 
-def _end_with(pipe: Connection) -> None:
-    """End this process as soon as the other end of the pipe is closed; leave Ctrl-C to it."""
+def _context() -> BaseContext:
+    """How processes are started: each by itself, or all from one that has imported torch.
+
+    The latter takes one import for all of them, and its memory once. Torch itself does not survive
+    a fork where it has started threads or looked for a GPU; that process does neither.
+    """
+    if sys.platform != "linux" or torch.cuda.is_available():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*IMPORTED_ONCE])
+    # Ctrl-C goes to all processes of a terminal. This one is to leave it to us, and its start is
+    # long enough to be hit by it.
+    resource_tracker.ensure_running()  # or it is started below, and unblocks what is blocked
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    # Interrupted in its imports we would be gone when it starts the workers, and they would fail.
+    first = context.Process(target=_nothing)
+    first.start()
+    first.join()
+    return context
+
+
+def _nothing() -> None:
+    """What the first process does: by then the imports are made."""
+
+
+def _begin_worker(pipe: Connection, environment: dict[str, str]) -> None:
+    """End this process as soon as the other end of the pipe is closed; leave Ctrl-C to it.
+
+    The process that it was started from may be older than the environment of the pool.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
