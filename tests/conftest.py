@@ -16,6 +16,7 @@ import signal
 import subprocess
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -178,4 +179,5 @@ def server() -> multiprocessing.context.BaseContext:
             "sklearn.model_selection",
         ]
     )
+    forkserver.ensure_running()  # before anyone else has other imports in mind for it
     return context

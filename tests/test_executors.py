@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from pathlib import Path
 
+import dask
 import pandas as pd
 import psutil
 import pytest
@@ -52,9 +54,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 # --- Dask ----------------------------------------------------------------------------------
 
 
-def test_a_dask_worker_killed_in_the_middle_changes_nothing(tmp_path: Path) -> None:
+def test_a_dask_worker_killed_in_the_middle_changes_nothing(
+    tmp_path: Path, server: multiprocessing.context.BaseContext
+) -> None:
     tables: list[pd.DataFrame] = []
     with (
+        # Three processes import torch otherwise, the last in place of the one that is killed.
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}),
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
         ) as cluster,
@@ -90,8 +96,6 @@ def test_dask_by_name(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dask
-
     with (
         dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}),
         pytest.raises(UsageError, match="no Dask scheduler answers at tcp"),
@@ -232,12 +236,12 @@ def test_no_worker_outlives_the_command_and_what_is_finished_is_kept(
 def test_a_killed_worker_is_one_line(
     command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = set(psutil.Process().children())
+    before = set(psutil.Process().children(recursive=True))
 
     def kill_a_worker() -> None:
         wait_for(lambda: chunk_files(tmp_path / "out", LONG))
-        workers = set(psutil.Process().children()) - before
-        max(workers, key=lambda child: child.memory_info().rss).kill()
+        started = set(psutil.Process().children(recursive=True)) - before
+        max(started, key=lambda child: child.create_time()).kill()  # a worker: they come last
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
