@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -498,35 +496,30 @@ def test_a_run_that_goes_on_drops_what_came_after(tmp_path: Path, stop: int) -> 
     assert read_variances(tmp_path)["step"].unique().tolist() == list(range(stop + 2))
 
 
-KILLED = """
-import sys, torch
-sys.path[:0] = sys.argv[2:]
-import tiny_transformers as tiny
-from initscope.tracking import VarianceTracker
-model = tiny.gpt2()
-optimizer = torch.optim.AdamW(model.parameters())
-with VarianceTracker(model, optimizer, every=1, distribution_every=1, out_folder=sys.argv[1]):
-    while True:
-        tokens = torch.arange(10)[None]
-        model(input_ids=tokens, labels=tokens).loss.backward()
-        optimizer.step()
-        print(flush=True)
-"""
+def track_without_end(folder: Path, step_ended: Connection) -> None:
+    model = tiny.gpt2()
+    optimizer = torch.optim.AdamW(model.parameters())
+    tokens = torch.arange(10)[None]
+    with VarianceTracker(model, optimizer, every=1, distribution_every=1, out_folder=folder):
+        while True:
+            model(input_ids=tokens, labels=tokens).loss.backward()
+            optimizer.step()
+            step_ended.send(None)
 
 
-def test_whole_after_a_kill(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(tmp_path), str(Path(__file__).parent)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
+def test_whole_after_a_kill(tmp_path: Path, server: multiprocessing.context.BaseContext) -> None:
+    step_ended, its_end = server.Pipe(duplex=False)
+    process = server.Process(target=track_without_end, args=(tmp_path, its_end))
+    process.start()
+    its_end.close()
     try:
         for _ in range(20):
-            assert process.stdout.readline()
+            step_ended.recv()
         time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+        step_ended.close()
     frame = read_variances(tmp_path)
     assert frame["step"].max() >= 20  # every step that had ended
     assert len(set(frame.groupby("step").size().iloc[1:])) == 1  # and each whole
