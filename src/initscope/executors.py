@@ -106,7 +106,8 @@ def _context() -> BaseContext:
     """How processes are started: each by itself, or all from one that has imported torch.
 
     The latter takes one import for all of them, and its memory once. Torch itself does not survive
-    a fork where it has started threads or looked for a GPU; that process does neither.
+    a fork where it has started threads or looked for a GPU; that process does neither. It ends with
+    this one, or a few seconds later if its imports are not made by then.
     """
     if sys.platform != "linux" or torch.cuda.is_available():
         return multiprocessing.get_context("spawn")
