@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -131,26 +131,30 @@ class VarianceTable:
         stored = _in_single_precision(self.schema)
         return pa.Table.from_batches(batches, stored).cast(self.schema)
 
-    def digest_until(self, step: int) -> str | None:
-        """What :meth:`digest` was when `step` had been recorded, of what is in the files now."""
-        kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
-        return _digest_of_all(_checksum(batch) for batch in kept)
-
     def digest(self) -> str:
         """Checksum of all that was appended, in hexadecimal."""
         return self._written.hexdigest()
 
-    def _batches(self) -> list[pa.RecordBatch] | None:
+    def digests(self) -> dict[int, str]:
+        """What :meth:`digest` was at each step that is whole in the files now; -1 before any."""
+        digest = hashlib.sha256()
+        found = {-1: digest.hexdigest()}
+        for batch in self._batches(silent=True) or []:
+            digest.update(_checksum(batch).encode())
+            found[batch["step"][0].as_py()] = digest.hexdigest()
+        return found
+
+    def _batches(self, silent: bool = False) -> list[pa.RecordBatch] | None:
         """All rows so far as they are in the files, in batches of one step; None without a file."""
         # A run that ends or begins replaces one by the other: neither may be missed in between.
         for read in (self._read_final, self._read_stream, self._read_final):
             try:
-                return read()
+                return read(silent)
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return None
 
-    def _read_final(self) -> list[pa.RecordBatch]:
+    def _read_final(self, _: bool) -> list[pa.RecordBatch]:
         try:
             table = read_table(self.final_path)
             if wrong := what_is_wrong(table, self.schema, KEYS[self.name]):
@@ -163,9 +167,9 @@ class VarianceTable:
             ) from error
         return list(_by_step(table.cast(_in_single_precision(self.schema))))
 
-    def _read_stream(self) -> list[pa.RecordBatch]:
+    def _read_stream(self, silent: bool) -> list[pa.RecordBatch]:
         batches, wrong = _whole_batches(self.stream_path, self.schema)
-        if wrong:
+        if wrong and not silent:
             whole = f"up to step {batches[-1]['step'][-1]}" if batches else "nothing of it"
             tqdm.write(f"{self.stream_path} {wrong}; what is whole: {whole}.")
         return batches
@@ -239,13 +243,6 @@ def _by_step(table: pa.Table) -> Iterator[pa.RecordBatch]:
 
 def _checksum(batch: pa.RecordBatch) -> str:
     return content_digest(pa.Table.from_batches([batch]))
-
-
-def _digest_of_all(checksums: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for checksum in checksums:
-        digest.update(checksum.encode())
-    return digest.hexdigest()
 
 
 def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch], str]:

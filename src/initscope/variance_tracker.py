@@ -231,6 +231,11 @@ class VarianceTracker:
         if counts is not None:
             self._write_histograms(step, counts, values[-1])
 
+    def checksums(self) -> dict[str, str]:
+        """Checksum of the rows of each table so far, to be compared when a run goes on."""
+        self.flush()
+        return {name: table.digest() for name, table in self._tables.items()}
+
     def finish(self) -> None:
         """Write what is left and close the tables."""
         self._signals.stop()
