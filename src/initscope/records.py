@@ -148,7 +148,9 @@ def unsealed(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
     rest = {key: value for key, value in facts.items() if key != "sha256"}
     if "sha256" not in facts and not must:  # written before there was one
         return rest
-    if facts.get("sha256") != _facts_digest(rest):
+    if "sha256" not in facts:
+        raise ValueError("it has no checksum")
+    if facts["sha256"] != _facts_digest(rest):
         raise ValueError("its content is not what was written")
     return rest
 
