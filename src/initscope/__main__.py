@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from initscope import __version__
-from initscope.errors import UsageError
+from initscope.errors import Terminated, UsageError
 
 # Everything else is imported by the command that needs it: --help must not wait for torch.
 
@@ -61,7 +61,8 @@ examples:
   git restore notebooks                               bring the committed chapters back
 
 Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
-succeeded, 1 if one failed, 2 for a mistake in what you asked for, 130 after Ctrl-C.
+succeeded, 1 if one failed, 2 for a mistake in what you asked for (one execution at a time in one
+folder is another), 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 
@@ -108,7 +109,8 @@ projections, the MLP, the embeddings.
 
 Stopped (--max-seconds, Ctrl-C) or killed, the same command goes on from the last checkpoint, and
 the tracked variances are in the end those of an undisturbed run. Finished, it says so and trains
-nothing. A loss that is not finite ends the training; what was recorded stays, and so does the last
+nothing. One run at a time trains in one folder; what is damaged is noticed by checksums, and a
+checkpoint that is damaged is passed over for the one before it. A loss that is not finite ends the training; what was recorded stays, and so does the last
 good checkpoint.
 
 DIR/record gets the record: small tables of variances, histograms, loss, learning rate, gradient
@@ -170,7 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(f"error: {error}", 2)
     except KeyboardInterrupt as interrupt:
-        return _fail(f"\n{str(interrupt) or 'stopped'}", 130)
+        status = 143 if isinstance(interrupt, Terminated) else 130
+        return _fail(f"\n{str(interrupt) or 'stopped'}", status)
     except BrokenPipeError:  # the reader of our output, like `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -16,6 +16,10 @@ class UsageError(ValueError):
     """
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is handled as Ctrl-C is; the message says what is kept."""
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     """Error for a name that is not one of `valid`, the nearest names first.
 

@@ -89,9 +89,10 @@ def _locked(folder: Path, what: str) -> IO[str]:
                     f"{folder} is being written by {_in_words(holder)}. Wait until it has ended, "
                     f"or name another folder."
                 )
-            file.truncate(0)
-            json.dump(_this_process() | {"what": what}, file)
-            file.flush()
+            with contextlib.suppress(OSError):  # no space to say it: the lock holds all the same
+                file.truncate(0)
+                json.dump(_this_process() | {"what": what}, file)
+                file.flush()
             return file
         except BaseException:
             file.close()

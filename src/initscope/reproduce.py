@@ -12,7 +12,9 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +26,20 @@ import nbformat
 from nbformat import NotebookNode
 
 from initscope.chapters import PARAMETERS, Run, plan, tagged
+from initscope.errors import Terminated
+from initscope.folder_lock import only_writer
 from initscope.normalize import complaints, dumps, normalize
 
 _INJECTED = "injected-parameters"
+
+# A kernel looks only once a second whether the process that started it is still there. Linux ends
+# it with that process, whatever it is doing.
+_KERNEL_OF_LINUX = """
+import ctypes, os, runpy, signal
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(os.environ.get("JPY_PARENT_PID", os.getppid())):
+    runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -100,20 +113,33 @@ def reproduce(
     Raises
     ------
     UsageError
-        For an unknown chapter, profile or parameter, or a value of the wrong type; before
-        anything runs.
+        For an unknown chapter, profile or parameter, or a value of the wrong type, or if another
+        process executes chapters into the same folder; before anything runs.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
-        On Ctrl-C, with a message that says what was finished. The kernel is stopped.
+        On Ctrl-C, with a message that says what was finished. The kernel is stopped. After SIGTERM
+        it is a :class:`initscope.errors.Terminated`.
     """
     say = say or _print
     folder = Path(notebooks)
     runs = plan(chapters or [], profile, folder, parameters or {})
     destination = folder if output is None else Path(output)
-    destination.mkdir(parents=True, exist_ok=True)
     failed = folder.resolve().parent / "_build" / "failed"
+    with only_writer(destination, "an execution of chapters"), _terminable():
+        return _reproduce_all(runs, profile, folder, output, destination, failed, say)
 
+
+def _reproduce_all(
+    runs: Sequence[Run],
+    profile: str,
+    folder: Path,
+    output: str | Path | None,
+    destination: Path,
+    failed: Path,
+    say: Callable[[str], None],
+) -> list[Outcome]:
+    _remove_left_overs(destination)
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
         f"{profile!r} ({folder / 'profiles' / profile}.yaml)."
@@ -135,16 +161,41 @@ def reproduce(
             if not outcome.ok:
                 say(f"  {outcome.error}")
                 say(f"  What was executed is in {_short(outcome.path)}.")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         stopped = runs[len(outcomes)].chapter
         finished = ", ".join(done.chapter for done in outcomes if done.ok) or "none"
-        raise KeyboardInterrupt(
+        raise type(interrupt)(
             f"stopped in {stopped}; its notebook is as it was. Finished before: {finished}."
         ) from None
     finally:
         if outcomes:
             say(format_table(outcomes))
     return outcomes
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what goes on as Ctrl-C does: the kernel is stopped, and things are tidied."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the affair of the main thread
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Remove what processes that were killed have left in `folder`; no other is at work in it."""
+    for path in folder.glob(".[0-9][0-9]_*.ipynb"):
+        process = re.fullmatch(r"\..+\.(\d+)\.ipynb", path.name)
+        if process and int(process[1]) != os.getpid():
+            path.unlink(missing_ok=True)
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
@@ -282,7 +333,12 @@ def _kernel_manager() -> type:
             # A backend chosen in the user's environment would leave chapters without figures.
             inline = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
             quiet = ["--log-level=CRITICAL"]  # else it warns of sockets, and talks when stopped
-            return KernelSpec(**get_kernel_dict(extra_arguments=quiet), env=inline)
+            kernel = get_kernel_dict(extra_arguments=quiet)
+            if sys.platform == "linux":
+                python, dash_m, launcher, *arguments = kernel["argv"]
+                assert (dash_m, launcher) == ("-m", "ipykernel_launcher")
+                kernel["argv"] = [python, "-c", _KERNEL_OF_LINUX, *arguments]
+            return KernelSpec(**kernel, env=inline)
 
     class ThisPython(AsyncKernelManager):
         @default("kernel_spec_manager")
