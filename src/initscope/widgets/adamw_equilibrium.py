@@ -282,7 +282,7 @@ class AdamWEquilibrium(BookWidget):
             for factor in (0.5, 2):
                 label = "from half or twice the initial std" if factor == 2 else None
                 other = np.sqrt(rest + (factor * initial) ** 2)
-                above.plot(step, other, color=COLORS[0], linewidth=0.9, alpha=0.6, label=label)
+                above.plot(step, other, color=COLORS[0], linewidth=0.7, label=label)
             above.plot(step, initial, ":", color=COLORS[3], label="left of the initialization")
             if settles:
                 marks = [(1 / (self.lr * pull), "one time constant", INK)]
