@@ -37,7 +37,7 @@ def fan_of_networks(
             frame = profiles[width]
             frame = frame[(frame["direction"] == direction) & (frame["network"] < shown)]
             lines = frame.pivot_table(index="layer", columns="network", values="value")
-            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.5, alpha=0.35)
+            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.35)
             of_direction = table[table["direction"] == direction].set_index("layer")
             axes.fill_between(
                 of_direction.index,
@@ -61,7 +61,7 @@ def fan_of_networks(
         for axes in panels[:, 0]:
             axes.set_ylabel("mean square")
         handles = [
-            Line2D([], [], color=COLORS[0], lw=0.8, alpha=0.6, label="one network"),
+            Line2D([], [], color=COLORS[0], lw=0.35, label="one network"),
             Line2D([], [], color=COLORS[0], label="median"),
             Line2D([], [], color=COLORS[2], label="mean"),
             Line2D([], [], color=INK, ls="--", label="infinite width"),

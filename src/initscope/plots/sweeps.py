@@ -19,6 +19,7 @@ from initscope.errors import require
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
+    ON_MAP,
     PAPER_COLOR,
     WIDTH,
     cell_edges,
@@ -253,10 +254,11 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
             mesh.set_edgecolor("face")
             critical = group.groupby(by)["widths"].first().map(lambda n: critical_std(widths_of(n)))
             for row, std in enumerate(critical):
-                axes.plot([std, std], [row - 0.5, row + 0.5], color="white", lw=3.2)
-                axes.plot([std, std], [row - 0.5, row + 0.5], color="black", lw=1.4)
+                axes.plot([std, std], [row - 0.5, row + 0.5], color=ON_MAP[0], lw=3.2)
+                axes.plot([std, std], [row - 0.5, row + 0.5], color=ON_MAP[1], lw=1.4)
             for edge in PAPER_BAND:
-                axes.axvline(edge, color="white", ls=":", lw=1.6)
+                axes.axvline(edge, color=ON_MAP[1], lw=2.2)
+                axes.axvline(edge, color=ON_MAP[0], ls=":", lw=1.6)
             axes.set_xscale("log")
             axes.grid(False)
             axes.set_yticks(np.arange(len(grid)), [str(value) for value in grid.index])
@@ -286,8 +288,7 @@ def divergence(table: pd.DataFrame) -> Figure:
                 color=color,
                 ls="none",
                 marker="o",
-                ms=3.5,
-                alpha=0.75,
+                ms=3,
             )
         above.set_ylabel("share diverged")
         above.set_ylim(-0.05, 1.05)

@@ -217,7 +217,7 @@ class Prediction(BookWidget):
                 axes.plot(*given, color=COLORS[0], marker="o" if self.shown == 1 else None)
                 axes.axvline(end, color=COLORS[1], ls="--")
                 axes.annotate("?", (end, middle), (-8, 0), textcoords="offset points", ha="right",
-                              va="center", size=16, color=COLORS[1])  # fmt: skip
+                              va="center", size=16)  # fmt: skip
                 axes.set(xscale="log" if self.x_log else "linear", xlim=(self.x[0], end))
                 axes.set(yscale=scale, ylim=(self.low, self.high))
                 axes.set(xlabel=self.x_label, ylabel=label)

@@ -147,12 +147,12 @@ function render(context) {
     rateChart.options.xLog = s.log_steps;
     const constant = timeConstant(s);
     const layers = [
-      { kind: "line", x: step, y: low, color: BLUE, width: 1, opacity: 0.55 },
-      { kind: "line", x: step, y: high, color: BLUE, width: 1, opacity: 0.55 },
+      { kind: "line", x: step, y: low, color: BLUE, width: 0.8 },
+      { kind: "line", x: step, y: high, color: BLUE, width: 0.8 },
       { kind: "line", x: step, y: run.initial, color: PURPLE, dash: "2 3" },
     ];
-    if (constant <= s.steps) layers.push({ kind: "vline", at: constant, color: "currentColor", opacity: 0.45, dash: "1 3", width: 1.2, label: "one time constant" });
-    if (settles && run.forgotten) layers.push({ kind: "vline", at: run.forgotten, color: PURPLE, opacity: 0.8, dash: "2 3", width: 1.2, label: "initialization forgotten", row: 1 });
+    if (constant <= s.steps) layers.push({ kind: "vline", at: constant, color: "currentColor", opacity: 0.7, dash: "1 3", width: 1.2, label: "one time constant" });
+    if (settles && run.forgotten) layers.push({ kind: "vline", at: run.forgotten, color: PURPLE, dash: "2 3", width: 1.2, label: "initialization forgotten", row: 1 });
     if (shown) layers.push({ kind: "hline", at: peak, color: ORANGE, width: 1.2 });
     if (settles) layers.push({ kind: "line", x: step, y: moving, color: ORANGE, dash: "6 4" });
     layers.push({ kind: "line", x: step, y: run.std, color: BLUE, width: 2.4 });
@@ -167,7 +167,7 @@ function render(context) {
 
     legendPlace.replaceChildren(legend([
       { text: "predicted std", color: BLUE },
-      { text: "from half or twice the initial std", color: "#3f83c98c" },
+      { text: "from half or twice the initial std", color: BLUE, width: 0.8 },
       ...(settles ? [
         { text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE },
         { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4" },

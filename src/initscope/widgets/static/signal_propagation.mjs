@@ -208,7 +208,7 @@ function render(context) {
       const color = [FORWARD, BACKWARD][k];
       const drawing = { x: [0, depth], y: range, layers: [...formatLines(range)] };
       if (band) drawing.layers.push({ kind: "band", x: layers, low: d.low, high: d.high, color, opacity: 0.22 });
-      for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.3, opacity: 0.85 });
+      for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.1 });
       drawing.layers.push({ kind: "line", x: layers, y: d.theory, dash: "5 4", width: 1.6 });
       charts[k].draw(drawing);
     });
@@ -235,7 +235,7 @@ function render(context) {
 
   /** Lines at the ends of the number formats' ranges that lie on the axis. */
   function* formatLines([low, high]) {
-    yield { kind: "hline", at: 0, width: 0.8, opacity: 0.55 };
+    yield { kind: "hline", at: 0, width: 0.8, opacity: 0.7 };
     const limit = (at, label) => ({ kind: "hline", at, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label });
     for (const side of ["largest", "smallest"]) {
       const [near, far] = ["float16", "float32"].map((name) => 2 * Math.log10(NUMBER_FORMATS[name][side]));

@@ -287,7 +287,7 @@ async function render(context) {
       x: [0, sweep.steps[sweep.steps.length - 1]],
       y: [low, high],
       layers: [
-        ...seeds.map((k) => ({ kind: "line", x: sweep.steps, y: runs.loss[k], color: START, width: 1.1, opacity: seed === null || k === seed ? 0.6 : 0.2 })),
+        ...seeds.map((k) => ({ kind: "line", x: sweep.steps, y: runs.loss[k], color: START, width: seed === null || k === seed ? 0.9 : 0.4 })),
         { kind: "line", x: sweep.steps, y: middle, color: seed === null ? "currentColor" : START, width: 2.2 },
         { kind: "hline", at: guess, dash: "4 3", width: 1 },
         { kind: "points", x: diverged, y: diverged.map(() => high / 1.15), color: GONE, radius: 3.5 },

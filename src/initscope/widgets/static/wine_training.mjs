@@ -224,7 +224,7 @@ function render(context) {
       const line = { x: finite.map((record) => record.step), y: finite.map(get), color };
       const head = { x: line.x.slice(-1), y: line.y.slice(-1) };
       return [
-        { kind: "line", ...line, width: 1.5, opacity: 0.8 },
+        { kind: "line", ...line, width: 1.3 },
         r.diverged === null
           ? { kind: "points", ...head, color, radius: 3 }
           : { kind: "points", ...head, color: LOST, radius: 4, shape: "cross" },
