@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from initscope.errors import UsageError
+from initscope.machine import size as _size
 from initscope.records import read_table, write_table
 from initscope.tracking import read_histograms, read_variances
 
@@ -137,8 +138,8 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
-            f"{path} cannot be read ({error}). Remove {folder.parent} to train again, or name "
-            f"another out folder."
+            f"{path} cannot be read ({error}). Name another out folder; or, to train again in this "
+            f"one, remove its folders {folder.name} and {checkpoint_folder(folder.parent).name}."
         ) from error
 
 
@@ -184,12 +185,14 @@ def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None
     if different:
         raise UsageError(
             f"{out} holds a run of another specification (different: {', '.join(different)}). Name "
-            f"another out folder, or remove that one."
+            f"another out folder; or, if that run is of no use any more, remove the folders record "
+            f"and checkpoints in it."
         )
     if text_digest is not None and run["text"]["digest"] != text_digest:
         raise UsageError(
             f"the text {run['text']['name']!r} or its tokenizer is not the same as when the run "
-            f"in {out} was started. Name another out folder, or remove that one."
+            f"in {out} was started. Name another out folder; or, if that run is of no use any "
+            f"more, remove the folders record and checkpoints in it."
         )
 
 
@@ -247,11 +250,3 @@ def require_space(out: Path, n_parameters: int, n_kept: int) -> None:
             f"needed in {out}, where {_size(free)} are free. Free some space, or name another out "
             f"folder."
         )
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:,.4g} TB"
