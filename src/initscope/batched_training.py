@@ -12,11 +12,10 @@ import hashlib
 import itertools
 import json
 import math
-import numbers
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +25,10 @@ import torch
 
 from initscope import data
 from initscope.batched_mlp import BatchedMLP
-from initscope.errors import UsageError, is_number, require, require_name
-from initscope.init import SCHEMES, Place, check_options, initialize_, scheme_options
+from initscope.init import initialize_
 from initscope.models import MLP
 from initscope.schedule import evaluation_steps, loss_steps, probe_steps
+from initscope.sweep_spec import Optimizer, Scheme
 
 RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
@@ -44,116 +43,6 @@ LAYER_STATISTICS = (
     "weight_std",
 )
 """Columns with one number for each probe step and layer; see :func:`run_sweep`."""
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """How the networks of a sweep are trained.
-
-    Attributes
-    ----------
-    name
-        ``"sgd"`` or ``"adam"``, with torch's defaults for what is not named here.
-    learning_rate
-        Step size, above 0.
-    momentum
-        For SGD, from 0 to below 1.
-    """
-
-    name: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        require_name("optimizer", self.name, ("sgd", "adam"))
-        require(
-            is_number(self.learning_rate, 0) and self.learning_rate > 0,
-            f"learning_rate must be a finite number above 0, not {self.learning_rate!r}.",
-        )
-        require(
-            is_number(self.momentum, 0) and self.momentum < 1,
-            f"momentum must be a number from 0 to below 1, not {self.momentum!r}.",
-        )
-        require(self.name == "sgd" or not self.momentum, "momentum is an option of SGD only.")
-        for name in ("learning_rate", "momentum"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-
-    @property
-    def tensors_per_parameter(self) -> int:
-        """Tensors of the size of a parameter kept in training: itself, gradient, state."""
-        if self.name == "adam":
-            return 4
-        return 3 if self.momentum else 1
-
-    def build(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-        """The torch optimizer for `parameters`."""
-        if self.name == "adam":
-            return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
-        return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, fused=True
-        )
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How the weights of a network are drawn; its biases start at 0.
-
-    Two of the same name and the same options are equal, and have the same text. An option that is
-    given its default is left out, so that one initialization has one name.
-
-    >>> print(Scheme("kaiming", {"mode": "fan_out", "distribution": "normal"}))
-    kaiming(mode=fan_out)
-
-    Attributes
-    ----------
-    name
-        One of :data:`initscope.init.SCHEMES`.
-    options
-        Options of the scheme, a mapping; kept as pairs in alphabetical order.
-    """
-
-    name: str
-    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        options = dict(self.options)
-        check_options(self.name, options)
-        SCHEMES[self.name](torch.empty(2, 2), Place(), torch.Generator(), **options)
-        known = scheme_options(self.name)
-        pairs = (
-            (name, float(value) if isinstance(value, numbers.Real) else str(value))
-            for name, value in sorted(options.items())
-            if value != known[name].default
-        )
-        object.__setattr__(self, "options", tuple(pairs))
-
-    @classmethod
-    def of(cls, value: Scheme | str | Mapping[str, Any]) -> Scheme:
-        """A scheme from its name, or from a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
-        if isinstance(value, Scheme):
-            return value
-        if isinstance(value, Mapping):
-            if "name" not in value:
-                raise UsageError(
-                    f"a scheme with options is a mapping with a name, as in "
-                    f"{{name: kaiming, mode: fan_out}}, not {dict(value)}."
-                )
-            return cls(value["name"], {k: v for k, v in value.items() if k != "name"})
-        return cls(value)
-
-    @property
-    def plain(self) -> str | dict[str, Any]:
-        """What :meth:`of` turns back into an equal scheme, in plain values."""
-        return {"name": self.name, **dict(self.options)} if self.options else self.name
-
-    @property
-    def std(self) -> float | None:
-        """The std of the scheme ``"normal"``; None for the others, which know their own."""
-        return float(dict(self.options)["std"]) if self.name == "normal" else None
-
-    def __str__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
-        return f"{self.name}({options})" if options else self.name
 
 
 @dataclass(frozen=True)
@@ -208,6 +97,11 @@ class Chunk:
     def evaluation_steps(self) -> list[int]:
         """Numbers of updates after which the test set is evaluated."""
         return evaluation_steps(self.epochs, self.steps_per_epoch, self.evaluations_per_epoch)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of :attr:`evaluation_steps`."""
+        return 1 + self.epochs * min(self.evaluations_per_epoch, self.steps_per_epoch)
 
     @property
     def flops_per_step(self) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from initscope.errors import UsageError, is_number, require, require_name
+from initscope.names import GPT2_PRESETS
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
@@ -77,15 +78,6 @@ class MLP(nn.Sequential):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits, shape ``(batch, widths[-1])``, for `inputs` of shape ``(batch, widths[0])``."""
         return super().forward(inputs.flatten(1))
-
-
-GPT2_PRESETS: Mapping[str, Mapping[str, int]] = {
-    "124m": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
-    "nano12": {"n_layer": 12, "n_embd": 96, "n_head": 4, "n_positions": 128, "vocab_size": 256},
-}
-"""Sizes of GPT-2 by name: ``124m`` is OpenAI's smallest, ``nano12`` as deep and 8 times narrower,
-for texts of bytes: with the 50,257 tokens of GPT-2 four fifths of its time would go into the output
-layer, with a BPE of 4,096 a fifth."""
 
 
 def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:

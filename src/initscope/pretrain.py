@@ -24,8 +24,10 @@ import torch
 from tqdm import tqdm
 
 from initscope.batched_training import environment
-from initscope.errors import UsageError, is_number, require, require_name
+from initscope.errors import UsageError, given, is_number, require, require_name, shown
 from initscope.folder_lock import only_writer
+from initscope.machine import check_device_name, check_out, check_whole, require_memory
+from initscope.names import PRECISIONS
 from initscope.pretrain_records import (
     CHECKPOINTS_KEPT,
     RECORD_FORMAT,
@@ -58,7 +60,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-PRECISIONS = ("float32", "bfloat16")
 TOKENS_AT_ONCE = 16 * 1024
 """In one forward and backward pass on a GPU, unless told otherwise."""
 
@@ -164,10 +165,12 @@ def pretrain(
         Ctrl-C; the checkpoints are kept.
     """
     folder = Path(out)
+    check_out(folder)
+    spec.require_room(device)
     plan = plan_training(spec, device, precision, micro_batch_size, compile, checkpoint_every)
     require(
         max_seconds is None or is_number(max_seconds, 0),
-        f"max_seconds must be a number of at least 0, or None, not {max_seconds!r}.",
+        f"max_seconds must be a number of at least 0, or None, not {given(max_seconds)}",
     )
     refuse_another(folder, spec.to_dict())
     if _has_ended(read_run(record_folder(folder))):
@@ -199,10 +202,11 @@ def plan_training(
     checkpoint_every: int | None,
 ) -> TrainingPlan:
     """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here."""
+    check_device_name(device, numbered=False)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    require_name("device", device, ("cpu", "cuda"))
     check_device(device)
+    spec.require_room(device)
     on_gpu = device == "cuda"
     if precision is None:
         precision = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float32"
@@ -216,27 +220,36 @@ def plan_training(
     if micro_batch_size is None:
         tokens = TOKENS_AT_ONCE if on_gpu else LOGITS_AT_ONCE // spec.vocab_size
         largest = max(1, tokens // spec.context)
-        micro_batch_size = max(n for n in range(1, share + 1) if share % n == 0 and n <= largest)
+        micro_batch_size = _largest_divisor(share, largest)
     require(
         is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,
-        f"micro_batch_size {micro_batch_size!r} must divide the {share} passages that a process "
-        f"has of each batch.",
+        f"micro_batch_size {shown(micro_batch_size)} must divide the {share} passages that a "
+        f"process has of each batch.",
     )
+    if not on_gpu:
+        require_memory(
+            4 * micro_batch_size * spec.context * spec.vocab_size,
+            f"the logits of {micro_batch_size:,} passages of {spec.context:,} tokens at once",
+            "give a smaller micro_batch_size, context or vocab_size",
+        )
     if checkpoint_every is None:
         checkpoint_every = max(1, spec.steps // 20)
-    require(
-        is_number(checkpoint_every, 1, whole=True),
-        f"checkpoint_every must be a whole number of at least 1, not {checkpoint_every!r}.",
-    )
+    check_whole("checkpoint_every", checkpoint_every)
     return TrainingPlan(
         device=device,
         precision=precision,
         micro_batch_size=micro_batch_size,
         accumulated=share // micro_batch_size,
         compile=on_gpu if compile is None else compile,
-        checkpoint_every=math.ceil(checkpoint_every / spec.log_every) * spec.log_every,
+        checkpoint_every=-(-checkpoint_every // spec.log_every) * spec.log_every,
         processes=processes,
     )
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    """Largest divisor of `number` that is no larger than `at_most`, in sqrt(number) divisions."""
+    pairs = ((n, number // n) for n in range(1, math.isqrt(number) + 1) if number % n == 0)
+    return max(n for pair in pairs for n in pair if n <= at_most)
 
 
 def _train(

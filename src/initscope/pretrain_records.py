@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 
 from initscope.errors import UsageError
+from initscope.machine import size as _size
 from initscope.records import (
     file_digest,
     read_table,
@@ -173,8 +174,8 @@ def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> p
 
 def _advice(folder: Path) -> str:
     return (
-        f"Bring a good copy of {folder} back, or remove {folder.parent} to train again, or name "
-        f"another folder."
+        f"Bring a good copy of {folder} back, or name another out folder; or, to train again in "
+        f"this one, remove its folders {folder.name} and {checkpoint_folder(folder.parent).name}."
     )
 
 
@@ -242,12 +243,14 @@ def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None
     if different:
         raise UsageError(
             f"{out} holds a run of another specification (different: {', '.join(different)}). Name "
-            f"another out folder, or remove that one."
+            f"another out folder; or, if that run is of no use any more, remove the folders record "
+            f"and checkpoints in it."
         )
     if text_digest is not None and run["text"]["digest"] != text_digest:
         raise UsageError(
             f"the text {run['text']['name']!r} or its tokenizer is not the same as when the run "
-            f"in {out} was started. Name another out folder, or remove that one."
+            f"in {out} was started. Name another out folder; or, if that run is of no use any "
+            f"more, remove the folders record and checkpoints in it."
         )
 
 
@@ -383,11 +386,3 @@ def require_space(out: Path, n_parameters: int, n_kept: int) -> None:
             f"needed in {out}, where {_size(free)} are free. Free some space, or name another out "
             f"folder."
         )
-
-
-def _size(n_bytes: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:,.4g} TB"

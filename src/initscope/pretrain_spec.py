@@ -1,4 +1,7 @@
-"""What a pretraining run trains: model, initialization, text, optimizer, and what it records."""
+"""What a pretraining run trains: model, initialization, text, optimizer, and what it records.
+
+Checked in a moment, without torch, which is imported where a model is built.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,17 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 
-from initscope.errors import is_number, require, require_name, unknown_name
-from initscope.init import initialize_
-from initscope.models import GPT2_PRESETS, gpt2
-from initscope.throughput import training_flops_per_token
-from initscope.tracking import QUANTITIES
+from initscope.errors import given, is_number, require, require_name, shown, unknown_name
+from initscope.machine import LARGEST_SEED, LARGEST_WHOLE, check_whole, require_memory
+from initscope.names import GPT2_PRESETS, QUANTITIES
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -28,6 +29,9 @@ PRESET_TRAINING: Mapping[str, Mapping[str, Any]] = {
     "nano12": {"tokenizer": "bytes", "batch_size": 8, "learning_rate": 1e-3},
 }
 """What a preset is trained with unless the specification says otherwise."""
+
+BYTES_OF_A_LOG = 300
+"""Of memory, that what the Trainer logs at a step takes at the least: a dictionary of numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +127,7 @@ class PretrainSpec:
         default("context", sizes["n_positions"])
         for name, value in PRESET_TRAINING[self.preset].items():
             default(name, value)
-        require(
-            is_number(self.steps, 1, whole=True),
-            f"steps must be a whole number of at least 1, not {self.steps!r}.",
-        )
+        check_whole("steps", self.steps)
         default("warmup_steps", self.steps // 20)
         default("evaluate_every", max(1, self.steps // 20))
         default("distribution_every", max(1, self.steps // 30))
@@ -137,8 +138,8 @@ class PretrainSpec:
         for name in ("text", "betas", "track_quantities"):
             value = getattr(self, name)
             require(
-                isinstance(value, Sequence) and not isinstance(value, str),
-                f"{name} must be a list, not {value!r}.",
+                isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray),
+                f"{name} must be a list, not {given(value)}",
             )
             put(name, tuple(value))
         self._validate()
@@ -155,25 +156,36 @@ class PretrainSpec:
     def _validate(self) -> None:
         require(
             bool(self.text) and all(isinstance(s, str | Path) and str(s) for s in self.text),
-            f"text must name at least one source, not {self.text!r}.",
+            f"text must name at least one source, not {shown(self.text)}.",
+        )
+        require(
+            len(set(self.text)) == len(self.text), f"text names a source twice: {shown(self.text)}."
+        )
+        require(
+            isinstance(self.tokenizer, str | Path) and bool(str(self.tokenizer)),
+            f"tokenizer must be a name or a folder, not {shown(self.tokenizer)}.",
         )
         zero_allowed = ("seed", "warmup_steps")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int":
-                least = 0 if field.name in zero_allowed else 1
-                require(
-                    is_number(value, least, whole=True),
-                    f"{field.name} must be a whole number of at least {least}, not {value!r}.",
-                )
+                check_whole(field.name, value, 0 if field.name in zero_allowed else 1)
             elif field.type == "float":
                 require(
                     is_number(value, 0),
-                    f"{field.name} must be a finite number of at least 0, not {value!r}.",
+                    f"{field.name} must be a finite number of at least 0, not {given(value)}",
                 )
         require(
             isinstance(self.residual_scaling, bool),
-            f"residual_scaling must be true or false, not {self.residual_scaling!r}.",
+            f"residual_scaling must be true or false, not {shown(self.residual_scaling)}.",
+        )
+        require(
+            self.seed <= LARGEST_SEED, f"seed must be at most {LARGEST_SEED}, not {self.seed}."
+        )
+        require(
+            self.steps * self.batch_size <= LARGEST_WHOLE,
+            f"{self.steps:,} steps of {self.batch_size:,} passages are more than can be counted: "
+            f"give fewer steps, or a smaller batch_size.",
         )
         require(self.context >= 2, "the context must be at least 2: one token predicts the next.")
         require(
@@ -183,7 +195,7 @@ class PretrainSpec:
         require(self.clip > 0, "clip must be above 0.")
         require(
             len(self.betas) == 2 and all(is_number(b, 0) and b < 1 for b in self.betas),
-            f"betas must be two numbers from 0 to below 1, not {self.betas!r}.",
+            f"betas must be two numbers from 0 to below 1, not {given(list(self.betas))}",
         )
         require(
             self.warmup_steps <= self.steps,
@@ -196,6 +208,10 @@ class PretrainSpec:
         )
         for quantity in self.track_quantities:
             require_name("quantity", quantity, QUANTITIES)
+        require(
+            len(set(self.track_quantities)) == len(self.track_quantities),
+            f"track_quantities names one twice: {shown(self.track_quantities)}.",
+        )
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> PretrainSpec:
@@ -203,6 +219,10 @@ class PretrainSpec:
 
         Raises `UsageError` for an unknown key, with the nearest names, and if there is no text.
         """
+        require(
+            isinstance(mapping, Mapping),
+            f"a pretraining is specified by a mapping of fields, not {shown(mapping)}.",
+        )
         names = [field.name for field in dataclasses.fields(cls)]
         for key in mapping:
             if key not in names:
@@ -242,6 +262,10 @@ class PretrainSpec:
 
         Its loss is computed by transformers; dropout is 0.
         """
+        import torch
+
+        from initscope.init import initialize_
+
         model = self._uninitialized()
         initialize_(
             model,
@@ -253,12 +277,49 @@ class PretrainSpec:
         return model
 
     def count_parameters(self) -> tuple[int, int]:
-        """Parameters, and the operations of training on a token; no weights are made."""
-        with torch.device("meta"):
-            model = self._uninitialized()
-        return sum(p.numel() for p in model.parameters()), training_flops_per_token(model)
+        """Parameters, and the operations of training on a token; no weights are made.
+
+        >>> PretrainSpec(text="stdlib").count_parameters()
+        (124439808, 854438400)
+        """
+        width, positions = self.n_embd, self.context * self.n_embd
+        # Query, key, value, both projections and the MLP are 12 width² weights and 9 width biases;
+        # the norms of a block have 4 width, and the last one 2 width.
+        blocks = self.n_layer * width * (12 * width + 13)
+        n = self.vocab_size * width + positions + blocks + 2 * width
+        return n, 6 * (n - positions) + 12 * self.n_layer * positions
+
+    def require_room(self, device: str | None = None) -> None:
+        """Raise `UsageError` for a run that cannot be trained for want of memory; loads nothing.
+
+        All is counted from below. Whether there is a GPU is not known here: only on the device
+        ``"cpu"`` gradients and optimizer count as well, which live where the model is trained.
+        """
+        n_parameters, _ = self.count_parameters()
+        smaller = "give a smaller n_layer, n_embd, vocab_size or context"
+        require_memory(4 * n_parameters, f"a model of {n_parameters:,} parameters", smaller)
+        if device == "cpu":
+            require_memory(
+                16 * n_parameters,
+                f"the {n_parameters:,} parameters, their gradients and the two moments of AdamW",
+                smaller,
+            )
+        processes = int(os.environ.get("WORLD_SIZE", "1"))  # which may be on other machines
+        require_memory(
+            16 * self.tokens_per_step // processes,
+            f"a batch of {self.tokens_per_step:,} tokens",
+            "give a smaller batch_size or context",
+        )
+        n_rows = self.steps // self.log_every + self.steps // self.evaluate_every
+        require_memory(
+            BYTES_OF_A_LOG * n_rows,
+            f"{n_rows:,} rows of what is logged in {self.steps:,} steps",
+            "give fewer steps, or a larger log_every and evaluate_every",
+        )
 
     def _uninitialized(self) -> GPT2LMHeadModel:
+        from initscope.models import gpt2
+
         model = gpt2(
             self.preset,
             n_layer=self.n_layer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -17,8 +19,29 @@ def evaluation_steps(epochs: int, steps_per_epoch: int, per_epoch: int = 1) -> l
 
 def probe_steps(n_steps: int, probes: int) -> list[int]:
     """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
+    if probes >= _all_probes(n_steps):
+        return list(range(n_steps + 1))
     between = {round(s) for s in np.geomspace(1, n_steps, probes - 1)} if probes > 2 else set()
     return [0, *sorted(between | {n_steps})]
+
+
+def _all_probes(n_steps: int) -> int:
+    """So many probes fall on every step: the last two are then less than half a step apart."""
+    return math.ceil(2 * n_steps * math.log(n_steps + 1)) + 3
+
+
+def fewest_probes(n_steps: int, probes: int) -> int:
+    """A lower bound of how many steps :func:`probe_steps` gives, without making a list of them."""
+    if probes >= _all_probes(n_steps):
+        return n_steps + 1
+    between = probes - 1
+    if between < 2 or n_steps < 2:
+        return 2
+    # Where two neighbors are a step apart and more, all are different; below, every step is there.
+    log_ratio = math.log(n_steps) / (between - 1)
+    apart = 1 / math.expm1(log_ratio)
+    different = between - math.log(apart) / log_ratio if apart > 1 else between
+    return max(2, math.floor(different) - 1)
 
 
 def loss_steps(n_steps: int, loss_points: int) -> list[int]:

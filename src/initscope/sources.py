@@ -5,10 +5,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from initscope.errors import UsageError
+from initscope.errors import UsageError, shown, unknown_name
+
+HUB_TEXTS = {
+    "openwebtext": "Skylion007/openwebtext",
+    "fineweb-edu": "HuggingFaceFW/fineweb-edu:sample-10BT",
+}
+"""Short names of texts on the Hugging Face hub: ``owner/name``, or ``owner/name:configuration``."""
+
+STDLIB = "stdlib"
+"""Name of the text that is on every machine."""
+
+_HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(:[\w.-]{1,96})?", re.ASCII)
 
 
 def data_folder() -> Path | None:
@@ -19,6 +31,45 @@ def data_folder() -> Path | None:
     if not Path(folder).is_dir():
         raise UsageError(f"INITSCOPE_DATA names a folder that is not there: {folder!r}.")
     return Path(folder)
+
+
+def text_folder(source: str | Path) -> Path | None:
+    """The folder that a source of text is read from; None for :data:`STDLIB` and for the hub.
+
+    Nothing is read, and the hub is not asked whether it has such a name.
+
+    Raises `UsageError` for what is no folder and can be no name on the hub.
+    """
+    if not isinstance(source, str | Path) or not str(source):
+        raise UsageError(f"a source of text is a hub name, a folder or a name, not {source!r}.")
+    if source == STDLIB:
+        return None
+    data = data_folder()
+    places = [Path(source)]
+    if isinstance(source, str) and data is not None:
+        places = [data / "text" / source, data / source, *places]
+    for folder in places:
+        with contextlib.suppress(OSError, ValueError):  # what cannot be the name of a file
+            if folder.is_dir():
+                return folder
+    hub_name = HUB_TEXTS.get(str(source), str(source))
+    if (
+        isinstance(source, str)
+        and _HUB_NAME.fullmatch(hub_name)
+        and hub_name.partition("/")[0] not in (".", "..")
+    ):
+        return None
+    if isinstance(source, Path) or "/" in source or os.sep in source:
+        raise UsageError(
+            f"the folder {shown(str(source))}, given as a source of text, is not there."
+        )
+    local = sorted(p.name for p in (data / "text").glob("*") if p.is_dir()) if data else []
+    where = f"INITSCOPE_DATA={data} has" if data else "INITSCOPE_DATA is not set: it could have"
+    error = unknown_name("text", source, [STDLIB, *HUB_TEXTS, *local])
+    raise UsageError(
+        f"{error} {where} the folders of texts, text/NAME; or give a folder, or a name on "
+        f"the hub, owner/name."
+    )
 
 
 def cache_folder() -> Path:

@@ -9,18 +9,13 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import itertools
-import json
 import math
-import numbers
 import queue
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,11 +23,9 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from initscope import data
-from initscope.batched_training import Chunk, Optimizer, Scheme, dataset_of_seed, run_chunk
-from initscope.errors import UsageError, is_number, require, require_name, unknown_name
-from initscope.init import SCHEMES, scheme_options
-from initscope.models import ACTIVATIONS
+from initscope.batched_training import Chunk, dataset_of_seed, run_chunk
+from initscope.errors import UsageError
+from initscope.machine import check_device_name, check_out, check_threads, check_whole
 from initscope.sweep_records import (
     chunk_folder,
     finished_table,
@@ -43,230 +36,29 @@ from initscope.sweep_records import (
     write_chunk,
     write_finished,
 )
-
-_COUNTS = (
-    "epochs",
-    "batch_size",
-    "train_size",
-    "loss_points",
-    "probes",
-    "probe_size",
-    "memory_mb",
-    "evaluations_per_epoch",
+from initscope.sweep_spec import (
+    Optimizer,
+    Scheme,
+    SweepSpec,
+    bytes_per_run,
+    check_sizes,
+    require_room,
 )
+
+__all__ = [
+    "Optimizer",
+    "Scheme",
+    "SweepInterrupted",
+    "SweepSpec",
+    "bytes_per_run",
+    "check_device",
+    "chunks_of",
+    "run_sweep",
+    "to_tidy",
+]
 
 SUBMITTED_AT_ONCE = 1000
 """Chunks that an executor holds at most: schedulers of clusters limit the jobs of a user."""
-
-
-@dataclass(frozen=True)
-class SweepSpec:
-    """What a sweep trains: every combination of widths, optimizer, initialization and seed.
-
-    Attributes
-    ----------
-    dataset
-        One of :data:`initscope.data.DATASETS`. Wine and digits are split anew by each seed.
-    hidden
-        Hidden widths of each architecture: ``((256, 128),)`` is one network with two hidden
-        layers, three weight layers.
-    activation
-        One of :data:`initscope.models.ACTIVATIONS`.
-    stds
-        Standard deviations of the initial weights, each a scheme ``"normal"`` with zero biases.
-    schemes
-        Further initializations: names of :data:`initscope.init.SCHEMES`, or, with options,
-        :class:`Scheme`. In plain values, for example in YAML, one with options is a mapping:
-        ``{name: kaiming, mode: fan_out, distribution: uniform}``.
-    optimizers
-        One or more :class:`Optimizer`.
-    seeds
-        How many, counted from 0, or which. A seed decides the draws of the weights, the order of
-        the training examples and, for Wine and digits, the split. Runs of one seed share all of
-        these: their weights are the same standard-normal draws, scaled; those of schemes with
-        uniform distribution the same uniform draws; an orthogonal one is made of the same normal
-        draws.
-    epochs, batch_size
-        Length of the training. A last, incomplete batch of an epoch is left out.
-    train_size
-        Number of training examples, the first of the split; None for all.
-    loss_points
-        How many points of the training loss are recorded; each is a mean since the one before.
-    probes
-        How many times layer statistics are recorded: at initialization, then at steps in
-        geometric progression, the last after the last update.
-    probe_size
-        Number of training examples, the first of the split, that they are recorded on.
-    memory_mb
-        Working memory, in MB, above which the sweep is split into chunks that train one after
-        another; about the size of the last-level cache is fastest. Part of the specification,
-        since the size of a batched product may change its rounding.
-    name
-        Name of the table; no part of the digest.
-    evaluations_per_epoch
-        How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
-        last time at its end.
-    """
-
-    dataset: str = "wine"
-    hidden: tuple[tuple[int, ...], ...] = ((64, 32),)
-    activation: str = "relu"
-    stds: tuple[float, ...] = ()
-    schemes: tuple[Scheme | str, ...] = ()
-    optimizers: tuple[Optimizer, ...] = (Optimizer(),)
-    seeds: tuple[int, ...] | int = 1
-    epochs: int = 1
-    batch_size: int = 32
-    train_size: int | None = None
-    loss_points: int = 25
-    probes: int = 6
-    probe_size: int = 256
-    memory_mb: int = 64
-    name: str = "sweep"
-    evaluations_per_epoch: int = 1
-
-    def __post_init__(self) -> None:
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        if isinstance(self.optimizers, Optimizer):
-            put("optimizers", (self.optimizers,))
-        if isinstance(self.seeds, numbers.Real):
-            require(
-                is_number(self.seeds, 1, whole=True),
-                f"seeds must be a whole number of at least 1, or a list, not {self.seeds!r}.",
-            )
-            put("seeds", tuple(range(int(self.seeds))))
-        for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
-            value = getattr(self, name)
-            require(_is_list(value), f"{name} must be a list, not {value!r}.")
-            put(name, tuple(value))
-        put("schemes", tuple(_scheme(value) for value in self.schemes))
-        require(
-            all(_is_list(widths) for widths in self.hidden),
-            f"hidden is a list of architectures, each a list of widths: "
-            f"[[256, 128]] and not {list(self.hidden)}.",
-        )
-        put("hidden", tuple(tuple(widths) for widths in self.hidden))
-        self._validate()
-        # Plain values, for the specification is written as JSON.
-        put("hidden", tuple(tuple(int(width) for width in widths) for widths in self.hidden))
-        put("stds", tuple(float(std) for std in self.stds))
-        put("seeds", tuple(int(seed) for seed in self.seed_numbers))
-        for name in _COUNTS:
-            if getattr(self, name) is not None:
-                put(name, int(getattr(self, name)))
-
-    def _validate(self) -> None:
-        require_name("data set", self.dataset, data.DATASETS)
-        require_name("activation", self.activation, ACTIVATIONS)
-        require(bool(self.hidden), "hidden is empty: give at least one architecture.")
-        for widths in self.hidden:
-            require(
-                all(is_number(width, 1, whole=True) for width in widths),
-                f"hidden widths {list(widths)} must be whole numbers of at least 1.",
-            )
-        for std in self.stds:
-            require(is_number(std, 0), f"stds must be finite numbers of at least 0, not {std!r}.")
-        require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
-        require(bool(self.optimizers), "optimizers is empty: give at least one.")
-        for optimizer in self.optimizers:
-            require(
-                isinstance(optimizer, Optimizer), f"optimizers holds {optimizer!r}: no Optimizer."
-            )
-        require(bool(self.seed_numbers), "seeds is empty: give at least one.")
-        for seed in self.seed_numbers:
-            require(
-                is_number(seed, 0, whole=True),
-                f"seeds must be whole numbers of at least 0, not {seed!r}.",
-            )
-        for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
-            values = getattr(self, name)
-            require(
-                len(set(values)) == len(values),
-                f"{name} holds a value twice: {', '.join(map(str, values))}.",
-            )
-        for name in _COUNTS:
-            value, least = getattr(self, name), 2 if name == "probes" else 1
-            none = name == "train_size"
-            require(
-                is_number(value, least, whole=True) or (none and value is None),
-                f"{name} must be a whole number of at least {least}"
-                f"{', or None' if none else ''}, not {value!r}.",
-            )
-        require(
-            isinstance(self.name, str) and bool(self.name) and Path(self.name).name == self.name,
-            f"name {self.name!r} must be a plain file name.",
-        )
-
-    @classmethod
-    def from_dict(cls, mapping: Mapping[str, Any]) -> SweepSpec:
-        """Specification from plain values, as read from YAML or JSON.
-
-        Lists stand for tuples, mappings for each :class:`Optimizer`, and for each
-        :class:`Scheme` that has options. Raises `UsageError` for an unknown key, with the nearest
-        names.
-        """
-        values = dict(mapping)
-        names = [f.name for f in dataclasses.fields(cls)]
-        for key in values:
-            if key not in names:
-                raise unknown_name("key of a sweep", key, names)
-        optimizers = values.get("optimizers")
-        if isinstance(optimizers, Sequence) and not isinstance(optimizers, str):
-            values["optimizers"] = tuple(
-                _optimizer_from_dict(o) if isinstance(o, Mapping) else o for o in optimizers
-            )
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, which :meth:`from_dict` turns back into an equal specification."""
-        schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
-        return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
-
-    @property
-    def initializations(self) -> tuple[Scheme, ...]:
-        """Every initialization: the scheme ``"normal"`` with each std, then the others."""
-        normal = (Scheme("normal", {"std": std}) for std in self.stds)
-        return (*normal, *(cast(Scheme, scheme) for scheme in self.schemes))
-
-    @property
-    def n_runs(self) -> int:
-        """Number of networks that the sweep trains."""
-        per_seed = len(self.hidden) * len(self.optimizers) * len(self.initializations)
-        return per_seed * len(self.seed_numbers)
-
-    @property
-    def seed_numbers(self) -> tuple[int, ...]:
-        """The seeds; a count given as `seeds` has become ``0, 1, ...``."""
-        return cast("tuple[int, ...]", self.seeds)
-
-
-def _scheme(value: Any) -> Scheme:
-    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
-    with_std = [scheme for scheme in SCHEMES if "std" in scheme_options(scheme)]
-    require(name not in with_std, "give the stds of scheme 'normal' as stds.")
-    return Scheme.of(value)
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
-
-
-def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
-    names = [f.name for f in dataclasses.fields(Optimizer)]
-    for key in mapping:
-        if key not in names:
-            raise unknown_name("key of an optimizer", key, names)
-    return Optimizer(**mapping)
-
-
-def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
-    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
-    n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
-    rows = max(spec.batch_size, spec.probe_size)
-    activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
-    return 4 * (n_parameters * optimizer.tensors_per_parameter + activations)
 
 
 def chunks_of(spec: SweepSpec) -> list[Chunk]:
@@ -277,17 +69,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
     """
     seeds = spec.seed_numbers
     example = dataset_of_seed(spec.dataset, seeds[0])
-    n_train = len(example.train_labels)
-    if spec.train_size is not None:
-        require(
-            spec.train_size <= n_train,
-            f"train_size is {spec.train_size}, but {spec.dataset} has {n_train} examples.",
-        )
-        n_train = spec.train_size
-    require(
-        spec.batch_size <= n_train,
-        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on.",
-    )
+    n_train = check_sizes(spec, len(example.train_labels))
     initializations = spec.initializations
     chunks = []
     for hidden in spec.hidden:
@@ -393,13 +175,16 @@ def run_sweep(
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
     """
-    require(
-        threads is None or is_number(threads, 1, whole=True),
-        f"threads must be a whole number of at least 1, or None, not {threads!r}.",
-    )
+    check_whole("threads", threads, none=True)
+    if executor is None:
+        check_threads(threads)
+    check_device_name(device)
     folder = None if out is None else Path(out)
+    if folder is not None:
+        check_out(folder)
     if folder is not None and (finished := finished_table(folder, spec)) is not None:
         return to_frame(finished)
+    require_room(spec, device, elsewhere=executor is not None)
     if device is not None and executor is None:
         check_device(device)
     chunks = chunks_of(spec)
@@ -460,7 +245,18 @@ class SweepInterrupted(KeyboardInterrupt):
 
 
 def check_device(device: str) -> None:
-    """Raise `UsageError` unless torch has this device here."""
+    """Raise `UsageError` unless torch can compute on this device here."""
+    check_device_name(device)
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        built = torch.version.cuda is None and torch.version.hip is None
+        why = f"torch {torch.__version__} is built without CUDA" if built else "torch sees no GPU"
+        raise UsageError(f"device {device!r} is not to be had here ({why}): give cpu.")
+    n_gpus = torch.cuda.device_count()
+    if (torch.device(device).index or 0) >= n_gpus:
+        last = f" to cuda:{n_gpus - 1}" if n_gpus > 1 else ""
+        raise UsageError(f"device {device!r} is not to be had here: there is cuda:0{last}.")
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -143,7 +143,7 @@ def sweep_cost(
 def _flops(chunk: Chunk) -> int:
     n_test = len(dataset_of_seed(chunk.dataset, chunk.seeds[0]).test_labels)
     products = sum(i * o for i, o in itertools.pairwise(chunk.widths))
-    return chunk.flops + chunk.n_runs * len(chunk.evaluation_steps) * n_test * 2 * products
+    return chunk.flops + chunk.n_runs * chunk.n_evaluations * n_test * 2 * products
 
 
 def _seconds(
@@ -202,5 +202,5 @@ def _seconds_of_chunk(
         evaluation = seconds(lambda: run.evaluate(n_test)) * run.n_test / n_test
         probe = seconds(run.statistics)
     n_probes = len(probe_steps(chunk.n_steps, chunk.probes))
-    evaluations = len(chunk.evaluation_steps) * evaluation
+    evaluations = chunk.n_evaluations * evaluation
     return setup + chunk.n_steps * update + evaluations + n_probes * probe

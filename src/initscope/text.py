@@ -26,23 +26,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from initscope.errors import UsageError, is_number, require, unknown_name
+from initscope.errors import UsageError, is_number, require
 from initscope.records import file_digest, sealed, unsealed
-from initscope.sources import add_files, cache_folder, data_folder, no_progress_bars, short_reason
+from initscope.sources import (
+    HUB_TEXTS,
+    STDLIB,
+    add_files,
+    cache_folder,
+    no_progress_bars,
+    short_reason,
+    text_folder,
+)
 from initscope.tokenization import Tokenizer, load_tokenizer
-
-HUB_TEXTS = {
-    "openwebtext": "Skylion007/openwebtext",
-    "fineweb-edu": "HuggingFaceFW/fineweb-edu:sample-10BT",
-}
-"""Short names of texts on the Hugging Face hub: ``owner/name``, or ``owner/name:configuration``."""
 
 HUB_PARQUET = "refs/convert/parquet"
 """Branch in which the hub keeps the same data as Parquet files, for a set that is uploaded as a
 program, which the library `datasets` no longer runs."""
-
-STDLIB = "stdlib"
-"""Name of the text that is on every machine."""
 
 VALIDATION_ONE_IN = 50
 """Of a source without a validation split, one document in so many is set aside."""
@@ -176,30 +175,14 @@ class _Source:
 
 
 def _find_source(source: str | Path) -> _Source:
-    if not isinstance(source, str | Path) or not str(source):
-        raise UsageError(f"a source of text is a hub name, a folder or a name, not {source!r}.")
+    folder = text_folder(source)
     if source == STDLIB:
         return _stdlib()
-    data = data_folder()
-    if isinstance(source, str) and data is not None:
-        for folder in (data / "text" / source, data / source):
-            if folder.is_dir():
-                return _folder_source(folder.name, folder)
-    if Path(source).is_dir():
-        return _folder_source(Path(source).resolve().name, Path(source))
+    if folder is not None:
+        given = folder == Path(source)
+        return _folder_source(folder.resolve().name if given else folder.name, folder)
     name = HUB_TEXTS.get(str(source), str(source))
     repository, _, configuration = name.partition(":")
-    parts = repository.split("/")
-    if isinstance(source, Path) or len(parts) > 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        raise UsageError(f"the folder {str(source)!r}, given as a source of text, is not there.")
-    if len(parts) == 1:
-        local = sorted(p.name for p in (data / "text").glob("*") if p.is_dir()) if data else []
-        where = f"INITSCOPE_DATA={data} has" if data else "INITSCOPE_DATA is not set: it could have"
-        error = unknown_name("text", source, [STDLIB, *HUB_TEXTS, *local])
-        raise UsageError(
-            f"{error} {where} the folders of texts, text/NAME; or give a folder, or a name on "
-            f"the hub, owner/name."
-        )
     return _Source(
         name=str(source),
         description=f"{name} on the Hugging Face hub",
@@ -214,7 +197,7 @@ def is_on_hub(source: str | Path) -> bool:
 
     Raises `UsageError` for one that does not exist.
     """
-    return _find_source(source).on_hub
+    return text_folder(source) is None and source != STDLIB
 
 
 def _folder_source(name: str, folder: Path) -> _Source:
