@@ -8,8 +8,13 @@ import numbers
 import reprlib
 from collections.abc import Iterable
 
+__all__ = ["UsageError"]
+
 LONGEST = 100
 """Characters of a text of the caller's that a message repeats."""
+
+MOST_NAMES = 40
+"""Of the names that exist, a message lists so many at most."""
 
 
 class UsageError(ValueError):
@@ -36,12 +41,15 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     valid
         The names that exist.
     """
-    choices = sorted(valid)
+    choices = sorted(map(str, valid))
     by_lower = {choice.lower(): choice for choice in choices}
     text = name.lower() if isinstance(name, str) and len(name) <= LONGEST else ""
     near = difflib.get_close_matches(text, by_lower, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
-    return UsageError(f"unknown {kind} {shown(name)}.{hint} Valid: {', '.join(choices)}.")
+    more = f" and {len(choices) - MOST_NAMES} others" if len(choices) > MOST_NAMES else ""
+    return UsageError(
+        f"unknown {kind} {shown(name)}.{hint} Valid: {', '.join(choices[:MOST_NAMES])}{more}."
+    )
 
 
 def require_name(kind: str, name: object, valid: Iterable[str]) -> None:
@@ -66,9 +74,10 @@ def is_number(value: object, low: float, *, whole: bool = False) -> bool:
     if whole:
         return False
     try:
-        return math.isfinite(float(value)) and float(value) >= low
+        number = float(value)
     except OverflowError:
         return False
+    return math.isfinite(number) and number >= low
 
 
 LARGEST_FLOAT = 2**1023
