@@ -165,16 +165,16 @@ SENTENCES = [
     (value(guess=0.0884, revealed=True), "You said 0.0884, it is 0.0884: right."),
     (value(guess=9), "You said 9, it is 0.0884: too large by a factor of 100. That is far off "
      "(near would be within a factor of 2)."),
-    (share(guess=60, revealed=True), "You said 60%, it is 62.3%: 2.34 points too low. That is close "
-     "(within 5% of the axis)."),
+    (share(guess=60, revealed=True), "You said 60%, it is 62.3%: 2.34 points too low. That is "
+     "close (within 5% of the axis)."),
     (share(unit="layers", guess=90), "You said 90 layers, it is 62.3 layers: 27.7 layers too high. "
      "That is far off (near would be within 15% of the axis)."),
     (band(guess=0.01, guess_high=0.1), "You said 0.01 to 0.1, it is 0.0123 to 0.456: the two share "
      "55% of the decades that either covers. Your lower edge is too small by a factor of 1.2, your "
      "upper edge too small by a factor of 4.6. That is near (at least 40% shared; close would be "
      "at least 80% shared)."),
-    (curve(guess=0.03, revealed=True), "You said that it ends at 0.03, it ends at 0.0297: too large "
-     "by a factor of 1.01. That is close (within a factor of 1.25)."),
+    (curve(guess=0.03, revealed=True), "You said that it ends at 0.03, it ends at 0.0297: too "
+     "large by a factor of 1.01. That is close (within a factor of 1.25)."),
 ]  # fmt: skip
 
 
