@@ -174,9 +174,16 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
             ),
         )
         page.goto(f"{home}/{path}", wait_until="load")
-        page.wait_for_function("!window.MathJax || MathJax.startup?.promise")
-        page.evaluate("window.MathJax?.startup?.promise")
-        page.wait_for_function("document.documentElement.dataset.widgets === 'ready'")
+        # Not wait_for_function, which evaluates text in the page: its policy refuses that.
+        page.evaluate(
+            """async () => {
+                while (window.MathJax && !MathJax.startup?.promise) {
+                    await new Promise(requestAnimationFrame);
+                }
+                await window.MathJax?.startup.promise;
+            }"""
+        )
+        page.locator("html[data-widgets=ready]").wait_for(state="attached")
         return visit
 
     try:

@@ -203,6 +203,8 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(
     page = look().page
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    # What the policy of the page refuses is said there.
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     moved, links = {}, []
     for widget in live_widgets(page):
         slider = widget.locator("input[type=range]:visible:enabled").first

@@ -27,6 +27,12 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 SVG = "image/svg+xml"
 
+STILL = (
+    '<noscript><p class="still-note">This is a still picture of an instrument that moves where '
+    "JavaScript is allowed.</p></noscript>"
+)
+"""What stands beside a widget that cannot come to life."""
+
 
 class ChapterWidget(SphinxDirective):
     """The directive; its content is the caption."""
@@ -61,7 +67,7 @@ class ChapterWidget(SphinxDirective):
 
         stored = {"version_major": 2, "version_minor": 0, "state": {model_id: model}}
         scripts = _script(STATE, stored) + _script(VIEW, {"model_id": model_id})
-        output = nodes.container("", figure, nodes.raw(text=scripts, format="html"))
+        output = nodes.container("", figure, nodes.raw(text=STILL + scripts, format="html"))
         output["classes"] = ["cell_output"]
         return [output]
 
@@ -94,7 +100,8 @@ class KeepPicture(SphinxPostTransform):
                 continue
             forms = {form["mime_type"]: form.children for form in bundle.children}
             if SVG in forms and VIEW in forms:
-                views = forms[VIEW] if self.app.builder.format == "html" else []
+                html = self.app.builder.format == "html"
+                views = [nodes.raw(text=STILL, format="html"), *forms[VIEW]] if html else []
                 bundle.replace_self([*forms[SVG], *views])
 
 
