@@ -17,7 +17,11 @@ RECORDED = {"05_std_sweep"}
 CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
 SVG = "image/svg+xml"
 TAG, NUMBER = re.compile("<[^>]*>"), re.compile(r"-?\d+(?:\.\d+)?")
-SMOKE = yaml.safe_load((ROOT / "notebooks" / "profiles" / "smoke.yaml").read_text())
+SMOKE = {
+    path.stem: values
+    for path in sorted(ROOT.glob("notebooks/profiles/smoke/*.yaml"))
+    if (values := yaml.safe_load(path.read_text()))
+}
 """Parameters by chapter; one that is not there is the same in every profile."""
 
 

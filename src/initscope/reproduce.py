@@ -81,8 +81,8 @@ def reproduce(
     chapters
         Numbers (``5``), stems (``05_std_sweep``) or paths; all chapters by default.
     profile
-        Name of a file ``profiles/NAME.yaml`` in `notebooks`. A chapter that declares a parameter
-        ``profile`` is given this name.
+        Name of a folder ``profiles/NAME`` in `notebooks`, with a file of parameters a chapter. A
+        chapter that declares a parameter ``profile`` is given this name.
     notebooks
         Folder of the chapters.
     parameters
@@ -116,7 +116,7 @@ def reproduce(
 
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
-        f"{profile!r} ({folder / 'profiles' / profile}.yaml)."
+        f"{profile!r} ({folder / 'profiles' / profile})."
     )
     if output is None:
         say(
