@@ -15,6 +15,7 @@ file ``NN_name.yaml`` gives other values to the parameters of that chapter, as p
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,6 +338,29 @@ def _read_notebook(path: Path) -> NotebookNode:
         return nbformat.v4.upgrade(notebook)
     except (nbformat.reader.NotJSONError, nbformat.ValidationError, AttributeError) as error:
         raise UsageError(f"{path} is not a notebook: {str(error).splitlines()[0]}") from error
+
+
+def require_modules(run: Run) -> None:
+    """Raise `UsageError` if a chapter imports, outside of functions, what is not installed."""
+    for cell in run.notebook.cells:
+        for module in _imports(cell.source) if cell.cell_type == "code" else ():
+            if importlib.util.find_spec(module) is None:
+                package = module.replace("_", "-")
+                raise UsageError(
+                    f"{run.chapter} needs the module {module}, which is not installed: "
+                    f"pip install {package}."
+                )
+
+
+def _imports(source: str) -> list[str]:
+    """Top-level modules that a cell imports on its outermost level."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a magic of IPython
+        return []
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    return [name.partition(".")[0] for name in names]
 
 
 def tagged(cell: NotebookNode, tag: str) -> bool:

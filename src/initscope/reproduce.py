@@ -23,7 +23,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from initscope.chapters import PARAMETERS, Run, plan, tagged
+from initscope.chapters import PARAMETERS, Run, plan, require_modules, tagged
 from initscope.normalize import complaints, dumps, normalize
 
 _INJECTED = "injected-parameters"
@@ -100,8 +100,8 @@ def reproduce(
     Raises
     ------
     UsageError
-        For an unknown chapter, profile or parameter, or a value of the wrong type; before
-        anything runs.
+        For an unknown chapter, profile or parameter, a value of the wrong type, or a module that a
+        chapter imports and that is not installed; before anything runs.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
@@ -110,6 +110,8 @@ def reproduce(
     say = say or _print
     folder = Path(notebooks)
     runs = plan(chapters or [], profile, folder, parameters or {})
+    for run in runs:
+        require_modules(run)
     destination = folder if output is None else Path(output)
     destination.mkdir(parents=True, exist_ok=True)
     failed = folder.resolve().parent / "_build" / "failed"
@@ -232,6 +234,7 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
             request_save_on_cell_execute=False,  # twice a cell, each as long as a short cell takes
             unfinished_path=str(work),
             cwd=folder,
+            stdout_file=sys.stdout,  # a chapter says what it trains, and for how long
             stderr_file=sys.stderr,
             start_timeout=120,
             iopub_timeout=120,
