@@ -16,7 +16,7 @@ LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")  # one to a file o
 def entry() -> tuple[str, str]:
     """Address and branch of the repository, as _config.yml has them."""
     config = (ROOT / "_config.yml").read_text(encoding="utf8")
-    found = re.search(r'^repository:\n  url: "(.*)"\n  branch: (\S+)$', config, re.MULTILINE)
+    found = re.search(r'^repository:\n  url: "?([^"\s]*)"?\n  branch: (\S+)$', config, re.MULTILINE)
     assert found, "_config.yml has no entry `repository:` with `url:` and `branch:`"
     return found[1].rstrip("/"), found[2]
 

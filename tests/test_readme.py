@@ -1,4 +1,4 @@
-"""The README as a stranger takes it: its code runs, its commands exist, its links and times hold."""
+"""The README in a stranger's hands: its code runs, its commands exist, links and times hold."""
 
 from __future__ import annotations
 

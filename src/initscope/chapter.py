@@ -21,7 +21,7 @@ LITTLE_WORK = 2_000
 """
 
 
-def enter(chapter: str) -> Path:
+def enter(chapter: str) -> None:
     """Make the folder of a chapter the working folder, wherever its kernel was started.
 
     What a chapter reads and writes is named relative to the folder of its notebook. JupyterLab,
@@ -41,12 +41,9 @@ def enter(chapter: str) -> Path:
     chapter
         Its stem, like ``"05_std_sweep"``.
 
-    Returns
-    -------
-    pathlib.Path
-        The working folder.
-
-    >>> enter("99_no_chapter") == Path.cwd()
+    >>> before = Path.cwd()
+    >>> enter("99_no_chapter")
+    >>> Path.cwd() == before
     True
     """
     here = Path.cwd()
@@ -63,8 +60,7 @@ def enter(chapter: str) -> Path:
     for folder in candidates:
         if (folder / f"{chapter}.ipynb").is_file():
             os.chdir(folder)
-            break
-    return Path.cwd()
+            return
 
 
 def _variables_of_notebook() -> dict[str, Any]:
