@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
 from initscope.__main__ import main
 from initscope.normalize import WIDGET_STATE, dumps, normalize
@@ -41,11 +42,16 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.notebooks = root / "notebooks"
-        (self.notebooks / "profiles").mkdir(parents=True)
-        self.profile("")
+        (self.notebooks / "profiles" / "smoke").mkdir(parents=True)
+        self.profile("01_a: {}")
 
     def profile(self, text: str) -> None:
-        (self.notebooks / "profiles" / "smoke.yaml").write_text(text)
+        """Write the profile smoke: from chapters and their parameters, a file a chapter."""
+        folder = self.notebooks / "profiles" / "smoke"
+        for path in folder.iterdir():
+            path.unlink()
+        for chapter, parameters in yaml.safe_load(text).items():
+            (folder / f"{chapter}.yaml").write_text(yaml.safe_dump(parameters))
 
     def write(self, name: str, *cells: str, parameters: str | None = None) -> Path:
         notebook = nbformat.v4.new_notebook()

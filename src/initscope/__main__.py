@@ -43,9 +43,10 @@ each module (`init`, `tracking`, `sweep`, ...) says in its docstring what it is 
 _REPRODUCE = """\
 Execute chapters again through papermill.
 
-A profile is a file notebooks/profiles/NAME.yaml that gives values to the parameters of each
-chapter: `smoke` takes seconds and downloads nothing, `cpu` is the full run on a laptop, `gpu` a
-larger one. Every value is checked before anything runs.
+A profile is a folder notebooks/profiles/NAME with a file NN_name.yaml for each chapter, which gives
+values to its parameters and which papermill reads too (papermill -f): `smoke` takes seconds and
+downloads nothing, `cpu` is the full run on a laptop, `gpu` a larger one. Every value is checked
+before anything runs.
 
 A chapter that runs to its end without an error and without a warning replaces its notebook, or
 goes to --output. Otherwise its notebook stays as it is, what was executed is kept in

@@ -25,7 +25,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from initscope.chapters import PARAMETERS, Run, plan, tagged
+from initscope.chapters import PARAMETERS, Run, plan, require_modules, tagged
 from initscope.errors import Terminated
 from initscope.folder_lock import only_writer
 from initscope.normalize import complaints, dumps, normalize
@@ -94,8 +94,8 @@ def reproduce(
     chapters
         Numbers (``5``), stems (``05_std_sweep``) or paths; all chapters by default.
     profile
-        Name of a file ``profiles/NAME.yaml`` in `notebooks`. A chapter that declares a parameter
-        ``profile`` is given this name.
+        Name of a folder ``profiles/NAME`` in `notebooks`, with a file of parameters a chapter. A
+        chapter that declares a parameter ``profile`` is given this name.
     notebooks
         Folder of the chapters.
     parameters
@@ -113,8 +113,9 @@ def reproduce(
     Raises
     ------
     UsageError
-        For an unknown chapter, profile or parameter, or a value of the wrong type, or if another
-        process executes chapters into the same folder; before anything runs.
+        For an unknown chapter, profile or parameter, a value of the wrong type, a module that a
+        chapter imports and that is not installed, or if another process executes chapters into the
+        same folder; before anything runs.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
@@ -124,6 +125,8 @@ def reproduce(
     say = say or _print
     folder = Path(notebooks)
     runs = plan(chapters or [], profile, folder, parameters or {})
+    for run in runs:
+        require_modules(run)
     destination = folder if output is None else Path(output)
     failed = folder.resolve().parent / "_build" / "failed"
     with only_writer(destination, "an execution of chapters"), _terminable():
@@ -142,7 +145,7 @@ def _reproduce_all(
     _remove_left_overs(destination)
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
-        f"{profile!r} ({folder / 'profiles' / profile}.yaml)."
+        f"{profile!r} ({folder / 'profiles' / profile})."
     )
     if output is None:
         say(
@@ -283,6 +286,7 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
             request_save_on_cell_execute=False,  # twice a cell, each as long as a short cell takes
             unfinished_path=str(work),
             cwd=folder,
+            stdout_file=sys.stdout,  # a chapter says what it trains, and for how long
             stderr_file=sys.stderr,
             start_timeout=120,
             iopub_timeout=120,

@@ -26,7 +26,6 @@ from initscope.plots.style import (
     palette,
     styled,
 )
-from initscope.sweep import to_tidy
 
 
 def critical_std(widths: Sequence[int]) -> float:
@@ -152,6 +151,8 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     table = _with_std(table)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
+    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 3.5))
@@ -379,6 +380,8 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     """
     table = _with_std(table)
     chosen = nearest(table["std"], stds)
+    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
