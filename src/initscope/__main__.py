@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from initscope import __version__
-from initscope.errors import Terminated, UsageError
+from initscope.errors import Terminated, UsageError, lack_of_resources
 
 # Everything else is imported by the command that needs it: --help must not wait for torch.
 
@@ -181,6 +181,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _fail(f"error: {error.strerror or error}{where}", 1)
+    except Exception as error:
+        if not (lacking := lack_of_resources(error)):
+            raise
+        return _fail(f"error: {lacking}", 1)
 
 
 def _fail(message: str, status: int) -> int:

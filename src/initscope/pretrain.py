@@ -24,7 +24,16 @@ import torch
 from tqdm import tqdm
 
 from initscope.batched_training import environment
-from initscope.errors import UsageError, given, is_number, require, require_name, shown
+from initscope.errors import (
+    OutOfResources,
+    UsageError,
+    given,
+    is_number,
+    lack_of_resources,
+    require,
+    require_name,
+    shown,
+)
 from initscope.folder_lock import only_writer
 from initscope.machine import check_device_name, check_out, check_whole, require_memory
 from initscope.names import PRECISIONS
@@ -161,6 +170,8 @@ def pretrain(
         not fit the model; a folder with a run of another specification or text, or one that another
         process is training in; a record that is damaged; no space for the checkpoints; a GPU that is not there; a batch that cannot be split so. In training: a GPU
         without enough memory.
+    OutOfResources
+        Not enough memory, a full disk, a limit on files; the message says what is kept.
     PretrainInterrupted
         Ctrl-C; the checkpoints are kept.
     """
@@ -176,7 +187,14 @@ def pretrain(
     if _has_ended(read_run(record_folder(folder))):
         return read_record(folder)
     with _random_state_kept(), _quiet_transformers(), contextlib.ExitStack() as held:
-        _train(spec, folder, plan, held, max_seconds, report_to, progress)
+        try:
+            _train(spec, folder, plan, held, max_seconds, report_to, progress)
+        except UsageError:
+            raise
+        except Exception as error:
+            if not (lacking := lack_of_resources(error)):
+                raise
+            raise OutOfResources(f"{lacking} {_what_is_kept(folder, spec)}") from error
         return read_record(folder)
 
 
