@@ -8,7 +8,7 @@ import numbers
 import reprlib
 from collections.abc import Iterable
 
-LONGEST = 100
+LONGEST = 200
 """Characters of a text of the caller's that a message repeats."""
 
 

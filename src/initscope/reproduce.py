@@ -24,6 +24,8 @@ import nbformat
 from nbformat import NotebookNode
 
 from initscope.chapters import PARAMETERS, Run, plan, tagged
+from initscope.errors import UsageError
+from initscope.machine import check_out
 from initscope.normalize import complaints, dumps, normalize
 
 _INJECTED = "injected-parameters"
@@ -101,7 +103,7 @@ def reproduce(
     ------
     UsageError
         For an unknown chapter, profile or parameter, or a value of the wrong type; before
-        anything runs.
+        anything runs. For an output folder that is that of the notebooks, by whatever path.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
@@ -111,6 +113,12 @@ def reproduce(
     folder = Path(notebooks)
     runs = plan(chapters or [], profile, folder, parameters or {})
     destination = folder if output is None else Path(output)
+    check_out(destination, "output folder")
+    if output is not None and destination.resolve() == folder.resolve():
+        raise UsageError(
+            f"the output folder {output} is the folder of the published notebooks, which are to "
+            f"stay as they are: name another one, or leave it out to replace them."
+        )
     destination.mkdir(parents=True, exist_ok=True)
     failed = folder.resolve().parent / "_build" / "failed"
 
