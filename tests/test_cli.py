@@ -136,8 +136,8 @@ def test_sweep_writes_the_table_named_after_its_specification(
     spec.write_text("wine")
     assert main(["sweep", "--spec", str(spec), "--out", "results"]) == 2
     assert "must hold a mapping" in capsys.readouterr().err
-    assert main(["sweep", "--spec", "none.yaml", "--out", "results"]) == 1
-    assert "none.yaml" in capsys.readouterr().err
+    assert main(["sweep", "--spec", "none.yaml", "--out", "results"]) == 2
+    assert capsys.readouterr().err == "error: there is no file none.yaml.\n"
 
 
 TINY = "dataset: wine\nhidden: [[4]]\nstds: [0.1, 0.2]\nschemes: [{name: kaiming, mode: fan_out}]\n"

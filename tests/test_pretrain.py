@@ -39,7 +39,7 @@ from initscope.pretrain import (
     read_record,
 )
 from initscope.pretrain_cost import pretrain_cost
-from initscope.pretrain_records import PretrainRecord, checkpoints
+from initscope.pretrain_records import PretrainRecord, checkpoints, require_space
 from initscope.pretrain_spec import learning_rate_factor
 from initscope.pretrain_trainer import decay_groups
 from initscope.text import Passages, ShuffledPassages
@@ -518,7 +518,7 @@ def test_an_unknown_field_names_the_nearest() -> None:
         ({"context": 20_000}, {}, "but the validation split of modules has a source of only"),
         ({"vocab_size": 255}, {}, "'bytes' has 256 entries, which do not fit .* 255"),
         ({}, {"micro_batch_size": 3}, "micro_batch_size 3 must divide the 4 passages"),
-        ({}, {"device": "tpu"}, "unknown device 'tpu'. Did you mean 'cpu'"),
+        ({}, {"device": "tpu"}, "device 'tpu' is not to be had here: give cpu or cuda"),
         ({}, {"precision": "fp16"}, "unknown precision 'fp16'"),
         ({}, {"max_seconds": -1}, "max_seconds must be a number of at least 0, or None, not -1"),
         ({}, {"checkpoint_every": 0}, "checkpoint_every must be a whole number of at least 1"),
@@ -584,9 +584,11 @@ def test_no_space_for_a_checkpoint_is_told_before_training(tmp_path: Path) -> No
     n, _ = spec.count_parameters()
     terabytes = 12 * n / 1e12
     with pytest.raises(UsageError, match="no space for the checkpoints: one takes") as caught:
+        require_space(tmp_path / "out", n, 0)
+    assert f"one takes {terabytes:.0f} TB" in str(caught.value)
+    assert f"{3 * terabytes:,.0f} TB are needed" in str(caught.value)
+    with pytest.raises(UsageError, match=r"this needs about 198 TB of memory for a model of 49,47"):
         pretrain(spec, tmp_path / "out", device="cpu")
-    assert f"{terabytes:,.4g} TB" in str(caught.value)
-    assert f"{3 * terabytes:,.4g} TB are needed" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

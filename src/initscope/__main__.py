@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from initscope import __version__
-from initscope.errors import Terminated, UsageError, lack_of_resources
+from initscope.errors import Terminated, UsageError, lack_of_resources, shown
 
 # Everything else is imported by the command that needs it: --help must not wait for torch.
 
@@ -167,11 +169,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         Those of the process by default.
     """
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a file may have a name that is no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser(_program()).parse_args(arguments)
     try:
         return int(options.run(options))
     except UsageError as error:
-        return _fail(f"error: {error}", 2)
+        return _fail(f"error: {_one_line(str(error))}", 2)
     except KeyboardInterrupt as interrupt:
         status = 143 if isinstance(interrupt, Terminated) else 130
         return _fail(f"\n{str(interrupt) or 'stopped'}", status)
@@ -180,11 +185,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"error: {error.strerror or error}{where}", 1)
+        return _fail(f"error: {_one_line(f'{error.strerror or error}{where}')}", 1)
     except Exception as error:
         if not (lacking := lack_of_resources(error)):
             raise
-        return _fail(f"error: {lacking}", 1)
+        return _fail(f"error: {_one_line(lacking)}", 1)
+
+
+LONGEST_ERROR = 1000
+"""Characters of an error message; the middle of a longer one is left out."""
+
+
+def _one_line(message: str) -> str:
+    """A message in one line that is not too long, whatever names of the caller's are in it."""
+    plain = "".join(c if c.isprintable() else f"{ascii(c)[1:-1]}" for c in message[:100_000])
+    if len(plain) <= LONGEST_ERROR:
+        return plain
+    half = LONGEST_ERROR // 2 - 3
+    return f"{plain[:half]} ... {plain[-half:]}"
+
+
+def _program() -> str:
+    """What the user typed to start this: the installed command, or the module."""
+    name = Path(sys.argv[0] if sys.argv else "").stem.lower()
+    return "initscope" if name == "initscope" else "python -m initscope"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Keeps an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(_one_line(message))
 
 
 def _fail(message: str, status: int) -> int:
@@ -193,10 +224,18 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m initscope", description=_ABOUT, epilog=_EXAMPLES, formatter_class=layout
+
+    def examples(text: str) -> str:
+        # torchrun starts a module, not a command.
+        parts = text.split("torchrun --nproc-per-node 8 -m initscope")
+        return "torchrun --nproc-per-node 8 -m initscope".join(
+            part.replace("python -m initscope", program) for part in parts
+        )
+
+    parser = _Parser(
+        program, description=_ABOUT, epilog=examples(_EXAMPLES), formatter_class=layout
     )
     parser.add_argument("--version", action="version", version=f"initscope {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -205,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce",
         help="execute chapters of the book again",
         description=_REPRODUCE,
-        epilog=_REPRODUCE_EXAMPLES,
+        epilog=examples(_REPRODUCE_EXAMPLES),
         formatter_class=layout,
     )
     reproduce.add_argument(
@@ -248,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
         "sweep",
         help="train many networks that differ in their initialization",
         description=_SWEEP,
-        epilog=_SWEEP_EXAMPLES,
+        epilog=examples(_SWEEP_EXAMPLES),
         formatter_class=layout,
     )
     sweep.add_argument(
@@ -288,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
         "pretrain",
         help="train a GPT-2 from scratch and follow its weight matrices",
         description=_PRETRAIN,
-        epilog=_PRETRAIN_EXAMPLES,
+        epilog=examples(_PRETRAIN_EXAMPLES),
         formatter_class=layout,
     )
     pretrain.add_argument(
@@ -303,7 +342,9 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--batch-size", type=_count, metavar="N", help="passages of an update, over all processes"
     )
-    pretrain.add_argument("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
+    pretrain.add_argument(
+        "--seed", type=_seed, metavar="N", help="of weights and order (default: 0)"
+    )
     pretrain.add_argument(
         "-p",
         dest="parameters",
@@ -315,7 +356,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     pretrain.add_argument(
         "--max-seconds",
-        type=float,
+        type=_seconds,
         metavar="S",
         help="write a checkpoint and stop after so many seconds; the same command goes on",
     )
@@ -379,14 +420,16 @@ def _run_sweep(options: argparse.Namespace) -> int:
 
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
 
-    from concurrent.futures import BrokenExecutor
-
-    from initscope.executors import open_executor
-    from initscope.sweep import SweepSpec, run_sweep
-    from initscope.sweep_cost import sweep_cost
+    # All that can be wrong is looked for before torch is imported, which takes seconds.
+    from initscope.machine import check_device_name, check_executor, check_out, check_threads
+    from initscope.sweep_spec import SweepSpec, require_room
 
     spec = SweepSpec.from_dict(fields)
     cores = os.cpu_count() or 1
+    check_out(options.out)
+    check_device_name(options.device)
+    if options.executor is not None:
+        check_executor(options.executor, options.workers, options.scheduler)
     if options.executor is None:
         for name in ("workers", "scheduler"):
             if getattr(options, name) is not None:
@@ -397,6 +440,16 @@ def _run_sweep(options: argparse.Namespace) -> int:
     threads = options.threads
     if threads is None and not elsewhere:
         threads = max(1, cores // workers)
+    if options.scheduler is None:
+        check_threads(threads, workers)
+    require_room(spec, options.device, elsewhere=options.scheduler is not None)
+
+    from concurrent.futures import BrokenExecutor
+
+    from initscope.executors import open_executor
+    from initscope.sweep import run_sweep
+    from initscope.sweep_cost import sweep_cost
+
     if options.dry_run:
         print(sweep_cost(spec, options.out, options.device, threads=threads, workers=workers))
         return 0
@@ -427,16 +480,23 @@ def _run_pretrain(options: argparse.Namespace) -> int:
             fields[name] = getattr(options, name)
     fields |= {name: _parse_yaml(name, text) for name, text in options.parameters}
 
-    from initscope.pretrain import PretrainSpec, end_processes, outcome_in_words, pretrain
-    from initscope.pretrain_cost import pretrain_cost
+    # All that can be wrong is looked for before torch is imported, which takes seconds.
+    from initscope.machine import check_out
+    from initscope.pretrain_spec import PretrainSpec, check_pretraining
 
     spec = PretrainSpec.from_dict(fields)
+    check_out(options.out)
+    check_pretraining(spec, options.device, options.precision, options.micro_batch_size)
+
+    from initscope.pretrain import end_processes, outcome_in_words, pretrain
+    from initscope.pretrain_cost import pretrain_cost
+
     machine = {
         name: getattr(options, name)
         for name in ("device", "precision", "micro_batch_size", "compile")
     }
     if options.dry_run:
-        print(pretrain_cost(spec, options.out, **machine))
+        pretrain_cost(spec, options.out, **machine, say=partial(print, flush=True))
         return 0
     try:
         record = pretrain(
@@ -466,19 +526,38 @@ def _run_pretrain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+def _count(text: str, least: int = 1) -> int:
+    # 18 digits are as many as 64 bits hold for certain.
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no whole number of at least {least} and at most 18 digits"
+            if text.isdecimal() and len(text) > 18
+            else f"{shown(text)} is no whole number of at least {least}"
+        )
     return int(text)
 
 
+def _seed(text: str) -> int:
+    return _count(text, 0)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number of at least 0")
+    return seconds
+
+
 def _parse_yaml(name: str, text: str) -> Any:
-    import yaml
+    from initscope.chapters import parse_yaml
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"-p {name}: {text!r} is not a YAML value.") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UsageError(f"-p {name}: {shown(text)} is not a YAML value. ({error})") from error
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 __all__ = ["UsageError"]
 
-LONGEST = 100
+LONGEST = 200
 """Characters of a text of the caller's that a message repeats."""
 
 MOST_NAMES = 40

@@ -21,9 +21,8 @@ from multiprocessing.context import BaseContext
 
 import torch
 
-from initscope.errors import UsageError, is_number, require, require_name
-
-EXECUTORS = ("processes", "dask")
+from initscope.errors import UsageError
+from initscope.machine import check_executor
 
 # What the training of a chunk needs, the first optimizer of a process and its data included.
 IMPORTED_ONCE = (
@@ -55,16 +54,7 @@ def open_executor(
     UsageError
         For an unknown kind, or where the package that it needs is not installed.
     """
-    require_name("executor", kind, EXECUTORS)
-    require(
-        workers is None or is_number(workers, 1, whole=True),
-        f"workers must be a whole number of at least 1, not {workers!r}.",
-    )
-    require(scheduler is None or kind == "dask", "a scheduler is for the executor dask only.")
-    require(
-        scheduler is None or workers is None,
-        "the scheduler at that address knows its workers: give either scheduler or workers.",
-    )
+    check_executor(kind, workers, scheduler)
     number = workers or os.cpu_count() or 1
     if kind == "processes":
         with processes(number) as pool:

@@ -10,8 +10,9 @@ import os
 import re
 from numbers import Integral
 from pathlib import Path
+from typing import cast
 
-from initscope.errors import UsageError, given, require, shown
+from initscope.errors import UsageError, given, require, require_name, shown
 
 LARGEST_WHOLE = 2**63 - 1
 """Largest whole number that tables and torch can hold."""
@@ -111,6 +112,22 @@ def check_threads(threads: int | None = None, workers: int | None = None) -> Non
     )
 
 
+EXECUTORS = ("processes", "dask")
+
+
+def check_executor(kind: object, workers: object = None, scheduler: object = None) -> None:
+    """Raise `UsageError` unless :func:`initscope.executors.open_executor` can take these."""
+    require_name("executor", kind, EXECUTORS)
+    if workers is not None:
+        check_whole("workers", workers)
+    require(scheduler is None or kind == "dask", "a scheduler is for the executor dask only.")
+    require(
+        scheduler is None or workers is None,
+        "the scheduler at that address knows its workers: give either scheduler or workers.",
+    )
+    check_threads(workers=cast("int | None", workers))
+
+
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
@@ -141,7 +158,7 @@ def check_device_name(device: object, *, numbered: bool = True) -> None:
     raise UsageError(f"device {shown(device)} is not to be had here: give {valid}.{why}")
 
 
-def check_out(folder: Path) -> None:
+def check_out(folder: Path, what: str = "out folder") -> None:
     """Raise `UsageError` if `folder` cannot be a folder for results: a file stands in its way."""
     try:
         place = folder.absolute()
@@ -149,9 +166,9 @@ def check_out(folder: Path) -> None:
             place = place.parent
         is_folder = place.is_dir()
     except (OSError, ValueError) as error:
-        raise UsageError(f"the out folder {shown(str(folder))} cannot be used ({error}).") from None
+        raise UsageError(f"the {what} {shown(str(folder))} cannot be used ({error}).") from None
     require(
         is_folder,
-        f"the out folder {shown(str(folder))} cannot be made: {shown(str(place))} is a file. "
-        f"Name another out folder.",
+        f"the {what} {shown(str(folder))} cannot be made: {shown(str(place))} is a file. "
+        f"Name another {what}.",
     )

@@ -53,7 +53,7 @@ from initscope.pretrain_records import (
     write_logs,
     write_run,
 )
-from initscope.pretrain_spec import PretrainSpec, learning_rate_factor
+from initscope.pretrain_spec import PretrainSpec, learning_rate_factor, vocabulary_too_small
 from initscope.sweep import check_device
 from initscope.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
 from initscope.throughput import peak_flops, training_flops_per_token
@@ -86,12 +86,8 @@ def load_spec_text(spec: PretrainSpec) -> Text:
     # Of the hub as much as the training takes, so that it sees nothing twice.
     wanted = spec.steps * spec.tokens_per_step if any(map(is_on_hub, spec.text)) else None
     text = load_text(spec.text, spec.tokenizer, max_tokens=wanted)
-    require(
-        text.vocab_size <= spec.vocab_size,
-        f"the tokenizer {spec.tokenizer!r} has {text.vocab_size:,} entries, which do not fit the "
-        f"model's vocab_size of {spec.vocab_size:,}: choose another tokenizer (bytes for "
-        f"nano12), or give vocab_size={text.vocab_size}.",
-    )
+    if text.vocab_size > spec.vocab_size:
+        raise vocabulary_too_small(spec, text.vocab_size)
     Passages(text.train, spec.context, f"the training split of {text.name}")
     Passages(text.validation, spec.context, f"the validation split of {text.name}")
     return text

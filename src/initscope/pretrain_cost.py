@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import cast
 
 import torch
 
+from initscope.machine import check_out
 from initscope.pretrain import PretrainSpec, plan_training
 from initscope.pretrain_records import (
     BYTES_PER_PARAMETER,
@@ -22,8 +24,10 @@ from initscope.pretrain_records import (
     refuse_another,
     require_space,
 )
+from initscope.pretrain_spec import check_pretraining
 from initscope.sweep_cost import duration
-from initscope.throughput import peak_flops, training_flops_per_token
+from initscope.text import is_on_hub
+from initscope.throughput import peak_flops
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,37 @@ class PretrainCost:
     seconds: float
 
     def __str__(self) -> str:
-        used = "" if self.utilization is None else f", {self.utilization:.1%} MFU"
-        return "\n".join(
-            [
-                f"{self.parameters:,} parameters, {self.steps:,} steps of "
-                f"{self.tokens_per_step:,} tokens, {self.steps_left:,} of them to be made.",
-                f"Checkpoints: {self.checkpoint_bytes / 1e6:,.0f} MB.",
-                f"Time: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s"
-                f"{used}, as measured here on a few passes.",
-            ]
+        size = _size(
+            self.parameters,
+            self.steps,
+            self.tokens_per_step,
+            self.steps_left,
+            self.checkpoint_bytes,
         )
+        return f"{size}\n{self._time()}"
+
+    def _time(self) -> str:
+        used = "" if self.utilization is None else f", {self.utilization:.1%} MFU"
+        return (
+            f"Time: about {duration(self.seconds)} at {self.tokens_per_second:,.0f} tokens/s"
+            f"{used}, as measured here on a few passes."
+        )
+
+
+def _size(parameters: int, steps: int, tokens: int, left: int, checkpoint_bytes: int) -> str:
+    """What is known of the cost before anything is measured."""
+    return (
+        f"{parameters:,} parameters, {steps:,} steps of {tokens:,} tokens, {left:,} of them to be "
+        f"made.\nCheckpoints: {checkpoint_bytes / 1e6:,.0f} MB."
+    )
+
+
+PROBE_FLOPS = 1e11
+"""Operations of a pass that is timed on a CPU, at most: seconds on a slow one. A pass of 124m has
+a hundred times as many."""
+
+FEWEST_TOKENS = 16
+"""Of a pass that is timed, however large the model is."""
 
 
 def pretrain_cost(
@@ -79,11 +104,13 @@ def pretrain_cost(
     micro_batch_size: int | None = None,
     compile: bool | None = None,
     probe_seconds: float = 5.0,
+    say: Callable[[str], object] | None = None,
 ) -> PretrainCost:
     """What is left to do of `spec` where `out` holds what is kept; writes nothing.
 
-    Passes on random tokens are timed for about `probe_seconds`, or three if they take longer; the
-    text is not read.
+    Passes on random tokens are timed for about `probe_seconds`, or two if they take longer; on a
+    CPU, a pass of a large model has fewer tokens than in training. The texts are looked for, not
+    read.
 
     Parameters
     ----------
@@ -91,30 +118,49 @@ def pretrain_cost(
         As for :func:`initscope.pretrain.pretrain`.
     probe_seconds
         About how long to measure, after the first pass.
+    say
+        Called with what is known as soon as it is: the sizes before anything is measured, a line
+        that says what is measured, and the time.
 
     Raises
     ------
     UsageError
         As `pretrain`: another specification in `out`, no space, a device that is not there.
     """
+    tell = say or (lambda _: None)
+    check_pretraining(spec, device, precision, micro_batch_size)
+    check_out(Path(out))
     plan = plan_training(spec, device, precision, micro_batch_size, compile, None)
     folder = Path(out)
     refuse_another(folder, spec.to_dict())
     kept = checkpoints(folder, spec.digest)
-    parameters, _ = spec.count_parameters()
+    parameters, flops_per_token = spec.count_parameters()
     require_space(folder, parameters, len(kept))
     run = read_run(record_folder(folder))
     ended = run is not None and run["status"] in ("finished", "diverged")
     done = int(kept[0].name.partition("-")[2]) if kept else 0
     left = 0 if ended else spec.steps - done
 
+    checkpoint_bytes = BYTES_PER_PARAMETER * parameters * CHECKPOINTS_KEPT
+    tell(_size(parameters, spec.steps, spec.tokens_per_step, left, checkpoint_bytes))
+    for source in filter(is_on_hub, spec.text):
+        tell(f"The text {source} is on the Hugging Face hub, which is not asked for it now.")
+    shape = (plan.micro_batch_size, spec.context)
+    if plan.device == "cpu":
+        fitting = max(FEWEST_TOKENS, int(PROBE_FLOPS / flops_per_token))
+        if fitting < spec.context:
+            shape = (1, fitting)
+        else:
+            shape = (min(plan.micro_batch_size, fitting // spec.context), spec.context)
+    tell(
+        f"Measuring the time: passes of {math.prod(shape):,} tokens, for about "
+        f"{probe_seconds:.0f} s after the model is built and the first pass made ..."
+    )
     model = spec.build_model()
     cast(torch.nn.Module, model).to(plan.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     step = torch.compile(model) if plan.compile else model
-    tokens = torch.randint(
-        spec.vocab_size, (plan.micro_batch_size, spec.context), device=plan.device
-    )
+    tokens = torch.randint(spec.vocab_size, shape, device=plan.device)
     context = (
         torch.autocast(plan.device, torch.bfloat16)
         if plan.precision == "bfloat16"
@@ -141,21 +187,24 @@ def pretrain_cost(
         return seconds(forward_and_backward), seconds(update)
 
     both()  # the first allocates and compiles
-    times = [both() for _ in range(3)]
+    times = [both()]
     while sum(map(sum, times)) < probe_seconds:
         times.append(both())
     of_pass, of_update = map(statistics.median, zip(*times, strict=True))
-    # One update may follow several passes.
-    rate = tokens.numel() / (of_pass + of_update / plan.accumulated)
+    # One update follows all passes of a batch, of which the ones here may have been a part.
+    of_batch = spec.tokens_per_step / plan.processes
+    rate = of_batch / (of_pass * of_batch / tokens.numel() + of_update)
     name = torch.cuda.get_device_name() if plan.device == "cuda" else "CPU"
     peak = peak_flops(name, plan.precision)
-    return PretrainCost(
+    cost = PretrainCost(
         parameters=parameters,
         steps=spec.steps,
         steps_left=left,
         tokens_per_step=spec.tokens_per_step,
-        checkpoint_bytes=BYTES_PER_PARAMETER * parameters * CHECKPOINTS_KEPT,
+        checkpoint_bytes=checkpoint_bytes,
         tokens_per_second=rate,
-        utilization=None if peak is None else rate * training_flops_per_token(model) / peak,
+        utilization=None if peak is None else rate * flops_per_token / peak,
         seconds=left * spec.tokens_per_step / (rate * plan.processes),
     )
+    tell(cost._time())
+    return cost

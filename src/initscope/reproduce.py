@@ -26,8 +26,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from initscope.chapters import PARAMETERS, Run, plan, require_modules, tagged
-from initscope.errors import Terminated
+from initscope.errors import Terminated, UsageError
 from initscope.folder_lock import only_writer
+from initscope.machine import check_out
 from initscope.normalize import complaints, dumps, normalize
 
 _INJECTED = "injected-parameters"
@@ -114,8 +115,9 @@ def reproduce(
     ------
     UsageError
         For an unknown chapter, profile or parameter, a value of the wrong type, a module that a
-        chapter imports and that is not installed, or if another process executes chapters into the
-        same folder; before anything runs.
+        chapter imports and that is not installed, an output folder that is that of the notebooks,
+        by whatever path, or if another process executes chapters into the same folder; before
+        anything runs.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
@@ -128,6 +130,12 @@ def reproduce(
     for run in runs:
         require_modules(run)
     destination = folder if output is None else Path(output)
+    check_out(destination, "output folder")
+    if output is not None and destination.resolve() == folder.resolve():
+        raise UsageError(
+            f"the output folder {output} is the folder of the published notebooks, which are to "
+            f"stay as they are: name another one, or leave it out to replace them."
+        )
     failed = folder.resolve().parent / "_build" / "failed"
     with only_writer(destination, "an execution of chapters"), _terminable():
         return _reproduce_all(runs, profile, folder, output, destination, failed, say)

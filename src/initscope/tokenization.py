@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,11 +90,22 @@ def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
     )
 
 
+def check_tokenizer(name: str | Path) -> None:
+    """Raise `UsageError` for what is neither a name of a tokenizer nor a folder; reads nothing."""
+    if name in TOKENIZERS:
+        return
+    if isinstance(name, str | Path) and str(name):
+        with contextlib.suppress(OSError, ValueError):  # what cannot be the name of a file
+            if Path(name).is_dir():
+                return
+    raise unknown_name("tokenizer", name, [*TOKENIZERS, "a folder"])
+
+
 def _tokenizer_folder(name: str | Path) -> Path:
     if name != "gpt2":
-        if isinstance(name, Path) or (isinstance(name, str) and name and Path(name).is_dir()):
-            return Path(name)
-        raise unknown_name("tokenizer", name, [*TOKENIZERS, "a folder"])
+        if not isinstance(name, Path):
+            check_tokenizer(name)
+        return Path(name)
     data = data_folder()
     if data is not None and (data / "tokenizer" / "gpt2").is_dir():
         return data / "tokenizer" / "gpt2"
