@@ -7,7 +7,9 @@ warning, or fail if ``INITSCOPE_BROWSER=required``.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +29,7 @@ from book_pages import (
     parsed,
     violations,
 )
+from playwright.sync_api import Page
 
 
 @pytest.mark.browser
@@ -170,16 +173,81 @@ def test_every_widget_starts_in_place_of_its_picture(name: str, on_phone: bool, 
     assert page.locator("img.still-picture:visible").count() == 0
 
 
-@pytest.mark.browser
-@for_each(PAGES_WITH_WIDGETS)
-def test_on_paper_there_are_pictures(name: str, look: Open) -> None:
-    page = look().page
+# As wide as A4 between margins of 15 mm, in CSS pixels.
+PAPER = 680
+
+
+@contextlib.contextmanager
+def on_paper(page: Page) -> Iterator[None]:
+    """Show a page as it is printed, with the events of printing."""
+    window = page.viewport_size
+    assert window is not None
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER, "height": window["height"]})
     try:
-        assert page.locator("img.still-picture:visible").count() == len(WIDGETS[name])
-        assert page.locator(".live-widget:visible").count() == 0
+        yield
     finally:
         page.emulate_media(media="null")
+        page.set_viewport_size(window)
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_on_paper_nothing_is_cut_off_or_folded(name: str, look: Open, site: Path) -> None:
+    page = look().page
+    folded = "document.querySelectorAll('article details:not([open])').length"
+    before = page.evaluate(folded)
+    with on_paper(page):
+        lost = page.evaluate(
+            """() => [...document.querySelectorAll(
+                "article :is(pre, table, img, math, mjx-container, .live-widget svg)")]
+                .filter((element) => !element.closest(".still-picture, mjx-assistive-mml"))
+                .filter((element) => element.checkVisibility()
+                    ? element.getBoundingClientRect().right > innerWidth + 1
+                        || element.scrollWidth > element.clientWidth + 1 && element.matches("pre")
+                    : element.matches(".cell_input pre"))
+                .map((element) => element.outerHTML.slice(0, 200))"""
+        )
+        assert lost == []
+        assert page.evaluate(folded) == 0
+        code = page.locator("article .cell_input pre")
+        assert code.count() == len(parsed(site, name).select("article .cell_input pre"))
+        for block in code.all():
+            # A block that has just been opened, too, is there at once.
+            assert block.evaluate("block => block.checkVisibility({ opacityProperty: true })")
+            assert block.inner_text().strip()
+        frames = page.evaluate(
+            """() => [...document.querySelectorAll("article :is(figure, .cell_input, .output)")]
+                .filter((frame) => frame.checkVisibility() && !frame.innerText.trim()
+                    && !frame.querySelector("img, svg, canvas"))
+                .map((frame) => frame.outerHTML.slice(0, 200))"""
+        )
+        assert frames == []
+    assert page.evaluate(folded) == before
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
+    page = look().page
+    pictures = """() => [...document.querySelectorAll(".live-widget svg")]
+        .map((svg) => svg.outerHTML.replace(/ viewBox="[^"]*"/, ""))"""
+    values = "() => [...document.querySelectorAll('.live-widget input')].map((one) => one.value)"
+    before, set_to = page.evaluate(pictures), page.evaluate(values)
+    page.evaluate("window.printed = 0; addEventListener('beforeprint', () => { window.printed++; })")
+    page.pdf()
+    assert page.evaluate("printed") == 1
+    assert page.evaluate(pictures) == before
+    assert page.evaluate(values) == set_to
+    with on_paper(page):
+        assert page.locator("img.still-picture:visible").count() == 0
+        assert page.locator(".live-widget:visible").count() == len(WIDGETS[name])
+        assert page.evaluate(values) == set_to
+        shown = page.locator(".live-widget .ins-controls > *:visible").count()
+        assert shown >= len(WIDGETS[name])
+        assert page.locator(".live-widget button:visible").count() == 0
 
 
 @pytest.mark.browser

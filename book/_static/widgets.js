@@ -61,7 +61,7 @@
     document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
   }
 
-  /** Put an element for the widget where its still picture was, which remains for print. */
+  /** Put an element for the widget where its still picture was. */
   function place(script) {
     const element = document.createElement("div");
     element.className = "live-widget";
@@ -125,6 +125,21 @@
     }));
     document.documentElement.dataset.widgets = "ready";
   }
+
+  // Paper is narrower than most windows and cannot be opened: drawings shrink to it, and what is folded
+  // in the text is shown. Afterwards all is as it was.
+  const undo = [];
+  addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("article details:not([open])")) {
+      fold.open = true;
+      undo.push(() => { fold.open = false; });
+    }
+    for (const drawing of document.querySelectorAll(".live-widget svg[width][height]:not([viewBox])")) {
+      drawing.setAttribute("viewBox", `0 0 ${drawing.getAttribute("width")} ${drawing.getAttribute("height")}`);
+      undo.push(() => drawing.removeAttribute("viewBox"));
+    }
+  });
+  addEventListener("afterprint", () => undo.splice(0).forEach((step) => step()));
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
