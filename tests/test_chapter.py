@@ -106,6 +106,34 @@ def test_every_chapter_enters_its_folder_before_anything_else(path: Path) -> Non
     assert first["outputs"] == []
 
 
+def alone(path: Path, repository: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the first cell of a chapter where nothing of the project is, not even the package."""
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    (cell,) = [cell for cell in cells if "import enter" in cell]
+    code, changed = re.subn(r'(?m)^repository = ".*?"', f"repository = {repository!r}", cell)
+    assert changed == 1
+    return subprocess.run(  # without site-packages
+        [sys.executable, "-I", "-S", "-c", code], cwd=folder, capture_output=True, text=True
+    )
+
+
+@each_chapter
+def test_a_chapter_alone_says_what_it_lacks(path: Path, tmp_path: Path) -> None:
+    done = alone(path, "", tmp_path)
+    assert done.returncode == 1
+    assert "needs the package initscope, which is not installed here" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_chapter_alone_says_what_it_will_do_before_it_does_it(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "no-repository")
+    done = alone(CHAPTERS[5], nowhere, tmp_path)
+    assert re.search(rf"1\. the project is downloaded from {nowhere}", done.stdout)
+    assert "installed, with what it needs and is missing: some minutes" in done.stdout
+    assert "It trains nothing" in done.stdout
+    assert "CalledProcessError" in done.stderr  # there is nothing to clone
+
+
 def tags(cell: dict) -> list[str]:
     return list(cell["metadata"].get("tags", []))
 
@@ -140,7 +168,7 @@ def test_the_result_stands_in_words_at_the_end(path: Path) -> None:
     records = list((ROOT / "notebooks" / "results" / path.stem / "cpu").glob("*.json"))
     for verdict in map(Verdict.read, records):
         assert verdict.statement in shown
-        assert f"*{verdict.outcome}*" in shown
+        assert f"**Verdict: {verdict.outcome}" in shown
     assert len(records) == (path.stem[:2] in ("05", "06", "07"))
     # Letters that Markdown takes for itself would not be read.
     assert not re.search(r"\w_\w|`|\$", shown)
@@ -150,9 +178,7 @@ def test_the_result_stands_in_words_at_the_end(path: Path) -> None:
 def test_a_result_in_words() -> None:
     verdict = Verdict("c", "All train.", "Paper, experiment 1", "holds where", "Some do.", "fig")
     assert result("Some do.", verdict).data == (
-        "**What comes out.** Some do.\n\n"
-        "**The claim.** All train. (Paper, experiment 1)\n\n"
-        "**The verdict.** The claim *holds where*."
+        "**The claim.** All train. (Paper, experiment 1)\n\n**Verdict: holds where …** Some do."
     )
 
 

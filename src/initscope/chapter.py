@@ -88,11 +88,13 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
     """
     from IPython.display import Markdown
 
-    lines = [f"**What comes out.** {summary}"]
-    if verdict is not None:
-        lines += [f"**The claim.** {verdict.statement} ({verdict.source})"]
-        lines += [f"**The verdict.** The claim *{verdict.outcome}*."]
-    return Markdown("\n\n".join(lines))
+    if verdict is None:
+        return Markdown(f"**What comes out.** {summary}")
+    outcome = verdict.outcome.replace("where", "where …")
+    return Markdown(
+        f"**The claim.** {verdict.statement} ({verdict.source})\n\n"
+        f"**Verdict: {outcome}** {summary}"
+    )
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
