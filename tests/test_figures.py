@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
 import itertools
 import json
 import re
@@ -14,11 +16,16 @@ import numpy as np
 import pydata_sphinx_theme
 import pytest
 import sphinx_book_theme
-from matplotlib.colors import to_rgb
+from matplotlib import image, rc_context
+from matplotlib.backend_bases import get_registered_canvas_class, register_backend
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
 from matplotlib.path import Path as Outline
 from matplotlib.transforms import Affine2D
+from playwright.sync_api import Browser
 
 from initscope import plots
+from initscope.plots.style import line_looks
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -211,6 +218,13 @@ def unreadable(svg: str) -> set[str]:
     return found
 
 
+def test_text_that_is_kept_as_text_is_in_a_font_of_the_page() -> None:
+    """Letters of matplotlib's own fonts for formulas are empty boxes in a browser."""
+    for name, svg in pictures().items():
+        fonts = set(re.findall(r"font-family: '([^']*)'|font: [^;]*?'([^']*)'", svg))
+        assert {"".join(font) for font in fonts} <= {"DejaVu Sans"}, name
+
+
 @pytest.mark.parametrize("name", pictures())
 def test_lines_and_text_are_seen_on_a_light_and_on_a_dark_page(name: str) -> None:
     svg = pictures()[name]
@@ -225,3 +239,75 @@ def test_colors_of_figures_and_widgets_are_seen_on_a_light_and_on_a_dark_page() 
     assert worst(plots.INK, scheme="light") >= 4.5
     assert worst(plots.INK_ON_DARK, scheme="dark") >= 4.5
     assert contrast(*plots.ON_MAP) >= 4.5
+
+
+@pytest.fixture
+def in_notebook() -> Iterator[None]:
+    """As after the first cell of a chapter; afterwards as before."""
+    before = get_registered_canvas_class("svg")
+    with rc_context():
+        plots.use_in_notebook()
+        yield
+    register_backend("svg", before)
+
+
+def square(color: str | None = None) -> str:
+    """The SVG of a figure that is one letter, a black square, as a chapter saves it."""
+    figure = Figure(figsize=(2, 2))
+    figure.text(0.5, 0.5, "\N{BLACK SQUARE}", size=90, ha="center", va="center", color=color)
+    out = io.BytesIO()
+    figure.savefig(out, format="svg", metadata={"Date": None}, dpi=72)
+    return out.getvalue().decode()
+
+
+@pytest.mark.usefixtures("in_notebook")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_text_takes_the_shade_of_the_page_it_is_on(
+    browser: Browser, scheme: str, system: str
+) -> None:
+    """Whichever the reader has chosen on the page, and whatever the system prefers."""
+    theme = Path(pydata_sphinx_theme.__file__).parent
+    sheets = [*theme.rglob("pydata-sphinx-theme.css"), ROOT / "book" / "_static" / "book.css"]
+    page = browser.new_page(color_scheme=system)
+    shown = []
+    try:
+        for svg in (square(), square("#cc4f5c")):
+            data = base64.b64encode(svg.encode()).decode()
+            page.set_content(
+                f'<!DOCTYPE html><html data-theme="{scheme}"><body style="margin: 0">'
+                '<div class="bd-content"><article class="bd-article">'
+                f'<img src="data:image/svg+xml;base64,{data}"></article></div></body></html>'
+            )
+            for sheet in sheets:
+                page.add_style_tag(path=sheet)
+            page.wait_for_function("document.images[0].complete")
+            picture = page.locator("img").screenshot()
+            pixels = image.imread(io.BytesIO(picture), format="png")
+            shown.append(to_hex(pixels[pixels.shape[0] // 2, pixels.shape[1] // 2, :3]))
+    finally:
+        page.close()
+    assert shown == [plots.INK if scheme == "light" else plots.INK_ON_DARK, "#cc4f5c"]
+
+
+@pytest.mark.usefixtures("in_notebook")
+def test_a_figure_is_themed_once_wherever_it_is_saved(tmp_path: Path) -> None:
+    figure = Figure()
+    figure.text(0.5, 0.5, "text")
+    figure.savefig(tmp_path / "a.svg", metadata={"Date": None})
+    svg = (tmp_path / "a.svg").read_text()
+    assert svg.count("prefers-color-scheme") == 1
+    assert plots.themed(svg) == svg
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    assert text.getvalue() == svg
+    assert unreadable(svg) == set()
+
+
+def test_lines_in_an_order_differ_in_more_than_color() -> None:
+    looks = line_looks(range(12))
+    assert len({to_hex(look["color"]) for look in looks.values()}) == 12
+    assert [look["ls"] for look in looks.values()] == [":", *["-"] * 11]
+    assert {n for n, look in looks.items() if look["lw"] > 2} == {0, 11}
+    assert line_looks(["only"])["only"]["ls"] == "-"
+    assert line_looks([]) == {}

@@ -71,6 +71,13 @@ def fan_of_networks(
     return figure
 
 
+def _histogram(
+    axes: Axes, heights: np.ndarray, edges: np.ndarray, color: str, opacity: float
+) -> None:
+    """An area with an outline, which is seen where the area is pale."""
+    axes.stairs(heights, edges, fill=True, facecolor=(color, opacity), edgecolor=color, lw=0.7)
+
+
 def log_norm_histograms(
     samples: Mapping[int, np.ndarray], moments: pd.DataFrame, depth: int
 ) -> Figure:
@@ -84,7 +91,7 @@ def log_norm_histograms(
         panels = figure.subplots(1, len(samples), squeeze=False)[0]
         for axes, row in zip(panels, moments.itertuples(), strict=True):
             values = samples[row.width]
-            axes.hist(values, bins=40, density=True, color=COLORS[0], alpha=0.45, lw=0)
+            _histogram(axes, *np.histogram(values, bins=40, density=True), COLORS[0], 0.45)
             x = np.linspace(values.min(), values.max(), 300)
             for mean, variance, color, style in (
                 (row.mean, row.variance, COLORS[1], "-"),
@@ -167,14 +174,8 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
         ):
             axes = panels[row, k]
             values = spectra[activation, weights].ravel()
-            axes.hist(
-                np.maximum(values, floor * 1.001),
-                bins,
-                weights=np.full(len(values), 1 / len(values)),
-                color=COLORS[row],
-                alpha=0.7,
-                lw=0,
-            )
+            counts, edges = np.histogram(np.maximum(values, floor * 1.001), bins)
+            _histogram(axes, counts / len(values), edges, COLORS[row], 0.7)
             axes.axvline(1, color=INK, ls="--", lw=1.1)
             axes.set_xscale("log")
             axes.set_yscale("log")

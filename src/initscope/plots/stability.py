@@ -145,7 +145,7 @@ def stability_map(
         figure.legend(
             handles=[
                 Line2D([], [], color=INK, lw=1.0, label="theory band"),
-                Line2D([], [], color=INK, lw=2.2, label=r"$\sqrt{2/n}$"),
+                Line2D([], [], color=INK, lw=2.2, label="√(2/n)"),
                 Line2D([], [], color=INK, ls=":", lw=1.6, label="the paper's band"),
                 Line2D([], [], color=_SELECTED, lw=2.4, label="selected"),
                 Line2D([], [], color=INK, marker="$/$", ls="none", label="some seeds diverge"),

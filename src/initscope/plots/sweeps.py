@@ -220,7 +220,8 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
             axes.set_yscale("log")
             axes.set_title(title)
             axes.set_xlabel("update")
-            axes.legend(title="std")
+            # Below: wherever in the panel, it would lie on one curve or the other.
+            axes.legend(title="std", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
             axes.get_legend().get_title().set_color(INK)
         panels[0, 0].set_ylabel("training loss")
     return figure
