@@ -16,6 +16,7 @@ import yaml
 from book_pages import (
     CHAPTERS,
     DOCUMENTS,
+    KEY,
     ROOT,
     Open,
     Visit,
@@ -206,7 +207,7 @@ def small_book(root: Path) -> None:
     for name in ("_ext", "_static", "references.bib"):
         (root / "book" / name).symlink_to(ROOT / "book" / name)
     (root / "Makefile").symlink_to(ROOT / "Makefile")
-    (root / "book" / "index.md").write_text("# A book\n")
+    (root / "book" / "index.md").write_text("# A book\n\n```{install-cell}\n```\n")
     toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "notebooks" / "results").mkdir(parents=True)
@@ -230,3 +231,46 @@ def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path)
         links = launch_links(parsed(tmp_path / "_build" / "html", name))
         assert f"{colab}/{name}.ipynb" in links
         assert f"{binder}/{name}.ipynb" in links
+    text = parsed(tmp_path / "_build" / "html", "book/index").get_text()
+    assert "%pip install git+https://github.com/owner/name\n" in text
+
+
+def test_without_an_address_the_package_is_installed_from_its_folder(site: Path) -> None:
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    if config["repository"]["url"]:
+        pytest.skip("the repository has an address")
+    text = parsed(site, "book/reproduce").get_text()
+    assert "Copy the project there" in text
+    assert "%pip install .\n" in text
+    assert "git+" not in text
+
+
+PLACEHOLDER = re.compile(r"\b(?:ADDRESS|OWNER|REPOSITORY)\b|<owner>", re.IGNORECASE)
+SAID = ("alt", "title", "aria-label", "placeholder")
+
+
+def keys_in(page: BeautifulSoup) -> set[str]:
+    """Words of a page, code apart, that are names for programs."""
+    page = BeautifulSoup(str(page), "html.parser")  # the page itself stays as it is
+    for tag in page.select("pre, code, script, style, noscript, .math"):
+        tag.decompose()
+    said = [str(tag[name]) for name in SAID for tag in page.select(f"[{name}]")]
+    return {word for text in [page.get_text(" "), *said] for word in KEY.findall(text)}
+
+
+def test_what_is_a_key() -> None:
+    text = "as_fast (order_of_layers_q), `best_std` a_ 1_2 x_depth.parquet notebooks/01_variance_x"
+    assert KEY.findall(text) == ["as_fast", "order_of_layers_q", "best_std"]
+
+
+def test_no_page_shows_a_key_or_a_placeholder(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    pages += site.glob("_images/*.svg")
+    assert len(pages) > len(DOCUMENTS)
+    for path in pages:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        assert keys_in(page) == set(), path
+        if path.suffix == ".html":
+            text = page.select_one("article")
+            found = PLACEHOLDER.findall(text.get_text() if text else "")
+            assert [word for word in found if word.isupper() or "<" in word] == [], path
