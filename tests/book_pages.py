@@ -41,6 +41,13 @@ NOT_OURS = {
 ABOUT_COLORS = ("color-contrast", "link-in-text-block")
 
 
+# Names for programs, not for readers. Those of files, which have an ending or stand in a folder,
+# are none of these.
+KEY = re.compile(
+    r"(?<![\w./])\w*[a-z]_[a-z]\w*(?!\w|\.(?:parquet|ipynb|py|md|json|yaml|yml)\b|/)"
+)
+
+
 def documents() -> list[str]:
     """Every document of the table of contents, as Sphinx names it."""
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())

@@ -16,6 +16,7 @@ import yaml
 from book_pages import (
     CHAPTERS,
     DOCUMENTS,
+    KEY,
     ROOT,
     Open,
     Visit,
@@ -232,3 +233,34 @@ def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path)
         # What Binder installs has no torch; test_binder.py runs this chapter on it.
         assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/00_explore")
         assert len(links) == 1 + (name == "notebooks/00_explore")
+
+
+PLACEHOLDER = re.compile(r"\b(?:ADDRESS|OWNER|REPOSITORY)\b|<owner>", re.IGNORECASE)
+SAID = ("alt", "title", "aria-label", "placeholder")
+
+
+def keys_in(page: BeautifulSoup) -> set[str]:
+    """Words of a page, code apart, that are names for programs."""
+    page = BeautifulSoup(str(page), "html.parser")  # the page itself stays as it is
+    for tag in page.select("pre, code, script, style, noscript, .math"):
+        tag.decompose()
+    said = [str(tag[name]) for name in SAID for tag in page.select(f"[{name}]")]
+    return {word for text in [page.get_text(" "), *said] for word in KEY.findall(text)}
+
+
+def test_what_is_a_key() -> None:
+    text = "as_fast (order_of_layers_q), `best_std` a_ 1_2 x_depth.parquet notebooks/01_variance_x"
+    assert KEY.findall(text) == ["as_fast", "order_of_layers_q", "best_std"]
+
+
+def test_no_page_shows_a_key_or_a_placeholder(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    pages += site.glob("_images/*.svg")
+    assert len(pages) > len(DOCUMENTS)
+    for path in pages:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        assert keys_in(page) == set(), path
+        if path.suffix == ".html":
+            text = page.select_one("article")
+            found = PLACEHOLDER.findall(text.get_text() if text else "")
+            assert [word for word in found if word.isupper() or "<" in word] == [], path

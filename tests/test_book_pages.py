@@ -19,6 +19,7 @@ from book_pages import (
     ABOUT_COLORS,
     CHAPTERS,
     DOCUMENTS,
+    KEY,
     PAGES_WITH_WIDGETS,
     ROOT,
     WIDGETS,
@@ -236,7 +237,7 @@ def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
         .map((svg) => svg.outerHTML.replace(/ viewBox="[^"]*"/, ""))"""
     values = "() => [...document.querySelectorAll('.live-widget input')].map((one) => one.value)"
     before, set_to = page.evaluate(pictures), page.evaluate(values)
-    page.evaluate("window.printed = 0; addEventListener('beforeprint', () => { window.printed++; })")
+    page.evaluate("window.printed = 0; addEventListener('beforeprint', () => window.printed++)")
     page.pdf()
     assert page.evaluate("printed") == 1
     assert page.evaluate(pictures) == before
@@ -248,6 +249,24 @@ def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
         shown = page.locator(".live-widget .ins-controls > *:visible").count()
         assert shown >= len(WIDGETS[name])
         assert page.locator(".live-widget button:visible").count() == 0
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_no_widget_shows_a_key(name: str, look: Open) -> None:
+    for widget in live_widgets(look().page):
+        text = widget.evaluate(
+            """widget => [...widget.querySelectorAll("*")]
+                .filter((element) => !element.closest(".ins-code, style"))
+                .flatMap((element) => [
+                    ...[...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE)
+                        .map((node) => node.data),
+                    ...["aria-label", "title", "placeholder", "aria-valuetext"]
+                        .map((said) => element.getAttribute(said) ?? ""),
+                ]).join(" ")"""
+        )
+        assert len(text) > 100
+        assert KEY.findall(text) == []
 
 
 @pytest.mark.browser
