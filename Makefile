@@ -77,7 +77,7 @@ profile-is-given:
 compatibility: $(EVERYTHING)
 	@echo "Installing two other versions of transformers for a moment: about 1 minute."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto \
-		-m compatibility tests/test_transformers_versions.py
+		-m compatibility tests/test_transformers_versions.py tests/test_packaging.py
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 8 minutes. The result is what is printed."

@@ -19,6 +19,7 @@ from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
 from initscope.records import recorded
+from initscope.reproduce import reproduce
 from initscope.sweep import SweepSpec, run_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -260,6 +261,33 @@ def test_chapters_that_train_announce_it(number: str) -> None:
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
     (training,) = [cell for cell in cells if "with announced(" in cell]
     assert re.search(r"with announced\(.*\):\n( .*\n)*? +.*(run_sweep|pretrain)\(", training)
+
+
+def test_a_chapter_that_trained_looks_like_one_that_read_its_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = """
+from initscope.chapter import announced, sweeps_left
+from initscope.sweep import SweepSpec, run_sweep
+spec = SweepSpec(dataset="wine", stds=(0.1,), hidden=((4,),), seeds=2, epochs=1, name="small")
+with announced(sweeps_left([spec], "results"), out="results"):
+    table = run_sweep(spec, out="results", progress=True)
+len(table)
+"""
+    (tmp_path / "profiles" / "smoke").mkdir(parents=True)
+    path = tmp_path / "01_a.ipynb"
+    cell = nbformat.v4.new_code_cell(source.strip())
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    texts, said = [], []
+    for _ in range(2):
+        (outcome,) = reproduce(notebooks=tmp_path)
+        assert outcome.error == ""
+        texts.append(path.read_text())
+        said.append(capsys.readouterr().out)
+    assert "About to train 2 networks" in said[0]  # while it runs, on the terminal
+    assert "About to train" not in said[1]
+    assert texts[0] == texts[1]
+    assert "About to train" not in texts[0]
 
 
 def test_a_module_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:

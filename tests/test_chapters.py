@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -207,6 +208,5 @@ def test_missing_folders_and_broken_notebooks(folder: Path, tmp_path: Path) -> N
     assert "01_variance.ipynb is not a notebook" in refusal([], "smoke", folder, {})
     write_chapter(folder / "01_variance.ipynb", "seeds = = 1")
     assert "the parameters cell is not Python" in refusal([], "smoke", folder, {})
-    for path in (folder / "profiles" / "smoke").iterdir():
-        path.unlink()
+    shutil.rmtree(folder / "profiles" / "smoke")
     assert "holds no profile" in refusal([], "smoke", folder, {})

@@ -249,6 +249,7 @@ def test_what_is_imported_is_asked_for() -> None:
     ("package", "too_old"),
     [
         ("pandas", "2.2.1"),  # is made for numpy 1
+        ("pyarrow", "16.0.0"),  # cannot read the split bytes of float64
         ("accelerate", "1.3.0"),  # the Trainer of transformers 5.23 fails with it
         ("safetensors", "0.4.2"),  # transformers wants 0.4.3
         ("tqdm", "4.66.2"),  # datasets 3.0 wants 4.66.3
@@ -258,3 +259,63 @@ def test_bounds_that_were_seen_not_to_hold(package: str, too_old: str) -> None:
     lines = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
     (asked,) = [r for r in map(Requirement, lines) if normalized(r.name) == package]
     assert not asked.specifier.contains(too_old)
+
+
+USE = """
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+from initscope.sweep import SweepSpec, run_sweep
+from initscope.theory import gain, propagate
+from initscope.tracking import VarianceCallback, read_variances
+from initscope.widgets import SignalPropagation
+
+assert abs(gain("relu") - 2**0.5) < 1e-9
+assert propagate([64] * 9, "gelu", 0.1).forward.shape == (9,)
+spec = SweepSpec(dataset="wine", stds=(0.01, 0.1), seeds=2, epochs=2)
+table = run_sweep(spec, out="results", progress=False)
+assert run_sweep(spec, out="results").equals(table)  # from the record
+model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=16, n_head=2, n_positions=8, vocab_size=32))
+tokens = torch.randint(32, (32, 8))
+trainer = Trainer(
+    model,
+    TrainingArguments("trained", max_steps=4, report_to=[], use_cpu=True),
+    train_dataset=[{"input_ids": row, "labels": row} for row in tokens],
+    callbacks=[VarianceCallback("variances", every=2)],
+)
+trainer.train()
+assert set(read_variances("variances")["role"]) >= {"q", "k", "v"}
+SignalPropagation(std=0.07, depth=5).figure()
+"""
+
+
+@pytest.mark.compatibility
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11), reason="the oldest versions are built for Python 3.11 at most"
+)
+def test_the_oldest_versions_that_are_asked_for_work(tmp_path: Path) -> None:
+    """All but torch, whose oldest build pip would take for CUDA: gigabytes."""
+    lines = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
+    oldest = {}
+    for asked in map(Requirement, lines):
+        (bound,) = [clause.version for clause in asked.specifier if clause.operator == ">="]
+        oldest[asked.name] = f"{asked.name}=={bound}"
+    del oldest["torch"]
+    needs_torch = [oldest.pop("accelerate")]
+    folder = tmp_path / "packages"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--only-binary=:all:"]
+    for options in (list(oldest.values()), ["--no-deps", *needs_torch]):
+        done = subprocess.run(
+            [*pip, "--target", str(folder), *options], capture_output=True, text=True
+        )
+        if done.returncode != 0 and not os.environ.get("CI"):
+            pytest.skip(f"they cannot be installed here: {done.stderr[-300:]}")
+        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", USE],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "src")])},
+    )
+    assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.notebooks = root / "notebooks"
         (self.notebooks / "profiles" / "smoke").mkdir(parents=True)
-        self.profile("01_a: {}")
+        self.profile("{}")
 
     def profile(self, text: str) -> None:
         """Write the profile smoke: from chapters and their parameters, a file a chapter."""

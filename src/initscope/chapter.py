@@ -67,7 +67,7 @@ def _variables_of_notebook() -> dict[str, Any]:
     """Variables of the notebook that runs this; none outside of one."""
     from IPython import get_ipython
 
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     return {} if shell is None else dict(shell.user_ns)
 
 
@@ -219,11 +219,11 @@ def _seconds(
         # A file of its name that stands there all the same holds only what is kept of a sweep.
         kept = None if table_path(out, spec).exists() else out
         seconds += sweep_cost(spec, kept, device, probe_seconds=0.5).seconds
-    for name, spec in list(runs.items())[:1]:  # the others are of its size
+    for name, first in list(runs.items())[:1]:  # the others are of its size
         from initscope.pretrain_cost import pretrain_cost
 
-        cost = pretrain_cost(spec, out / name, device=device, probe_seconds=2.0)
+        cost = pretrain_cost(first, out / name, device=device, probe_seconds=2.0)
         tokens = sum(run.steps * run.tokens_per_step for run in runs.values())
-        tokens -= (spec.steps - cost.steps_left) * spec.tokens_per_step
+        tokens -= (first.steps - cost.steps_left) * first.tokens_per_step
         seconds += tokens / cost.tokens_per_second
     return seconds

@@ -206,10 +206,10 @@ def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
 def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
     """Parameters by chapter: the files ``profiles/{profile}/NN_name.yaml`` beside the notebooks."""
     folder = notebooks / "profiles"
-    profiles = sorted({path.parent.name for path in folder.glob("*/*.yaml")})
+    profiles = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
     if profile not in profiles:
         if not profiles:
-            raise UsageError(f"{folder} holds no profile NAME/NN_name.yaml.")
+            raise UsageError(f"{folder} holds no profile, which is a folder of files NN_name.yaml.")
         raise unknown_name("profile", profile, profiles)
     chapters = find_chapters(notebooks)
     content = {path.stem: path for path in sorted((folder / profile).glob("*.yaml"))}
