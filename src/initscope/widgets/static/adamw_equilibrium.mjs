@@ -70,7 +70,7 @@ const sameAs = (preset, s) => PRESET_NAMES.every((name) => PRESETS[preset][name]
 
 function render(context) {
   const { page } = context;
-  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table });
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 430 });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(legendPlace);
@@ -168,12 +168,16 @@ function render(context) {
     legendPlace.replaceChildren(legend([
       { text: "predicted std", color: BLUE },
       { text: "from half or twice the initial std", color: BLUE, width: 0.8 },
-      ...(settles ? [
-        { text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE },
-        { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4" },
-      ] : []),
+      {
+        text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE, hidden: !settles,
+        longest: "equilibrium of the peak rate (above the picture)",
+      },
+      { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4", hidden: !settles },
       { text: "left of the initialization", color: PURPLE, dash: "2 3" },
-      ...(simulated ? [{ text: `AdamW on ${whole(simulated.coordinates)} simulated weights, 95% interval`, color: GREEN, shape: "point" }] : []),
+      {
+        text: `AdamW on ${whole(simulated?.coordinates ?? 0)} simulated weights, 95% interval`, color: GREEN, shape: "point",
+        hidden: !simulated, longest: "AdamW on 100,000 simulated weights, 95% interval",
+      },
     ]));
 
     const end = run.std[run.std.length - 1];

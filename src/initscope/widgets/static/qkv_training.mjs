@@ -45,6 +45,7 @@ async function render(context) {
     controls,
     update,
     python: (settings) => python(runOf(settings), settings),
+    longest: (settings) => Math.max(...run.steps.map((step) => sentence(run, { ...settings, step }).length)),
     table: () => table(run, f.settings()),
   });
 

@@ -103,7 +103,7 @@ async function render(context) {
     },
     network: { label: "network", kind: "choice", slider: true, options: union(sweeps.map(networkOptions)) },
   };
-  const f = frame(context, { title: "Stability map", controls, update, python, table });
+  const f = frame(context, { title: "Stability map", controls, update, python, table, longest: () => longestSentence });
 
   const map = new Chart(f.view, { label: "map", xLabel: "initial std of the weights", xLog: true });
   const bar = make("div", { class: "ins-colorbar ins-wide" });
@@ -164,6 +164,7 @@ async function render(context) {
     }));
   }
   let cells = [];
+  let longestSentence = 0;
 
   function update(s, changed) {
     if (changed.has("sweep")) {
@@ -181,6 +182,8 @@ async function render(context) {
     const { by } = rowsOf(named(s.sweep));
     if (["sweep", "quantity", "seed", by === "network" ? "training" : "network"].some((n) => changed.has(n))) {
       cells = grid(s);
+      const { sweep, seed } = place(s);
+      longestSentence = Math.max(...cells.flat().map((here) => sentence(sweep, here.at, seed).length));
     }
     drawMap(s);
     drawCell(s);
