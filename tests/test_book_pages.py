@@ -120,14 +120,24 @@ def test_page_with_all_panels_open_is_accessible(name: str, look: Open) -> None:
 def test_page_fits_a_phone(name: str, look: Open) -> None:
     page = look(on_phone=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for figure in page.locator("article img:not(.still-picture), article figure").all():
+    outside = "article img:not(.still-picture, figure img)"
+    for figure in page.locator(f"article figure, {outside}").all():
         box = figure.bounding_box()
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
+    # Letters that are ten points high in a figure of its own size are nine pixels high or more.
+    shares = page.evaluate(
+        """() => [...document.querySelectorAll("article figure img:not(.still-picture)")]
+            .map(picture => picture.clientWidth / picture.naturalWidth)"""
+    )
+    assert all(share * 10 * 96 / 72 >= 9 for share in shares)
+    assert violations(page, rules=["scrollable-region-focusable"]) == ""
     # What is wider than the screen must scroll in a box of its own: nothing may be cut off.
     cut_off = page.evaluate(
-        """() => [...document.querySelectorAll("article table, article pre, article mjx-container")]
+        """() => [...document.querySelectorAll(
+                "article table, article pre, article mjx-container, article figure img"
+            )]
             .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
             .filter(element => {
                 for (let box = element; box.tagName !== "ARTICLE"; box = box.parentElement) {
