@@ -24,7 +24,7 @@ help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
 	@echo "make test        build the book, check the code, run the tests    8 min, and 3 min to install"
-	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
+	@echo "                   browser tests need Chromium; without it they are skipped, and it says so"
 	@echo "make chapters    execute every chapter twice: from nothing with  3 min"
 	@echo "                   the smoke profile, and as published, from its records"
 	@echo "make lint        ruff and mypy alone                             20 s"

@@ -1,9 +1,9 @@
 """Measure how large formulas and widgets are in a browser: run ``python tests/measure_sizes.py``.
 
-The pages of the built book keep room for them from the start, so that nothing moves when they come:
-see ``book/_ext/reserved_room.py``. The sizes go into ``book/sizes.json``, which the next build reads.
-The pages carry their font, so they are the same on every machine. Run it when a formula, or what a
-widget shows, has changed; a test says so.
+The pages of the built book keep room for them from the start, so that nothing moves when they
+come: see ``book/_ext/reserved_room.py``. The sizes go into ``book/sizes.json``, which the next
+build reads. The pages carry their font, so they are the same on every machine. Run it when a
+formula or what a widget shows has changed; a test says so.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +36,9 @@ FORMULAS = """() => [...document.querySelectorAll(".math")].map((element) => {
     return [box.width, box.height, below].map((length) => Math.round(1000 * length / em) / 1000);
 })"""
 
-# Of each widget on a page: its height at these widths, and that of its still picture if that is more.
-HEIGHTS = """(widths) => Object.fromEntries([...document.querySelectorAll(".widget-place")].map((place) => {
+# Of each widget on a page: its height at these widths, or that of its picture if that is more.
+HEIGHTS = """(widths) => Object.fromEntries(
+[...document.querySelectorAll(".widget-place")].map((place) => {
     const [room, picture] = [place.firstElementChild, place.querySelector("img")];
     const { width, height } = picture;
     picture.classList.add("still-picture");
@@ -94,16 +96,9 @@ def measure(browser: Browser) -> dict[str, Any]:
 
 
 def text_of(sizes: dict[str, Any]) -> str:
-    """The sizes as JSON, a line for each formula and widget."""
-    lines = json.dumps(sizes, indent=1, ensure_ascii=False)
-    # Numbers of one list stand on one line.
-    return json_lists_on_one_line(lines) + "\n"
-
-
-def json_lists_on_one_line(text: str) -> str:
-    import re
-
-    return re.sub(r"\[[^\[\]\"]*\]", lambda match: " ".join(match[0].split()), text)
+    """The sizes as JSON; the numbers of one list stand on one line."""
+    text = json.dumps(sizes, indent=1, ensure_ascii=False)
+    return re.sub(r"\[[^][\"]*\]", lambda match: " ".join(match[0].split()), text) + "\n"
 
 
 def main() -> None:

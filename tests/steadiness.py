@@ -56,7 +56,8 @@ _DRAG = """async (widget, steps) => {
             await to(min + ((max - min) * k) / steps);
             boxes().forEach(([part, now], i) => {
                 const [known, was] = start[i] ?? ["nothing", []];
-                const same = known === part && now.every((length, j) => Math.abs(length - was[j]) < 1.5);
+                const near = (length, j) => Math.abs(length - was[j]) < 1.5;
+                const same = known === part && now.every(near);
                 if (!same) found.push(`${name} at ${slider.value}: ${part} ${was} -> ${now}`);
             });
         }

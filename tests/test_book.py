@@ -1,7 +1,7 @@
 """The built book as a whole: its first page, its colors, its search, its links.
 
 The pages are served from a local folder with every other host blocked. The tests need Chromium:
-without one they are skipped with a warning, or fail if ``INITSCOPE_BROWSER=required``.
+without one they are skipped, or fail if ``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations

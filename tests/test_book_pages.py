@@ -1,8 +1,8 @@
 """Every page of the built book: what it holds, and how a real browser shows it.
 
 The tests of a page stand together, those of its widgets included, for they share it: to load a
-page takes longer than to look at it. Without Chromium, those that need it are skipped with a
-warning, or fail if ``INITSCOPE_BROWSER=required``.
+page takes longer than to look at it. Without Chromium, those that need it are skipped,
+or fail if ``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from book_pages import (
     violations,
 )
 from playwright.sync_api import Page
+from steadiness import moved_by_dragging
 
 
 @pytest.mark.browser
@@ -150,6 +151,58 @@ def test_page_fits_a_phone(name: str, look: Open) -> None:
             .map(element => element.outerHTML.slice(0, 200))"""
     )
     assert cut_off == []
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_all_text_is_set_in_the_font_that_the_book_brings(name: str, look: Open) -> None:
+    """Code is set in the reader's own font of fixed width, and formulas are drawn."""
+    page = look().page
+    style = page.add_style_tag(content="code, kbd, pre, mjx-container { display: none !important }")
+    try:
+        devtools = page.context.new_cdp_session(page)
+        devtools.send("DOM.enable")
+        devtools.send("CSS.enable")
+        root = devtools.send("DOM.getDocument")["root"]["nodeId"]
+        body = devtools.send("DOM.querySelector", {"nodeId": root, "selector": "body"})
+        fonts = devtools.send("CSS.getPlatformFontsForNode", body)["fonts"]
+        devtools.detach()
+    finally:
+        style.evaluate("style => style.remove()")
+    assert sum(font["glyphCount"] for font in fonts) > 300
+    others = {font["familyName"]: font["glyphCount"] for font in fonts if not font["isCustomFont"]}
+    assert others == {}, "book/make_font.py leaves these letters out"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("on_phone", [False, True], ids=["wide", "phone"])
+@for_each(DOCUMENTS)
+def test_the_room_that_is_kept_is_what_is_needed(name: str, on_phone: bool, look: Open) -> None:
+    """If not, something else is shown than was measured: run ``python tests/measure_sizes.py``."""
+    page = look(on_phone=on_phone).page
+    wrong = page.evaluate(
+        """() => [...document.querySelectorAll("article .math")].filter((formula) => {
+            if (!formula.getClientRects().length) return false; // folded away
+            const em = parseFloat(getComputedStyle(formula).fontSize);
+            const inLine = formula.matches("span");
+            const box = (inLine ? formula.querySelector("svg") : formula).getBoundingClientRect();
+            const kept = (name) => em * parseFloat(formula.style.getPropertyValue(name));
+            const right = (name, length) => Math.abs(kept(name) - length) < 2;
+            return !(right("--height", box.height) && (!inLine || right("--width", box.width)));
+        }).map((formula) => formula.outerHTML.slice(0, 150))"""
+    )
+    assert wrong == [] or on_phone  # on a phone a number stands below its equation
+    for room in page.locator(".widget-room").all():
+        kept, needed = room.evaluate(
+            """room => {
+                const kept = parseFloat(getComputedStyle(room).minHeight);
+                room.style.minHeight = "0";
+                const needed = room.getBoundingClientRect().height;
+                room.style.minHeight = "";
+                return [kept, needed];
+            }"""
+        )
+        assert needed - 1 <= kept <= needed + 60
 
 
 @pytest.mark.browser
@@ -289,6 +342,14 @@ def test_widgets_fit_a_phone(name: str, look: Open) -> None:
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("on_phone", [False, True], ids=["wide", "phone"])
+@for_each(PAGES_WITH_WIDGETS)
+def test_nothing_moves_as_a_slider_is_dragged(name: str, on_phone: bool, look: Open) -> None:
+    for widget in live_widgets(look(on_phone=on_phone).page):
+        assert moved_by_dragging(widget, steps=6) == []
 
 
 @pytest.mark.browser

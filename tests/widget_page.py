@@ -17,7 +17,7 @@ def script(kind: str, value: object) -> str:
 
 
 def widget_page(widgets: list, dark: bool = False) -> str:
-    """HTML of a page that shows `widgets`, with the loader, the style sheet and the font of the book."""
+    """HTML of a page that shows `widgets`, as the book does, in its style and font."""
     # The state of these widgets alone, not of all that other tests have made.
     data = embed_data(views=widgets, state=dependency_state(widgets, drop_defaults=False))
     static = ROOT / "book" / "_static"

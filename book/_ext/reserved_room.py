@@ -2,8 +2,8 @@
 
 A page shows its text at once. Pictures come later, then MathJax sets the formulas and the widgets
 start in place of their still pictures. Pictures say their size in their files. How large formulas
-and widgets become only a browser can say: ``tests/measure_sizes.py`` asks one, and keeps what it says
-in ``book/sizes.json``. What is not in there is shown as well, but moves the page.
+and widgets become only a browser can say: ``tests/measure_sizes.py`` asks one, and keeps what it
+says in ``book/sizes.json``. What is not in there is shown as well, but moves the page.
 """
 
 import html
@@ -59,7 +59,8 @@ def with_size(visit: Visit, formulas: dict[str, list[float]]) -> Visit:
 def room(key: str, heights: list[list[int]]) -> str:
     """CSS rules for the room of a widget, from ``[least width, height]`` in pixels, ascending."""
     rules = [
-        f"@container (min-width: {width}px) {{ #{key} > .widget-room {{ min-height: {height}px }} }}"
+        f"@container (min-width: {width}px)"
+        f" {{ #{key} > .widget-room {{ min-height: {height}px }} }}"
         for width, height in heights
     ]
     return "".join(rules)

@@ -70,7 +70,7 @@ const sameAs = (preset, s) => PRESET_NAMES.every((name) => PRESETS[preset][name]
 
 function render(context) {
   const { page } = context;
-  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 430 });
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 470 });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(legendPlace);
@@ -190,7 +190,9 @@ function render(context) {
       ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],
       ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
     ];
-    facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+    facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
+      // The longest of all: how long the run is.
+      make("dd", { class: "ins-sized", "data-longest": "1.23e-4 time constants" }, make("span", {}, value)))));
 
     const text = sentence(s, run);
     const told = simulation?.done ? ` ${simulationSentence()}` : "";

@@ -277,7 +277,10 @@ function render(context) {
 
   function drawLayers({ depth }) {
     sizesTitle.textContent = "How large single values are";
-    sizesLegend.replaceChildren(legend(shownLayers(depth).map((l, k) => ({ text: `layer ${l}`, color: LAYER_COLORS[k], shape: "area" }))));
+    const layers = shownLayers(depth);
+    sizesLegend.replaceChildren(legend(LAYER_COLORS.map((color, k) => ({
+      text: `layer ${layers[k] ?? ""}`, color, shape: "area", longest: "layer 100", hidden: k >= layers.length,
+    }))));
   }
 
   function drawSizes({ depth }, networks) {
