@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-
 CHECKSUM = b"sha256"
 """Key, in the metadata of a table, of the checksum of all that it holds."""
 
