@@ -164,8 +164,8 @@ def pretrain(
     UsageError
         Before training: a text that is missing or shorter than the context; a tokenizer that does
         not fit the model; a folder with a run of another specification or text, or one that another
-        process is training in; a record that is damaged; no space for the checkpoints; a GPU that is not there; a batch that cannot be split so. In training: a GPU
-        without enough memory.
+        process is training in; a record that is damaged; no space for the checkpoints; a GPU that
+        is not there; a batch that cannot be split so. In training: a GPU without enough memory.
     OutOfResources
         Not enough memory, a full disk, a limit on files; the message says what is kept.
     PretrainInterrupted

@@ -199,7 +199,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write ``run.json`` whole or not at all; of a run that has ended with its tables' checksums."""
+    """Write ``run.json`` whole or not at all, after a run has ended with checksums of its tables."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".run.json.{uuid.uuid4().hex}"
     if run["status"] in ENDED:
