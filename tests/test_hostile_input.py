@@ -29,12 +29,13 @@ from hypothesis import strategies as st
 from initscope.__main__ import LONGEST_ERROR, _parser, main
 from initscope.chapters import parse_yaml
 from initscope.errors import UsageError
-from initscope.pretrain_spec import PretrainSpec
+from initscope.pretrain import plan_training
+from initscope.pretrain_spec import PretrainSpec, learning_rate_factor
 from initscope.sweep_cost import sweep_cost
 from initscope.sweep_spec import Optimizer, SweepSpec, require_room
 
 FEW = settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -265,13 +266,28 @@ def test_a_hostile_value_of_a_field_is_one_line_that_names_it(
         assert any(word in error for word in (field, *CALLED.get(field, ()))), error
 
 
+def is_read(raw: str) -> bool:
+    """Whether it is a value of some kind, and not refused whatever it stands for."""
+    try:
+        parse_yaml(f"a: {raw}")
+    except ValueError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize(("command", "field"), FIELDS)
 def test_no_yaml_is_too_strange(place: Path, command: str, field: str) -> None:
     base = {name: value for name, value in BASE[command].items() if name != field}
-    for raw in RAW_YAML:
-        with contextlib.suppress(ValueError):
-            unless_taken(command, {"name": parse_yaml(raw)})
+    for raw in filter(is_read, RAW_YAML):
+        unless_taken(command, {"name": parse_yaml(f"a: {raw}")["a"]})
         ends(command, f"{yaml.safe_dump(base)}{field}: {raw}\n")
+
+
+@pytest.mark.parametrize("raw", [raw for raw in RAW_YAML if not is_read(raw)], ids=repr)
+def test_yaml_that_cannot_be_read_is_one_line(place: Path, raw: str) -> None:
+    for command, field in (("sweep", "stds"), ("pretrain", "betas")):
+        base = {name: value for name, value in BASE[command].items() if name != field}
+        assert "is not valid YAML: " in ends(command, f"{yaml.safe_dump(base)}{field}: {raw}\n")
 
 
 @given(
@@ -342,6 +358,33 @@ def test_what_a_specification_accepts_can_be_trained(place: Path) -> None:
         tried += 1
         with contextlib.suppress(UsageError):
             sweep_cost(spec, probe_seconds=0.0)
+
+    accepted()
+    assert tried
+
+
+def test_a_pretraining_that_is_accepted_has_a_model_and_learning_rates(place: Path) -> None:
+    tried = 0
+    names = [field.name for field in dataclasses.fields(PretrainSpec)]
+
+    @given(fields=st.dictionaries(st.sampled_from(names), VALUES, max_size=4))
+    @settings(MANY, max_examples=150)
+    def accepted(fields: dict[str, Any]) -> None:
+        nonlocal tried
+        try:
+            spec = PretrainSpec.from_dict(PRETRAIN | fields)
+            spec.require_room("cpu")
+            plan = plan_training(spec, "cpu", None, None, None, None)
+        except UsageError:
+            return
+        assert plan.micro_batch_size * plan.accumulated == spec.batch_size
+        factor = learning_rate_factor(spec)
+        for update in {0, 1, spec.warmup_steps, spec.steps // 2, spec.steps - 1}:
+            assert 0 <= factor(update) <= 1 + 1e-9
+        assert PretrainSpec.from_dict(spec.to_dict()) == spec
+        if spec.count_parameters()[0] < 10**6:
+            tried += 1
+            spec.build_model()
 
     accepted()
     assert tried
