@@ -17,13 +17,14 @@ BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
 
-.PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve clean
+.PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve \
+	address clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
-	@echo "make test        build the book, check the code, run the tests    8 min, and the installation"
-	@echo "                   browser tests need Chromium; without it they are skipped, with a warning"
+	@echo "make test        build the book, check the code, run the tests    8 min, and 3 min to install"
+	@echo "                   browser tests need Chromium; without it they are skipped, and it says so"
 	@echo "make chapters    execute every chapter twice: from nothing with  3 min"
 	@echo "                   the smoke profile, and as published, from its records"
 	@echo "make lint        ruff and mypy alone                             20 s"
@@ -36,6 +37,7 @@ help:
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
+	@echo "make address     bring the repository's address from _config.yml into the chapters"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
 
 book: $(BOOK)
@@ -75,7 +77,7 @@ profile-is-given:
 compatibility: $(EVERYTHING)
 	@echo "Installing two other versions of transformers for a moment: about 1 minute."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto \
-		-m compatibility tests/test_transformers_versions.py
+		-m compatibility tests/test_transformers_versions.py tests/test_packaging.py
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 8 minutes. The result is what is printed."
@@ -84,6 +86,9 @@ bench: $(EVERYTHING)
 serve: $(BOOK)
 	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+address: $(EVERYTHING)
+	@$(BIN)/python book/address.py
 
 clean:
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,6 +41,13 @@ NOT_OURS = {
 ABOUT_COLORS = ("color-contrast", "link-in-text-block")
 
 
+# Names for programs, not for readers. Those of files, which have an ending or stand in a folder,
+# are none of these.
+KEY = re.compile(
+    r"(?<![\w./])\w*[a-z]_[a-z]\w*(?!\w|\.(?:parquet|ipynb|py|md|json|yaml|yml)\b|/)"
+)
+
+
 def documents() -> list[str]:
     """Every document of the table of contents, as Sphinx names it."""
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
@@ -174,9 +181,16 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
             ),
         )
         page.goto(f"{home}/{path}", wait_until="load")
-        page.wait_for_function("!window.MathJax || MathJax.startup?.promise")
-        page.evaluate("window.MathJax?.startup?.promise")
-        page.wait_for_function("document.documentElement.dataset.widgets === 'ready'")
+        # Not wait_for_function, which evaluates text in the page: its policy refuses that.
+        page.evaluate(
+            """async () => {
+                while (window.MathJax && !MathJax.startup?.promise) {
+                    await new Promise(requestAnimationFrame);
+                }
+                await window.MathJax?.startup.promise;
+            }"""
+        )
+        page.locator("html[data-widgets=ready]").wait_for(state="attached")
         return visit
 
     try:

@@ -1,7 +1,7 @@
 """A browser, a JavaScript engine, and processes that start at once, for the tests that need them.
 
-Without a browser or an engine, those tests are skipped with a warning, or fail if
-``INITSCOPE_BROWSER=required``.
+Without a browser or an engine, those tests are skipped, and one line at the end says so; they fail
+if ``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
@@ -35,6 +34,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no other host is reached
 ]
+
+NEEDED = ("Chromium", "Node.js")
 
 # One test of these can take as long as hundreds of others.
 LONG = (
@@ -92,8 +93,18 @@ def missing(message: str) -> None:
     """Skip what cannot be tested here, or fail where everything has to be."""
     if os.environ.get("INITSCOPE_BROWSER") == "required":
         pytest.fail(message)
-    warnings.warn(message, stacklevel=2)
     pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what could not be tested for want of a browser or an engine."""
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    counts = {what: sum(f"No {what} found" in why for why in reasons) for what in NEEDED}
+    lacking = [f"{count} need {what}" for what, count in counts.items() if count]
+    if lacking:
+        terminalreporter.write_line(
+            f"Skipped: {', '.join(lacking)}. README.md says how to install both."
+        )
 
 
 def chromium(bundled: str) -> str | None:
@@ -122,7 +133,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         path = chromium(playwright.chromium.executable_path)
         if path is None:
-            missing("No Chromium found: the book was not tested in a browser.")
+            missing("No Chromium found")
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
@@ -137,7 +148,7 @@ def node() -> Iterator[Callable[..., Any]]:
     """
     path = shutil.which("node")
     if path is None:
-        missing("No Node.js found: the JavaScript of the widgets was tested in the browser only.")
+        missing("No Node.js found")
     engine = subprocess.Popen(
         [str(path), "--input-type=module", "--eval", ANSWER_CALLS],
         stdin=subprocess.PIPE,

@@ -1,19 +1,29 @@
 """The built book as a whole: its first page, its colors, its search, its links.
 
 The pages are served from a local folder with every other host blocked. The tests need Chromium:
-without one they are skipped with a warning, or fail if ``INITSCOPE_BROWSER=required``.
+without one they are skipped, or fail if ``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import unquote, urldefrag, urlencode, urlsplit
 
 import nbformat
 import pytest
 import yaml
-from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, launch_links, make_book, parsed
+from book_pages import (
+    CHAPTERS,
+    DOCUMENTS,
+    KEY,
+    ROOT,
+    Open,
+    Visit,
+    launch_links,
+    make_book,
+    parsed,
+)
 from bs4 import BeautifulSoup
 
 
@@ -40,8 +50,131 @@ def test_the_reader_can_switch_between_light_and_dark(visit: Open) -> None:
 
 @pytest.mark.browser
 def test_search_finds_a_word_without_a_server(visit: Open) -> None:
-    page = visit("search.html?q=initialization", from_file=True).page
+    opened = visit("search.html?q=initialization", from_file=True)
+    page = opened.page
     page.locator("#search-results li a").first.wait_for()
+    assert opened.errors == []
+
+
+def search(opened: Visit, address: str, query: str) -> str:
+    """Search for `query`, and return the sentence that says how many pages were found."""
+    opened.page.goto(f"{address}/search.html?{urlencode({'q': query})}")
+    said = opened.page.locator("#search-results .search-summary")
+    said.filter(has_text=re.compile("did not match|found")).wait_for()
+    return said.inner_text()
+
+
+@pytest.mark.browser
+def test_no_query_breaks_the_search(visit: Open, address: str) -> None:
+    opened = visit("search.html")
+    inherited = ["constructor", "__proto__", "toString", "hasOwnProperty", "valueOf"]
+    hostile = [
+        *inherited,
+        *(f"std {word}" for word in inherited),
+        *("%", "   ", "-", "(((", "\\", ".*+?^${}()|[]\\", "\0", "😀", "%E0%A4%A", "x" * 5000),
+        '"<img onerror>"',
+        "<img src=x onerror=document.title='hit'>",
+        "'</script><script>document.title='hit'</script>",
+    ]
+    for query in hostile:
+        found = search(opened, address, query)
+        assert found.startswith("Your search did not match any documents."), query
+        assert opened.page.locator("#search-results li").count() == 0
+        assert opened.errors == [], query
+    assert "hit" not in opened.page.title()
+    for query in ("initialization", "std " * 2000):
+        assert re.search(r"found \d+ page", search(opened, address, query)), query
+        assert opened.page.locator("#search-results li").count() > 0
+    opened.page.wait_for_load_state("networkidle")
+    assert opened.errors == []
+
+
+@pytest.mark.browser
+def test_a_query_on_another_page_does_nothing(visit: Open) -> None:
+    assert visit(f"{DOCUMENTS[0]}.html?q=constructor").errors == []
+
+
+@pytest.mark.browser
+def test_a_summary_of_what_was_found_is_of_the_text(visit: Open, address: str) -> None:
+    opened = visit("search.html")
+    search(opened, address, "criticality")
+    chapter = opened.page.locator("#search-results li", has_text="Criticality").first
+    summary = chapter.locator(".context").inner_text()
+    assert summary.strip(".").startswith("Criticality")  # and not with the names of buttons
+    assert "noscript" not in summary
+
+
+def policy_of(page: BeautifulSoup) -> dict[str, list[str]]:
+    """What the Content-Security-Policy of a page allows, by directive."""
+    element = page.select_one('head meta[http-equiv="Content-Security-Policy"]')
+    assert element is not None
+    before = {tag.name for tag in element.find_previous_siblings()}
+    assert before == {"meta"}, "what stands before the policy is not held to it"
+    parts = (directive.split() for directive in str(element["content"]).split(";"))
+    return {name: allowed for name, *allowed in parts}
+
+
+def test_every_page_allows_what_it_needs_and_nothing_else(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    assert len(pages) > len(DOCUMENTS)
+    for path in pages:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        if not page.select("script, style, link, img"):
+            assert "Refresh" in path.read_text()  # the one that leads to the first page
+            continue
+        policy = policy_of(page)
+        assert policy["default-src"] == ["'none'"]
+        assert policy["base-uri"] == ["'none'"]
+        scripts = [name for name in policy["script-src"] if not name.startswith("'sha256-")]
+        assert set(scripts) <= {"'self'", "blob:", "'unsafe-hashes'"}, path
+        wide = {"*", "http:", "https:", "'unsafe-eval'"}
+        assert not wide & {name for allowed in policy.values() for name in allowed}, path
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("from_file", [False, True], ids=["served", "from a folder"])
+def test_what_is_put_into_a_page_is_not_run(visit: Open, from_file: bool) -> None:
+    opened = visit(f"{CHAPTERS[0]}.html", from_file=from_file)
+    refused = []
+    opened.page.on("requestfailed", lambda request: refused.append((request.url, request.failure)))
+    opened.page.evaluate(
+        """() => {
+            window.refused = [];
+            document.addEventListener("securitypolicyviolation",
+                (event) => refused.push(event.effectiveDirective));
+            const put = (name, attributes) => {
+                const element = Object.assign(document.createElement(name), attributes);
+                document.body.append(element);
+            };
+            put("script", { textContent: "window.hit = 'inline'" });
+            put("script", { src: "https://example.org/x.js" });
+            put("img", { src: "https://example.org/x.png" });
+            put("iframe", { src: "https://example.org/" });
+            put("object", { data: "https://example.org/x" });
+            put("base", { href: "https://example.org/" });
+            put("link", { rel: "stylesheet", href: "https://example.org/x.css" });
+            document.body.insertAdjacentHTML("beforeend",
+                '<img src="data:," onerror="window.hit = 1">');
+            put("form", { action: "https://example.org/" });
+            document.body.lastChild.submit();
+            fetch("https://example.org/").catch(() => {});
+            new Worker("data:text/javascript,1").onerror = () => {};
+        }"""
+    )
+    everything = {
+        *("script-src-elem", "script-src-attr", "img-src", "frame-src", "object-src", "base-uri"),
+        *("style-src-elem", "form-action", "connect-src", "worker-src"),
+    }
+    opened.page.evaluate(
+        """async (count) => {
+            while (new Set(refused).size < count) await new Promise(requestAnimationFrame);
+        }""",
+        len(everything),
+    )
+    assert set(opened.page.evaluate("refused")) == everything
+    assert opened.page.evaluate("window.hit") is None
+    # The browser never sent what it names here.
+    assert sorted(opened.outside) == sorted(url for url, why in refused if why == "csp")
 
 
 def test_links_between_pages_lead_somewhere(site: Path) -> None:
@@ -97,4 +230,37 @@ def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path)
     for name in CHAPTERS:
         links = launch_links(parsed(tmp_path / "_build" / "html", name))
         assert f"{colab}/{name}.ipynb" in links
-        assert f"{binder}/{name}.ipynb" in links
+        # What Binder installs has no torch; test_binder.py runs this chapter on it.
+        assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/00_explore")
+        assert len(links) == 1 + (name == "notebooks/00_explore")
+
+
+PLACEHOLDER = re.compile(r"\b(?:ADDRESS|OWNER|REPOSITORY)\b|<owner>", re.IGNORECASE)
+SAID = ("alt", "title", "aria-label", "placeholder")
+
+
+def keys_in(page: BeautifulSoup) -> set[str]:
+    """Words of a page, code apart, that are names for programs."""
+    page = BeautifulSoup(str(page), "html.parser")  # the page itself stays as it is
+    for tag in page.select("pre, code, script, style, noscript, .math"):
+        tag.decompose()
+    said = [str(tag[name]) for name in SAID for tag in page.select(f"[{name}]")]
+    return {word for text in [page.get_text(" "), *said] for word in KEY.findall(text)}
+
+
+def test_what_is_a_key() -> None:
+    text = "as_fast (order_of_layers_q), `best_std` a_ 1_2 x_depth.parquet notebooks/01_variance_x"
+    assert KEY.findall(text) == ["as_fast", "order_of_layers_q", "best_std"]
+
+
+def test_no_page_shows_a_key_or_a_placeholder(site: Path) -> None:
+    pages = [path for path in site.rglob("*.html") if "_static" not in path.parts]
+    pages += site.glob("_images/*.svg")
+    assert len(pages) > len(DOCUMENTS)
+    for path in pages:
+        page = BeautifulSoup(path.read_text(), "html.parser")
+        assert keys_in(page) == set(), path
+        if path.suffix == ".html":
+            text = page.select_one("article")
+            found = PLACEHOLDER.findall(text.get_text() if text else "")
+            assert [word for word in found if word.isupper() or "<" in word] == [], path

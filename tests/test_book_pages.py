@@ -1,13 +1,15 @@
 """Every page of the built book: what it holds, and how a real browser shows it.
 
 The tests of a page stand together, those of its widgets included, for they share it: to load a
-page takes longer than to look at it. Without Chromium, those that need it are skipped with a
-warning, or fail if ``INITSCOPE_BROWSER=required``.
+page takes longer than to look at it. Without Chromium, those that need it are skipped,
+or fail if ``INITSCOPE_BROWSER=required``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +19,7 @@ from book_pages import (
     ABOUT_COLORS,
     CHAPTERS,
     DOCUMENTS,
+    KEY,
     PAGES_WITH_WIDGETS,
     ROOT,
     WIDGETS,
@@ -27,6 +30,8 @@ from book_pages import (
     parsed,
     violations,
 )
+from playwright.sync_api import Page
+from steadiness import moved_by_dragging
 
 
 @pytest.mark.browser
@@ -116,14 +121,24 @@ def test_page_with_all_panels_open_is_accessible(name: str, look: Open) -> None:
 def test_page_fits_a_phone(name: str, look: Open) -> None:
     page = look(on_phone=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for figure in page.locator("article img:not(.still-picture), article figure").all():
+    outside = "article img:not(.still-picture, figure img)"
+    for figure in page.locator(f"article figure, {outside}").all():
         box = figure.bounding_box()
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
+    # Letters that are ten points high in a figure of its own size are nine pixels high or more.
+    shares = page.evaluate(
+        """() => [...document.querySelectorAll("article figure img:not(.still-picture)")]
+            .map(picture => picture.clientWidth / picture.naturalWidth)"""
+    )
+    assert all(share * 10 * 96 / 72 >= 9 for share in shares)
+    assert violations(page, rules=["scrollable-region-focusable"]) == ""
     # What is wider than the screen must scroll in a box of its own: nothing may be cut off.
     cut_off = page.evaluate(
-        """() => [...document.querySelectorAll("article table, article pre, article mjx-container")]
+        """() => [...document.querySelectorAll(
+                "article table, article pre, article mjx-container, article figure img"
+            )]
             .filter(element => element.getBoundingClientRect().right > innerWidth + 1)
             .filter(element => {
                 for (let box = element; box.tagName !== "ARTICLE"; box = box.parentElement) {
@@ -136,6 +151,58 @@ def test_page_fits_a_phone(name: str, look: Open) -> None:
             .map(element => element.outerHTML.slice(0, 200))"""
     )
     assert cut_off == []
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_all_text_is_set_in_the_font_that_the_book_brings(name: str, look: Open) -> None:
+    """Code is set in the reader's own font of fixed width, and formulas are drawn."""
+    page = look().page
+    style = page.add_style_tag(content="code, kbd, pre, mjx-container { display: none !important }")
+    try:
+        devtools = page.context.new_cdp_session(page)
+        devtools.send("DOM.enable")
+        devtools.send("CSS.enable")
+        root = devtools.send("DOM.getDocument")["root"]["nodeId"]
+        body = devtools.send("DOM.querySelector", {"nodeId": root, "selector": "body"})
+        fonts = devtools.send("CSS.getPlatformFontsForNode", body)["fonts"]
+        devtools.detach()
+    finally:
+        style.evaluate("style => style.remove()")
+    assert sum(font["glyphCount"] for font in fonts) > 300
+    others = {font["familyName"]: font["glyphCount"] for font in fonts if not font["isCustomFont"]}
+    assert others == {}, "book/make_font.py leaves these letters out"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("on_phone", [False, True], ids=["wide", "phone"])
+@for_each(DOCUMENTS)
+def test_the_room_that_is_kept_is_what_is_needed(name: str, on_phone: bool, look: Open) -> None:
+    """If not, something else is shown than was measured: run ``python tests/measure_sizes.py``."""
+    page = look(on_phone=on_phone).page
+    wrong = page.evaluate(
+        """() => [...document.querySelectorAll("article .math")].filter((formula) => {
+            if (!formula.getClientRects().length) return false; // folded away
+            const em = parseFloat(getComputedStyle(formula).fontSize);
+            const inLine = formula.matches("span");
+            const box = (inLine ? formula.querySelector("svg") : formula).getBoundingClientRect();
+            const kept = (name) => em * parseFloat(formula.style.getPropertyValue(name));
+            const right = (name, length) => Math.abs(kept(name) - length) < 2;
+            return !(right("--height", box.height) && (!inLine || right("--width", box.width)));
+        }).map((formula) => formula.outerHTML.slice(0, 150))"""
+    )
+    assert wrong == [] or on_phone  # on a phone a number stands below its equation
+    for room in page.locator(".widget-room").all():
+        kept, needed = room.evaluate(
+            """room => {
+                const kept = parseFloat(getComputedStyle(room).minHeight);
+                room.style.minHeight = "0";
+                const needed = room.getBoundingClientRect().height;
+                room.style.minHeight = "";
+                return [kept, needed];
+            }"""
+        )
+        assert needed - 1 <= kept <= needed + 60
 
 
 @pytest.mark.browser
@@ -170,16 +237,99 @@ def test_every_widget_starts_in_place_of_its_picture(name: str, on_phone: bool, 
     assert page.locator("img.still-picture:visible").count() == 0
 
 
-@pytest.mark.browser
-@for_each(PAGES_WITH_WIDGETS)
-def test_on_paper_there_are_pictures(name: str, look: Open) -> None:
-    page = look().page
+# As wide as A4 between margins of 15 mm, in CSS pixels.
+PAPER = 680
+
+
+@contextlib.contextmanager
+def on_paper(page: Page) -> Iterator[None]:
+    """Show a page as it is printed, with the events of printing."""
+    window = page.viewport_size
+    assert window is not None
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": PAPER, "height": window["height"]})
     try:
-        assert page.locator("img.still-picture:visible").count() == len(WIDGETS[name])
-        assert page.locator(".live-widget:visible").count() == 0
+        yield
     finally:
         page.emulate_media(media="null")
+        page.set_viewport_size(window)
+        page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_on_paper_nothing_is_cut_off_or_folded(name: str, look: Open, site: Path) -> None:
+    page = look().page
+    folded = "document.querySelectorAll('article details:not([open])').length"
+    before = page.evaluate(folded)
+    with on_paper(page):
+        lost = page.evaluate(
+            """() => [...document.querySelectorAll(
+                "article :is(pre, table, img, math, mjx-container, .live-widget svg)")]
+                .filter((element) => !element.closest(".still-picture, mjx-assistive-mml"))
+                .filter((element) => element.checkVisibility()
+                    ? element.getBoundingClientRect().right > innerWidth + 1
+                        || element.scrollWidth > element.clientWidth + 1 && element.matches("pre")
+                    : element.matches(".cell_input pre"))
+                .map((element) => element.outerHTML.slice(0, 200))"""
+        )
+        assert lost == []
+        assert page.evaluate(folded) == 0
+        code = page.locator("article .cell_input pre")
+        assert code.count() == len(parsed(site, name).select("article .cell_input pre"))
+        for block in code.all():
+            # A block that has just been opened, too, is there at once.
+            assert block.evaluate("block => block.checkVisibility({ opacityProperty: true })")
+            assert block.inner_text().strip()
+        frames = page.evaluate(
+            """() => [...document.querySelectorAll("article :is(figure, .cell_input, .output)")]
+                .filter((frame) => frame.checkVisibility() && !frame.innerText.trim()
+                    && !frame.querySelector("img, svg, canvas"))
+                .map((frame) => frame.outerHTML.slice(0, 200))"""
+        )
+        assert frames == []
+    assert page.evaluate(folded) == before
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
+    page = look().page
+    pictures = """() => [...document.querySelectorAll(".live-widget svg")]
+        .map((svg) => svg.outerHTML.replace(/ viewBox="[^"]*"/, ""))"""
+    values = "() => [...document.querySelectorAll('.live-widget input')].map((one) => one.value)"
+    before, set_to = page.evaluate(pictures), page.evaluate(values)
+    page.evaluate("window.printed = 0; addEventListener('beforeprint', () => window.printed++)")
+    page.pdf()
+    assert page.evaluate("printed") == 1
+    assert page.evaluate(pictures) == before
+    assert page.evaluate(values) == set_to
+    with on_paper(page):
+        assert page.locator("img.still-picture:visible").count() == 0
+        assert page.locator(".live-widget:visible").count() == len(WIDGETS[name])
+        assert page.evaluate(values) == set_to
+        shown = page.locator(".live-widget .ins-controls > *:visible").count()
+        assert shown >= len(WIDGETS[name])
+        assert page.locator(".live-widget button:visible").count() == 0
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_no_widget_shows_a_key(name: str, look: Open) -> None:
+    for widget in live_widgets(look().page):
+        text = widget.evaluate(
+            """widget => [...widget.querySelectorAll("*")]
+                .filter((element) => !element.closest(".ins-code, style"))
+                .flatMap((element) => [
+                    ...[...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE)
+                        .map((node) => node.data),
+                    ...["aria-label", "title", "placeholder", "aria-valuetext"]
+                        .map((said) => element.getAttribute(said) ?? ""),
+                ]).join(" ")"""
+        )
+        assert len(text) > 100
+        assert KEY.findall(text) == []
 
 
 @pytest.mark.browser
@@ -195,6 +345,14 @@ def test_widgets_fit_a_phone(name: str, look: Open) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("on_phone", [False, True], ids=["wide", "phone"])
+@for_each(PAGES_WITH_WIDGETS)
+def test_nothing_moves_as_a_slider_is_dragged(name: str, on_phone: bool, look: Open) -> None:
+    for widget in live_widgets(look(on_phone=on_phone).page):
+        assert moved_by_dragging(widget, steps=6) == []
+
+
+@pytest.mark.browser
 @for_each(PAGES_WITH_WIDGETS)
 def test_sliders_are_heard_and_a_link_brings_the_setting_back(
     name: str, look: Open, visit: Open
@@ -203,6 +361,8 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(
     page = look().page
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
+    # What the policy of the page refuses is said there.
+    page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     moved, links = {}, []
     for widget in live_widgets(page):
         slider = widget.locator("input[type=range]:visible:enabled").first

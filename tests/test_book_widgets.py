@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from book_pages import PAGES_WITH_WIDGETS, WIDGETS, for_each
+from book_pages import DOCUMENTS, PAGES_WITH_WIDGETS, WIDGETS, for_each, parsed
+from playwright.sync_api import Browser, Locator
 
 LARGEST_ADDITION = 150_000
 """Bytes, compressed, that widgets and their data may add to a page."""
@@ -27,6 +29,51 @@ def test_without_scripts_the_pictures_stay(name: str, browser, address: str) -> 
     assert page.locator(".cell_output:has(script) img").count() >= len(WIDGETS[name])
     for image in page.locator(".cell_output:has(script) img").all():
         assert image.is_visible()
+    notes = page.locator(".still-note")
+    assert notes.count() == len(WIDGETS[name])
+    for note in notes.all():
+        assert note.is_visible()
+        assert "still picture" in note.inner_text()
+    context.close()
+
+
+@pytest.mark.browser
+def test_with_scripts_no_picture_is_called_still(browser: Browser, address: str) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{address}/{PAGES_WITH_WIDGETS[0]}.html")
+    assert page.locator("noscript").count() > 0
+    assert page.locator(".still-note").count() == 0
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+@for_each(DOCUMENTS)
+def test_without_scripts_formulas_can_be_read(
+    name: str, width: int, browser: Browser, address: str, site: Path
+) -> None:
+    in_source = len(parsed(site, name).select("article .math"))
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": width, "height": 900}
+    )
+    page = context.new_page()
+    page.goto(f"{address}/{name}.html")
+    # In a solution that is folded, or the list of contents of a small window, nothing is seen.
+    formulas = page.locator("article noscript > .formula > math")
+    assert formulas.count() == in_source
+
+    def seen(formula: Locator) -> bool:
+        box = formula.bounding_box()
+        return box is not None and box["width"] > 3 and box["height"] > 3
+
+    assert all(seen(formula) for formula in formulas.all() if formula.is_visible())
+    assert formulas.evaluate_all("all => all.filter((one) => one.checkVisibility()).length") >= (
+        0.8 * in_source
+    )
+    raw = page.locator("article .math")
+    assert [one.inner_text() for one in raw.all() if one.is_visible()] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 
 

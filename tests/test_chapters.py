@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -45,13 +46,16 @@ def folder(tmp_path: Path) -> Path:
     write_chapter(notebooks / "01_variance.ipynb", None)
     write_chapter(notebooks / "05_std_sweep.ipynb")
     write_chapter(notebooks / "06_schemes.ipynb", "seeds = 3")
-    (notebooks / "profiles").mkdir()
-    profile(notebooks, "05_std_sweep: {seeds: 2, stds: [1, 2.5]}")
+    profile(notebooks, "seeds: 2\nstds: [1, 2.5]")
     return notebooks
 
 
-def profile(notebooks: Path, text: str, name: str = "smoke") -> None:
-    (notebooks / "profiles" / f"{name}.yaml").write_text(text)
+def profile(
+    notebooks: Path, text: str, chapter: str = "05_std_sweep", name: str = "smoke"
+) -> None:
+    path = notebooks / "profiles" / name / f"{chapter}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def refusal(*arguments: object) -> str:
@@ -81,7 +85,7 @@ def test_profile_gives_parameters_and_its_name_and_the_command_line_overrides(
     assert schemes.parameters == {"seeds": 7}
 
 
-@pytest.mark.parametrize("content", ["", "05_std_sweep:", "05_std_sweep: {}"])
+@pytest.mark.parametrize("content", ["", "# nothing", "{}", "profile: smoke"])
 def test_an_empty_profile_leaves_the_defaults(folder: Path, content: str) -> None:
     profile(folder, content)
     assert plan(["5"], "smoke", folder, {})[0].parameters == {"profile": "smoke"}
@@ -126,7 +130,7 @@ def test_wrong_values_are_refused_with_what_is_right(
     folder: Path, name: str, value: object, message: str
 ) -> None:
     assert message in refusal(["5"], "smoke", folder, {name: value})
-    profile(folder, yaml.safe_dump({"05_std_sweep": {name: value}}))
+    profile(folder, yaml.safe_dump({name: value}))
     in_profile = refusal([], "smoke", folder, {})
     assert message in in_profile
     assert "05_std_sweep" in in_profile
@@ -176,18 +180,21 @@ def test_unknown_chapter_profile_and_parameter_name_the_nearest(
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("chapter", "content", "message"),
     [
-        ("05_std_swep: {}", "Did you mean '05_std_sweep'?"),
-        ("05_std_sweep: 3", "05_std_sweep must hold a mapping of parameters"),
-        ("- 05_std_sweep", "must hold a mapping (name: value)"),
-        ("05_std_sweep: {seeds: [}", "smoke.yaml is not valid YAML"),
-        ("05_std_sweep: {seeds: 1}\n05_std_sweep: {lr: 1}", "05_std_sweep stands there twice"),
-        ("01_variance: {seeds: 1}", "01_variance declares no parameters, so not 'seeds'"),
+        ("05_std_swep", "", "Did you mean '05_std_sweep'?"),
+        ("05_std_sweep", "3", "05_std_sweep.yaml must hold a mapping (name: value), not 3"),
+        ("05_std_sweep", "- seeds", "must hold a mapping (name: value)"),
+        ("05_std_sweep", "seeds: [", "05_std_sweep.yaml is not valid YAML"),
+        ("05_std_sweep", "seeds: 1\nseeds: 2", "seeds stands there twice"),
+        ("01_variance", "seeds: 1", "01_variance declares no parameters, so not 'seeds'"),
+        ("06_schemes", "profile: smoke", "the parameter profile is set by --profile"),
     ],
 )
-def test_a_profile_with_a_mistake_is_refused(folder: Path, content: str, message: str) -> None:
-    profile(folder, content)
+def test_a_profile_with_a_mistake_is_refused(
+    folder: Path, chapter: str, content: str, message: str
+) -> None:
+    profile(folder, content, chapter)
     assert message in refusal([], "smoke", folder, {})
 
 
@@ -201,6 +208,5 @@ def test_missing_folders_and_broken_notebooks(folder: Path, tmp_path: Path) -> N
     assert "01_variance.ipynb is not a notebook" in refusal([], "smoke", folder, {})
     write_chapter(folder / "01_variance.ipynb", "seeds = = 1")
     assert "the parameters cell is not Python" in refusal([], "smoke", folder, {})
-    for path in (folder / "profiles").iterdir():
-        path.unlink()
+    shutil.rmtree(folder / "profiles" / "smoke")
     assert "holds no profile" in refusal([], "smoke", folder, {})

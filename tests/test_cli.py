@@ -19,8 +19,8 @@ from initscope.__main__ import main
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one chapter and one profile; the working folder."""
     notebooks = tmp_path / "notebooks"
-    (notebooks / "profiles").mkdir(parents=True)
-    (notebooks / "profiles" / "smoke.yaml").write_text("01_a: {lr: 0.5}")
+    (notebooks / "profiles" / "smoke").mkdir(parents=True)
+    (notebooks / "profiles" / "smoke" / "01_a.yaml").write_text("lr: 0.5")
     parameters = nbformat.v4.new_code_cell("lr = 0.1", metadata={"tags": ["parameters"]})
     use = nbformat.v4.new_code_cell("assert lr < 1, 'too fast'\nprint(lr)")
     nbformat.write(nbformat.v4.new_notebook(cells=[parameters, use]), notebooks / "01_a.ipynb")

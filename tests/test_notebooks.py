@@ -4,11 +4,15 @@ import contextlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from papermill.iorw import read_yaml_file
 
+from initscope.chapters import plan
 from initscope.reproduce import reproduce
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +21,11 @@ RECORDED = {"05_std_sweep"}
 CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
 SVG = "image/svg+xml"
 TAG, NUMBER = re.compile("<[^>]*>"), re.compile(r"-?\d+(?:\.\d+)?")
-SMOKE = yaml.safe_load((ROOT / "notebooks" / "profiles" / "smoke.yaml").read_text())
+SMOKE = {
+    path.stem: values
+    for path in sorted(ROOT.glob("notebooks/profiles/smoke/*.yaml"))
+    if (values := yaml.safe_load(path.read_text()))
+}
 """Parameters by chapter; one that is not there is the same in every profile."""
 
 
@@ -73,6 +81,49 @@ def test_published_chapter_comes_out_again(chapter, notebooks):
     numbers = [glued_numbers(notebook) for notebook in cells]
     assert numbers[0], "the prose shows no computed number"
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-3, nan_ok=True)
+
+
+@pytest.mark.chapter
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("chapter", "where", "options"),
+    [("05_std_sweep", ".", []), ("02_criticality", "notebooks/results", ["-f", "cpu"])],
+    ids=["as it is", "with a profile"],
+)
+def test_papermill_itself_takes_the_records_from_any_folder(chapter, where, options, notebooks):
+    """No data is at hand: what would be trained on MNIST fails here."""
+    options = [
+        str(notebooks / "profiles" / o / f"{chapter}.yaml") if o == "cpu" else o for o in options
+    ]
+    before = {path: path.read_bytes() for path in notebooks.glob("results/**/*.parquet")}
+    output = notebooks.parent / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", "--kernel", "python3"]
+    done = subprocess.run(
+        [*command, str(notebooks / f"{chapter}.ipynb"), str(output), *options],
+        cwd=notebooks.parent / where,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    cells = [
+        json.loads(path.read_text())["cells"]
+        for path in (output, ROOT / f"notebooks/{chapter}.ipynb")
+    ]
+    again, published = map(glued_numbers, cells)
+    assert again
+    assert again == pytest.approx(published, rel=1e-3, nan_ok=True)
+    assert "About to train" not in output.read_text()
+    assert {path: path.read_bytes() for path in notebooks.glob("results/**/*.parquet")} == before
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu", "smoke"])
+def test_papermill_reads_the_parameters_of_every_chapter_as_they_are(profile):
+    folder = ROOT / "notebooks" / "profiles" / profile
+    assert sorted(path.stem for path in folder.iterdir()) == CHAPTERS
+    runs = plan([], profile, ROOT / "notebooks", {})
+    for run in runs:
+        # papermill merges what the file holds into the parameters; empty files it cannot read.
+        assert {} | read_yaml_file(str(folder / f"{run.chapter}.yaml")) == run.parameters
 
 
 def pictures(cell):

@@ -189,7 +189,8 @@ def test_accuracy_map(grid: pd.DataFrame, by: str) -> None:
         assert mesh.get_coordinates()[:, 0, 1].tolist() == [k - 0.5 for k in range(len(rows) + 1)]
         edges = mesh.get_coordinates()[0, :, 0]
         assert ((edges[:-1] < STDS) & (edges[1:] > np.array(STDS))).all()
-        black = [line for line in axes.get_lines() if line.get_color() == "black"]
+        lines = [line for line in axes.get_lines() if line.get_color() == plots.ON_MAP[1]]
+        black = [line for line in lines if line.get_xdata()[0] not in PAPER_BAND]
         critical = [plots.critical_std([13, *widths, 3]) for widths in hidden]
         assert [line.get_xdata()[0] for line in black] == pytest.approx(critical)
 

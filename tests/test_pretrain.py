@@ -300,11 +300,11 @@ def train_and_die(environment: dict[str, str], out: str, at_step: int, while_sav
 
     if while_saving:
 
-        def mark(folder: Path, digest: str) -> None:
+        def mark(folder: Path, *facts: Any) -> None:
             if folder.name == f"checkpoint-{at_step}":
                 (folder / "optimizer.pt").write_bytes(b"half")
                 die()
-            original(folder, digest)
+            original(folder, *facts)
 
         original, pretrain_trainer.mark_checkpoint = pretrain_trainer.mark_checkpoint, mark
     else:

@@ -8,11 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from initscope.records import read_table, recorded, write_table
+from initscope.records import (
+    CHECKSUM,
+    content_digest,
+    read_table,
+    recorded,
+    sealed,
+    unsealed,
+    what_is_wrong,
+    write_table,
+)
 
 TABLE = pa.table(
     {
@@ -46,6 +56,118 @@ def test_floats_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, rows: l
     read = read_table(path)["x"].to_pylist()
     bits = [np.array(row, float).tobytes() for row in read]
     assert bits == [np.array(row, float).tobytes() for row in rows]
+
+
+COLUMNS = {
+    "number": (pa.float64(), st.floats() | st.none()),
+    "single": (pa.float32(), st.floats(width=32) | st.none()),
+    "whole": (pa.int64(), st.integers(-(2**63), 2**63 - 1) | st.none()),
+    "text": (pa.string(), st.text() | st.none()),
+    "truth": (pa.bool_(), st.booleans() | st.none()),
+    "list": (pa.list_(pa.int32()), st.lists(st.integers(-9, 9), max_size=3) | st.none()),
+}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.lists(st.fixed_dictionaries({k: v for k, (_, v) in COLUMNS.items()}), max_size=9),
+    cut=st.integers(0, 9),
+)
+def test_the_checksum_is_that_of_the_content_however_it_lies_in_memory(
+    rows: list, cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    schema = pa.schema({name: kind for name, (kind, _) in COLUMNS.items()})
+    table = pa.Table.from_pylist(rows, schema)
+    path = tmp_path_factory.mktemp("digest") / "table.parquet"
+    write_table(path, table)
+    whole = content_digest(table)
+    assert content_digest(read_table(path)) == whole  # which verifies it, too
+    assert content_digest(pa.concat_tables([table[:cut], table[cut:]])) == whole
+    assert content_digest(pa.concat_tables([table, table])[: len(table)]) == whole
+    if rows:
+        assert content_digest(table[1:]) != whole
+        longer = pa.concat_tables([table, table])
+        assert content_digest(longer) != whole
+        other = {**rows[-1], "text": f"{rows[-1]['text']}x"}
+        assert content_digest(pa.Table.from_pylist([*rows[:-1], other], schema)) != whole
+        other = {**rows[-1], "list": [*(rows[-1]["list"] or []), 0]}
+        assert content_digest(pa.Table.from_pylist([*rows[:-1], other], schema)) != whole
+    renamed = table.rename_columns(["n", *schema.names[1:]])
+    assert content_digest(renamed) != whole
+    assert content_digest(table.replace_schema_metadata({"a": "b"})) != whole
+
+
+def test_a_table_of_an_older_version_has_no_checksum(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "table.parquet")
+    assert content(read_table(tmp_path / "table.parquet")) == content(TABLE)
+
+
+def test_what_the_checksums_of_parquet_do_not_cover_is_covered(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(path, TABLE)
+    good = path.read_bytes()
+    assert CHECKSUM in good
+    path.write_bytes(good.replace(b"count", b"caunt"))
+    with pytest.raises((OSError, pa.ArrowException)):
+        read_table(path)
+
+
+def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(path, TABLE)
+    good, expected = path.read_bytes(), content(TABLE)
+    noticed = 0
+    for place in range(0, len(good), 7):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
+        try:
+            assert content(read_table(path)) == expected  # in statistics, which nobody reads
+        except (OSError, pa.ArrowException):
+            noticed += 1
+    assert noticed > len(good) / 7 / 3
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda t: t, ""),
+        (lambda t: t.set_column(1, "value", t["value"].cast(pa.float32())), ""),
+        (lambda t: t.drop_columns(["value"]), "it has no column value"),
+        (lambda t: t.append_column("more", t["step"]), "its columns are step, value, counts, more"),
+        (lambda t: t.select(["value", "step", "counts"]), "its columns are value, step, counts"),
+        (
+            lambda t: t.set_column(0, "step", t["step"].cast(pa.string())),
+            "its column step is of the type string, not int64",
+        ),
+        (
+            lambda t: t.set_column(1, "value", pa.array([1.0, None, 2.0])),
+            "1 values of its column value are missing",
+        ),
+        (
+            lambda t: t.set_column(2, "counts", pa.array([[1], [None], [2]])),
+            "1 values of its column counts are missing",
+        ),
+        (lambda t: pa.concat_tables([t, t[1:2]]), "1 of its rows are there twice, by step"),
+    ],
+)
+def test_a_table_is_compared_with_what_it_must_be(change, wrong: str) -> None:
+    schema = pa.schema(
+        {"step": pa.int64(), "value": pa.float64(), "counts": pa.list_(pa.int64())}
+    )
+    table = pa.table({"step": [0, 1, 2], "value": [0.1, 0.2, 0.3], "counts": [[1], [], [2]]})
+    found = what_is_wrong(change(table.cast(schema)), schema, ("step",))
+    assert found.startswith(wrong)
+    assert bool(found) == bool(wrong)
+
+
+def test_facts_are_sealed() -> None:
+    facts = {"step": 3, "names": ["a", None], "value": 0.1}
+    kept = sealed(facts)
+    assert unsealed(kept, must=True) == facts
+    with pytest.raises(ValueError, match="not what was written"):
+        unsealed(kept | {"step": 4})
+    assert unsealed(facts) == facts  # of an older version
+    with pytest.raises(ValueError, match="no checksum"):
+        unsealed(facts, must=True)
 
 
 def test_an_old_table_is_replaced_whole_or_stays(tmp_path: Path) -> None:
@@ -122,3 +244,5 @@ def test_a_record_is_measured_once_and_again_for_another_specification(tmp_path)
     assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [2]
     path.write_bytes(path.read_bytes()[:100])
     assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [3]
+    path.write_bytes(path.read_bytes().replace(b"name", b"nome"))
+    assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [4]

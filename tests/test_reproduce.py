@@ -14,7 +14,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
 
+from initscope.__main__ import main
 from initscope.normalize import WIDGET_STATE, dumps, normalize
 from initscope.reproduce import reproduce
 
@@ -40,11 +42,16 @@ class Project:
 
     def __init__(self, root: Path) -> None:
         self.notebooks = root / "notebooks"
-        (self.notebooks / "profiles").mkdir(parents=True)
-        self.profile("")
+        (self.notebooks / "profiles" / "smoke").mkdir(parents=True)
+        self.profile("{}")
 
     def profile(self, text: str) -> None:
-        (self.notebooks / "profiles" / "smoke.yaml").write_text(text)
+        """Write the profile smoke: from chapters and their parameters, a file a chapter."""
+        folder = self.notebooks / "profiles" / "smoke"
+        for path in folder.iterdir():
+            path.unlink()
+        for chapter, parameters in yaml.safe_load(text).items():
+            (folder / f"{chapter}.yaml").write_text(yaml.safe_dump(parameters))
 
     def write(self, name: str, *cells: str, parameters: str | None = None) -> Path:
         notebook = nbformat.v4.new_notebook()
@@ -215,42 +222,124 @@ def test_a_full_disk_is_one_clear_error(project: Project, full: Path, when: str)
     assert full.exists()
 
 
+class Endless:
+    """A command that executes a chapter without end, stopped in the middle of it."""
+
+    def __init__(self, project: Project, mark: Path) -> None:
+        project.write("01_a", "print('finished')")
+        self.chapter = project.write(
+            "02_b",
+            "import os, pathlib, time\n"
+            f"pathlib.Path({str(mark) + '.new'!r}).write_text(str(os.getpid()))\n"
+            f"os.rename({str(mark) + '.new'!r}, {str(mark)!r})\n"
+            "time.sleep(300)",
+        )
+        project.write("03_c", "print('never')")
+        self.before = self.chapter.read_bytes()
+        self.project = project
+        self.mark = mark
+
+    def start(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "initscope", "reproduce", "--notebooks", "notebooks"],
+            cwd=self.project.notebooks.parent,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def stop(self, number: int) -> tuple[int, str, str]:
+        """Send a signal when it is in its second chapter; its exit status and what it wrote."""
+        with self.start() as process:
+            try:
+                while not self.mark.exists():
+                    assert process.poll() is None, process.communicate()
+                    time.sleep(0.05)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        return process.returncode, out, err
+
+    def kernel_ends(self) -> bool:
+        """Whether the kernel ends; the second that it may take is one of a busy machine."""
+        for _ in range(600):
+            try:
+                os.kill(int(self.mark.read_text()), 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.05)
+        return False
+
+
+@pytest.fixture
+def endless(project: Project, tmp_path: Path) -> Endless:
+    return Endless(project, tmp_path / "kernel.pid")
+
+
+CHAPTERS = {"01_a.ipynb", "02_b.ipynb", "03_c.ipynb", "profiles"}
+
+
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_stops_the_kernel_and_keeps_what_is_finished(
-    project: Project, tmp_path: Path
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_stop_the_kernel_and_keep_what_is_finished(
+    endless: Endless, number: int, status: int
 ) -> None:
-    mark = tmp_path / "kernel.pid"
-    project.write("01_a", "print('finished')")
-    endless = project.write(
-        "02_b",
-        "import os, pathlib, time\n"
-        f"pathlib.Path({str(mark) + '.new'!r}).write_text(str(os.getpid()))\n"
-        f"os.rename({str(mark) + '.new'!r}, {str(mark)!r})\n"
-        "time.sleep(300)",
-    )
-    project.write("03_c", "print('never')")
-    before = endless.read_bytes()
-    command = [sys.executable, "-m", "initscope", "reproduce", "--notebooks", "notebooks"]
-    with subprocess.Popen(
-        command,
-        cwd=project.notebooks.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            while not mark.exists():
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.05)
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert process.returncode == 130
+    found, out, err = endless.stop(number)
+    assert found == status
     assert err.strip() == "stopped in 02_b; its notebook is as it was. Finished before: 01_a."
     assert out.splitlines()[-1].endswith("ok")
     with pytest.raises(ProcessLookupError):
-        os.kill(int(mark.read_text()), 0)
-    assert "finished" in (project.notebooks / "01_a.ipynb").read_text()
-    assert endless.read_bytes() == before
-    assert project.files() == {"01_a.ipynb", "02_b.ipynb", "03_c.ipynb", "profiles"}
+        os.kill(int(endless.mark.read_text()), 0)
+    assert "finished" in (endless.project.notebooks / "01_a.ipynb").read_text()
+    assert endless.chapter.read_bytes() == endless.before
+    assert endless.project.files() == CHAPTERS
+
+
+def test_killed_it_leaves_no_kernel_and_the_next_one_tidies(endless: Endless) -> None:
+    assert endless.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert endless.kernel_ends()
+    left = endless.project.files() - CHAPTERS
+    assert len(left) == 2  # the notebook that was executed, and the lock, which nobody holds
+    mine = endless.project.notebooks / ".notes.12.ipynb"
+    mine.write_text("")
+    assert reproduce(["3"], notebooks=endless.project.notebooks)[0].ok
+    assert endless.project.files() == CHAPTERS | {mine.name}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a kernel elsewhere looks once a second")
+def test_a_kernel_ends_with_its_parent_even_while_it_is_busy(endless: Endless) -> None:
+    # One call into C that never lets Python's threads run: nothing in the kernel could look.
+    busy = endless.chapter.read_text().replace("time.sleep(300)", "sum(range(10**12))")
+    endless.chapter.write_text(busy)
+    assert endless.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+    assert endless.kernel_ends()
+
+
+def times(folder: Path) -> dict[Path, tuple[int, int]]:
+    """When each file was changed, in content or otherwise, and each folder."""
+    found = ((path, path.stat()) for path in [folder, *folder.rglob("*")])
+    return {path: (stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in found}
+
+
+def test_two_at_once_in_one_folder_are_refused(
+    endless: Endless, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = ["reproduce", "1", "--notebooks", str(endless.project.notebooks)]
+    with endless.start() as process:
+        try:
+            while not endless.mark.exists():
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            before = times(endless.project.notebooks)
+            assert main(arguments) == 2
+            assert times(endless.project.notebooks) == before
+            shown = capsys.readouterr()
+            assert shown.out == ""
+            (line,) = shown.err.splitlines()
+            assert "is being written by an execution of chapters" in line
+            assert f"process {process.pid} on " in line
+            # Into another folder it may.
+            assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+        finally:
+            process.kill()

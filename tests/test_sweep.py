@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from types import FrameType
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -53,6 +54,7 @@ from initscope.batched_training import (
     _layer_statistics,
     example_order,
     initial_network,
+    run_chunk,
 )
 from initscope.claims import stability_bands
 from initscope.errors import UsageError
@@ -61,6 +63,7 @@ from initscope.models import MLP
 from initscope.records import read_table, write_table
 from initscope.schedule import evaluation_steps, probe_steps
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep, to_tidy
+from initscope.sweep_records import write_chunk
 from initscope.tracking import layer_variances
 
 
@@ -670,6 +673,47 @@ def test_a_chunk_with_too_few_rows_or_without_its_metadata_is_damaged(
     write_table(kept[1], read_table(kept[1]).replace_schema_metadata(None))
     assert_same(run(SPLIT, tmp_path), undisturbed)
     assert capsys.readouterr().out.count("is damaged") == 2
+
+
+def test_a_chunk_in_the_place_of_another_is_noticed(
+    tmp_path: Path, undisturbed: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for chunk in chunks_of(SPLIT)[:2]:
+        write_chunk(tmp_path, SPLIT, chunk, run_chunk(chunk))
+    first, second = chunk_files(tmp_path, SPLIT)
+    first.write_bytes(second.read_bytes())
+    assert_same(run(SPLIT, tmp_path), undisturbed)
+    assert capsys.readouterr().out.startswith(f"{first.name} is damaged (it is another one)")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop_columns(["seed"]), "its columns are not those of a sweep"),
+        (
+            lambda t: t.set_column(6, "seed", t["seed"].cast(pa.string())),
+            "its columns are not those of a sweep",
+        ),
+        (
+            lambda t: t.set_column(14, "train_loss", pa.array([None, 0.1], pa.float64())),
+            "1 values of its column train_loss are missing",
+        ),
+        (lambda t: pa.concat_tables([t, t[:1]]), "1 of its rows are there twice, by dataset"),
+        (lambda t: t[:1], "has 1 rows instead of 2"),
+    ],
+)
+def test_a_table_that_is_not_that_of_its_sweep_is_one_clear_error(
+    change: Callable[[pa.Table], pa.Table], message: str, tmp_path: Path
+) -> None:
+    spec = SweepSpec(hidden=((8,),), stds=(0.1,), seeds=2)
+    run(spec, tmp_path)
+    path = tmp_path / "sweep.parquet"
+    table = read_table(path)
+    pq.write_table(table, path)  # as before tables had checksums
+    assert len(run(spec, tmp_path)) == 2
+    pq.write_table(change(table), path)
+    with pytest.raises(UsageError, match=message):
+        run(spec, tmp_path)
 
 
 def test_no_flipped_bit_gives_other_numbers(

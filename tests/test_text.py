@@ -206,6 +206,24 @@ def test_a_cache_cut_short_is_made_again(tmp_path: Path) -> None:
     assert tokens(load_text("tales", "bytes"), "train") == [packed(TRAIN)]
 
 
+def test_a_cache_of_an_older_version_without_checksums_is_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = load_text("tales", "bytes").digest
+    (folder,) = (tmp_path / "cache").iterdir()
+    facts = json.loads((folder / "facts.json").read_text())
+    del facts["sha256"], facts["digests"]
+    (folder / "facts.json").write_text(json.dumps(facts))
+    garbled = np.fromfile(folder / "train.bin", np.uint16)[::-1]
+    (folder / "train.bin").write_bytes(garbled.tobytes())
+    again = load_text("tales", "bytes")
+    assert tokens(again, "train") == [packed(TRAIN)]
+    assert again.digest == before  # a run that was started with it goes on
+    assert "are made again: facts.json is damaged (it has no checksum)" in capsys.readouterr().out
+    load_text("tales", "bytes")
+    assert capsys.readouterr().out == ""
+
+
 def test_what_fails_leaves_nothing_in_the_cache(data: Path, tmp_path: Path) -> None:
     write_split(data / "text" / "broken", "train", ["good", None])
     with pytest.raises(UsageError, match="has a row without text"):

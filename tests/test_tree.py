@@ -139,6 +139,16 @@ def test_the_citation_is_complete_and_of_this_version() -> None:
     assert any("2510.09423" in source["doi"] for source in citation["references"])
 
 
+def test_what_accepts_a_change_installs_what_the_readme_says() -> None:
+    """By the very lines of README.md, which it reads: no list of its own could differ."""
+    (line,) = re.findall(r"^apt-get install .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    packages = {word for word in line.split()[2:] if not word.startswith("-")}
+    assert packages == {"git", "make", "nodejs", "chromium-headless-shell", "python3-venv"}
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "grep '^apt-get ' README.md" in script
+    assert not re.search(r"apt-get\s+\w+ ", script.replace("grep '^apt-get ' README.md", ""))
+
+
 def test_both_licenses_are_stated() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "MIT License" in text

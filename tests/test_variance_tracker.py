@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import multiprocessing
 import random
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.stats
 import tiny_transformers as tiny
@@ -34,7 +37,7 @@ from initscope.matrix_statistics import (
 )
 from initscope.models import MLP
 from initscope.tracking import VarianceTracker, read_histograms, read_variances, weight_matrices
-from initscope.variance_table import VARIANCES, VarianceTable
+from initscope.variance_table import SCHEMAS, VARIANCES, VarianceTable
 from initscope.weight_matrices import Part, WeightMatrix, find_weight_matrices
 
 ALL = ("weight", "gradient", "update", "activation")
@@ -550,6 +553,102 @@ def test_a_stream_cut_off_anywhere_is_read_up_to_there(
     there = whole[whole["step"] <= (-1 if kept is None else kept)]
     rounded = there["value"].astype("float32").astype("float64")
     assert read_variances(folder).equals(there.assign(value=rounded))
+
+
+def stream_of(folder: Path) -> tuple[Path, pd.DataFrame]:
+    """The stream of a run that is under way, and the rows in it."""
+    tracker = VarianceTracker(tiny.gpt2(), every=1, quantities=["weight"], out_folder=folder)
+    tracker.start()
+    for _ in range(3):
+        tracker.after_optimizer_step()
+    return folder / "variances.arrows", read_variances(folder)
+
+
+@settings(max_examples=100, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_cuts_a_stream_and_is_told(
+    place: float, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path, whole = stream_of(tmp_path_factory.mktemp("flipped"))
+    bad = bytearray(path.read_bytes())
+    bad[int(place * len(bad))] ^= 1 << bit
+    path.write_bytes(bad)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        found = read_variances(path.parent)
+    assert found.equals(whole[: len(found)])
+    if len(found) < len(whole):
+        last = f"up to step {found['step'].max()}." if len(found) else "nothing of it."
+        assert said.getvalue().startswith(f"{path} is damaged") or "within a batch" in (
+            said.getvalue()
+        )
+        assert said.getvalue().rstrip().endswith(last)
+    else:
+        assert not said.getvalue()  # it is in what fills a batch up
+
+
+def test_a_stream_filled_with_zeros_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = stream_of(tmp_path)
+    good = path.read_bytes()
+    path.write_bytes(good[: len(good) // 2] + bytes(len(good) - len(good) // 2))
+    assert read_variances(tmp_path)["step"].max() < 3
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_a_stream_of_an_older_version_is_read_and_gone_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, whole = stream_of(tmp_path)
+    # Double precision, no checksums, and after an interruption several steps in one batch.
+    table = pa.Table.from_pandas(whole, SCHEMAS[VARIANCES], preserve_index=False)
+    n = int((whole["step"] < 2).sum())
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        for rows in (table[:n], table[n:]):
+            writer.write_batch(rows.combine_chunks().to_batches()[0])
+    assert read_variances(tmp_path).equals(whole)
+    table = VarianceTable(tmp_path, VARIANCES)
+    assert table.open(0) == 0
+    table.close()
+    assert read_variances(tmp_path).equals(whole[whole["step"] == 0])
+    assert capsys.readouterr().out == ""
+
+
+def test_the_checksum_of_a_table_is_the_same_after_it_was_closed_and_opened(
+    tmp_path: Path,
+) -> None:
+    path, _ = stream_of(tmp_path)
+    table = VarianceTable(tmp_path, VARIANCES)
+    by_step = table.digests()
+    assert list(by_step) == [-1, 0, 1, 2, 3]
+    assert len(set(by_step.values())) == 5
+    for last in (3, 1):
+        table.open(last)
+        assert table.digest() == by_step[last]
+        table.close()
+        assert not path.exists()
+        assert table.digests() == {step: by_step[step] for step in by_step if step <= last}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="stat"), "it has no column stat"),
+        (lambda f: f.assign(step=f["step"].astype(str)), "column step is of the type"),
+        (lambda f: f.assign(value=f["value"].where(f.index != 3)), "1 values of its column value"),
+        (lambda f: pd.concat([f, f[:2]]), "2 of its rows are there twice"),
+    ],
+)
+def test_a_table_that_is_not_what_it_must_be_is_one_clear_error(
+    change: Callable[[pd.DataFrame], pd.DataFrame], message: str, tmp_path: Path
+) -> None:
+    train(tiny.gpt2(), 2, every=1, out_folder=tmp_path)
+    frame = pd.read_parquet(tmp_path / "variances.parquet")
+    frame.to_parquet(tmp_path / "variances.parquet", index=False)  # of another program
+    assert len(read_variances(tmp_path)) == len(frame)
+    change(frame).to_parquet(tmp_path / "variances.parquet", index=False)
+    with pytest.raises(UsageError, match=rf"variances\.parquet is damaged \(.*{message}"):
+        read_variances(tmp_path)
 
 
 # --- bad input -------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ def script(kind: str, value: object) -> str:
 
 
 def widget_page(widgets: list, dark: bool = False) -> str:
-    """HTML of a page that shows `widgets`, with the loader and the style sheet of the book."""
+    """HTML of a page that shows `widgets`, as the book does, in its style and font."""
     # The state of these widgets alone, not of all that other tests have made.
     data = embed_data(views=widgets, state=dependency_state(widgets, drop_defaults=False))
     static = ROOT / "book" / "_static"
@@ -31,9 +31,9 @@ def widget_page(widgets: list, dark: bool = False) -> str:
 <html lang="en" data-theme="{"dark" if dark else "light"}"><head><meta charset="utf-8">
 <title>Widgets</title><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
-<style>:root {{ {ground} }} body {{ font-family: sans-serif; max-width: 52rem; margin: 1rem auto;
+<style>:root {{ {ground} }} body {{ font-family: Inter; max-width: 52rem; margin: 1rem auto;
 padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"};
 color: {"#ced6dd" if dark else "#222"}; }}</style>
-<style>{(static / "book.css").read_text()}</style></head>
+<style>{(static / "inter.css").read_text()}{(static / "book.css").read_text()}</style></head>
 <body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
 <script>{(static / "widgets.js").read_text()}</script></body></html>"""

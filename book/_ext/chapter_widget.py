@@ -14,6 +14,7 @@ shows the first widget of that class in the notebook, with the state it has ther
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,12 @@ from sphinx.util.docutils import SphinxDirective
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 SVG = "image/svg+xml"
+
+STILL = (
+    '<noscript><p class="still-note">This is a still picture of an instrument that moves where '
+    "JavaScript is allowed.</p></noscript>"
+)
+"""What stands beside a widget that cannot come to life."""
 
 
 class ChapterWidget(SphinxDirective):
@@ -55,13 +62,13 @@ class ChapterWidget(SphinxDirective):
         image = nodes.image(uri=uri, alt=self.options.get("alt", ""))
         caption = nodes.caption()
         caption += self.parse_inline(" ".join(self.content))[0]
-        figure = nodes.figure("", image, caption)
+        figure = nodes.figure("", place(image, self.arguments[1]), caption)
         self.set_source_info(figure)
         self.add_name(figure)
 
         stored = {"version_major": 2, "version_minor": 0, "state": {model_id: model}}
         scripts = _script(STATE, stored) + _script(VIEW, {"model_id": model_id})
-        output = nodes.container("", figure, nodes.raw(text=scripts, format="html"))
+        output = nodes.container("", figure, nodes.raw(text=STILL + scripts, format="html"))
         output["classes"] = ["cell_output"]
         return [output]
 
@@ -79,6 +86,12 @@ def find_widget(notebook: dict[str, Any], name: str) -> tuple[str, dict[str, Any
     return None
 
 
+def place(picture: nodes.Node, name: str) -> nodes.container:
+    """Stand `picture` where the widget of the class `name` will be: room, and a goal for links."""
+    room = nodes.container("", picture, classes=["widget-room"])
+    return nodes.container("", room, classes=["widget-place"], widget=name)
+
+
 class KeepPicture(SphinxPostTransform):
     """Keep the still picture of a widget beside the widget.
 
@@ -88,14 +101,29 @@ class KeepPicture(SphinxPostTransform):
     default_priority = 3
 
     def run(self, **kwargs: Any) -> None:
-        """Replace the forms of each output that has both."""
+        """Replace the forms of each output that has both, and name the places of the widgets."""
+        html = self.app.builder.format == "html"
         for bundle in list(self.document.findall(nodes.container)):
             if bundle.get("nb_element") != "mime_bundle":
                 continue
             forms = {form["mime_type"]: form.children for form in bundle.children}
             if SVG in forms and VIEW in forms:
-                views = forms[VIEW] if self.app.builder.format == "html" else []
+                views = [nodes.raw(text=STILL, format="html"), *forms[VIEW]] if html else []
                 bundle.replace_self([*forms[SVG], *views])
+                for image in forms[SVG][0].findall(nodes.image) if html else ():
+                    image.replace_self(place(image.deepcopy(), self.shown(forms[VIEW])))
+        copies: dict[str, int] = {}
+        for room in self.document.findall(nodes.container):
+            if name := room.get("widget"):  # the names that widgets.js, too, gives them
+                copies[name] = copies.get(name, 0) + 1
+                room["ids"] = [name if copies[name] == 1 else f"{name}-{copies[name]}"]
+
+    def shown(self, view: list[nodes.Node]) -> str:
+        """Name the class of the widget that `view` shows."""
+        path = self.env.doc2path(self.env.docname)
+        models = json.loads(Path(path).read_text(encoding="utf8"))["metadata"]["widgets"][STATE]
+        (model_id,) = re.findall(r'"model_id": *"(\w[\w-]*)"', view[0].astext())
+        return str(models["state"][model_id]["state"]["_anywidget_id"]).split(".")[-1]
 
 
 def _script(kind: str, value: object) -> str:

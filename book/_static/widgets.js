@@ -61,7 +61,7 @@
     document.head.append(Object.assign(document.createElement("style"), { textContent: text }));
   }
 
-  /** Put an element for the widget where its still picture was, which remains for print. */
+  /** Put an element for the widget where its still picture was. */
   function place(script) {
     const element = document.createElement("div");
     element.className = "live-widget";
@@ -105,6 +105,7 @@
         },
       };
       const fail = (error) => {
+        element.closest(".widget-room")?.style.setProperty("min-height", "0");
         element.remove();
         picture?.classList.remove("still-picture");
         console.error(`The widget ${key} does not start:`, error);
@@ -124,7 +125,42 @@
       }
     }));
     document.documentElement.dataset.widgets = "ready";
+    await settle();
+    document.documentElement.dataset.settled = "";
   }
+
+  let moved = false; // by the reader: then the page stays where they went
+  for (const way of ["wheel", "touchmove", "keydown", "pointerdown"]) {
+    addEventListener(way, () => { moved = true; }, { capture: true, once: true, passive: true });
+  }
+
+  /** Go to the goal of the link once more, when everything above it has its height. */
+  async function settle() {
+    if (document.readyState !== "complete") await new Promise((loaded) => addEventListener("load", loaded));
+    await Promise.allSettled([document.fonts.ready, window.MathJax?.startup?.promise]);
+    // Charts are drawn in the next frame, and again in the one after, when they know their width.
+    for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+    const [visit] = performance.getEntriesByType("navigation");
+    // Who comes back to a page, or loads it again, finds it where they left it.
+    if (moved || visit?.type !== "navigate" || !location.hash) return;
+    const goal = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    goal?.scrollIntoView({ behavior: "instant" });
+  }
+
+  // Paper is narrower than most windows and cannot be opened: drawings shrink to it, and what is folded
+  // in the text is shown. Afterwards all is as it was.
+  const undo = [];
+  addEventListener("beforeprint", () => {
+    for (const fold of document.querySelectorAll("article details:not([open])")) {
+      fold.open = true;
+      undo.push(() => { fold.open = false; });
+    }
+    for (const drawing of document.querySelectorAll(".live-widget svg[width][height]:not([viewBox])")) {
+      drawing.setAttribute("viewBox", `0 0 ${drawing.getAttribute("width")} ${drawing.getAttribute("height")}`);
+      undo.push(() => drawing.removeAttribute("viewBox"));
+    }
+  });
+  addEventListener("afterprint", () => undo.splice(0).forEach((step) => step()));
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

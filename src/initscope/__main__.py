@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from initscope import __version__
-from initscope.errors import UsageError, shown
+from initscope.errors import Terminated, UsageError, lack_of_resources, shown
 
 # Everything else is imported by the command that needs it: --help must not wait for torch.
 
@@ -45,9 +45,10 @@ each module (`init`, `tracking`, `sweep`, ...) says in its docstring what it is 
 _REPRODUCE = """\
 Execute chapters again through papermill.
 
-A profile is a file notebooks/profiles/NAME.yaml that gives values to the parameters of each
-chapter: `smoke` takes seconds and downloads nothing, `cpu` is the full run on a laptop, `gpu` a
-larger one. Every value is checked before anything runs.
+A profile is a folder notebooks/profiles/NAME with a file NN_name.yaml for each chapter, which gives
+values to its parameters and which papermill reads too (papermill -f): `smoke` takes seconds and
+downloads nothing, `cpu` is the full run on a laptop, `gpu` a larger one. Every value is checked
+before anything runs.
 
 A chapter that runs to its end without an error and without a warning replaces its notebook, or
 goes to --output. Otherwise its notebook stays as it is, what was executed is kept in
@@ -63,7 +64,8 @@ examples:
   git restore notebooks                               bring the committed chapters back
 
 Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
-succeeded, 1 if one failed, 2 for a mistake in what you asked for, 130 after Ctrl-C.
+succeeded, 1 if one failed, 2 for a mistake in what you asked for (one execution at a time in one
+folder is another), 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 
@@ -110,7 +112,8 @@ projections, the MLP, the embeddings.
 
 Stopped (--max-seconds, Ctrl-C) or killed, the same command goes on from the last checkpoint, and
 the tracked variances are in the end those of an undisturbed run. Finished, it says so and trains
-nothing. A loss that is not finite ends the training; what was recorded stays, and so does the last
+nothing. One run at a time trains in one folder; what is damaged is noticed by checksums, and a
+checkpoint that is damaged is passed over for the one before it. A loss that is not finite ends the training; what was recorded stays, and so does the last
 good checkpoint.
 
 DIR/record gets the record: small tables of variances, histograms, loss, learning rate, gradient
@@ -175,13 +178,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         return _fail(f"error: {_one_line(str(error))}", 2)
     except KeyboardInterrupt as interrupt:
-        return _fail(f"\n{str(interrupt) or 'stopped'}", 130)
+        status = 143 if isinstance(interrupt, Terminated) else 130
+        return _fail(f"\n{str(interrupt) or 'stopped'}", status)
     except BrokenPipeError:  # the reader of our output, like `head`, is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _fail(f"error: {_one_line(f'{error.strerror or error}{where}')}", 1)
+    except Exception as error:
+        if not (lacking := lack_of_resources(error)):
+            raise
+        return _fail(f"error: {_one_line(lacking)}", 1)
 
 
 LONGEST_ERROR = 1000

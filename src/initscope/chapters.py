@@ -1,12 +1,13 @@
 """The chapters of the book, their parameters, and the profiles that give values to them.
 
-A chapter is a notebook ``NN_name.ipynb``. Its first code cell, tagged ``parameters``, declares
-its parameters and their defaults; a profile, ``profiles/NAME.yaml`` beside the notebooks, gives
-other values to them::
+A chapter is a notebook ``NN_name.ipynb``. Its code cell tagged ``parameters`` declares its
+parameters and their defaults. A profile is a folder ``profiles/NAME`` beside the notebooks; its
+file ``NN_name.yaml`` gives other values to the parameters of that chapter, as papermill reads them
+(``papermill -f``)::
 
-    05_std_sweep:
-      seeds: 2
-      learning_rates: [1.0e-2]
+    profile: smoke
+    seeds: 2
+    learning_rates: [1.0e-2]
 
 :func:`plan` reads both and checks every value, so that a mistake is found before anything runs.
 """
@@ -14,6 +15,7 @@ other values to them::
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -210,22 +212,19 @@ def _is_same_folder(folder: Path, other: Path) -> bool:
 
 
 def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
-    """Parameters by chapter in ``profiles/{profile}.yaml`` beside the notebooks."""
+    """Parameters by chapter: the files ``profiles/{profile}/NN_name.yaml`` beside the notebooks."""
     folder = notebooks / "profiles"
-    path = folder / f"{profile}.yaml"
-    profiles = sorted(found.stem for found in folder.glob("*.yaml"))
+    profiles = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
     if profile not in profiles:
         if not profiles:
-            raise UsageError(f"{folder} holds no profile NAME.yaml.")
+            raise UsageError(f"{folder} holds no profile, which is a folder of files NN_name.yaml.")
         raise unknown_name("profile", profile, profiles)
-    content = read_yaml(path)
     chapters = find_chapters(notebooks)
-    for chapter, parameters in content.items():
+    content = {path.stem: path for path in sorted((folder / profile).glob("*.yaml"))}
+    for chapter, path in content.items():
         if chapter not in chapters:
             raise UsageError(f"{path}: {unknown_name('chapter', chapter, chapters)}")
-        if not isinstance(parameters, dict | None):
-            raise UsageError(f"{path}: {chapter} must hold a mapping of parameters.")
-    return {chapter: parameters or {} for chapter, parameters in content.items()}
+    return {chapter: read_yaml(path) for chapter, path in content.items()}
 
 
 LONGEST_FILE = 256_000
@@ -349,7 +348,6 @@ def plan(
     """
     selected = select_chapters(chapters, notebooks)
     given = read_profile(profile, notebooks)
-    where = str(notebooks / "profiles" / f"{profile}.yaml")
     runs = []
     declared_anywhere: set[str] = set()
     for chapter, path in selected.items():
@@ -360,8 +358,11 @@ def plan(
             raise UsageError(f"{path}: the parameters cell is not Python: {error}.") from error
         declared_anywhere.update(declared)
         values = {"profile": profile} if "profile" in declared else {}
+        where = str(notebooks / "profiles" / profile / f"{chapter}.yaml")
         for name, value in given.get(chapter, {}).items():
-            _check(name, value, declared, f"{where}: {chapter}", chapter)
+            if (name, value) == ("profile", profile) and name in declared:
+                continue  # it stands there for papermill alone
+            _check(name, value, declared, where, chapter)
             values[name] = value
         for name, value in parameters.items():
             if name in declared or len(selected) == 1:
@@ -378,7 +379,10 @@ def _check(
     name: str, value: object, declared: dict[str, Parameter], where: str, chapter: str
 ) -> None:
     if name == "profile":
-        raise UsageError(f"{where}: the parameter profile is set by --profile.")
+        raise UsageError(
+            f"{where}: the parameter profile is set by --profile; a file of a profile may only "
+            "repeat the name of its folder."
+        )
     if not declared:
         raise UsageError(f"{where}: {chapter} declares no parameters, so not {name!r}.")
     if name not in declared:
@@ -401,6 +405,29 @@ def _read_notebook(path: Path) -> NotebookNode:
     ) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UsageError(f"{path} is not a notebook: {reason}") from error
+
+
+def require_modules(run: Run) -> None:
+    """Raise `UsageError` if a chapter imports, outside of functions, what is not installed."""
+    for cell in run.notebook.cells:
+        for module in _imports(cell.source) if cell.cell_type == "code" else ():
+            if importlib.util.find_spec(module) is None:
+                package = module.replace("_", "-")
+                raise UsageError(
+                    f"{run.chapter} needs the module {module}, which is not installed: "
+                    f"pip install {package}."
+                )
+
+
+def _imports(source: str) -> list[str]:
+    """Top-level modules that a cell imports on its outermost level."""
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a magic of IPython
+        return []
+    names = [alias.name for node in body if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    return [name.partition(".")[0] for name in names]
 
 
 def tagged(cell: NotebookNode, tag: str) -> bool:

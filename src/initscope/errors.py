@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 import numbers
+import re
 import reprlib
 from collections.abc import Iterable
 
+__all__ = ["UsageError"]
+
 LONGEST = 200
 """Characters of a text of the caller's that a message repeats."""
+
+MOST_NAMES = 40
+"""Of the names that exist, a message lists so many at most."""
 
 
 class UsageError(ValueError):
@@ -18,6 +25,64 @@ class UsageError(ValueError):
     The message says what was wrong and what to do; the command line prints it without a
     traceback.
     """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it is handled as Ctrl-C is; the message says what is kept."""
+
+
+class OutOfResources(RuntimeError):
+    """Memory, disk or processes of this machine that did not suffice; the message is a sentence."""
+
+
+_MEMORY = "there is not enough memory for this, or a limit (ulimit -v) leaves too little of it."
+_FULL = "the disk is full: free some space."
+_FILE = "a file became larger than a limit of this system allows (ulimit -f)."
+_WRITING = f"a file could not be written to its end: the disk is full, or {_FILE}"
+_PROCESSES = "no more processes or threads may be started (ulimit -u)."
+
+_BY_NUMBER = {
+    errno.ENOMEM: _MEMORY,
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FILE,
+    errno.EAGAIN: _PROCESSES,
+}
+
+# What libraries say that have no errors of their own for it, the first that is found.
+_BY_WORDS = {
+    r"No space left on device|os error 28\b": _FULL,
+    r"File too large|os error 27\b": _FILE,
+    r"inline_container\.cc|PytorchStreamWriter failed|iostream error": _WRITING,
+    r"start new thread|Resource temporarily unavailable|pthread_create": _PROCESSES,
+    r"not enough memory|can't allocate memory|annot allocate memory|bad_alloc|out of memory"
+    r"|failed to map segment|[mr]e?alloc of size|nable to allocate": _MEMORY,
+}
+
+
+def lack_of_resources(error: BaseException) -> str:
+    """What this machine ran out of, as a sentence, if `error` comes from that; empty if not.
+
+    >>> lack_of_resources(OSError(errno.ENOSPC, "No space left on device"))
+    'the disk is full: free some space.'
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OutOfResources):
+            return str(seen)
+        if isinstance(seen, MemoryError):
+            return _MEMORY
+        if isinstance(seen, OSError) and seen.errno in _BY_NUMBER:
+            return _BY_NUMBER[seen.errno]
+        # Our own errors say themselves what they are about.
+        if isinstance(seen, RuntimeError | ImportError | OSError) or "safetensors" in str(
+            type(seen)
+        ):
+            for words, sentence in _BY_WORDS.items():
+                if re.search(words, str(seen)):
+                    return sentence
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return ""
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
@@ -32,12 +97,15 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     valid
         The names that exist.
     """
-    choices = sorted(valid)
+    choices = sorted(map(str, valid))
     by_lower = {choice.lower(): choice for choice in choices}
     text = name.lower() if isinstance(name, str) and len(name) <= LONGEST else ""
     near = difflib.get_close_matches(text, by_lower, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(repr(by_lower[n]) for n in near)}?" if near else ""
-    return UsageError(f"unknown {kind} {shown(name)}.{hint} Valid: {', '.join(choices)}.")
+    more = f" and {len(choices) - MOST_NAMES} others" if len(choices) > MOST_NAMES else ""
+    return UsageError(
+        f"unknown {kind} {shown(name)}.{hint} Valid: {', '.join(choices[:MOST_NAMES])}{more}."
+    )
 
 
 def require_name(kind: str, name: object, valid: Iterable[str]) -> None:
@@ -62,9 +130,10 @@ def is_number(value: object, low: float, *, whole: bool = False) -> bool:
     if whole:
         return False
     try:
-        return math.isfinite(float(value)) and float(value) >= low
+        number = float(value)
     except OverflowError:
         return False
+    return math.isfinite(number) and number >= low
 
 
 LARGEST_FLOAT = 2**1023

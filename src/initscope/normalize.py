@@ -20,6 +20,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from initscope.small_svg import small_svg
+
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 GLUED = "application/papermill.record/text/plain"
@@ -31,9 +33,6 @@ _PROGRESS_MODELS = {"FloatProgressModel", "IntProgressModel"}
 
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _SVG_DATE = re.compile(r"[ \t]*<dc:date>[^<]*</dc:date>\n?")
-_SVG_LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
-_SVG_TAG = re.compile(r"<[^>]*>")
-_SVG_NUMBER = re.compile(r"(?<![\w.#-])-?\d+\.\d{3,}(?![\w.])")
 _GLUED_FLOAT = re.compile(r"\A-?\d+\.\d+(e[+-]?\d+)?\Z|\A-?\d+e[+-]?\d+\Z")
 _STYLER_ID = re.compile(r"(?<=[#\"])T_[0-9a-f]{5}(?=[_\" ])")
 _OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\r\n])")
@@ -155,7 +154,8 @@ class _Cleaner:
                     continue
             for mime, data in output.get("data", {}).items():
                 if mime == "image/svg+xml":
-                    output.data[mime] = _small_svg(_SVG_DATE.sub("", data))
+                    # On one line: a notebook stores every line apart, at twenty bytes each.
+                    output.data[mime] = small_svg(_SVG_DATE.sub("", data))
                 elif mime == "text/plain":
                     output.data[mime] = self.plain(data)
                 elif mime == GLUED:
@@ -181,13 +181,6 @@ class _Cleaner:
         return self.styler_ids.setdefault(match[0], f"T_{len(self.styler_ids):05x}")
 
 
-def _small_svg(text: str) -> str:
-    """The same picture on one line: a notebook stores every line apart, at twenty bytes each."""
-    # Within tags alone: the numbers between them are labels, to be read.
-    text = _SVG_TAG.sub(lambda tag: _SVG_NUMBER.sub(_hundredths, tag[0]), text)
-    return _SVG_LINES.sub(" ", text)
-
-
 def _twelve_digits(match: re.Match[str]) -> str:
     return repr(_rounded(float(match[0])))
 
@@ -199,10 +192,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list):
         return [_rounded(each) for each in value]
     return float(f"{value:.12g}") if isinstance(value, float) else value
-
-
-def _hundredths(match: re.Match[str]) -> str:
-    return f"{float(match[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _folder_pattern(folder: Path, below: str = "") -> re.Pattern[str]:

@@ -14,16 +14,27 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from initscope.batched_training import environment
-from initscope.errors import UsageError, given, is_number, require, require_name, shown
+from initscope.errors import (
+    OutOfResources,
+    UsageError,
+    given,
+    is_number,
+    lack_of_resources,
+    require,
+    require_name,
+    shown,
+)
+from initscope.folder_lock import only_writer
 from initscope.machine import check_device_name, check_out, check_whole, require_memory
 from initscope.names import PRECISIONS
 from initscope.pretrain_records import (
@@ -38,6 +49,7 @@ from initscope.pretrain_records import (
     refuse_another,
     remove_broken_checkpoints,
     require_space,
+    sound_checkpoints,
     write_logs,
     write_run,
 )
@@ -56,6 +68,7 @@ __all__ = [
     "read_record",
 ]
 
+T = TypeVar("T")
 TOKENS_AT_ONCE = 16 * 1024
 """In one forward and backward pass on a GPU, unless told otherwise."""
 
@@ -98,6 +111,9 @@ def pretrain(
     Stopped or killed at any time, the same call goes on from the last whole checkpoint. What it
     has tracked in the end equals what it would have tracked undisturbed, exactly on a CPU with the
     same number of threads. Finished, it reads the record and trains nothing.
+
+    A checkpoint that is damaged is passed over, and said so: training goes on from the one before
+    it, or from the start.
 
     In `out` there are the folders ``record``, which is small, and ``checkpoints``: see
     :mod:`initscope.pretrain_records`. The last two checkpoints are kept.
@@ -147,9 +163,11 @@ def pretrain(
     ------
     UsageError
         Before training: a text that is missing or shorter than the context; a tokenizer that does
-        not fit the model; a folder with a run of another specification or text; no space for the
-        checkpoints; a GPU that is not there; a batch that cannot be split so. In training: a GPU
+        not fit the model; a folder with a run of another specification or text, or one that another
+        process is training in; a record that is damaged; no space for the checkpoints; a GPU that is not there; a batch that cannot be split so. In training: a GPU
         without enough memory.
+    OutOfResources
+        Not enough memory, a full disk, a limit on files; the message says what is kept.
     PretrainInterrupted
         Ctrl-C; the checkpoints are kept.
     """
@@ -162,15 +180,18 @@ def pretrain(
         f"max_seconds must be a number of at least 0, or None, not {given(max_seconds)}",
     )
     refuse_another(folder, spec.to_dict())
-    run = read_run(record_folder(folder))
-    if run is not None and run["status"] in ("finished", "diverged"):
+    if _has_ended(read_run(record_folder(folder))):
         return read_record(folder)
-    kept = checkpoints(folder, spec.digest)
-    n_parameters, _ = spec.count_parameters()
-    require_space(folder, n_parameters, len(kept))
-    with _random_state_kept(), _quiet_transformers():
-        _train(spec, folder, plan, run, kept, max_seconds, report_to, progress)
-    return read_record(folder)
+    with _random_state_kept(), _quiet_transformers(), contextlib.ExitStack() as held:
+        try:
+            _train(spec, folder, plan, held, max_seconds, report_to, progress)
+        except UsageError:
+            raise
+        except Exception as error:
+            if not (lacking := lack_of_resources(error)):
+                raise
+            raise OutOfResources(f"{lacking} {_what_is_kept(folder, spec)}") from error
+        return read_record(folder)
 
 
 @dataclass(frozen=True)
@@ -249,8 +270,7 @@ def _train(
     spec: PretrainSpec,
     out: Path,
     plan: TrainingPlan,
-    run: dict[str, Any] | None,
-    kept: list[Path],
+    held: contextlib.ExitStack,
     max_seconds: float | None,
     report_to: str,
     progress: bool,
@@ -282,7 +302,6 @@ def _train(
         logging_strategy="no",
         eval_strategy="no",
         save_strategy="no",
-        eval_on_start=not kept,
         save_total_limit=CHECKPOINTS_KEPT,
         logging_nan_inf_filter=False,
         prediction_loss_only=True,
@@ -296,6 +315,14 @@ def _train(
     arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
     is_first = arguments.process_index == 0
 
+    def begin() -> tuple[dict[str, Any] | None, list[Path]]:
+        held.enter_context(only_writer(out, "a pretraining run"))
+        return _where_it_stands(out, spec)
+
+    run, kept = _as_the_first(plan, is_first, begin)
+    if _has_ended(run):  # in the meantime
+        return
+    arguments.eval_on_start = not kept
     with arguments.main_process_first(local=False, desc="tokenizing"):
         text = load_spec_text(spec)
     refuse_another(out, spec.to_dict(), text.digest)
@@ -382,8 +409,9 @@ def _train(
         trainer.remove_callback(transformers.PrinterCallback)
         trainer.tokens_per_step = spec.tokens_per_step
         control.trainer = trainer
+        control.checksums = tracker.checksums
         if is_first:
-            _prepare_folders(out, spec)
+            _prepare_folders(out, kept)
             write_outcome(control, _step_of(kept), "running")
         try:
             trainer.train(resume_from_checkpoint=str(kept[0]) if kept else None)
@@ -403,16 +431,50 @@ def _train(
         torch.distributed.barrier()  # the others read what the first one has written
 
 
+def _has_ended(run: dict[str, Any] | None) -> bool:
+    return run is not None and run["status"] in ("finished", "diverged")
+
+
+def _where_it_stands(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
+    """What is recorded of a run, and the checkpoints from which it can go on, the newest first."""
+    refuse_another(out, spec.to_dict())
+    run = read_run(record_folder(out))
+    if _has_ended(run):
+        return run, []
+    kept = sound_checkpoints(out, spec.digest, tqdm.write)
+    if run is not None and run["step"] and not kept:
+        tqdm.write(f"No whole checkpoint is left in {out}: training starts again from step 0.")
+    n_parameters, _ = spec.count_parameters()
+    require_space(out, n_parameters, len(kept))
+    return run, kept
+
+
+def _as_the_first(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
+    """What `decide` returns or raises in the first process, in all of them."""
+    if plan.processes == 1:
+        return decide()
+    outcome: list[Any] = [None, None]
+    if is_first:
+        try:
+            outcome[0] = decide()
+        except Exception as error:
+            outcome[1] = error
+    torch.distributed.broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
 def end_processes() -> None:
     """Take leave of the other processes of ``torchrun``, if there are any."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _prepare_folders(out: Path, spec: PretrainSpec) -> None:
+def _prepare_folders(out: Path, kept: list[Path]) -> None:
     checkpoint_folder(out).mkdir(parents=True, exist_ok=True)
     (checkpoint_folder(out) / ".gitignore").write_text("*\n")
-    remove_broken_checkpoints(out, spec.digest)
+    remove_broken_checkpoints(out, kept)
 
 
 def _step_of(kept: list[Path]) -> int:

@@ -130,6 +130,7 @@ class RunControl(TrainerCallback):
         self.status = "running"
         self.diverged_step: int | None = None
         self.trainer: PassageTrainer | None = None
+        self.checksums: Callable[[], dict[str, str]] = dict
         self._spec = spec
         self._checkpoint_every = checkpoint_every
         self._max_seconds = max_seconds
@@ -192,7 +193,7 @@ class RunControl(TrainerCallback):
         """Declare the checkpoint whole, after all that belongs to it has been written."""
         if state.is_world_process_zero:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            mark_checkpoint(folder, self._spec.digest)
+            mark_checkpoint(folder, self._spec.digest, self.checksums())
         self._new_window(state.global_step)
 
     def _new_window(self, step: int) -> None:

@@ -1,23 +1,169 @@
-"""Tables on disk: parquet files that are there whole, verified, or not at all."""
+"""Tables on disk: parquet files that are there whole, verified, or not at all.
+
+Each table holds a checksum of its content, beside those of parquet, which cover the values and
+not their names, types and places. Tables written before there was one are read without.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+CHECKSUM = b"sha256"
+"""Key, in the metadata of a table, of the checksum of all that it holds."""
+
+
+_OF_PYARROW = (pa.ArrowException, ValueError, TypeError, OverflowError, MemoryError, KeyError)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Read a table; raises `OSError` or `ArrowException` where a checksum does not agree."""
-    return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    """Read a table; raises `OSError`, in one line, where it or a checksum is not as written."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        metadata = dict(table.schema.metadata or {})
+        checksum = metadata.pop(CHECKSUM, None)
+        table = table.replace_schema_metadata(metadata or None)
+        found = content_digest(table)
+    except FileNotFoundError:
+        raise
+    except (*_OF_PYARROW, OSError) as error:
+        if getattr(error, "errno", None) and "\n" not in str(error):
+            raise  # of the system
+        # Of a name, a schema or a size that makes no sense it says many things, in many lines.
+        raise OSError((str(error) or type(error).__name__).splitlines()[0]) from error
+    if checksum is not None and checksum.decode(errors="replace") != found:
+        raise OSError("its content is not what was written")
+    return table
+
+
+def content_digest(table: pa.Table) -> str:
+    """SHA-256 of names, types, values and metadata, however they are laid out in memory."""
+    digest = hashlib.sha256()
+    metadata = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (table.schema.metadata or {}).items()
+    }
+    # The name of a list's items changes on the way through a file.
+    names = [
+        (f.name, f"list<{f.type.value_type}>" if pa.types.is_list(f.type) else str(f.type))
+        for f in table.schema
+    ]
+    digest.update(json.dumps([names, metadata, table.num_rows], sort_keys=True).encode())
+    for column in table.columns:
+        _add_values(digest, pa.concat_arrays([pa.array([], column.type), *column.chunks]))
+    return digest.hexdigest()
+
+
+def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
+    kind = values.type
+    digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).tobytes())
+    if pa.types.is_list(kind):
+        lengths = values.value_lengths().fill_null(0)
+        digest.update(lengths.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        _add_values(digest, values.flatten())
+    elif pa.types.is_boolean(kind):
+        digest.update(values.fill_null(False).to_numpy(zero_copy_only=False).tobytes())
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        numbers = values.fill_null(0).to_numpy(zero_copy_only=False)
+        digest.update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes())
+    elif pa.types.is_string(kind):
+        filled = values.fill_null("")
+        digest.update(pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes())
+        text = filled.buffers()[2]
+        digest.update(b"" if text is None else text)
+    else:
+        digest.update(json.dumps(values.to_pylist(), default=str).encode())
+
+
+def what_is_wrong(
+    table: pa.Table, schema: pa.Schema, unique: Sequence[str], nullable: Sequence[str] = ()
+) -> str:
+    """What keeps `table` from being one of `schema`, in words; empty if nothing does.
+
+    Parameters
+    ----------
+    table
+        What was read. A number may have another precision than in `schema`.
+    schema
+        Names and types of its columns, in their order.
+    unique
+        Columns that together name a row.
+    nullable
+        Columns in which values may be missing.
+    """
+    missing = [name for name in schema.names if name not in table.schema.names]
+    if missing:
+        return f"it has no column {' and no column '.join(missing)}"
+    if table.schema.names != schema.names:
+        return f"its columns are {', '.join(table.schema.names)}, not {', '.join(schema.names)}"
+    for field in schema:
+        found = table.schema.field(field.name).type
+        if not _same_kind(found, field.type):
+            return f"its column {field.name} is of the type {found}, not {field.type}"
+        column = table[field.name].combine_chunks()
+        nulls = column.null_count if field.name not in nullable else 0
+        if pa.types.is_list(field.type):
+            nulls += column.flatten().null_count
+        if nulls:
+            return f"{nulls} values of its column {field.name} are missing"
+    groups = table.select(list(unique)).group_by(list(unique)).aggregate([])
+    if len(groups) < len(table):
+        twice = len(table) - len(groups)
+        return f"{twice} of its rows are there twice, by {', '.join(unique)}"
+    return ""
+
+
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_list(wanted):
+        return pa.types.is_list(found) and _same_kind(found.value_type, wanted.value_type)
+    if pa.types.is_floating(wanted):
+        return pa.types.is_floating(found)
+    if pa.types.is_string(wanted):
+        return pa.types.is_string(found) or pa.types.is_large_string(found)
+    return found.equals(wanted)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts, plain values of JSON, with the checksum that :func:`unsealed` verifies.
+
+    >>> unsealed(sealed({"step": 3}))
+    {'step': 3}
+    """
+    return {**facts, "sha256": _facts_digest(facts)}
+
+
+def unsealed(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
+    """Facts without their checksum; raises `ValueError` if it is not theirs, or `must` be there."""
+    rest = {key: value for key, value in facts.items() if key != "sha256"}
+    if "sha256" not in facts and not must:  # written before there was one
+        return rest
+    if "sha256" not in facts:
+        raise ValueError("it has no checksum")
+    if facts["sha256"] != _facts_digest(rest):
+        raise ValueError("its content is not what was written")
+    return rest
+
+
+def _facts_digest(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
@@ -34,6 +180,9 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
         if pa.types.is_list(f.type) and pa.types.is_floating(f.type.value_type)
     ]
     others = [f.name for f in table.schema if not pa.types.is_nested(f.type)]
+    table = table.replace_schema_metadata(
+        {**(table.schema.metadata or {}), CHECKSUM: content_digest(table)}
+    )
     try:
         with temporary.open("wb") as file:
             pq.write_table(

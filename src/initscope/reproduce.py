@@ -12,7 +12,9 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,12 +25,22 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from initscope.chapters import PARAMETERS, Run, plan, tagged
-from initscope.errors import UsageError
+from initscope.chapters import PARAMETERS, Run, plan, require_modules, tagged
+from initscope.errors import Terminated, UsageError
+from initscope.folder_lock import only_writer
 from initscope.machine import check_out
 from initscope.normalize import complaints, dumps, normalize
 
 _INJECTED = "injected-parameters"
+
+# A kernel looks only once a second whether the process that started it is still there. Linux ends
+# it with that process, whatever it is doing.
+_KERNEL_OF_LINUX = """
+import ctypes, os, runpy, signal
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(os.environ.get("JPY_PARENT_PID", os.getppid())):
+    runpy.run_module("ipykernel_launcher", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,8 @@ def reproduce(
     chapters
         Numbers (``5``), stems (``05_std_sweep``) or paths; all chapters by default.
     profile
-        Name of a file ``profiles/NAME.yaml`` in `notebooks`. A chapter that declares a parameter
-        ``profile`` is given this name.
+        Name of a folder ``profiles/NAME`` in `notebooks`, with a file of parameters a chapter. A
+        chapter that declares a parameter ``profile`` is given this name.
     notebooks
         Folder of the chapters.
     parameters
@@ -102,16 +114,21 @@ def reproduce(
     Raises
     ------
     UsageError
-        For an unknown chapter, profile or parameter, or a value of the wrong type; before
-        anything runs. For an output folder that is that of the notebooks, by whatever path.
+        For an unknown chapter, profile or parameter, a value of the wrong type, a module that a
+        chapter imports and that is not installed, an output folder that is that of the notebooks,
+        by whatever path, or if another process executes chapters into the same folder; before
+        anything runs.
     OSError
         If a notebook cannot be written, for example on a full disk. The published one is intact.
     KeyboardInterrupt
-        On Ctrl-C, with a message that says what was finished. The kernel is stopped.
+        On Ctrl-C, with a message that says what was finished. The kernel is stopped. After SIGTERM
+        it is a :class:`initscope.errors.Terminated`.
     """
     say = say or _print
     folder = Path(notebooks)
     runs = plan(chapters or [], profile, folder, parameters or {})
+    for run in runs:
+        require_modules(run)
     destination = folder if output is None else Path(output)
     check_out(destination, "output folder")
     if output is not None and destination.resolve() == folder.resolve():
@@ -119,12 +136,24 @@ def reproduce(
             f"the output folder {output} is the folder of the published notebooks, which are to "
             f"stay as they are: name another one, or leave it out to replace them."
         )
-    destination.mkdir(parents=True, exist_ok=True)
     failed = folder.resolve().parent / "_build" / "failed"
+    with only_writer(destination, "an execution of chapters"), _terminable():
+        return _reproduce_all(runs, profile, folder, output, destination, failed, say)
 
+
+def _reproduce_all(
+    runs: Sequence[Run],
+    profile: str,
+    folder: Path,
+    output: str | Path | None,
+    destination: Path,
+    failed: Path,
+    say: Callable[[str], None],
+) -> list[Outcome]:
+    _remove_left_overs(destination)
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
-        f"{profile!r} ({folder / 'profiles' / profile}.yaml)."
+        f"{profile!r} ({folder / 'profiles' / profile})."
     )
     if output is None:
         say(
@@ -143,16 +172,41 @@ def reproduce(
             if not outcome.ok:
                 say(f"  {outcome.error}")
                 say(f"  What was executed is in {_short(outcome.path)}.")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         stopped = runs[len(outcomes)].chapter
         finished = ", ".join(done.chapter for done in outcomes if done.ok) or "none"
-        raise KeyboardInterrupt(
+        raise type(interrupt)(
             f"stopped in {stopped}; its notebook is as it was. Finished before: {finished}."
         ) from None
     finally:
         if outcomes:
             say(format_table(outcomes))
     return outcomes
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end what goes on as Ctrl-C does: the kernel is stopped, and things are tidied."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the affair of the main thread
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _remove_left_overs(folder: Path) -> None:
+    """Remove what processes that were killed have left in `folder`; no other is at work in it."""
+    for path in folder.glob(".[0-9][0-9]_*.ipynb"):
+        process = re.fullmatch(r"\..+\.(\d+)\.ipynb", path.name)
+        if process and int(process[1]) != os.getpid():
+            path.unlink(missing_ok=True)
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
@@ -240,6 +294,7 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
             request_save_on_cell_execute=False,  # twice a cell, each as long as a short cell takes
             unfinished_path=str(work),
             cwd=folder,
+            stdout_file=sys.stdout,  # a chapter says what it trains, and for how long
             stderr_file=sys.stderr,
             start_timeout=120,
             iopub_timeout=120,
@@ -290,7 +345,12 @@ def _kernel_manager() -> type:
             # A backend chosen in the user's environment would leave chapters without figures.
             inline = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
             quiet = ["--log-level=CRITICAL"]  # else it warns of sockets, and talks when stopped
-            return KernelSpec(**get_kernel_dict(extra_arguments=quiet), env=inline)
+            kernel = get_kernel_dict(extra_arguments=quiet)
+            if sys.platform == "linux":
+                python, dash_m, launcher, *arguments = kernel["argv"]
+                assert (dash_m, launcher) == ("-m", "ipykernel_launcher")
+                kernel["argv"] = [python, "-c", _KERNEL_OF_LINUX, *arguments]
+            return KernelSpec(**kernel, env=inline)
 
     class ThisPython(AsyncKernelManager):
         @default("kernel_spec_manager")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,16 @@ from tqdm import tqdm
 
 from initscope.batched_training import RECORD_FORMAT, SCHEMA, Chunk
 from initscope.errors import UsageError
-from initscope.records import read_table, write_table
+from initscope.records import read_table, what_is_wrong, write_table
 
 if TYPE_CHECKING:
     from initscope.sweep import SweepSpec
+
+RUN = (
+    *("dataset", "widths", "activation", "scheme", "std", "seed"),
+    *("optimizer", "learning_rate", "momentum"),
+)
+"""Columns that together name a network."""
 
 WRITING_ATTEMPTS = 100
 """A sweep that finishes tidies once, so that this many would have to finish in between."""
@@ -49,7 +55,7 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
         return None
     try:
         table = read_table(path)
-        metadata = _metadata(table, ("spec", "seconds", "environments"))
+        metadata = _metadata(table, {"spec": dict, "seconds": float, "environments": list})
         found = dict(metadata["spec"])
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
@@ -67,6 +73,11 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
             f"{path} holds the results of another specification (different: "
             f"{', '.join(different)}). Name another out folder or another spec.name, or remove "
             f"the file."
+        )
+    if len(table) != spec.n_runs:
+        raise UsageError(
+            f"{path} has {len(table)} rows instead of {spec.n_runs}. Remove it to run the sweep "
+            f"again, or name another out folder."
         )
     return table
 
@@ -91,7 +102,9 @@ def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
     path = _chunk_path(folder, spec, chunk)
     try:
         table = read_table(path)
-        _metadata(table, ("seconds", "environment"))
+        metadata = _metadata(table, {"seconds": float, "environment": dict})
+        if metadata.get("chunk", chunk.digest) != chunk.digest:
+            raise ValueError("it is another one")
         if len(table) != chunk.n_runs:
             raise ValueError(f"{len(table)} rows instead of {chunk.n_runs}")
         return table
@@ -104,7 +117,10 @@ def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
 
 
 def write_chunk(folder: Path, spec: SweepSpec, chunk: Chunk, table: pa.Table) -> None:
-    """Keep a chunk."""
+    """Keep a chunk; it says which one it is."""
+    metadata = _metadata(table, {"seconds": float, "environment": dict})
+    named = json.dumps(metadata | {"chunk": chunk.digest})
+    table = table.replace_schema_metadata({"initscope": named})
     for attempts_left in reversed(range(WRITING_ATTEMPTS)):
         try:
             return write_table(_chunk_path(folder, spec, chunk), table)
@@ -149,14 +165,16 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _metadata(table: pa.Table, keys: Iterable[str]) -> dict[str, Any]:
+def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
     """Metadata of a table; raises `ValueError` unless they and the columns are what they must be.
 
-    The checksums that :func:`read_table` verifies cover neither names, nor types, nor metadata.
+    A table of an older version has no checksum of its names, types and metadata.
     """
     if not table.schema.equals(SCHEMA):
         raise ValueError("its columns are not those of a sweep")
+    if wrong := what_is_wrong(table, SCHEMA, RUN, ("std", "diverged_step")):
+        raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
-    if missing := [key for key in keys if key not in metadata]:
+    if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:
         raise ValueError(f"its metadata lack {' and '.join(missing)}")
     return metadata

@@ -24,8 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from initscope.errors import UsageError, is_number, require
+from initscope.records import file_digest, sealed, unsealed
 from initscope.sources import (
     HUB_TEXTS,
     STDLIB,
@@ -45,6 +47,9 @@ VALIDATION_ONE_IN = 50
 """Of a source without a validation split, one document in so many is set aside."""
 
 CACHE_FORMAT = "1"
+FACTS = "facts.json"
+"""File in a folder of the cache that says what is in the others."""
+
 DOCUMENTS_AT_ONCE = 256
 
 
@@ -317,8 +322,8 @@ def load_text(
         number) is divisible by 50. Other splits are not read.
 
     The tokens are kept in the folder named by ``INITSCOPE_CACHE``, or ``~/.cache/initscope``, by a
-    digest of the source's files (the name, for the hub) and of the tokenizer: there whole, or not
-    at all. Nothing else is read in place of a source that is not there.
+    digest of the source's files (the name, for the hub) and of the tokenizer: there whole, verified
+    by checksums, or not at all; what is damaged is made again, and said so. Nothing else is read in place of a source that is not there.
 
     Raises
     ------
@@ -339,7 +344,7 @@ def load_text(
     found = [_find_source(each) for each in sources]
     loaded_tokenizer = load_tokenizer(tokenizer)
     folders = [_tokenized(each, loaded_tokenizer, max_tokens) for each in found]
-    facts = [json.loads((folder / "facts.json").read_text()) for folder in folders]
+    facts = [json.loads((folder / FACTS).read_text()) for folder in folders]
 
     def arrays(split: str) -> tuple[np.ndarray, ...]:
         return tuple(
@@ -372,19 +377,25 @@ def _tokenized(source: _Source, tokenizer: Tokenizer, max_tokens: int | None) ->
         )
     key = "\0".join([CACHE_FORMAT, source.fingerprint, tokenizer.digest, str(max_tokens)])
     folder = cache_folder() / f"text-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
-    if _is_whole(folder):
+    # What an older version streamed from the hub has no checksums, and may not be had again.
+    must = not source.on_hub
+    wrong = _what_is_wrong(folder, must) if folder.exists() else "missing"
+    if not wrong:
         return folder
+    if folder.exists():
+        tqdm.write(f"the tokens of {source.name} in {folder} are made again: {wrong}.")
     # Written beside and renamed: whenever it is killed, nothing half stands under the name.
     part = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     try:
         part.mkdir(parents=True)
         with no_progress_bars():
             _write_tokens(part, source, tokenizer, max_tokens)
-        if folder.exists() and not _is_whole(folder):
-            shutil.rmtree(folder)  # damaged since
+        if folder.exists() and _what_is_wrong(folder, must):
+            shutil.rmtree(folder)
         with contextlib.suppress(OSError):  # another process was first: its tokens are the same
             os.rename(part, folder)
-        require(_is_whole(folder), f"the tokens of {source.name} cannot be kept in {folder}.")
+        wrong = _what_is_wrong(folder, must)
+        require(not wrong, f"the tokens of {source.name} cannot be kept in {folder}: {wrong}.")
         return folder
     except OSError as error:
         raise UsageError(
@@ -396,17 +407,25 @@ def _tokenized(source: _Source, tokenizer: Tokenizer, max_tokens: int | None) ->
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a folder of the cache holds what it says; its files have the sizes they must have."""
+def _what_is_wrong(folder: Path, must: bool) -> str:
+    """What keeps a folder of the cache from holding what it says; empty if nothing does.
+
+    Where checksums are missing altogether, only sizes are compared, unless they `must` be there.
+    """
     try:
-        facts = json.loads((folder / "facts.json").read_text())
+        facts = unsealed(dict(json.loads((folder / FACTS).read_text())), must=must)
         size = np.dtype(facts["dtype"]).itemsize
-        return all(
-            (folder / f"{split}.bin").stat().st_size == facts[f"{split}_tokens"] * size
-            for split in ("train", "validation")
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        for split in ("train", "validation"):
+            path = folder / f"{split}.bin"
+            if path.stat().st_size != facts[f"{split}_tokens"] * size:
+                return f"{path.name} has not the size that it had"
+            if "digests" in facts and file_digest(path) != facts["digests"][split]:
+                return f"{path.name} is damaged"
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} cannot be read ({error.strerror or error})"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"{FACTS} is damaged ({error})"
+    return ""
 
 
 def _write_tokens(
@@ -456,7 +475,8 @@ def _write_tokens(
     }
     facts |= {f"{split}_tokens": n for split, n in counts.items()}
     facts |= {f"{split}_bytes": n for split, n in n_bytes.items()}
-    (folder / "facts.json").write_text(json.dumps(facts, indent=2))
+    facts["digests"] = {split: file_digest(folder / f"{split}.bin") for split in counts}
+    (folder / FACTS).write_text(json.dumps(sealed(facts), indent=2))
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:

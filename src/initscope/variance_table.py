@@ -1,12 +1,14 @@
 """The table of a training run on disk: appended step by step, whole after a kill.
 
 While the run goes on, the rows are in ``<name>.arrows``, an Arrow stream to which each recorded
-step adds one batch; a batch cut off by a kill is left out when it is read. When the run has ended
-they are in ``<name>.parquet``, numbers rounded to single precision, which halves the file.
+step adds one batch with its checksum; what is cut off by a kill, or damaged, is left out when it is
+read. When the run has ended they are in ``<name>.parquet``. Numbers are rounded to single
+precision, which halves the files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +16,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from tqdm import tqdm
 
 from initscope.errors import UsageError
-from initscope.records import read_table, write_table
+from initscope.records import CHECKSUM, content_digest, read_table, what_is_wrong, write_table
 
 VARIANCES, HISTOGRAMS = "variances", "histograms"
 
@@ -47,6 +50,12 @@ COLUMNS = tuple(SCHEMAS[VARIANCES].names)
 
 HISTOGRAM_COLUMNS = tuple(SCHEMAS[HISTOGRAMS].names)
 """Of every table of histograms: one row for each matrix and step."""
+
+KEYS = {
+    VARIANCES: ("step", "layer", "role", "kind", "stat"),
+    HISTOGRAMS: ("step", "layer", "role"),
+}
+"""Columns that together name a row."""
 
 # Waking threads for the few kilobytes of a step takes longer than compressing them.
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
@@ -98,6 +107,7 @@ class VarianceTable:
         self._memory: list[pa.RecordBatch] = []
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
         self._sink: pa.NativeFile | None = None
+        self._written = hashlib.sha256()
 
     @property
     def stream_path(self) -> Path:
@@ -115,16 +125,54 @@ class VarianceTable:
         """All rows so far; None if there is no file."""
         if self.folder is None:
             return pa.Table.from_batches(self._memory, self.schema)
-        if self.final_path.exists():
+        batches = self._batches()
+        if batches is None:
+            return None
+        stored = _in_single_precision(self.schema)
+        return pa.Table.from_batches(batches, stored).cast(self.schema)
+
+    def digest(self) -> str:
+        """Checksum of all that was appended, in hexadecimal."""
+        return self._written.hexdigest()
+
+    def digests(self) -> dict[int, str]:
+        """What :meth:`digest` was at each step that is whole in the files now; -1 before any."""
+        digest = hashlib.sha256()
+        found = {-1: digest.hexdigest()}
+        for batch in self._batches(silent=True) or []:
+            digest.update(_checksum(batch).encode())
+            found[batch["step"][0].as_py()] = digest.hexdigest()
+        return found
+
+    def _batches(self, silent: bool = False) -> list[pa.RecordBatch] | None:
+        """All rows so far as they are in the files, in batches of one step; None without a file."""
+        # A run that ends or begins replaces one by the other: neither may be missed in between.
+        for read in (self._read_final, self._read_stream, self._read_final):
             try:
-                return read_table(self.final_path).select(self.schema.names).cast(self.schema)
-            except (OSError, pa.ArrowException, KeyError) as error:
-                raise UsageError(
-                    f"{self.final_path} is damaged ({error}). Remove it, or name another folder."
-                ) from error
-        if self.stream_path.exists():
-            return pa.Table.from_batches(_whole_batches(self.stream_path), self.schema)
+                return read(silent)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
         return None
+
+    def _read_final(self, _: bool) -> list[pa.RecordBatch]:
+        try:
+            table = read_table(self.final_path)
+            if wrong := what_is_wrong(table, self.schema, KEYS[self.name]):
+                raise OSError(wrong)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(
+                f"{self.final_path} is damaged ({error}). Remove it, or name another folder."
+            ) from error
+        return list(_by_step(table.cast(_in_single_precision(self.schema))))
+
+    def _read_stream(self, silent: bool) -> list[pa.RecordBatch]:
+        batches, wrong = _whole_batches(self.stream_path, self.schema)
+        if wrong and not silent:
+            whole = f"up to step {batches[-1]['step'][-1]}" if batches else "nothing of it"
+            tqdm.write(f"{self.stream_path} {wrong}; what is whole: {whole}.")
+        return batches
 
     def open(self, step: int) -> int | None:
         """Be ready to append after `step`: rows of later steps are dropped.
@@ -133,32 +181,36 @@ class VarianceTable:
         """
         if self.folder is None:
             return None
-        kept = self.read()
-        if kept is None:
-            kept = self.schema.empty_table()
-        kept = kept.filter(pc.less_equal(kept["step"], step))
+        kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
         new = self.stream_path.with_name(f".{self.stream_path.name}.new")
         self._sink = pa.OSFile(str(new), "wb")
-        self._writer = pa.ipc.new_stream(self._sink, self.schema, options=COMPRESSED)
-        for batch in kept.combine_chunks().to_batches():
-            self._writer.write_batch(batch)
+        stored = _in_single_precision(self.schema)
+        self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)
+        self._written = hashlib.sha256()
+        for batch in kept:
+            self._write(batch)
         os.replace(new, self.stream_path)
         self.final_path.unlink(missing_ok=True)
-        return pc.max(kept["step"]).as_py()
+        return kept[-1]["step"][-1].as_py() if kept else None
 
     def append(self, batch: pa.RecordBatch) -> None:
         """Add the rows of one step; they are in the file when this returns."""
         if self.folder is None:
             self._memory.append(batch)
             return
-        assert self._writer is not None
         try:
-            self._writer.write_batch(batch)
+            self._write(batch.cast(_in_single_precision(self.schema)))
         except OSError as error:
             raise UsageError(
                 f"{self.stream_path} could not be written ({error}). What was recorded before is "
                 f"kept in it."
             ) from error
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        assert self._writer is not None
+        checksum = _checksum(batch)
+        self._writer.write_batch(batch, custom_metadata={CHECKSUM: checksum})
+        self._written.update(checksum.encode())
 
     def close(self) -> None:
         """End the run: the rows become one parquet file."""
@@ -179,12 +231,42 @@ def _in_single_precision(schema: pa.Schema) -> pa.Schema:
     )
 
 
-def _whole_batches(path: Path) -> Iterator[pa.RecordBatch]:
-    """Batches of a stream up to its end, or to where it was cut off."""
-    with pa.OSFile(str(path), "rb") as source:
-        try:
-            reader = pa.ipc.open_stream(source)
+def _by_step(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The rows of each step in a batch of their own, as they were appended."""
+    steps = table["step"].combine_chunks()
+    if len(steps) == 0:
+        return
+    begins = [0, *(pc.indices_nonzero(pc.not_equal(steps[1:], steps[:-1])).to_numpy() + 1).tolist()]
+    for begin, end in zip(begins, [*begins[1:], len(steps)], strict=True):
+        yield from table.slice(begin, end - begin).combine_chunks().to_batches()
+
+
+def _checksum(batch: pa.RecordBatch) -> str:
+    return content_digest(pa.Table.from_batches([batch]))
+
+
+def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch], str]:
+    """Batches of a stream up to its end, or to where it is not whole; then also what is wrong."""
+    stored = _in_single_precision(schema)
+    batches: list[pa.RecordBatch] = []
+    # Of the whole file: a length that is damaged then asks for no more memory than there is of it.
+    source = pa.BufferReader(path.read_bytes())
+    try:
+        with pa.ipc.open_stream(source) as reader:
+            if not reader.schema.equals(stored) and not reader.schema.equals(schema):
+                return [], "is damaged (its columns are not those of the table)"
             while True:
-                yield reader.read_next_batch()
-        except (StopIteration, pa.ArrowInvalid, OSError):
-            return
+                batch, metadata = reader.read_next_batch_with_custom_metadata()
+                batch.validate(full=True)
+                if reader.schema.equals(stored):
+                    checksum = (metadata or {}).get(CHECKSUM, b"").decode(errors="replace")
+                    if checksum != _checksum(batch):
+                        return batches, "is damaged"
+                    batches.append(batch)
+                else:  # written by an older version: without checksums, several steps at once
+                    batches += _by_step(pa.Table.from_batches([batch]).cast(stored))
+    except StopIteration:
+        return batches, "" if source.tell() == source.size() else "is damaged"
+    except (pa.ArrowException, OSError, ValueError) as error:
+        cut = source.tell() == source.size()
+        return batches, "ends within a batch" if cut else f"is damaged ({error})"

@@ -194,7 +194,10 @@ class VarianceTracker:
         if self.step == 0 and not self._overwrite:
             for table in self._tables.values():
                 refuse_another_run(table)
-        written = {name: open_table(table, self.step) for name, table in self._tables.items()}
+        # From the start nothing is kept of what an earlier run has left: it may be damaged, or
+        # have the first step in one table and not in the other.
+        kept = self.step if self.step or not self._overwrite else -1
+        written = {name: open_table(table, kept) for name, table in self._tables.items()}
         if written[VARIANCES] != self.step and self._due(self.step):
             self._record(updated=False, with_gradients=False)
 
@@ -230,6 +233,11 @@ class VarianceTracker:
         self._write(step, measured, values[: len(measured)])
         if counts is not None:
             self._write_histograms(step, counts, values[-1])
+
+    def checksums(self) -> dict[str, str]:
+        """Checksum of the rows of each table so far, to be compared when a run goes on."""
+        self.flush()
+        return {name: table.digest() for name, table in self._tables.items()}
 
     def finish(self) -> None:
         """Write what is left and close the tables."""

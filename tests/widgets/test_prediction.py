@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
+from hypothesis import given
+from hypothesis import strategies as st
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
@@ -74,9 +76,9 @@ def random_widgets(n: int, seed: int) -> list[Prediction]:
             "curve": lambda draw=draw: (np.arange(9), draw(9)),
         }[kind]()
         guess, guess_high = sorted(float(f"{g:.4g}") for g in draw(2))
-        axis = {"low": low, "high": high, "log": log, "label": "a number"}
+        others = {"low": low, "high": high, "log": log, "label": "a number", "revealed": True}
         widgets.append(
-            Prediction(f"Question {k}?", truth, kind, guess=guess, guess_high=guess_high, **axis)
+            Prediction(f"Question {k}?", truth, kind, guess=guess, guess_high=guess_high, **others)
         )
     return widgets
 
@@ -120,7 +122,7 @@ UNLIKELY = {
     "bands apart": band(guess=1.0, guess_high=2.0),
     "a band of no width": band(guess=0.1, guess_high=0.1),
     "two bands of no width, equal": Prediction(
-        "?", (1, 1), "band", low=0.1, high=10, guess=1, guess_high=1
+        "?", (1, 1), "band", low=0.1, high=10, guess=1, guess_high=1, revealed=True
     ),
     "two bands of no width, apart": Prediction(
         "?", (1, 1), "band", low=0.1, high=10, guess=2, guess_high=2
@@ -145,7 +147,7 @@ def test_differences_worked_out_by_hand() -> None:
         "factor": pytest.approx(4), "score": "far",
     }  # fmt: skip
     assert value(guess=truth * 1.99).difference()["score"] == "near"
-    assert value(guess=truth * 1.24).difference()["score"] == "close"
+    assert value(guess=truth * 1.24, revealed=True).difference()["score"] == "close"
     # 10^-2..10^0 and 10^-1..10^1 share one of three decades.
     shared = Prediction("?", (0.1, 10), "band", low=1e-4, high=1e2, guess=0.01, guess_high=1)
     assert shared.difference() == {
@@ -160,19 +162,19 @@ def test_differences_worked_out_by_hand() -> None:
 SENTENCES = [
     (value(guess=0.05), "You said 0.05, it is 0.0884: too small by a factor of 1.8. That is near "
      "(within a factor of 2; close would be within a factor of 1.25)."),
-    (value(guess=0.0884), "You said 0.0884, it is 0.0884: right."),
+    (value(guess=0.0884, revealed=True), "You said 0.0884, it is 0.0884: right."),
     (value(guess=9), "You said 9, it is 0.0884: too large by a factor of 100. That is far off "
      "(near would be within a factor of 2)."),
-    (share(guess=60), "You said 60%, it is 62.3%: 2.34 points too low. That is close (within 5% "
-     "of the axis)."),
+    (share(guess=60, revealed=True), "You said 60%, it is 62.3%: 2.34 points too low. That is "
+     "close (within 5% of the axis)."),
     (share(unit="layers", guess=90), "You said 90 layers, it is 62.3 layers: 27.7 layers too high. "
      "That is far off (near would be within 15% of the axis)."),
     (band(guess=0.01, guess_high=0.1), "You said 0.01 to 0.1, it is 0.0123 to 0.456: the two share "
      "55% of the decades that either covers. Your lower edge is too small by a factor of 1.2, your "
      "upper edge too small by a factor of 4.6. That is near (at least 40% shared; close would be "
      "at least 80% shared)."),
-    (curve(guess=0.03), "You said that it ends at 0.03, it ends at 0.0297: too large by a factor "
-     "of 1.01. That is close (within a factor of 1.25)."),
+    (curve(guess=0.03, revealed=True), "You said that it ends at 0.03, it ends at 0.0297: too "
+     "large by a factor of 1.01. That is close (within a factor of 1.25)."),
 ]  # fmt: skip
 
 
@@ -240,6 +242,53 @@ def test_the_start_gives_nothing_away() -> None:
     for make in KINDS.values():
         assert make().message == PROMPT
         assert repr(make()) == f"Prediction: {PROMPT}"
+
+
+@given(
+    kind=st.sampled_from(["value", "band", "curve"]),
+    log=st.booleans(),
+    low=st.floats(1e-6, 1e6),
+    wide=st.floats(1e-3, 8),
+    at=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    given_guess=st.booleans(),
+)
+def test_no_prediction_starts_at_its_answer(
+    kind: str, log: bool, low: float, wide: float, at: list[float], given_guess: bool
+) -> None:
+    high = low * 10**wide if log else low + 10**wide
+    first, second, third = (
+        min(high, max(low, low * (high / low) ** t if log else low + t * (high - low))) for t in at
+    )
+    truth = {
+        "value": first,
+        "band": tuple(sorted((first, second))),
+        # Nothing happens after the first point, or a little.
+        "curve": ([1, 2, 3], [first, first, third if at[1] < 0.5 else first]),
+    }[kind]
+    guesses_given = {"guess": first, "guess_high": second} if given_guess else {}
+    widget = Prediction("?", truth, kind, low=low, high=high, log=log, **guesses_given)
+    start = guesses(widget)
+    assert start != pytest.approx(widget.truth, rel=1e-9)
+    assert all(low <= edge <= high for edge in start)
+    assert start == sorted(start) or given_guess
+    # Only on an axis on which all answers are close.
+    wide_enough = wide > 2 if log else True
+    assert widget.difference()["score"] != "close" or not wide_enough
+
+
+def test_a_start_at_the_answer_is_moved_and_a_prediction_that_was_made_is_kept() -> None:
+    truth = scheme_std("kaiming", 256, 256)
+    assert value(guess=truth).guess == value(guess=1.2 * truth).guess == 0.001
+    assert value(guess=1.3 * truth).guess == 1.3 * truth
+    assert value(guess=truth, revealed=True).guess == truth
+    moved = band(guess=0.0123, guess_high=0.456)
+    assert (moved.guess, moved.guess_high) == (0.00032, 0.0032)
+    assert share().guess == 50
+    assert share(guess=60).guess == 20
+    narrow = Prediction("?", 1000.5, low=1000, high=1001, log=False)
+    assert narrow.guess == 1000.2
+    still = Prediction("?", (STEPS, np.full(30, 0.5)), "curve", low=1e-3, high=1)
+    assert still.guess == 0.004
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -342,6 +391,22 @@ def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) ->
         assert text not in everything()
     button = page.get_by_role("button", name="Reveal the answer")
     button.focus()
+    page.keyboard.press("Enter")  # nothing was predicted yet
+    frames(page)
+    assert said(page).startswith("Set what you expect first")
+    for text in [*told, "For this reason."]:
+        assert text not in everything()
+    assert picture(page) == before
+    assert button.get_attribute("aria-disabled") == "true"
+    assert button.inner_text() == "Reveal the answer: set your guess first"
+    page.keyboard.press("Shift+Tab")  # to the last slider
+    page.keyboard.press("ArrowRight")
+    frames(page)
+    assert said(page) == PROMPT
+    assert button.get_attribute("aria-disabled") == "false"
+    assert button.inner_text() == "Reveal the answer"
+    page.keyboard.press("ArrowLeft")  # the start, now on purpose
+    page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.get_by_text("For this reason.").wait_for()
     for text in told:
@@ -353,6 +418,22 @@ def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) ->
     frames(page)
     assert picture(page) == before
     assert said(page) == PROMPT
+    page.keyboard.press("Enter")  # and again nothing was predicted
+    frames(page)
+    assert picture(page) == before
+    assert button.get_attribute("aria-disabled") == "true"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_address_does_not_reveal_what_was_not_predicted(kind: str, visit: Visitor) -> None:
+    widget = KINDS[kind]()
+    page = visit([widget], f"Prediction.revealed=true&Prediction.guess={widget.guess}")
+    assert said(page) == PROMPT
+    assert page.locator("[aria-disabled=true]").count() == 1
+    guess = widget.low if kind == "band" else widget.high
+    page = visit([KINDS[kind]()], f"Prediction.revealed=true&Prediction.guess={guess}")
+    assert said(page).startswith("You said")
 
 
 @pytest.mark.browser
@@ -446,8 +527,7 @@ def test_the_end_of_a_curve_is_dragged(visit: Visitor) -> None:
 @pytest.mark.browser
 def test_ten_copies_show_pythons_numbers(visit: Visitor) -> None:
     widgets = random_widgets(10, seed=7)
-    query = "&".join(f"Prediction{f'-{k}' if k > 1 else ''}.revealed=true" for k in range(1, 11))
-    page = visit(widgets, query)
+    page = visit(widgets)
     for k, widget in enumerate(widgets):
         text = said(page, k).replace(",", "")
         expected = widget.difference()
@@ -534,6 +614,8 @@ def test_accessible_and_in_its_place(visit: Visitor, dark: bool, width: int) -> 
         }).map((text) => text.textContent)"""  # noqa: E501
         assert page.evaluate(beyond) == []
         if not revealed:
+            for slider in page.locator("input[type=range]").all():
+                slider.press("ArrowRight")
             for button in page.get_by_role("button", name="Reveal the answer").all()[::-1]:
                 button.click()
             frames(page)

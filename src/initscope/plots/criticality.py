@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from initscope.plots.style import COLOR_MAP, INK, WIDTH, cell_edges, palette, styled
+from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
 
 
 def maps(
@@ -111,12 +111,12 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
                 axes.plot(
                     part["sigma_w2"],
                     part["sigma_b2"],
-                    color="#222222",
+                    color=ON_MAP[1],
                     ls=style,
                     lw=1.8,
                     marker=dot,
                     # Half of a dot on the lower edge lies outside, on a page that may be dark.
-                    markeredgecolor="white",
+                    markeredgecolor=ON_MAP[0],
                     clip_on=dot is None,
                 )
             axes.set_xlim(weight[0], weight[-1])
@@ -182,8 +182,8 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
         styles = itertools.cycle(("-", "--", ":", "-."))
         key = []
         for style, (label, rows) in zip(styles, limits.groupby("label", sort=False), strict=False):
-            axes.plot(rows["sigma_w2"], rows["depth"], color="white", lw=3.4, alpha=0.6)
-            axes.plot(rows["sigma_w2"], rows["depth"], color="black", lw=1.5, ls=style)
+            axes.plot(rows["sigma_w2"], rows["depth"], color=ON_MAP[0], lw=3.4, alpha=0.6)
+            axes.plot(rows["sigma_w2"], rows["depth"], color=ON_MAP[1], lw=1.5, ls=style)
             key.append(Line2D([], [], color=INK, lw=1.5, ls=style, label=label))
         axes.axis(box)
         axes.set_xscale("log")

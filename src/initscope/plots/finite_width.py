@@ -37,7 +37,7 @@ def fan_of_networks(
             frame = profiles[width]
             frame = frame[(frame["direction"] == direction) & (frame["network"] < shown)]
             lines = frame.pivot_table(index="layer", columns="network", values="value")
-            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.5, alpha=0.35)
+            axes.plot(lines.where(lines > 0), color=COLORS[0], lw=0.35)
             of_direction = table[table["direction"] == direction].set_index("layer")
             axes.fill_between(
                 of_direction.index,
@@ -61,7 +61,7 @@ def fan_of_networks(
         for axes in panels[:, 0]:
             axes.set_ylabel("mean square")
         handles = [
-            Line2D([], [], color=COLORS[0], lw=0.8, alpha=0.6, label="one network"),
+            Line2D([], [], color=COLORS[0], lw=0.35, label="one network"),
             Line2D([], [], color=COLORS[0], label="median"),
             Line2D([], [], color=COLORS[2], label="mean"),
             Line2D([], [], color=INK, ls="--", label="infinite width"),
@@ -69,6 +69,13 @@ def fan_of_networks(
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure
+
+
+def _histogram(
+    axes: Axes, heights: np.ndarray, edges: np.ndarray, color: str, opacity: float
+) -> None:
+    """An area with an outline, which is seen where the area is pale."""
+    axes.stairs(heights, edges, fill=True, facecolor=(color, opacity), edgecolor=color, lw=0.7)
 
 
 def log_norm_histograms(
@@ -84,7 +91,7 @@ def log_norm_histograms(
         panels = figure.subplots(1, len(samples), squeeze=False)[0]
         for axes, row in zip(panels, moments.itertuples(), strict=True):
             values = samples[row.width]
-            axes.hist(values, bins=40, density=True, color=COLORS[0], alpha=0.45, lw=0)
+            _histogram(axes, *np.histogram(values, bins=40, density=True), COLORS[0], 0.45)
             x = np.linspace(values.min(), values.max(), 300)
             for mean, variance, color, style in (
                 (row.mean, row.variance, COLORS[1], "-"),
@@ -167,14 +174,8 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
         ):
             axes = panels[row, k]
             values = spectra[activation, weights].ravel()
-            axes.hist(
-                np.maximum(values, floor * 1.001),
-                bins,
-                weights=np.full(len(values), 1 / len(values)),
-                color=COLORS[row],
-                alpha=0.7,
-                lw=0,
-            )
+            counts, edges = np.histogram(np.maximum(values, floor * 1.001), bins)
+            _histogram(axes, counts / len(values), edges, COLORS[row], 0.7)
             axes.axvline(1, color=INK, ls="--", lw=1.1)
             axes.set_xscale("log")
             axes.set_yscale("log")

@@ -118,7 +118,9 @@ def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: 
                     fillstyle="none" if name == "float32" else "full",
                 )
             if name == "float16":
-                axes.fill_between(rows["depth"], rows["low"], rows["high"], color=color, alpha=0.15)
+                axes.fill_between(
+                    rows["depth"], rows["low"], rows["high"], color=color, alpha=0.15, lw=0
+                )
         axes.axhline(critical, color=INK, ls=":", lw=1.1, label=r"$\sqrt{2/n}$")
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -12,13 +12,14 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm
+from matplotlib.colors import SymLogNorm, rgb_to_hsv
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from initscope.errors import require
 from initscope.plots.stability import BOTH_WAYS
-from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, line_looks, palette, styled
 
 # As in the race of Train it here.
 SCHEME_COLORS = {"xavier": COLORS[0], "kaiming": COLORS[1]}
@@ -114,13 +115,13 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
                 losses[~np.isfinite(losses)] = np.nan
                 curves[scheme] = losses
                 color = _scheme_color(scheme, 0)
-                above.plot(steps, losses.T, color=color, lw=0.7, alpha=0.35)
+                above.plot(steps, losses.T, color=color, lw=0.5)
                 above.plot(steps, losses.mean(axis=0), color=color, lw=2)
             difference = curves[second] - curves[first]
-            below.plot(steps, difference.T, color=INK, lw=0.7, alpha=0.4)
+            below.plot(steps, difference.T, color=INK, lw=0.5)
             below.plot(steps, difference.mean(axis=0), color=COLORS[2], lw=2)
             below.axhline(0, color=INK, lw=1)
-            above.set_title(f"{depth} weight layers")
+            above.set_title(f"{depth} weight layers" if len(depths) < 4 else f"{depth} layers")
             above.set_yscale("log")
             below.set_xlabel("update")
         for axes in panels[0]:
@@ -173,7 +174,7 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
                 for kind, group in here.groupby(np.array(_kinds(here, by)), sort=False):
                     group = group.sort_values("depth")
                     at = [depths.index(depth) + offsets[kind] for depth in group["depth"]]
-                    axes.plot(at, group["difference"], color=colors[kind], lw=1, alpha=0.6)
+                    axes.plot(at, group["difference"], color=colors[kind], lw=0.8)
                     axes.vlines(at, group["low"], group["high"], color=colors[kind], lw=1.6)
                     for x, y, covers in zip(
                         at, group["difference"], group["covers_zero"], strict=True
@@ -259,23 +260,29 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                     axes.plot(
                         depths.index(cell.depth),
                         rates.index(cell.learning_rate),
-                        color="#555555",
+                        color=ON_MAP[1],
+                        mec=ON_MAP[0],
+                        mew=0.6,
                         marker=".",
-                        ms=5,
+                        ms=7,
                     )
                 for scheme, shift in ((first, -0.27), (second, 0.27)):
                     means = runs[runs["scheme"] == scheme].pivot_table(
                         index="learning_rate", columns="depth", values="test_accuracy"
                     )
                     for column, depth in enumerate(depths):
+                        row_of_best = rates.index(means[depth].idxmax())
+                        cell = BOTH_WAYS(norm(grid.to_numpy(float)[row_of_best, column]))
+                        rim, ink = ON_MAP if rgb_to_hsv(cell[:3])[2] > 0.75 else ON_MAP[::-1]
                         axes.annotate(
                             scheme[0].upper(),
-                            (column + shift, rates.index(means[depth].idxmax())),
+                            (column + shift, row_of_best),
                             ha="center",
                             va="center",
                             fontsize=8,
                             fontweight="bold",
-                            color="#222222",
+                            color=ink,
+                            path_effects=[withStroke(linewidth=1.6, foreground=rim)],
                         )
                 axes.grid(False)
                 axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
@@ -326,7 +333,7 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
                     if failing <= share:
                         axes.plot(x, rate, color=color, marker="o", ms=5.5)
                     else:
-                        axes.plot(x, rate, color=color, marker="x", ms=4.5, alpha=0.5)
+                        axes.plot(x, rate, color=color, marker="x", ms=4, mew=0.8)
                 axes.set_yscale("log")
                 _depth_axis(axes, depths, label=row == len(panels) - 1)
                 axes.set_title(f"{_DATASETS.get(dataset, dataset)}: {training_name(*training)}")
@@ -387,9 +394,9 @@ def gradients_and_weights(
                     )
             of_weights = weights[weights["depth"] == depth]
             layers = sorted(of_weights["layer"].unique())
-            for color, layer in zip(COLOR_MAP(np.linspace(0, 1, len(layers))), layers, strict=True):
+            for layer, look in line_looks(layers).items():
                 line = of_weights[of_weights["layer"] == layer].groupby("step")["ratio"].median()
-                below.plot(line.index + 1, line, color=color, lw=1.3, marker=".", ms=4)
+                below.plot(line.index + 1, line, **look, marker=".", ms=4)
             below.axhline(1, color=INK, lw=1)
             above.axhline(1, color=INK, lw=1)
             above.set_xscale("log")
@@ -415,8 +422,10 @@ def gradients_and_weights(
                     )
                     for scheme in (first, second)
                 ),
-                Line2D([], [], color=COLOR_MAP(0.0), label="first layer (below)"),
-                Line2D([], [], color=COLOR_MAP(1.0), label="last layer (below)"),
+                *(
+                    Line2D([], [], **look, label=f"{name} layer (below)")
+                    for name, look in line_looks(["first", "last"]).items()
+                ),
             ],
             loc="outside upper center",
             ncols=4,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope.claims import PAPER_BAND
-from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, cell_edges, styled
+from initscope.plots.style import COLOR_MAP, COLORS, INK, ON_MAP, WIDTH, cell_edges, styled
 
 BOTH_WAYS = LinearSegmentedColormap.from_list(
     "initscope_both_ways", ["#2b5fa8", "#8fb4dc", "#eeeeee", "#e6ab7c", "#a8500f"]
@@ -95,10 +95,10 @@ def stability_map(
         mesh.set_edgecolor("face")
         for share, marker in ((diverged > 0) & (diverged < 1), "$/$"), (diverged == 1, "x"):
             rows, columns = np.nonzero(share)
-            for color, width in ((INK, 2.2), ("white", 0.9)):
+            for color, width in ((ON_MAP[1], 2.2), (ON_MAP[0], 0.9)):
                 axes.scatter(stds[columns], rows, s=14, marker=marker, color=color, lw=width)
         for row, network in enumerate(networks):
-            for color, width in (("white", 2.6), ("black", 1.0)):
+            for color, width in ((ON_MAP[0], 2.6), (ON_MAP[1], 1.0)):
                 low, high, half = network["low"], network["high"], 0.38
                 axes.plot(
                     [low, high, high, low, low],
@@ -111,8 +111,8 @@ def stability_map(
                         [network["critical"]] * 2, [row - 0.5, row + 0.5], color=color, lw=width
                     )
         for edge in PAPER_BAND:
-            axes.axvline(edge, color="black", lw=2.4)
-            axes.axvline(edge, color="white", ls=":", lw=1.6)
+            axes.axvline(edge, color=ON_MAP[1], lw=2.4)
+            axes.axvline(edge, color=ON_MAP[0], ls=":", lw=1.6)
         row, std = selected
         column = int(np.abs(np.log(stds / std)).argmin())
         left, right = edges[column], edges[column + 1]
@@ -145,7 +145,7 @@ def stability_map(
         figure.legend(
             handles=[
                 Line2D([], [], color=INK, lw=1.0, label="theory band"),
-                Line2D([], [], color=INK, lw=2.2, label=r"$\sqrt{2/n}$"),
+                Line2D([], [], color=INK, lw=2.2, label="√(2/n)"),
                 Line2D([], [], color=INK, ls=":", lw=1.6, label="the paper's band"),
                 Line2D([], [], color=_SELECTED, lw=2.4, label="selected"),
                 Line2D([], [], color=INK, marker="$/$", ls="none", label="some seeds diverge"),
@@ -180,7 +180,7 @@ def _losses(axes: Any, sweep: Mapping[str, Any], losses: np.ndarray, seed: int |
     steps = np.array(sweep["steps"])
     for k, curve in enumerate(np.where(np.isfinite(losses) & (losses > 0), losses, np.nan)):
         own = seed is None or k == seed
-        axes.plot(steps, curve, color=COLORS[0], lw=1.4 if own else 0.8, alpha=0.8 if own else 0.25)
+        axes.plot(steps, curve, color=COLORS[0] if own else INK, lw=1.4 if own else 0.4)
     axes.axhline(-np.log(sweep["chance"]), color=INK, ls="--", lw=1)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=7))

@@ -19,13 +19,13 @@ from initscope.errors import require
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
+    ON_MAP,
     PAPER_COLOR,
     WIDTH,
     cell_edges,
     palette,
     styled,
 )
-from initscope.sweep import to_tidy
 
 
 def critical_std(widths: Sequence[int]) -> float:
@@ -151,6 +151,8 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     table = _with_std(table)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
+    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 3.5))
@@ -218,7 +220,8 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
             axes.set_yscale("log")
             axes.set_title(title)
             axes.set_xlabel("update")
-            axes.legend(title="std")
+            # Below: wherever in the panel, it would lie on one curve or the other.
+            axes.legend(title="std", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
             axes.get_legend().get_title().set_color(INK)
         panels[0, 0].set_ylabel("training loss")
     return figure
@@ -253,10 +256,11 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
             mesh.set_edgecolor("face")
             critical = group.groupby(by)["widths"].first().map(lambda n: critical_std(widths_of(n)))
             for row, std in enumerate(critical):
-                axes.plot([std, std], [row - 0.5, row + 0.5], color="white", lw=3.2)
-                axes.plot([std, std], [row - 0.5, row + 0.5], color="black", lw=1.4)
+                axes.plot([std, std], [row - 0.5, row + 0.5], color=ON_MAP[0], lw=3.2)
+                axes.plot([std, std], [row - 0.5, row + 0.5], color=ON_MAP[1], lw=1.4)
             for edge in PAPER_BAND:
-                axes.axvline(edge, color="white", ls=":", lw=1.6)
+                axes.axvline(edge, color=ON_MAP[1], lw=2.2)
+                axes.axvline(edge, color=ON_MAP[0], ls=":", lw=1.6)
             axes.set_xscale("log")
             axes.grid(False)
             axes.set_yticks(np.arange(len(grid)), [str(value) for value in grid.index])
@@ -286,8 +290,7 @@ def divergence(table: pd.DataFrame) -> Figure:
                 color=color,
                 ls="none",
                 marker="o",
-                ms=3.5,
-                alpha=0.75,
+                ms=3,
             )
         above.set_ylabel("share diverged")
         above.set_ylim(-0.05, 1.05)
@@ -378,6 +381,8 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     """
     table = _with_std(table)
     chosen = nearest(table["std"], stds)
+    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))

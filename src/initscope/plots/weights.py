@@ -18,10 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from initscope.errors import require
-from initscope.plots.style import COLOR_MAP, COLORS, INK, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, LINE_MAP, ON_MAP, WIDTH, line_looks, palette, styled
 from initscope.weight_trajectories import mean_interval
 
 ROLE_NAMES: Mapping[str, str] = {
@@ -88,15 +87,10 @@ def _plain_log_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
-def _layer_colors(layers: Sequence[int]) -> dict[int, Any]:
-    # The ends of the map are hard to see, as lines, on a dark and on a light page.
-    return dict(zip(layers, COLOR_MAP(np.linspace(0.08, 0.93, len(layers))), strict=True))
-
-
-def _layer_handles(colors: Mapping[int, Any]) -> list[Line2D]:
-    layers = list(colors)
+def _layer_handles(looks: Mapping[int, Mapping[str, Any]]) -> list[Line2D]:
+    layers = list(looks)
     shown = layers if len(layers) < 4 else [layers[0], layers[len(layers) // 2], layers[-1]]
-    return [Line2D([], [], color=colors[n], label=f"layer {n}") for n in shown]
+    return [Line2D([], [], **looks[n], label=f"layer {n}") for n in shown]
 
 
 def _legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
@@ -126,10 +120,10 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
         figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
         panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         layers = sorted(set(std.index.get_level_values("layer")))
-        colors = _layer_colors(layers)
+        looks = line_looks(layers)
         for axes, role in zip(panels, roles, strict=True):
             for layer, curve in _above_zero(std.loc[role]).iterrows():
-                axes.plot(std.columns, curve, color=colors[layer], lw=1.3, **_point(std.columns))
+                axes.plot(std.columns, curve, **looks[layer], **_point(std.columns))
             if predicted is not None:
                 mean = predicted.loc[role].mean()
                 axes.plot(mean.index, mean, color=INK, ls="--", lw=1.6)
@@ -139,7 +133,7 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
             axes.set_xlabel("update")
         for axes in panels[::columns]:
             axes.set_ylabel("std of the weights")
-        handles = _layer_handles(colors)
+        handles = _layer_handles(looks)
         if predicted is not None:
             handles.append(Line2D([], [], color=INK, ls="--", label="theory: noise alone"))
         _legend_below(figure, handles)
@@ -214,7 +208,7 @@ def by_layer(
             if reference is not None:
                 axes.axhline(reference, color=INK, ls="--", lw=1.2)
             for seed in table.columns:
-                axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=4, alpha=0.8, mew=0)
+                axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=3.5, mew=0)
             means = np.array([mean_interval(row) for row in table.to_numpy()])
             axes.plot(table.index, means[:, 0], color=COLORS[1], **_point(table))
             if seeds.shape[1] > 2:  # with two seeds the interval is wider than any axis
@@ -296,7 +290,7 @@ def weight_distribution(
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-        colors = COLOR_MAP(np.linspace(0, 0.9, len(steps)))
+        colors = LINE_MAP(np.linspace(0, 1, len(steps)))
         densities = []
         for step in steps:
             low, high, counts = by_step.loc[step, ["low", "high", "counts"]]
@@ -312,22 +306,29 @@ def weight_distribution(
                 base,
                 base + np.append(line, line[-1]),
                 step="post",
-                color=color,
-                alpha=0.75,
-                lw=0,
+                facecolor=(*color[:3], 0.6),
+                edgecolor=color,
+                lw=0.7,
                 zorder=place,
             )
         left.set_yticks(range(len(steps)), [f"{step:,}" for step in reversed(steps)])
         left.set_ylabel("update")
         left.set_xlabel("weight")
-        for axes, name, color, text in (
-            (right, "kurtosis", COLORS[0], "kurtosis"),
-            (right.twinx(), "tail", COLORS[1], "tail width, normal = 1"),
+        handles = []
+        for axes, name, color, text, side in (
+            (right, "kurtosis", COLORS[0], "kurtosis", "left"),
+            (right.twinx(), "tail", COLORS[1], "tail width, normal = 1", "right"),
         ):
-            axes.plot(shape.index, shape[name], color=color, **_point(shape))
-            axes.set_ylabel(text, color=color)
-            axes.tick_params(axis="y", colors=color)
+            handles += axes.plot(
+                shape.index,
+                shape[name],
+                color=color,
+                label=f"{text.split(',')[0]} ({side})",
+                **_point(shape),
+            )
+            axes.set_ylabel(text)
             axes.axhline({"kurtosis": 3.0, "tail": 1.0}[name], color=color, ls=":", lw=1.2)
+        right.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
         figure.axes[-1].spines["right"].set_visible(True)
         figure.axes[-1].grid(visible=False)
         right.set_xlabel("update")
@@ -343,18 +344,18 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
     require(len(tables) > 0, "there are no tables: there is nothing to draw.")
     layers = sorted({layer for table in tables.values() for layer in table.index})
     require(len(layers) > 0, "the tables have no rows: there is nothing to draw.")
-    colors = _layer_colors(layers)
+    looks = line_looks(layers)
     with styled():
         figure = Figure(figsize=(WIDTH, 3.3))
         panels = _panels(figure, len(tables), (1, len(tables)))
         for axes, (label, table) in zip(panels, tables.items(), strict=True):
             places = table.columns
             for layer, curve in _above_zero(table).iterrows():
-                axes.plot(places, curve, color=colors[layer], lw=1.1, **_point(places))
+                axes.plot(places, curve, **looks[layer], **_point(places))
             axes.set_yscale("log")
             axes.set_title(label)
             axes.set_xlabel("update")
-        _legend_below(figure, _layer_handles(colors))
+        _legend_below(figure, _layer_handles(looks))
     return figure
 
 
@@ -420,8 +421,8 @@ def final_bands(bands: pd.DataFrame) -> Figure:
         for axes, role in zip(panels, roles, strict=True):
             table = bands.xs(role, level=1).reindex(runs)
             finite = np.isfinite(table["equilibrium"].astype(float))
-            axes.hlines(rows, table["low"], table["high"], color=COLORS[0], lw=7, alpha=0.45)
-            axes.plot(table["median"], rows, "o", color=COLORS[0], ms=4)
+            axes.hlines(rows, table["low"], table["high"], color=COLORS[0], lw=4)
+            axes.plot(table["median"], rows, "o", color=ON_MAP[0], mec=COLORS[0], mew=1.2, ms=5)
             axes.plot(table["predicted"], rows, "D", color=COLORS[1], ms=4, mfc="none", mew=1.4)
             axes.plot(table["equilibrium"][finite], rows[finite], "|", color=INK, ms=11, mew=1.6)
             axes.set_xscale("log")
@@ -436,8 +437,17 @@ def final_bands(bands: pd.DataFrame) -> Figure:
         _legend_below(
             figure,
             [
-                Patch(color=COLORS[0], alpha=0.45, label="lowest to highest layer"),
-                Line2D([], [], color=COLORS[0], marker="o", label="median", **point),
+                Line2D([], [], color=COLORS[0], lw=4, label="lowest to highest layer"),
+                Line2D(
+                    [],
+                    [],
+                    color=ON_MAP[0],
+                    mec=COLORS[0],
+                    mew=1.2,
+                    marker="o",
+                    label="median",
+                    **point,
+                ),
                 Line2D(
                     [],
                     [],
@@ -478,7 +488,7 @@ def training_losses(
         left, right = figure.subplots(1, 2, sharey=True)
         for tables, axes in ((training, left), (evaluation, right)):
             for name, table in tables.items():
-                look: dict[str, Any] = {"color": INK, "lw": 0.8, "alpha": 0.6, "zorder": 2}
+                look: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2}
                 if name == first:
                     look = {"color": COLORS[1], "lw": 1.7, "zorder": 3}
                 axes.plot(table["step"], table["loss"], **look, **_point(table))
@@ -488,6 +498,6 @@ def training_losses(
         left.set_ylabel("loss, nats a token")
         handles = [Line2D([], [], color=COLORS[1], label=first)]
         if len({*training, *evaluation}) > 1:
-            handles.append(Line2D([], [], color=INK, lw=0.8, alpha=0.6, label="other runs"))
+            handles.append(Line2D([], [], color=INK, lw=0.5, label="other runs"))
         left.legend(handles=handles, loc="upper right")
     return figure

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import erf, erfcx, expit, ndtr
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, require_name, shown, unknown_name
 from initscope.theory import quadrature
 from initscope.theory.checks import Array, ArrayLike, nonnegative, plain
 
@@ -202,7 +202,7 @@ ALIASES = {"linear": "identity", "swish": "silu", "gelu_new": "gelu_tanh"}
 
 @lru_cache(maxsize=256)
 def _from_callable(function: Callable[[Array], Array]) -> Activation:
-    return Activation(repr(function), function, kinks=None)
+    return Activation(shown(function), function, kinks=None)
 
 
 def resolve(activation: ActivationLike | Activation) -> Activation:
@@ -215,9 +215,12 @@ def resolve(activation: ActivationLike | Activation) -> Activation:
             raise unknown_name("activation", activation, [*ACTIVATIONS, *ALIASES])
         return ACTIVATIONS[name]
     if callable(activation):
-        return _from_callable(activation)
+        try:
+            return _from_callable(activation)
+        except TypeError:  # it has no hash, so that what is known of it cannot be kept
+            return _from_callable.__wrapped__(activation)
     raise UsageError(
-        f"activation {activation!r} is neither a name nor callable. Give a function of a float "
+        f"activation {shown(activation)} is neither a name nor callable. Give a function of a float "
         f"array, or one of {', '.join(ACTIVATIONS)}."
     )
 
@@ -448,8 +451,7 @@ def gain(
     >>> print(f"{gain('relu'):.5f} {gain('tanh'):.5f} {gain('tanh', 'backward'):.5f}")
     1.41421 1.59254 1.46741
     """
-    if direction not in ("forward", "backward"):
-        raise unknown_name("direction", direction, ("forward", "backward"))
+    require_name("direction", direction, ("forward", "backward"))
     known = resolve(activation)
     variance = nonnegative("q", q)
     second, slope = expectation(known, variance, ("second", "derivative_second"))
@@ -457,7 +459,7 @@ def gain(
     # The numerical derivative of a constant is rounding, not exactly 0.
     if (moment <= 1e-24 * second).any():
         raise UsageError(
-            f"activation {known.name} has no {direction} gain: its "
+            f"activation {known.name} has no {direction} gain at q = {variance.max():g}: its "
             f"{'mean square' if direction == 'forward' else 'mean squared slope'} is 0."
         )
     return plain(np.sqrt((variance if direction == "forward" else 1.0) / moment))

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from initscope.errors import UsageError
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, real, whole
+from initscope.errors import UsageError, shown
+from initscope.theory.checks import (
+    Array,
+    ArrayLike,
+    finite,
+    fits,
+    nonnegative,
+    plain,
+    together,
+    whole,
+)
 
 Betas = tuple[ArrayLike, ArrayLike]
 
@@ -14,8 +23,8 @@ def _check_betas(betas: Betas) -> Array:
     """`beta1` of a pair of betas, both checked."""
     try:
         first, second = betas
-    except (TypeError, ValueError):
-        raise UsageError(f"betas must be a pair, for example (0.9, 0.95), not {betas!r}.") from None
+    except (TypeError, ValueError, RuntimeError):  # the last, of tensors
+        raise UsageError(f"betas must be a pair, for example (0.9, 0.95), not {shown(betas)}.") from None
     for name, beta in (("beta1", first), ("beta2", second)):
         checked = nonnegative(name, beta)
         if (checked >= 1).any():
@@ -52,6 +61,7 @@ def adamw_update_rms(betas: Betas = (0.9, 0.999), snr: ArrayLike = 0.0) -> Array
     """
     beta1 = _check_betas(betas)
     r = nonnegative("snr", snr)
+    together(betas=beta1, snr=r)
     kept = (1 - beta1) / (1 + beta1)
     return plain(np.sqrt((r + kept) / (1 + r)))
 
@@ -111,11 +121,14 @@ def adamw_equilibrium_rms(
     """
     eta, decay = nonnegative("lr", lr), nonnegative("weight_decay", weight_decay)
     noise = nonnegative("diffusion", diffusion)
-    pull = decay + real("alignment", alignment)
+    aligned = finite("alignment", alignment)
+    together(lr=eta, weight_decay=decay, diffusion=noise, alignment=aligned)
+    pull = decay + aligned
     if betas is None:
         square, shrinkage = noise * eta, 2 * pull
     else:
         beta1 = _check_betas(betas)
+        together(lr=eta, weight_decay=pull, betas=beta1)
         keep = 1 - eta * pull
         smoothed = (1 - beta1) / (1 + beta1) * (1 + keep * beta1) / (1 - keep * beta1)
         square, shrinkage = noise * eta * smoothed, pull * (1 + keep)
@@ -163,7 +176,9 @@ def adamw_rotation(
     0.144 degrees
     """
     rms = adamw_equilibrium_rms(lr, weight_decay, diffusion=diffusion, alignment=alignment)
-    step = nonnegative("lr", lr) * adamw_update_rms(betas, snr)
+    eta, update = nonnegative("lr", lr), adamw_update_rms(betas, snr)
+    together(lr=eta, weight_decay=rms, snr=update)
+    step = eta * update
     with np.errstate(divide="ignore", invalid="ignore"):
         return plain(np.where(step > 0, step / rms, 0.0))
 
@@ -239,7 +254,8 @@ def adamw_variance_trajectory(
     -------
     numpy.ndarray
         Variance (mean square per element) after steps 1, 2, ...; the last axis is the steps, the
-        leading ones those of the other arguments, broadcast.
+        leading ones those of the other arguments, broadcast. Values beyond the range of float64
+        are `inf`.
 
     Raises
     ------
@@ -268,16 +284,21 @@ def adamw_variance_trajectory(
             raise UsageError(
                 "lr is one number: give steps=..., or one learning rate for each step."
             )
-        eta = np.broadcast_to(eta, (whole("steps", steps),))
+        n_steps = whole("steps", steps)
+        fits(f"steps = {n_steps:,}", 100.0 * n_steps)
+        eta = np.broadcast_to(eta, (n_steps,))
     elif steps is not None and whole("steps", steps) != eta.shape[-1]:
         raise UsageError(f"lr has {eta.shape[-1]} steps, but steps={steps}.")
     if not eta.shape[-1]:
         raise UsageError("lr holds no steps.")
     std = nonnegative("std0", std0)[..., None]
     decay = nonnegative("weight_decay", weight_decay)[..., None]
-    pull = decay + real("alignment", alignment)[..., None]
+    aligned = finite("alignment", alignment)[..., None]
+    together(weight_decay=decay, alignment=aligned)
+    pull = decay + aligned
     r = nonnegative("snr", snr)[..., None]
     noise = nonnegative("diffusion", diffusion)[..., None]
+    together(std0=std, lr=eta, weight_decay=pull, betas=beta1, snr=r, diffusion=noise)
 
     step = np.arange(1, eta.shape[-1] + 1)
     powers = beta1**step
@@ -298,4 +319,5 @@ def adamw_variance_trajectory(
             keep, np.broadcast_to(-size * momentum_mean, keep.shape), np.array(0.0)
         )
         variance = variance + mean**2
-    return variance
+    # Where the weights grow beyond all bounds, one term of infinity is taken from another.
+    return np.where(np.isnan(variance), np.inf, variance)

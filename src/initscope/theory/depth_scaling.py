@@ -7,8 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.errors import unknown_name
-from initscope.theory.checks import Array, ArrayLike, plain, positive, whole
+from initscope.errors import require_name
+from initscope.theory.checks import (
+    MOST_LAYERS,
+    Array,
+    ArrayLike,
+    one,
+    plain,
+    positive,
+    together,
+    whole,
+)
 
 
 class DepthScaling(NamedTuple):
@@ -193,10 +202,9 @@ def depth_scaling(rule: str, n_layer: int, n_embd: int, std: float = 0.02) -> De
     >>> print(f"{depth_scaling('deepnorm', 100, 512).residual_multiplier:.3f}")
     3.761
     """
-    if rule not in DEPTH_RULES:
-        raise unknown_name("depth-scaling rule", rule, DEPTH_RULES)
-    depth, channels = whole("n_layer", n_layer), whole("n_embd", n_embd)
-    return DEPTH_RULES[rule](depth, channels, float(positive("std", std)))
+    require_name("depth-scaling rule", rule, DEPTH_RULES)
+    depth, channels = whole("n_layer", n_layer, at_most=MOST_LAYERS), whole("n_embd", n_embd)
+    return DEPTH_RULES[rule](depth, channels, one("std", positive("std", std)))
 
 
 class MuParametrization(NamedTuple):
@@ -246,11 +254,11 @@ def mu_parametrization(
     >>> print(f"{wide.hidden_std:.3f} {wide.hidden_lr:.5f} {wide.logit_multiplier:.2f}")
     0.010 0.00025 0.25
     """
-    multiple = positive("width", width) / positive("base_width", base_width)
+    channels, base = positive("width", width), positive("base_width", base_width)
     base_std, rate = positive("std", std), positive("lr", lr)
-    multiple, base_std, rate, head = np.broadcast_arrays(
-        multiple, base_std, rate, positive("head_dim", head_dim)
-    )
+    head = positive("head_dim", head_dim)
+    together(width=channels, base_width=base, std=base_std, lr=rate, head_dim=head)
+    multiple, base_std, rate, head = np.broadcast_arrays(channels / base, base_std, rate, head)
     return MuParametrization(
         *map(
             plain,

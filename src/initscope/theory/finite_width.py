@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import ndtri, polygamma, psi
 from scipy.stats import binom
 
-from initscope.errors import UsageError
+from initscope.errors import UsageError, shown
 from initscope.theory.activations import (
     LARGEST_Q,
     SMALLEST_Q,
@@ -24,9 +24,21 @@ from initscope.theory.activations import (
     expectation,
     resolve,
 )
-from initscope.theory.checks import Array, ArrayLike, layer_widths, nonnegative, plain, within
+from initscope.theory.checks import (
+    Array,
+    ArrayLike,
+    flag,
+    layer_widths,
+    nonnegative,
+    one,
+    plain,
+    within,
+)
 from initscope.theory.propagation import Propagation, propagate
 from initscope.theory.schemes import layer_stds
+
+LARGEST_WIDTH = 10**9
+"""Wider layers stray less from the infinitely wide one than what is summed here is rounded."""
 
 
 class LogNormMoments(NamedTuple):
@@ -74,6 +86,16 @@ class _Walk(NamedTuple):
     covariance: Array
 
 
+def _finite_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    sizes = layer_widths(widths)
+    if max(sizes) > LARGEST_WIDTH:
+        raise UsageError(
+            f"widths {shown(widths)} must be at most {LARGEST_WIDTH:,}: wider is as good as "
+            "infinite, see propagate."
+        )
+    return sizes
+
+
 def _relu_noise(width: int) -> tuple[float, float]:
     """Mean and variance of ln(2/n sum relu(g_i)^2), given that not all g_i are below 0.
 
@@ -107,7 +129,8 @@ def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array)
     n_layers = len(sizes) - 1
     if (q[..., 1:n_layers] <= 0).any() or np.isinf(q).any():
         raise UsageError(
-            "the forward variance is 0 or infinite: at finite width no spread is defined."
+            "the forward variance is 0 or infinite with these weight_std, bias_std and "
+            "input_variance: at finite width no spread is defined."
         )
     walk = _Walk(*(np.zeros(q.shape) for _ in _Walk._fields))
     for layer in range(1, n_layers + 1):
@@ -205,8 +228,9 @@ def log_norm_moments(
     >>> print(f"{moments.mean:.2f} {moments.variance:.2f}")
     -1.27 2.60
     """
-    sizes = layer_widths(widths)
+    sizes = _finite_widths(widths)
     known = resolve(activation)
+    flag("per_layer", per_layer)
     if weight_std is None:
         (second,) = expectation(known, np.ones(1), ("second",))
         if second[0] <= 0:
@@ -273,9 +297,9 @@ def finite_width_interval(
     >>> print(f"{interval.low.forward[-1]:.2f} to {interval.high.forward[-1]:.2f}")
     0.17 to 8.73
     """
-    sizes = layer_widths(widths)
+    sizes = _finite_widths(widths)
     known = resolve(activation)
-    share_inside = float(within("coverage", coverage, 0.0, 1.0))
+    share_inside = one("coverage", within("coverage", coverage, 0.0, 1.0))
     if share_inside == 1:
         raise UsageError("coverage must be below 1: no finite interval holds every network.")
     profile = propagate(

@@ -8,7 +8,16 @@ import numpy as np
 
 from initscope.errors import require_name
 from initscope.theory.activations import ActivationLike, expectation, resolve
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, positive, whole
+from initscope.theory.checks import (
+    MOST_LAYERS,
+    Array,
+    ArrayLike,
+    nonnegative,
+    plain,
+    positive,
+    together,
+    whole,
+)
 from initscope.theory.mean_field import length_map
 
 ENSEMBLES = ("gaussian", "orthogonal")
@@ -81,7 +90,8 @@ def jacobian_moments(
     Returns
     -------
     JacobianMoments
-        Each of shape ``(..., depth + 1)``; 1, 1, 1 and 0 for layer 0.
+        Each of shape ``(..., depth + 1)``; 1, 1, 1 and 0 for layer 0. Values beyond the range of
+        float64 are `inf`.
 
     Raises
     ------
@@ -108,7 +118,7 @@ def jacobian_moments(
     identity gaussian: 50
     identity orthogonal: 0
     """
-    n_layers = whole("depth", depth)
+    n_layers = whole("depth", depth, at_most=MOST_LAYERS)
     inverse = 0.0 if width is None else 1 / whole("width", width)
     require_name("weights", weights, ENSEMBLES)
     known = resolve(activation)
@@ -117,6 +127,7 @@ def jacobian_moments(
         (slope,) = expectation(known, length, ("derivative_second",))
         sigma_w2 = 1 / slope
     weight, bias = nonnegative("sigma_w2", sigma_w2), nonnegative("sigma_b2", sigma_b2)
+    together(sigma_w2=weight, sigma_b2=bias, q=length)
     weight, bias, length = np.broadcast_arrays(weight, bias, length)
     shape = (*weight.shape, n_layers + 1)
     mean, square, fourth = np.ones(shape), np.ones(shape), np.ones(shape)
@@ -134,4 +145,6 @@ def jacobian_moments(
             square[..., layer] = scale**2 * (a + (r - 1) * c * inverse)
             fourth[..., layer] = scale**2 * (b + (r - 1) * c)
         length = np.asarray(length_map(length, activation, weight, bias))
-    return JacobianMoments(*map(plain, (mean, square, fourth, fourth - square)))
+    with np.errstate(invalid="ignore"):  # the difference of two beyond the range of a float
+        variance = np.where(np.isinf(fourth), np.inf, fourth - square)
+    return JacobianMoments(*map(plain, (mean, square, fourth, variance)))

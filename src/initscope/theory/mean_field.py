@@ -15,7 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, require, require_name, shown
 from initscope.theory.activations import (
     SMALLEST_Q,
     Activation,
@@ -23,7 +23,17 @@ from initscope.theory.activations import (
     expectation,
     resolve,
 )
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, positive, within
+from initscope.theory.checks import (
+    Array,
+    ArrayLike,
+    items,
+    nonnegative,
+    one,
+    plain,
+    positive,
+    together,
+    within,
+)
 from initscope.theory.kernels import CorrelatedMoments
 
 Q_RANGE = (1e-10, 1e10)
@@ -64,12 +74,15 @@ def length_map(
     """
     length = nonnegative("q", q)
     weight, bias = _variances(sigma_w2, sigma_b2)
+    together(q=length, sigma_w2=weight, sigma_b2=bias)
     (second,) = expectation(resolve(activation), length, ("second",))
     return plain(weight * second + bias)
 
 
 def _variances(sigma_w2: ArrayLike, sigma_b2: ArrayLike) -> tuple[Array, Array]:
-    return nonnegative("sigma_w2", sigma_w2), nonnegative("sigma_b2", sigma_b2)
+    weight, bias = nonnegative("sigma_w2", sigma_w2), nonnegative("sigma_b2", sigma_b2)
+    together(sigma_w2=weight, sigma_b2=bias)
+    return weight, bias
 
 
 @lru_cache(maxsize=32)
@@ -83,15 +96,16 @@ def _table(activation: Activation, low: float, high: float) -> tuple[Array, Arra
 
 
 def _check_range(q_range: tuple[float, float]) -> tuple[float, float]:
-    try:
-        low, high = (float(positive("q_range", end)) for end in q_range)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"q_range must be a pair of variances, not {q_range!r}.") from None
+    ends = items("q_range", q_range)
+    require(len(ends) == 2, f"q_range must be a pair of variances, not {shown(q_range)}.")
+    low, high = (one("q_range", positive("q_range", end)) for end in ends)
     if not low < high:
-        raise UsageError(f"q_range must go from a lower to a higher variance, not {q_range!r}.")
+        raise UsageError(f"q_range must go from a lower to a higher variance, not {shown(q_range)}.")
     return low, high
+
+
+def _check_missing(missing: object) -> None:
+    require_name("value of missing", missing, ("raise", "nan"))
 
 
 def _homogeneous_fixed_point(second: float, weight: Array, bias: Array, start: Array) -> Array:
@@ -152,12 +166,12 @@ def fixed_point(
         ...
     initscope.errors.UsageError: the length map of 'relu' ... between 1 and 1e+10: ...
     """
-    if missing not in ("raise", "nan"):
-        raise unknown_name("value of missing", missing, ("raise", "nan"))
+    _check_missing(missing)
     known = resolve(activation)
     low, high = _check_range(q_range)
     weight, bias = _variances(sigma_w2, sigma_b2)
     start = within("q0", q0, low, high)
+    together(sigma_w2=weight, sigma_b2=bias, q0=start)
     weight, bias, start = np.broadcast_arrays(weight, bias, start)
     flat = [np.ascontiguousarray(array).ravel() for array in (weight, bias, start)]
     if known.slopes is not None:
@@ -244,6 +258,7 @@ def _at_fixed_point(
     """Weight and bias variances and the variance to evaluate at, broadcast."""
     if q is not None:
         length = nonnegative("q", q)
+        together(sigma_w2=weight, sigma_b2=bias, q=length)
     elif activation.slopes is not None and not bias.any():
         length = np.ones(())  # homogeneous and no bias: nothing depends on q
     else:
@@ -295,9 +310,11 @@ def chi(
     known = resolve(activation)
     weight, bias = _variances(sigma_w2, sigma_b2)
     correlation = within("c", c, -1.0, 1.0)
+    _check_missing(missing)
     if known.slopes is not None and q is None:
         q = 1.0
     weight, _, length = _at_fixed_point(known, weight, bias, q, missing)
+    together(q=length, c=correlation)
     if (correlation == 1).all():
         (slope,) = expectation(known, np.nan_to_num(length), ("derivative_second",))
     else:
@@ -347,6 +364,7 @@ def correlation_map(
     weight, bias = _variances(sigma_w2, sigma_b2)
     correlation = within("c", c, -1.0, 1.0)
     weight, bias, length = _at_fixed_point(known, weight, bias, q, "raise")
+    together(q=length, c=correlation)
     weight, bias, length, correlation = np.broadcast_arrays(weight, bias, length, correlation)
     # At q* = 0 the map is that of the linear part of phi, reached as q goes to 0.
     positive_q = np.maximum(length, SMALLEST_Q).ravel()
@@ -388,6 +406,7 @@ def correlation_fixed_point(
     0.4468
     """
     known = resolve(activation)
+    _check_missing(missing)
     weight, bias = _variances(sigma_w2, sigma_b2)
     weight, bias, length = _at_fixed_point(known, weight, bias, None, missing)
     return plain(_solve_correlation(known, weight, bias, length)[0])
@@ -461,8 +480,8 @@ def depth_scale(
     >>> print(f"{depth_scale('tanh', 1.5, 0.05):.2f} {depth_scale('tanh', 2.0, 0.05):.2f}")
     15.79 25.21
     """
-    if kind not in ("correlation", "length", "gradient"):
-        raise unknown_name("kind", kind, ("correlation", "length", "gradient"))
+    require_name("kind", kind, ("correlation", "length", "gradient"))
+    _check_missing(missing)
     known = resolve(activation)
     weight, bias = _variances(sigma_w2, sigma_b2)
     if kind == "gradient":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, require_name
 from initscope.theory.activations import (
     Activation,
     ActivationLike,
@@ -19,8 +19,10 @@ from initscope.theory.checks import (
     ArrayLike,
     layer_widths,
     nonnegative,
+    one,
     plain,
     positive,
+    together,
 )
 from initscope.theory.schemes import layer_stds
 
@@ -107,7 +109,12 @@ def propagate(
     first = nonnegative("input_variance", input_variance)
     last = nonnegative("output_gradient_variance", output_gradient_variance)
     n_layers = len(sizes) - 1
-    shape = np.broadcast_shapes(weight.shape[:-1], bias.shape[:-1], first.shape, last.shape)
+    shape = together(
+        weight_std=weight[..., 0],
+        bias_std=bias[..., 0],
+        input_variance=first,
+        output_gradient_variance=last,
+    )
     forward = np.empty((*shape, n_layers + 1))
     backward = np.empty((*shape, n_layers + 1))
     slope = np.ones((*shape, n_layers + 1))  # E[phi'^2] at each layer; 1 at the input
@@ -220,14 +227,16 @@ def stability_band(
     """
     sizes = layer_widths(widths)
     known = resolve(activation)
-    start = float(positive("input_variance", input_variance))
-    end = float(positive("output_gradient_variance", output_gradient_variance))
+    start = one("input_variance", positive("input_variance", input_variance))
+    end = one(
+        "output_gradient_variance", positive("output_gradient_variance", output_gradient_variance)
+    )
+    bias = one("bias_std", nonnegative("bias_std", bias_std))
     if number_format is None:
         allowed = positive("decades", decades)
-    elif number_format in NUMBER_FORMATS:
-        allowed = np.zeros(())
     else:
-        raise unknown_name("number format", number_format, NUMBER_FORMATS)
+        require_name("number format", number_format, NUMBER_FORMATS)
+        allowed = np.zeros(())
 
     def excess(std: Array) -> Array:
         """Worst change of a variance in decades, or decades beyond the range of the format."""
@@ -235,7 +244,7 @@ def stability_band(
             sizes,
             known,
             std[..., None],
-            bias_std,
+            bias,
             input_variance=start,
             output_gradient_variance=end,
         )

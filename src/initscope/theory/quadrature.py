@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from initscope.errors import UsageError
+from initscope.errors import UsageError, shown
 from initscope.theory.checks import Array
 
 Function = Callable[[Array], Array]
@@ -106,22 +106,26 @@ def evaluate(function: Function, x: Array) -> Array:
     """`function` at `x`, or `UsageError` if it does not map arrays element by element."""
     try:
         with np.errstate(all="ignore"):
-            values = np.asarray(function(x), dtype=np.float64)
+            values = np.asarray(function(x))
+            if values.dtype.kind not in "fiub":
+                raise TypeError(f"it returned values of type {values.dtype}")
+            values = values.astype(np.float64, copy=False)
     except Exception as error:
         raise UsageError(
-            f"the activation {function!r} failed on a numpy array ({error}). It must take a float "
+            f"the activation {shown(function)} failed on a numpy array "
+            f"({shown(error)}). It must take a float "
             "array and return one of the same shape; wrap a scalar function in numpy.vectorize, "
             "a torch function in `lambda x: f(torch.as_tensor(x)).numpy()`."
         ) from error
     if values.shape != x.shape:
         raise UsageError(
-            f"the activation {function!r} returned shape {values.shape} for input of shape "
+            f"the activation {shown(function)} returned shape {values.shape} for input of shape "
             f"{x.shape}; it must act element by element."
         )
     if not np.isfinite(values).all():
         where = x[~np.isfinite(values)]
         raise UsageError(
-            f"the activation {function!r} is not finite at {where.flat[np.abs(where).argmin()]:g}; "
+            f"the activation {shown(function)} is not finite at {where.flat[np.abs(where).argmin()]:g}; "
             f"values up to {np.abs(x).max():.3g} are needed for the variances asked for."
         )
     return values
@@ -148,7 +152,7 @@ def _refine(function: Function, edges: Array) -> tuple[Array, Array]:
         count += len(left)
         if count > MAX_PANELS:
             raise UsageError(
-                f"the activation {function!r} varies too fast to integrate: over {MAX_PANELS} "
+                f"the activation {shown(function)} varies too fast to integrate: over {MAX_PANELS} "
                 "pieces do not resolve it. It must be smooth but for a moderate number of kinks."
             )
         if not len(left):

@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, positive, whole
+from initscope.theory.checks import (
+    MOST_LAYERS,
+    Array,
+    ArrayLike,
+    flag,
+    nonnegative,
+    plain,
+    positive,
+    together,
+    whole,
+)
 from initscope.theory.propagation import Propagation
 
 LAYER_NORM_EPSILON = 1e-5
@@ -76,11 +86,14 @@ def log_variances(
     >>> print(f"{logs.forward[-1] / np.log(10):.0f} decades")
     385 decades
     """
-    n, n_layers = whole("width", width), whole("depth", depth)
+    n, n_layers = whole("width", width), whole("depth", depth, at_most=MOST_LAYERS)
+    flag("residual", residual)
+    flag("layer_norm", layer_norm)
     known = resolve(activation)
     weight = 2 * np.log(positive("weight_std", weight_std)) + np.log(n)
     with np.errstate(divide="ignore"):
         bias = 2 * np.log(nonnegative("bias_std", bias_std))
+    together(weight_std=weight, bias_std=bias)
     weight, bias = np.broadcast_arrays(weight, bias)
     shape = weight.shape
     forward = np.zeros((*shape, n_layers + 1))

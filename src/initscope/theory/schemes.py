@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from initscope.errors import UsageError, unknown_name
-from initscope.theory.checks import Array, ArrayLike, plain, positive
+from initscope.errors import UsageError, require_name
+from initscope.theory.checks import Array, ArrayLike, plain, positive, real, together
 
 ROOT_2 = float(np.sqrt(2.0))
 
@@ -77,16 +77,12 @@ def scheme_std(
     >>> print(f"{scheme_std('kaiming', 784, 256):.4f} {scheme_std('xavier', 784, 256):.4f}")
     0.0505 0.0439
     """
-    if scheme not in SCHEMES:
-        raise unknown_name("scheme", scheme, SCHEMES)
+    require_name("scheme", scheme, SCHEMES)
     rule, default = SCHEMES[scheme]
-    return plain(
-        rule(
-            positive("fan_in", fan_in),
-            positive("fan_out", fan_out),
-            positive("gain", default if gain is None else gain),
-        )
-    )
+    inputs, outputs = positive("fan_in", fan_in), positive("fan_out", fan_out)
+    factor = positive("gain", default if gain is None else gain)
+    together(fan_in=inputs, fan_out=outputs, gain=factor)
+    return plain(rule(inputs, outputs, factor))
 
 
 def layer_stds(
@@ -100,7 +96,7 @@ def layer_stds(
     n_layers = len(widths) - 1
     if isinstance(weight_std, str):
         return scheme_std(weight_std, np.array(widths[:-1]), np.array(widths[1:]))
-    std = np.asarray(weight_std)
+    std = real(name, weight_std)
     if std.ndim and std.shape[-1] not in (1, n_layers):
         raise UsageError(
             f"{name} has shape {std.shape}: its last axis must have one entry for each of the "

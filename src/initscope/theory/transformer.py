@@ -8,11 +8,26 @@ from numpy.polynomial import chebyshev
 
 from initscope.errors import UsageError
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain, positive, whole, within
+from initscope.theory.checks import (
+    Array,
+    ArrayLike,
+    fits,
+    flag,
+    nonnegative,
+    one,
+    plain,
+    positive,
+    together,
+    whole,
+    within,
+)
 from initscope.theory.kernels import CorrelatedMoments
 
 CORRELATIONS = 65  # Chebyshev nodes over [-1, 1] for the covariance of activations
 LOGIT_NODES = 12  # the same for the variance of attention logits
+LARGEST_LOGIT_VARIANCE = 300.0  # beyond it the square of exp of a logit overflows
+LARGEST_STD = 1e50
+MOST_BLOCKS = 100_000
 STEP = 0.25  # of the trapezoidal rule in log x; exact to rounding
 
 
@@ -99,18 +114,21 @@ def residual_stream_variance(
     >>> print(f"{variance[0]:.1e} to {variance[-1]:.1e}")
     8.0e-04 to 9.0e-02
     """
-    depth = whole("n_layer", n_layer)
-    channels = whole("n_embd", n_embd)
-    length = whole("seq_len", seq_len)
-    width = float(positive("mlp_ratio", mlp_ratio)) * channels
-    epsilon = float(nonnegative("layer_norm_epsilon", layer_norm_epsilon))
-    repeat = float(within("token_repeat", token_repeat, 0.0, 1.0))
+    depth, channels, length = sizes(n_layer, n_embd, seq_len)
+    width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
+    epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
+    repeat = one("token_repeat", within("token_repeat", token_repeat, 0.0, 1.0))
+    flag("per_position", per_position)
     known = resolve(activation)
-    base = nonnegative("std", std)
-    out = nonnegative(
-        "residual_std", base / np.sqrt(2 * depth) if residual_std is None else residual_std
-    )
-    position = nonnegative("position_std", base if position_std is None else position_std)
+    base = usable_std("std", std)
+    check_logits(channels, base)
+    out = base / np.sqrt(2 * depth)
+    if residual_std is not None:
+        out = usable_std("residual_std", residual_std)
+    position = base
+    if position_std is not None:
+        position = usable_std("position_std", position_std)
+    together(std=base, residual_std=out, position_std=position)
     base, out, position = np.broadcast_arrays(base, out, position)
     if ((base == 0) & (position == 0)).any():
         raise UsageError("the embeddings have variance 0: LayerNorm has nothing to normalize.")
@@ -129,6 +147,32 @@ def residual_stream_variance(
             repeat,
         )
     return plain(result if per_position else result.mean(axis=-1))
+
+
+def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, int]:
+    """Blocks, channels and tokens, checked."""
+    depth = whole("n_layer", n_layer, at_most=MOST_BLOCKS)
+    channels = whole("n_embd", n_embd, at_most=10**9)
+    length = whole("seq_len", seq_len)
+    # A few matrices of positions by positions, of which one stays, and a row a block.
+    fits(f"seq_len = {length:,}", 64.0 * length**2 + 8.0 * length * depth)
+    return depth, channels, length
+
+
+def usable_std(name: str, std: ArrayLike) -> Array:
+    """Stds whose squares, and some products of them, are in the range of a float."""
+    return within(name, nonnegative(name, std), 0.0, LARGEST_STD)
+
+
+def check_logits(channels: int, std: Array) -> None:
+    """Raise where the averages of :func:`_sum_of_squares` leave the range of floats."""
+    largest = np.max(attention_logit_variance(channels, std), initial=0.0)
+    if largest > LARGEST_LOGIT_VARIANCE:
+        raise UsageError(
+            f"std = {std.max():g} with n_embd = {channels} gives attention logits of variance "
+            f"{largest:g}; up to {LARGEST_LOGIT_VARIANCE:g} is known what softmax makes of them: "
+            "choose a smaller std."
+        )
 
 
 def _stream(
@@ -278,5 +322,8 @@ def attention_logit_variance(
     """
     query = nonnegative("std", std)
     key = query if key_std is None else nonnegative("key_std", key_std)
-    scale = positive("n_embd", n_embd) * query * key * nonnegative("input_variance", input_variance)
-    return plain(scale**2 / (1.0 if head_dim is None else positive("head_dim", head_dim)))
+    channels, square = positive("n_embd", n_embd), nonnegative("input_variance", input_variance)
+    head = np.ones(()) if head_dim is None else positive("head_dim", head_dim)
+    together(n_embd=channels, std=query, key_std=key, input_variance=square, head_dim=head)
+    with np.errstate(over="ignore"):
+        return plain((channels * query * key * square) ** 2 / head)

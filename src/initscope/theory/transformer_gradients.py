@@ -7,17 +7,22 @@ from numpy.polynomial import chebyshev
 
 from initscope.errors import require_name
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import Array, nonnegative, plain, positive, whole
+from initscope.theory.checks import Array, fits, one, plain, positive, within
 from initscope.theory.kernels import CorrelatedMoments
 from initscope.theory.transformer import (
     CORRELATIONS,
+    LARGEST_STD,
     _activate,
     _attend,
     _layer_norm,
     attention_logit_variance,
+    check_logits,
+    sizes,
+    usable_std,
 )
 
 NORMS = ("pre", "post")
+SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
 
 
 def residual_gradient_variance(
@@ -77,16 +82,18 @@ def residual_gradient_variance(
     >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
     107
     """
-    depth, channels = whole("n_layer", n_layer), whole("n_embd", n_embd)
-    length = whole("seq_len", seq_len)
-    width = float(positive("mlp_ratio", mlp_ratio)) * channels
-    epsilon = float(nonnegative("layer_norm_epsilon", layer_norm_epsilon))
+    depth, channels, length = sizes(n_layer, n_embd, seq_len)
+    fits(f"seq_len = {length:,} and n_layer = {depth:,}", 8.0 * depth * length**2)
+    width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
+    epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     known = resolve(activation)
     require_name("norm", norm, NORMS)
-    weight = float(positive("std", std)) ** 2
+    base = within("std", positive("std", std), SMALLEST_STD, LARGEST_STD)
+    check_logits(channels, base)
+    weight = one("std", base) ** 2
     out = weight / (2 * depth)
     if residual_std is not None:
-        out = float(nonnegative("residual_std", residual_std)) ** 2
+        out = one("residual_std", usable_std("residual_std", residual_std)) ** 2
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
 
     # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance

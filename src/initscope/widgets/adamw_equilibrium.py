@@ -282,24 +282,26 @@ class AdamWEquilibrium(BookWidget):
             for factor in (0.5, 2):
                 label = "from half or twice the initial std" if factor == 2 else None
                 other = np.sqrt(rest + (factor * initial) ** 2)
-                above.plot(step, other, color=COLORS[0], linewidth=0.9, alpha=0.6, label=label)
+                above.plot(step, other, color=COLORS[0], linewidth=0.7, label=label)
             above.plot(step, initial, ":", color=COLORS[3], label="left of the initialization")
             if settles:
                 marks = [(1 / (self.lr * pull), "one time constant", INK)]
                 if len(forgotten):
                     marks += [(step[forgotten[0]], "initialization forgotten", COLORS[3])]
-                for row, (at, label, color) in enumerate(marks):
-                    if at <= self.steps:
-                        above.axvline(at, color=color, linestyle=":", linewidth=1)
-                        left = at < 0.6 * self.steps and not self.log_steps
-                        above.annotate(
-                            f" {label} ",
-                            (at, 0.97 - 0.08 * row),
-                            xycoords=("data", "axes fraction"),
-                            verticalalignment="top",
-                            horizontalalignment="left" if left else "right",
-                            fontsize=9,
-                        )
+                marks = [mark for mark in marks if mark[0] <= self.steps]
+                left = not self.log_steps and all(at < 0.6 * self.steps for at, *_ in marks)
+                # Each line ends at its label, and the one above is not below another label.
+                for row, (at, label, color) in enumerate(sorted(marks, reverse=not left)):
+                    top = 0.97 - 0.08 * row
+                    above.axvline(at, ymax=top, color=color, linestyle=":", linewidth=1)
+                    above.annotate(
+                        f" {label} ",
+                        (at, top),
+                        xycoords=("data", "axes fraction"),
+                        verticalalignment="top",
+                        horizontalalignment="left" if left else "right",
+                        fontsize=9,
+                    )
                 if self.equilibrium() < 6 * max(self.std0, std.max()):
                     label = "equilibrium of the peak rate"
                     above.axhline(self.equilibrium(), color=COLORS[1], linewidth=1, label=label)

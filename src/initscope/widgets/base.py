@@ -10,7 +10,7 @@ import matplotlib as mpl
 import traitlets
 from matplotlib.figure import Figure
 
-from initscope.plots.style import styled
+from initscope.plots.style import styled, themed
 from initscope.widgets.bundle import STATIC, bundle
 
 
@@ -57,4 +57,4 @@ def show(widget: BookWidget) -> None:
         widget.figure().savefig(picture, format="svg", bbox_inches="tight", metadata={"Date": None})
     bundle = widget._repr_mimebundle_() or ({}, {})
     data = bundle[0] if isinstance(bundle, tuple) else bundle
-    display({**data, "image/svg+xml": picture.getvalue()}, raw=True)
+    display({**data, "image/svg+xml": themed(picture.getvalue())}, raw=True)

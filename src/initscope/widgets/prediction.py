@@ -56,6 +56,8 @@ class Prediction(BookWidget):
     guess, guess_high, revealed
         The prediction (`guess_high`: the upper edge of a band) and whether the answer is shown.
         These alone may be set later, and are synchronized with the page; the others are read once.
+        A prediction that is not revealed yet does not start close to its answer: it is moved to the
+        other end of the axis. In the page it is revealed only after the reader has changed it.
 
     Raises
     ------
@@ -148,6 +150,8 @@ class Prediction(BookWidget):
             message="" if others.get("revealed") else PROMPT,
             **others,
         )
+        if not self.revealed and self.difference()["score"] == "close":
+            self.guess, self.guess_high = self._elsewhere()
 
     @traitlets.validate("guess", "guess_high")
     def _on_the_axis(self, proposal: Any) -> float:
@@ -184,6 +188,16 @@ class Prediction(BookWidget):
             "score": _score(*(overlap >= least for least in self.thresholds)),
         }
 
+    def _elsewhere(self) -> tuple[float, float]:
+        """A guess, or a band, at the end of the axis that is farther from the answer."""
+        axis = (self.low, self.high, self.logarithmic)
+        below = _share(*axis, self.truth[0]) + _share(*axis, self.truth[-1]) < 1
+        if self.kind == "band":
+            edges = (0.7, 0.9) if below else (0.1, 0.3)
+        else:
+            edges = (0.8, 0.8) if below else (0.2, 0.2)
+        return _at(*axis, edges[0]), _at(*axis, edges[1])
+
     def _apart(self, guess: float, truth: float) -> dict[str, float]:
         if self.logarithmic:
             return {"factor": max(guess / truth, truth / guess)}
@@ -217,7 +231,7 @@ class Prediction(BookWidget):
                 axes.plot(*given, color=COLORS[0], marker="o" if self.shown == 1 else None)
                 axes.axvline(end, color=COLORS[1], ls="--")
                 axes.annotate("?", (end, middle), (-8, 0), textcoords="offset points", ha="right",
-                              va="center", size=16, color=COLORS[1])  # fmt: skip
+                              va="center", size=16)  # fmt: skip
                 axes.set(xscale="log" if self.x_log else "linear", xlim=(self.x[0], end))
                 axes.set(yscale=scale, ylim=(self.low, self.high))
                 axes.set(xlabel=self.x_label, ylabel=label)
@@ -267,13 +281,22 @@ def _answer(truth: Any, kind: str) -> tuple[list[float], list[float], list[float
     return answer, x, y
 
 
+def _share(low: float, high: float, log: bool, value: float) -> float:
+    """Where a number lies on the axis, 0 at its low end and 1 at its high end."""
+    if log:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
+
+
 def _at(low: float, high: float, log: bool, share: float) -> float:
     """A round number at a share of the axis."""
     if log:
         value = math.exp((1 - share) * math.log(low) + share * math.log(high))
     else:
         value = (1 - share) * low + share * high
-    return min(high, max(low, float(f"{value:.2g}")))
+    # Two digits will do, unless the axis is short.
+    rounded = (min(high, max(low, float(f"{value:.{digits}g}"))) for digits in range(2, 17))
+    return next((r for r in rounded if abs(_share(low, high, log, r) - share) < 0.05), value)
 
 
 def _score(close: bool, near: bool) -> str:

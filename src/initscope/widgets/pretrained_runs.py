@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from initscope.errors import require
-from initscope.tracking import COLUMNS
+from initscope.variance_table import COLUMNS
 from initscope.weight_trajectories import predicted_std
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 

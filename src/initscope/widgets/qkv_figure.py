@@ -42,7 +42,8 @@ def _draw_steps(widget: QKVTraining, axes: Axes) -> None:
         bold = k == chosen
         named = layer if bold or k in (0, len(layers) - 1) else None
         axes.plot(
-            steps, rows[k], color=color, lw=3.2 if bold else 1.0, zorder=3 if bold else 2,
+            steps, rows[k], color=color, lw=3.2 if bold else 1.8 if named is not None else 0.9,
+            ls=":" if k == 0 < len(layers) - 1 else "-", zorder=3 if bold else 2,
             label=None if named is None else f"layer {named}",
         )  # fmt: skip
     if widget.show_prediction and found.predicted is not None:
@@ -97,7 +98,9 @@ def _draw_histogram(widget: QKVTraining, axes: Axes) -> None:
     edges = np.linspace(low, high, len(counts) + 1)
     color = _color(widget, widget.role)
     density = counts / max(1, counts.sum()) / np.diff(edges)
-    axes.stairs(density, edges, fill=True, color=color, alpha=0.5, label="weights")
+    axes.stairs(
+        density, edges, fill=True, facecolor=(color, 0.5), edgecolor=color, lw=0.7, label="weights"
+    )
     std = found.std[row, run.steps.index(known[at])]
     x = np.linspace(low, high, 161)
     normal = np.exp(-0.5 * (x / std) ** 2) / (std * math.sqrt(2 * math.pi))

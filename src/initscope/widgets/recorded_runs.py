@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from initscope.errors import require
-from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
+from initscope.variance_table import COLUMNS, HISTOGRAM_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

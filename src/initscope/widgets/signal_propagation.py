@@ -217,7 +217,7 @@ class SignalPropagation(BookWidget):
                 label = f"random networks ({self.draws})"
                 for _, network in rows.groupby("network"):
                     logs = np.log10(network["value"])
-                    axes.plot(network["layer"], logs, color=color, lw=1, alpha=0.8, label=label)
+                    axes.plot(network["layer"], logs, color=color, lw=0.9, label=label)
                     label = "_"
                 if band is not None:
                     low, high = (np.log10(getattr(end, direction)) for end in band)

@@ -147,7 +147,7 @@ class WineTraining(BookWidget):
                 for _, run in runs.iterrows():
                     finite = np.isfinite(run["loss"])
                     steps, losses = run["loss_step"][finite], run["loss"][finite]
-                    loss_axes.plot(steps, losses, color=color, lw=1.2, alpha=0.8)
+                    loss_axes.plot(steps, losses, color=color, lw=1.1)
                     if not pd.isna(run["diverged_step"]):
                         loss_axes.plot(steps[-1:], losses[-1:], "x", color=LOST)
                 # A diverged run has no gradients at the end, and a dead layer none at all.

@@ -70,7 +70,7 @@ const sameAs = (preset, s) => PRESET_NAMES.every((name) => PRESETS[preset][name]
 
 function render(context) {
   const { page } = context;
-  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table });
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 470 });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(legendPlace);
@@ -147,12 +147,12 @@ function render(context) {
     rateChart.options.xLog = s.log_steps;
     const constant = timeConstant(s);
     const layers = [
-      { kind: "line", x: step, y: low, color: BLUE, width: 1, opacity: 0.55 },
-      { kind: "line", x: step, y: high, color: BLUE, width: 1, opacity: 0.55 },
+      { kind: "line", x: step, y: low, color: BLUE, width: 0.8 },
+      { kind: "line", x: step, y: high, color: BLUE, width: 0.8 },
       { kind: "line", x: step, y: run.initial, color: PURPLE, dash: "2 3" },
     ];
-    if (constant <= s.steps) layers.push({ kind: "vline", at: constant, color: "currentColor", opacity: 0.45, dash: "1 3", width: 1.2, label: "one time constant" });
-    if (settles && run.forgotten) layers.push({ kind: "vline", at: run.forgotten, color: PURPLE, opacity: 0.8, dash: "2 3", width: 1.2, label: "initialization forgotten", row: 1 });
+    if (constant <= s.steps) layers.push({ kind: "vline", at: constant, color: "currentColor", opacity: 0.7, dash: "1 3", width: 1.2, label: "one time constant" });
+    if (settles && run.forgotten) layers.push({ kind: "vline", at: run.forgotten, color: PURPLE, dash: "2 3", width: 1.2, label: "initialization forgotten", row: 1 });
     if (shown) layers.push({ kind: "hline", at: peak, color: ORANGE, width: 1.2 });
     if (settles) layers.push({ kind: "line", x: step, y: moving, color: ORANGE, dash: "6 4" });
     layers.push({ kind: "line", x: step, y: run.std, color: BLUE, width: 2.4 });
@@ -167,13 +167,17 @@ function render(context) {
 
     legendPlace.replaceChildren(legend([
       { text: "predicted std", color: BLUE },
-      { text: "from half or twice the initial std", color: "#3f83c98c" },
-      ...(settles ? [
-        { text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE },
-        { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4" },
-      ] : []),
+      { text: "from half or twice the initial std", color: BLUE, width: 0.8 },
+      {
+        text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE, hidden: !settles,
+        longest: "equilibrium of the peak rate (above the picture)",
+      },
+      { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4", hidden: !settles },
       { text: "left of the initialization", color: PURPLE, dash: "2 3" },
-      ...(simulated ? [{ text: `AdamW on ${whole(simulated.coordinates)} simulated weights, 95% interval`, color: GREEN, shape: "point" }] : []),
+      {
+        text: `AdamW on ${whole(simulated?.coordinates ?? 0)} simulated weights, 95% interval`, color: GREEN, shape: "point",
+        hidden: !simulated, longest: "AdamW on 100,000 simulated weights, 95% interval",
+      },
     ]));
 
     const end = run.std[run.std.length - 1];
@@ -186,7 +190,9 @@ function render(context) {
       ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],
       ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
     ];
-    facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+    facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
+      // The longest of all: how long the run is.
+      make("dd", { class: "ins-sized", "data-longest": "1.23e-4 time constants" }, make("span", {}, value)))));
 
     const text = sentence(s, run);
     const told = simulation?.done ? ` ${simulationSentence()}` : "";

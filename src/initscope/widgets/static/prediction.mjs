@@ -10,6 +10,7 @@ const GUESS = "#d9772b";
 const TRUTH = "#3f83c9";
 const PROMPT = "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
   + "Nothing is stored or sent.";
+const UNTOUCHED = "Set what you expect first, with the keyboard or the pointer: then the answer can be revealed.";
 const READ = ["question", "kind", "low", "high", "unit", "label", "truth", "explanation", "code", "thresholds",
   "x", "y", "shown", "x_label", "x_log"];
 
@@ -30,6 +31,8 @@ function render(context) {
   const curve = q.kind === "curve";
   const names = band ? ["guess", "guess_high"] : ["guess"];
   const start = Object.fromEntries(names.map((name) => [name, model.get(name)]));
+  // Who has not changed the guess has made none. In a kernel the author may reveal it all the same.
+  let touched = model.get("revealed");
 
   const slider = (label) => ({
     label, kind: q.log ? "log" : "linear", min: q.low, max: q.high, step: (q.high - q.low) / 200,
@@ -47,8 +50,16 @@ function render(context) {
     reset: false,
   });
 
+  const changedFromStart = () => names.some((name) => f.settings()[name] !== start[name]);
+  if (f.settings().revealed && !touched && !changedFromStart()) f.set({ revealed: false }); // by the address
+
+  // It can be reached while it may not be pressed, so that whoever comes to it is told why.
   const button = make("button", { type: "button", onclick: () => {
-    f.set(f.settings().revealed ? { ...start, revealed: false } : { revealed: true });
+    if (f.settings().revealed) {
+      touched = false;
+      f.set({ ...start, revealed: false });
+    } else if (touched) f.set({ revealed: true });
+    else f.say(UNTOUCHED);
   } }, "Reveal the answer");
   f.panel.append(make("div", { class: "ins-buttons" }, button));
   const svg = make("svg:svg", { class: "ins-chart", role: "img" });
@@ -159,7 +170,10 @@ function render(context) {
         guess_high: changed.has("guess") ? s.guess : s.guess_high,
       });
     }
-    button.textContent = s.revealed ? "Try again" : "Reveal the answer";
+    touched ||= changedFromStart();
+    button.textContent = s.revealed ? "Try again" : touched ? "Reveal the answer"
+      : "Reveal the answer: set your guess first";
+    button.setAttribute("aria-disabled", String(!s.revealed && !touched));
     for (const name of names) f.enable(name, !s.revealed);
     explanation.textContent = s.revealed ? q.explanation : "";
     explanation.hidden = explanation.textContent === "";

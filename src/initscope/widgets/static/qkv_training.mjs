@@ -45,6 +45,7 @@ async function render(context) {
     controls,
     update,
     python: (settings) => python(runOf(settings), settings),
+    longest: (settings) => Math.max(...run.steps.map((step) => sentence(run, { ...settings, step }).length)),
     table: () => table(run, f.settings()),
   });
 
@@ -155,23 +156,25 @@ async function render(context) {
     const dashed = { color: "currentColor", dash: "6 4", width: 1.8 };
 
     const rows = curves(matrices, quantity);
+    // The first layer is dotted: it is told from the last without color, too.
+    const dots = (k) => (k === 0 && layers.length > 1 ? "1.5 3" : undefined);
     const key = [0, Math.floor(layers.length / 2), layers.length - 1];
     over.heading.textContent = `${capital(name)}, every layer, step by step; layer ${settings.layer} in bold`;
     over.key.replaceChildren(legend([
-      ...[...new Set(key)].map((k) => ({ text: `layer ${layers[k]}`, color: depthColor(k, layers.length) })),
+      ...[...new Set(key)].map((k) => ({ text: `layer ${layers[k]}`, color: depthColor(k, layers.length), dash: dots(k) })),
       ...(guess ? [{ text: `AdamW prediction, layer ${settings.layer}`, ...dashed }] : []),
     ]));
     const order = [...layers.keys()].filter((k) => k !== chosen);
-    const line = (k, width, opacity) => ({
-      kind: "line", x: steps, y: rows[k], color: depthColor(k, layers.length), width, opacity,
+    const line = (k, width) => ({
+      kind: "line", x: steps, y: rows[k], color: depthColor(k, layers.length), width, dash: dots(k),
     });
     curveChart.draw({
       x,
       y: scale(curveChart, [role], quantity),
       layers: [
         { kind: "vline", at: s.step, color: "currentColor", width: 1, opacity: 0.7 },
-        ...order.map((k) => line(k, 1.3, 0.8)),
-        line(chosen, 3.6, 1),
+        ...order.map((k) => line(k, k === 0 || k === layers.length - 1 ? 2 : 1.1)),
+        line(chosen, 3.6),
         ...(guess ? [{ kind: "line", x: steps, y: guess[chosen], ...dashed }] : []),
       ],
     });
@@ -192,14 +195,14 @@ async function render(context) {
       x: [every[0] - 0.5, every[every.length - 1] + 0.5],
       y: scale(layerChart, others, quantity),
       layers: [
-        { kind: "vline", at: settings.layer, color: "currentColor", width: 1, opacity: 0.35 },
+        { kind: "vline", at: settings.layer, color: "currentColor", width: 1, opacity: 0.7 },
         ...(guess ? [{ kind: "line", x: layers, y: at(guess), ...dashed }] : []),
         ...others.flatMap((other) => {
           const known = run.roles[other].layers;
           const y = at(curves(run.roles[other], quantity));
           const bold = other === role;
           return [
-            { kind: "line", x: known, y, color: color(other), width: bold ? 2.6 : 1.2, opacity: bold ? 1 : 0.7 },
+            { kind: "line", x: known, y, color: color(other), width: bold ? 2.6 : 1 },
             { kind: "points", x: known, y, color: color(other), radius: bold ? 4 : 2.8 },
           ];
         }),

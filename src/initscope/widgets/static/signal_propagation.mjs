@@ -1,7 +1,7 @@
 // The widget: a random network, its signal and its gradient, layer by layer.
 
 import { COLORS, Chart, legend } from "./lib/chart.mjs";
-import { make } from "./lib/dom.mjs";
+import { keepRoom, make } from "./lib/dom.mjs";
 import { percent, power, short } from "./lib/format.mjs";
 import { frame } from "./lib/frame.mjs";
 import { goodStd, meanLogs, sentence } from "./signal_message.mjs";
@@ -96,6 +96,9 @@ const FORMULAS = {
   residual: "z₀ = x, then zₗ = zₗ₋₁ + Wₗ φ(zₗ₋₁) + bₗ",
 };
 
+const NO_SPREAD = " The spread at finite width is known for the plain network only: no band is drawn.";
+const SATURATED = " Hardly any unit is not saturated: theory for wide layers says nothing of this gradient and of the spread, and neither is drawn.";
+
 function render(context) {
   const { model } = context;
   const f = frame(context, {
@@ -104,6 +107,7 @@ function render(context) {
     update,
     python,
     table,
+    longest: () => 312,
   });
   const [stdControl] = f.panel.children;
   stdControl.classList.add("ins-wide");
@@ -185,6 +189,10 @@ function render(context) {
       settings.std = std;
     }
     wanted = settings;
+    if (!shown) { // what is around the charts has its place before there is anything to show
+      drawHead(settings, 0, true);
+      drawLayers(settings);
+    }
     if (!late && !f.view.classList.contains("ins-stale")) stale(true);
     if (!waiting) send();
   }
@@ -208,7 +216,7 @@ function render(context) {
       const color = [FORWARD, BACKWARD][k];
       const drawing = { x: [0, depth], y: range, layers: [...formatLines(range)] };
       if (band) drawing.layers.push({ kind: "band", x: layers, low: d.low, high: d.high, color, opacity: 0.22 });
-      for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.3, opacity: 0.85 });
+      for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.1 });
       drawing.layers.push({ kind: "line", x: layers, y: d.theory, dash: "5 4", width: 1.6 });
       charts[k].draw(drawing);
     });
@@ -217,7 +225,7 @@ function render(context) {
     charts[0].describe(`Variance of the pre-activations of layers 0 to ${depth}, logarithmic axis: ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(theory.forward[depth] / LN10, 3)}.`);
     charts[1].describe(`Variance of the gradient of layers ${depth} to 0, logarithmic axis: 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(theory.backward[1] / LN10, 3)}.`);
     drawSizes(settings, networks);
-    drawHead(settings, networks.length, plain, Boolean(band));
+    drawHead(settings, networks.length, Boolean(band));
     const where = kept && !Number.isNaN(kept.low) ? [kept.low, kept.high] : null;
     good.hidden = goodText.hidden = !where;
     keep.disabled = !where;
@@ -235,7 +243,7 @@ function render(context) {
 
   /** Lines at the ends of the number formats' ranges that lie on the axis. */
   function* formatLines([low, high]) {
-    yield { kind: "hline", at: 0, width: 0.8, opacity: 0.55 };
+    yield { kind: "hline", at: 0, width: 0.8, opacity: 0.7 };
     const limit = (at, label) => ({ kind: "hline", at, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label });
     for (const side of ["largest", "smallest"]) {
       const [near, far] = ["float16", "float32"].map((name) => 2 * Math.log10(NUMBER_FORMATS[name][side]));
@@ -249,19 +257,30 @@ function render(context) {
     }
   }
 
-  function drawHead({ residual, layer_norm: layerNorm, draws }, done, plain, banded) {
+  function drawHead({ residual, layer_norm: layerNorm, draws }, done, banded) {
+    const plain = !residual && !layerNorm;
     const some = done < draws ? `${done} of ${draws} random networks` : draws === 1 ? "a random network" : `${draws} random networks`;
     head.replaceChildren(legend([
-      { text: `${some}: signal`, color: FORWARD },
+      { text: `${some}: signal`, color: FORWARD, longest: "10 of 10 random networks: signal" },
       { text: "gradient", color: BACKWARD },
       { text: "theory (infinite width)", color: "currentColor", dash: "5 4" },
-      ...(banded ? [{ text: "95% of networks of this width, by theory", color: FORWARD, shape: "area" }] : []),
+      { text: "95% of networks of this width, by theory", color: FORWARD, shape: "area", hidden: !banded || !plain },
     ]));
     const norm = layerNorm ? ", with φ applied to LayerNorm(z)" : "";
     let noBand = "";
-    if (!plain) noBand = " The spread at finite width is known for the plain network only: no band is drawn.";
-    else if (!banded) noBand = " Hardly any unit is not saturated: theory for wide layers says nothing of this gradient and of the spread, and neither is drawn.";
-    foot.textContent = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output.${noBand}`;
+    if (!plain) noBand = NO_SPREAD;
+    else if (!banded) noBand = SATURATED;
+    const network = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output.`;
+    foot.textContent = network + noBand;
+    keepRoom(foot, network.length + Math.max(NO_SPREAD.length, SATURATED.length));
+  }
+
+  function drawLayers({ depth }) {
+    sizesTitle.textContent = "How large single values are";
+    const layers = shownLayers(depth);
+    sizesLegend.replaceChildren(legend(LAYER_COLORS.map((color, k) => ({
+      text: `layer ${layers[k] ?? ""}`, color, shape: "area", longest: "layer 100", hidden: k >= layers.length,
+    }))));
   }
 
   function drawSizes({ depth }, networks) {
@@ -288,9 +307,8 @@ function render(context) {
       }
     }
     heights.forEach((h, k) => drawing.layers.push({ kind: "bars", edges, heights: h, color: LAYER_COLORS[k], opacity: 0.6 }));
-    sizesTitle.textContent = "How large single values are";
     sizesChart.draw(drawing);
-    sizesLegend.replaceChildren(legend(layers.map((l, k) => ({ text: `layer ${l}`, color: LAYER_COLORS[k], shape: "area" }))));
+    drawLayers({ depth });
     sizesChart.describe(`Histogram of the sizes of single pre-activations, logarithmic axis. ${layers.map((l, k) => `Layer ${l}: median ${medianText(logs[k])}`).join("; ")}.`);
   }
 

@@ -103,7 +103,7 @@ async function render(context) {
     },
     network: { label: "network", kind: "choice", slider: true, options: union(sweeps.map(networkOptions)) },
   };
-  const f = frame(context, { title: "Stability map", controls, update, python, table });
+  const f = frame(context, { title: "Stability map", controls, update, python, table, longest: () => longestSentence });
 
   const map = new Chart(f.view, { label: "map", xLabel: "initial std of the weights", xLog: true });
   const bar = make("div", { class: "ins-colorbar ins-wide" });
@@ -164,6 +164,7 @@ async function render(context) {
     }));
   }
   let cells = [];
+  let longestSentence = 0;
 
   function update(s, changed) {
     if (changed.has("sweep")) {
@@ -181,6 +182,8 @@ async function render(context) {
     const { by } = rowsOf(named(s.sweep));
     if (["sweep", "quantity", "seed", by === "network" ? "training" : "network"].some((n) => changed.has(n))) {
       cells = grid(s);
+      const { sweep, seed } = place(s);
+      longestSentence = Math.max(...cells.flat().map((here) => sentence(sweep, here.at, seed).length));
     }
     drawMap(s);
     drawCell(s);
@@ -287,7 +290,7 @@ async function render(context) {
       x: [0, sweep.steps[sweep.steps.length - 1]],
       y: [low, high],
       layers: [
-        ...seeds.map((k) => ({ kind: "line", x: sweep.steps, y: runs.loss[k], color: START, width: 1.1, opacity: seed === null || k === seed ? 0.6 : 0.2 })),
+        ...seeds.map((k) => ({ kind: "line", x: sweep.steps, y: runs.loss[k], color: START, width: seed === null || k === seed ? 0.9 : 0.4 })),
         { kind: "line", x: sweep.steps, y: middle, color: seed === null ? "currentColor" : START, width: 2.2 },
         { kind: "hline", at: guess, dash: "4 3", width: 1 },
         { kind: "points", x: diverged, y: diverged.map(() => high / 1.15), color: GONE, radius: 3.5 },

@@ -98,6 +98,7 @@ function render(context) {
     update: restart,
     python: pythonCode,
     table: () => table(training),
+    longest: (settings) => (settings.scheme === "race" ? 430 : 260),
   });
 
   const run = make("button", { type: "button", onclick: () => {
@@ -116,7 +117,7 @@ function render(context) {
     restart(f.settings());
   } }, "Restart");
   const progress = make("progress", { max: 1, ".value": 0, "aria-label": "training" });
-  const counter = make("span", { class: "ins-value" });
+  const counter = make("span", { class: "ins-value ins-counter" });
   const player = make("div", { class: "ins-buttons ins-wide" }, run, step, again, progress, counter);
   const runs = make("div", { class: "ins-wide" });
   const key = make("div", { class: "ins-wide" });
@@ -137,6 +138,10 @@ function render(context) {
     drawnTenth = -1;
     f.enable("std", settings.scheme === "normal");
     f.note("std", kaimingNote(settings));
+    // What is around the charts has its place before the networks are drawn.
+    const groups = groupsOf(training);
+    drawKeys(groups);
+    if (!runs.hasChildNodes() || runs.childElementCount !== groups.length) drawRuns(groups);
     work();
   }
 
@@ -195,25 +200,42 @@ function render(context) {
   function draw() {
     if (!training.ready) return;
     const groups = groupsOf(training).map((group, k) => ({ ...group, color: COLORS[k] }));
-    const race = groups.length > 1;
-    drawRuns(groups, race);
+    drawRuns(groups);
     drawCurves(groups);
-    drawGradients(groups, race);
+    drawGradients(groups, groups.length > 1);
+    drawKeys(groups);
+  }
+
+  function drawKeys(groups) {
+    const race = groups.length > 1;
     key.replaceChildren(legend([
-      ...(race ? groups.map(({ name, color }) => ({ text: `${name}, one line a seed`, color })) : [{ text: "one line a seed", color: COLORS[0] }]),
+      ...(race ? groups.map(({ name }, k) => ({ text: `${name}, one line a seed`, color: COLORS[k] })) : [{ text: "one line a seed", color: COLORS[0] }]),
       { text: "diverged", color: LOST, shape: "cross" },
+    ]));
+    const color = race ? "currentColor" : COLORS[0];
+    normKey.replaceChildren(legend([
+      { text: "gradients before training, mean of the seeds", color, dash: "5 4" },
+      { text: "now", color },
+      { text: "now, all seeds", color, shape: "area" },
     ]));
   }
 
-  function drawRuns(groups, race) {
+  function drawRuns(groups) {
+    const race = groups.length > 1;
+    // Seeds that are not trained keep their places.
+    const unseen = (members) => Array.from({ length: CONTROLS.seeds.max - members.length }, () => make("li", { class: "ins-unseen" }, "seed"));
+    const fate = (r) => (r.diverged === null ? [r.records.length ? percent(r.records.at(-1).accuracy) : ""]
+      // Short where all can see that it diverged, by the color and the curve; in words for who cannot.
+      : [make("span", { class: "ins-spoken" }, "diverged at "), `step ${r.diverged}`]);
     runs.replaceChildren(...groups.map(({ name, color, runs: members }) => make(
       "ul", { class: "ins-runs", "aria-label": race ? `${name}: test accuracy of each seed` : "test accuracy of each seed" },
       ...(race ? [make("li", { class: "ins-runs-name" }, name)] : []),
       ...members.map((r) => make(
         "li", { style: `border-color: ${r.diverged === null ? color : LOST}` },
         `seed ${r.seed}: `,
-        make("b", {}, r.diverged === null ? percent(r.records.at(-1).accuracy) : `diverged at step ${r.diverged}`),
+        make("b", {}, ...fate(r)),
       )),
+      ...unseen(members),
     )));
   }
 
@@ -224,7 +246,7 @@ function render(context) {
       const line = { x: finite.map((record) => record.step), y: finite.map(get), color };
       const head = { x: line.x.slice(-1), y: line.y.slice(-1) };
       return [
-        { kind: "line", ...line, width: 1.5, opacity: 0.8 },
+        { kind: "line", ...line, width: 1.3 },
         r.diverged === null
           ? { kind: "points", ...head, color, radius: 3 }
           : { kind: "points", ...head, color: LOST, radius: 4, shape: "cross" },
@@ -263,12 +285,6 @@ function render(context) {
   }
 
   function drawGradients(groups, race) {
-    const color = race ? "currentColor" : groups[0].color;
-    normKey.replaceChildren(legend([
-      { text: "gradients before training, mean of the seeds", color, dash: "5 4" },
-      { text: "now", color },
-      { text: "now, all seeds", color, shape: "area" },
-    ]));
     const { depth } = training.settings;
     const layers = Array.from({ length: depth }, (_, k) => k + 1);
     const geometric = (values) => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);

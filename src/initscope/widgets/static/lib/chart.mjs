@@ -162,7 +162,7 @@ export class Chart {
           const y = yLog && h <= 0 ? floor : py(h);
           return make("svg:rect", {
             x, y: Math.min(y, floor), width: Math.max(0.5, px(layer.edges[i + 1]) - x - 0.5),
-            height: Math.abs(floor - y), fill: color, opacity: layer.opacity ?? 0.8,
+            height: Math.abs(floor - y), fill: color, "fill-opacity": layer.opacity ?? 0.8, stroke: color, "stroke-width": 0.6,
           });
         });
       }
@@ -216,13 +216,19 @@ function mark(shape, x, y, r, color, opacity) {
   return make("svg:path", { d, stroke: color, "stroke-width": 2, fill: "none", opacity });
 }
 
-/** The legend: entries {text, color, dash, shape: "line" | "point" | "cross" | "area"}. */
+/**
+ * The legend: entries {text, color, dash, width, shape: "line" | "point" | "cross" | "area"}.
+ *
+ * So that it keeps its lines as a slider is dragged, an entry that does not hold now is `hidden` and
+ * keeps its place, and one whose text changes has room for the `longest`.
+ */
 export function legend(entries) {
-  return make("ul", { class: "ins-legend" }, ...entries.map(({ text, color, dash, shape = "line" }) => {
+  return make("ul", { class: "ins-legend" }, ...entries.map(({ text, color, dash, width = 2, shape = "line", longest, hidden }) => {
     const sample = make("svg:svg", { width: 22, height: 10, "aria-hidden": "true" });
     if (shape === "point" || shape === "cross") sample.append(mark(shape, 11, 5, 3, color));
     else if (shape === "area") sample.append(make("svg:rect", { x: 1, y: 0, width: 20, height: 10, fill: color, opacity: 0.3 }));
-    else sample.append(make("svg:line", { x1: 1, x2: 21, y1: 5, y2: 5, stroke: color, "stroke-width": 2, "stroke-dasharray": dash ?? "none" }));
-    return make("li", {}, sample, text);
+    else sample.append(make("svg:line", { x1: 1, x2: 21, y1: 5, y2: 5, stroke: color, "stroke-width": width, "stroke-dasharray": dash ?? "none" }));
+    const words = longest ? make("span", { class: "ins-sized", "data-longest": longest }, make("span", {}, text)) : text;
+    return make("li", { class: hidden ? "ins-unseen" : null }, sample, words);
   }));
 }

@@ -67,6 +67,17 @@ function sliderRange(control) {
   return [control.min, control.max, control.kind === "integer" ? 1 : (control.step ?? "any")];
 }
 
+/** Letters of the longest text that a slider shows beside its name. */
+function longestText(control, format) {
+  const [from, to, step] = sliderRange(control);
+  const places = Math.min(200, step === "any" ? 200 : Math.round((to - from) / step));
+  const texts = Array.from({ length: places + 1 }, (_, k) => {
+    const position = from + Math.round((k * (to - from)) / places / step) * step;
+    return String(format(clamp(control, fromSlider(control, position))));
+  });
+  return Math.max(...texts.map((text) => text.length));
+}
+
 /**
  * The input of one control.
  *
@@ -119,7 +130,10 @@ export function input(control, value, change) {
     shown.textContent = format(v);
     range.setAttribute("aria-valuetext", format(v));
   }
+  // A value that gets longer would push its name onto two lines, and all that is below down.
+  const keepWidth = () => { shown.style.minWidth = `${longestText(control, format)}ch`; };
   show(value);
+  keepWidth();
   const beside = make("span", { class: "ins-hint", "aria-hidden": "true", hidden: true });
   const element = make(
     "label", { class: "ins-control", title: control.hint }, make("span", { class: "ins-row" }, label, shown), range, beside,
@@ -136,6 +150,7 @@ export function input(control, value, change) {
     offer() {
       label.textContent = control.label;
       ["min", "max", "step"].forEach((name, i) => range.setAttribute(name, sliderRange(control)[i]));
+      keepWidth();
     },
   };
 }

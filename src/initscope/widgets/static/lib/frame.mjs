@@ -1,7 +1,7 @@
 // The frame of a widget: its controls, its sentence, its buttons, and its settings in the address.
 
 import { clamp, input, parse } from "./controls.mjs";
-import { make } from "./dom.mjs";
+import { keepRoom, make } from "./dom.mjs";
 import { csv } from "./format.mjs";
 
 /**
@@ -16,6 +16,8 @@ import { csv } from "./format.mjs";
  *            names, all of them at the first call.
  * python     (settings) => the code cell that makes the same point with initscope.
  * table      () => {columns, rows}, what is shown, for the download.
+ * longest    (settings) => letters of the longest sentence there can be while a slider is dragged; so
+ *            much room it has, so that nothing moves.
  * reset      whether there is a button that sets all back to the start (yes, unless false).
  *
  * Returns {panel, view, message, buttons, settings, set, enable, note, offer, say, refresh, destroy}:
@@ -24,7 +26,7 @@ import { csv } from "./format.mjs";
  * a control offers, and its setting where that is no longer offered; `say(sentence)`; `refresh()` asks
  * for another update; `destroy()` is what render returns.
  */
-export function frame({ model, el, page }, { title, controls, update, python, table, reset = true }) {
+export function frame({ model, el, page }, { title, controls, update, python, table, longest, reset = true }) {
   const names = Object.keys(controls);
   const start = Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
   const notes = [];
@@ -57,6 +59,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
         return;
       }
     }
+    if (longest) keepRoom(message, longest(settings()));
     if (!code.hidden) listing.textContent = python(settings());
   }
   function set(changes) {
@@ -142,6 +145,13 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     make("p", { class: "ins-title" }, title), note, panel, view, message, buttons, address, code,
   ));
   for (const name of names) changedNow(name);
+  // In the page, drawn before it is shown for the first time: a frame later all would move.
+  if (el.isConnected) {
+    queueMicrotask(() => {
+      cancelAnimationFrame(request);
+      run();
+    });
+  }
 
   return {
     panel,

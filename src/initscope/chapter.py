@@ -1,0 +1,229 @@
+"""What a chapter needs wherever it is run: its folder, a word before long work, its result.
+
+The chapters import this; what is done *with* chapters is in :mod:`initscope.chapters`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from initscope.claims import Verdict
+    from initscope.pretrain_spec import PretrainSpec
+    from initscope.sweep import SweepSpec
+
+LITTLE_WORK = 2_000
+"""Epochs of networks, or updates of a language model, that are over before their time is measured.
+"""
+
+
+def enter(chapter: str) -> None:
+    """Make the folder of a chapter the working folder, wherever its kernel was started.
+
+    What a chapter reads and writes is named relative to the folder of its notebook. JupyterLab,
+    VS Code and :mod:`initscope.reproduce` start a kernel there; papermill starts it where papermill
+    was called. The folder is the first that holds the notebook, of
+
+    1. those that a front end names: JupyterLab (``JPY_SESSION_NAME``), VS Code
+       (``__vsc_ipynb_file__``), papermill with ``--inject-input-path`` (``PAPERMILL_INPUT_PATH``),
+    2. the working folder, its folder ``notebooks``, and the same of each folder above,
+    3. the folder ``notebooks`` of the project that the package is installed from, if it is
+       installed as editable.
+
+    If none does, the working folder stays as it is.
+
+    Parameters
+    ----------
+    chapter
+        Its stem, like ``"05_std_sweep"``.
+
+    >>> before = Path.cwd()
+    >>> enter("99_no_chapter")
+    >>> Path.cwd() == before
+    True
+    """
+    here = Path.cwd()
+    variables = _variables_of_notebook()
+    named = (
+        os.environ.get("JPY_SESSION_NAME"),
+        variables.get("__vsc_ipynb_file__"),
+        variables.get("PAPERMILL_INPUT_PATH"),
+    )
+    candidates = [(here / name).parent for name in named if isinstance(name, str) and name]
+    for folder in (here, *here.parents):
+        candidates += [folder, folder / "notebooks"]
+    candidates.append(Path(__file__).resolve().parents[2] / "notebooks")
+    for folder in candidates:
+        if (folder / f"{chapter}.ipynb").is_file():
+            os.chdir(folder)
+            return
+
+
+def _variables_of_notebook() -> dict[str, Any]:
+    """Variables of the notebook that runs this; none outside of one."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return {} if shell is None else dict(shell.user_ns)
+
+
+def result(summary: str, verdict: Verdict | None = None) -> Any:
+    """The one-line result of a chapter, and the verdict on its claim, as Markdown output.
+
+    The book weaves them into the prose; elsewhere the prose shows ``{glue:text}`` in their place.
+
+    Parameters
+    ----------
+    summary
+        What comes out, in a sentence or a few.
+    verdict
+        What became of the claim that the chapter tests, if it tests one.
+
+    >>> result("All networks train.").data
+    '**What comes out.** All networks train.'
+    """
+    from IPython.display import Markdown
+
+    if verdict is None:
+        return Markdown(f"**What comes out.** {summary}")
+    outcome = verdict.outcome.replace("where", "where …")
+    return Markdown(
+        f"**The claim.** {verdict.statement} ({verdict.source})\n\n"
+        f"**Verdict: {outcome}** {summary}"
+    )
+
+
+def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
+    """Those of several sweeps whose finished table is not in the folder `out`.
+
+    Raises
+    ------
+    UsageError
+        As :func:`initscope.sweep.run_sweep`: a table that is damaged or of another specification.
+    """
+    from initscope.sweep_records import finished_table
+
+    return [spec for spec in specs if finished_table(Path(out), spec) is None]
+
+
+def runs_left(specs: dict[str, PretrainSpec], out: str | Path) -> dict[str, PretrainSpec]:
+    """Those of several pretraining runs, each in a folder of its name in `out`, to be trained."""
+    from initscope.pretrain_records import read_run, record_folder
+
+    ended = ("finished", "diverged")
+    left = {}
+    for name, spec in specs.items():
+        run = read_run(record_folder(Path(out) / name))
+        if run is None or run["status"] not in ended:
+            left[name] = spec
+    return left
+
+
+class _NotThere(Exception):
+    """A record would have to be measured."""
+
+
+def is_recorded(path: str | Path, specification: Mapping[str, Any]) -> bool:
+    """Whether :func:`initscope.records.recorded` would read this record, not measure it anew."""
+    from initscope.records import recorded
+
+    def measure() -> Any:
+        raise _NotThere
+
+    try:
+        recorded(path, specification, measure)
+    except _NotThere:
+        return False
+    return True
+
+
+@contextmanager
+def announced(
+    sweeps: Iterable[SweepSpec] = (),
+    runs: dict[str, PretrainSpec] | None = None,
+    *,
+    out: str | Path,
+    device: str | None = None,
+) -> Iterator[None]:
+    """Say before a chapter trains what, for how long, and how to take the records instead.
+
+    Nothing is said where nothing is left to train. What was said is taken back when it has been
+    done, so that a chapter that trained looks like one that read its records.
+
+    Parameters
+    ----------
+    sweeps
+        The sweeps that are to be trained, see :func:`sweeps_left`.
+    runs
+        The pretraining runs that are to be trained, see :func:`runs_left`.
+    out
+        The folder of the records.
+    device
+        The device that trains.
+    """
+    sweeps, runs = list(sweeps), runs or {}
+    if sweeps or runs:
+        _announce(sweeps, runs, Path(out), device)
+    yield
+    if (sweeps or runs) and _variables_of_notebook():
+        from IPython.display import clear_output
+
+        clear_output()
+
+
+def _announce(
+    sweeps: list[SweepSpec], runs: dict[str, PretrainSpec], out: Path, device: str | None
+) -> None:
+    what = []
+    if sweeps:
+        what.append(f"{sum(spec.n_runs for spec in sweeps):,} networks")
+    if runs:
+        what.append(f"{len(runs)} language model{'s' * (len(runs) != 1)}")
+    print(
+        f"About to train {' and '.join(what)}: not all records of this chapter are in\n"
+        f"  {Path.cwd() / out}",
+        flush=True,
+    )
+    work = sum(spec.n_runs * spec.epochs for spec in sweeps)
+    work += sum(spec.steps for spec in runs.values())
+    if work < LITTLE_WORK:
+        return
+    if any(spec.dataset == "mnist" for spec in sweeps):
+        print("MNIST is loaded first; if it is not on this machine, 15 MB are downloaded.")
+    print("Measuring how long the training takes ...", flush=True)
+    from initscope.sweep_cost import duration
+
+    seconds = _seconds(sweeps, runs, out, device)
+    print(
+        f"About {duration(seconds)} on this machine, as measured on a few updates; stopped, it "
+        "goes on\nwhere it was. To take the published measurements instead, stop here and run the "
+        "chapter in\nthe folder notebooks/ of a copy of the project, with the parameters that "
+        "stand there: the\nmeasurements are in notebooks/results/, and nothing is trained.",
+        flush=True,
+    )
+
+
+def _seconds(
+    sweeps: list[SweepSpec], runs: dict[str, PretrainSpec], out: Path, device: str | None
+) -> float:
+    """Time to train what is left: a few updates of each sweep and of the first run are timed."""
+    from initscope.sweep_cost import sweep_cost
+    from initscope.sweep_records import table_path
+
+    seconds = 0.0
+    for spec in sweeps:
+        # A file of its name that stands there all the same holds only what is kept of a sweep.
+        kept = None if table_path(out, spec).exists() else out
+        seconds += sweep_cost(spec, kept, device, probe_seconds=0.5).seconds
+    for name, first in list(runs.items())[:1]:  # the others are of its size
+        from initscope.pretrain_cost import pretrain_cost
+
+        cost = pretrain_cost(first, out / name, device=device, probe_seconds=2.0)
+        tokens = sum(run.steps * run.tokens_per_step for run in runs.values())
+        tokens -= (first.steps - cost.steps_left) * first.tokens_per_step
+        seconds += tokens / cost.tokens_per_second
+    return seconds

@@ -1,0 +1,163 @@
+"""Make the text of a figure short without moving anything in it that a reader could see.
+
+A notebook keeps a figure as SVG, and matplotlib writes its coordinates to a millionth of a point.
+:func:`small_svg` rounds coordinates, and coordinates alone: the size of letters is a factor, and a
+factor that is rounded sets every letter of a label beside its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from math import ceil, hypot, log10
+from xml.parsers.expat import ExpatError, ParserCreate
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_LENGTH = re.compile(rf"\s*({_NUMBER.pattern})(px|pt)?\s*")
+_SEGMENT = re.compile(r"[A-DF-Za-df-z][^A-DF-Za-df-z]*")  # e is part of a number
+_FUNCTION = re.compile(r"(\w+)\s*\(([^)]*)\)")
+_TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
+_ATTRIBUTE = re.compile(r"""(\s)([^\s=]+)(\s*=\s*["'])((?<=")[^"]*|(?<=')[^']*)["']""")
+_LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
+
+_SHAPES = {
+    *("svg", "g", "use", "image", "text", "tspan"),
+    *("path", "rect", "circle", "ellipse", "line", "polyline", "polygon"),
+}
+_COORDINATES = {
+    *("x", "y", "dx", "dy", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry"),
+    *("width", "height", "points", "viewBox"),
+}
+_OWN_UNITS = {"marker", "symbol", "pattern", "mask", "filter"}
+"""What is inside is drawn at a size that is decided elsewhere."""
+
+
+def small_svg(text: str) -> str:
+    """Return the same picture on one line, its coordinates rounded to a hundredth of a point.
+
+    Coordinates are the numbers of attributes such as ``x``, ``width`` and ``points``, the absolute
+    ones of a path (rounded differences would add up) and what a ``transform`` moves by. Where a
+    group is drawn larger, its coordinates keep as many more decimals. Factors, angles, widths of
+    lines, opacities and all text stay as they are. What is not well-formed XML is put on one line
+    and left alone otherwise.
+
+    Example
+    -------
+    >>> small_svg('<svg><use x="61.2749" transform="translate(0.123456 9) scale(0.015625)"/></svg>')
+    '<svg><use x="61.27" transform="translate(0.12 9) scale(0.015625)"/></svg>'
+    """
+    data = text.encode()
+    try:
+        tags = _tags(data)
+    except ExpatError:
+        return _LINES.sub(" ", text)
+    parts, end = [], 0
+    for start, scale, inside in tags:
+        tag = _TAG.match(data, start)
+        if tag is not None:
+            parts += [data[end:start].decode(), _smaller(tag[0].decode(), scale, inside)]
+            end = tag.end()
+    return _LINES.sub(" ", "".join([*parts, data[end:].decode()]))
+
+
+def _tags(data: bytes) -> list[tuple[int, float, float]]:
+    """Where the tag of each shape begins, and how much the picture enlarges it and what it holds.
+
+    Raises
+    ------
+    ExpatError
+        If it is not well-formed XML.
+    """
+    found: list[tuple[int, float, float]] = []
+    scales = [1.0]  # of the elements that are open; 0 where sizes are decided elsewhere
+    parser = ParserCreate("utf-8")
+
+    def open_element(name: str, attributes: dict[str, str]) -> None:
+        scale = scales[-1] * _factor(attributes.get("transform", ""))
+        inside = scale * _view(name, attributes)
+        if name in _SHAPES and scale:
+            found.append((parser.CurrentByteIndex, scale, inside))
+        boxed = attributes.get("clipPathUnits") == "objectBoundingBox"
+        scales.append(0.0 if name in _OWN_UNITS or boxed else inside)
+
+    parser.StartElementHandler = open_element
+    parser.EndElementHandler = lambda name: scales.pop()
+    parser.Parse(data, True)
+    return found
+
+
+def _smaller(tag: str, scale: float, inside: float) -> str:
+    """A tag with the coordinates in its attributes rounded."""
+
+    def attribute(match: re.Match[str]) -> str:
+        name, value = match[2], match[4]
+        decimals = _decimals(inside if name == "viewBox" else scale)
+        return f"{match[1]}{name}{match[3]}{_rounded(name, value, decimals)}{match[3][-1]}"
+
+    return _ATTRIBUTE.sub(attribute, tag)
+
+
+def _factor(transform: str) -> float:
+    """By how much a transform enlarges, at most in any direction."""
+    factor = 1.0
+    for name, arguments in _FUNCTION.findall(transform):
+        values = [float(number) for number in _NUMBER.findall(arguments)]
+        if name == "scale" and values:
+            factor *= max(map(abs, values))
+        elif name == "matrix" and len(values) == 6:
+            factor *= max(hypot(*values[:2]), hypot(*values[2:4]))
+    return factor
+
+
+def _view(name: str, attributes: dict[str, str]) -> float:
+    """By how much an ``svg`` enlarges what is in its ``viewBox``."""
+    box = [float(number) for number in _NUMBER.findall(attributes.get("viewBox", ""))]
+    if name != "svg" or len(box) != 4 or min(box[2:]) <= 0:
+        return 1.0
+    sizes = [_LENGTH.fullmatch(attributes.get(side, "")) for side in ("width", "height")]
+    # Without a size of its own a picture is as wide as the page.
+    lengths = [float(size[1]) if size else 1000.0 for size in sizes]
+    return max(length / side for length, side in zip(lengths, box[2:], strict=True))
+
+
+def _decimals(scale: float) -> int:
+    """Decimals to keep of a coordinate that is drawn `scale` times as large: two at least."""
+    return 2 + max(0, ceil(log10(scale) - 1e-9)) if 0 < scale < 1e100 else 2
+
+
+def _rounded(name: str, value: str, decimals: int) -> str:
+    if name == "d":
+        return _SEGMENT.sub(lambda segment: _segment(segment[0], decimals), value)
+    if name == "transform":
+        return _FUNCTION.sub(lambda function: _moved(function, decimals), value)
+    return _numbers(value, decimals) if name in _COORDINATES else value
+
+
+def _segment(text: str, decimals: int) -> str:
+    """A command of a path. Arcs have flags, relative ones add up, letters of text are in ``e``."""
+    return _numbers(text, decimals) if text[0] in "MLHVCSQT" else text
+
+
+def _moved(function: re.Match[str], decimals: int) -> str:
+    """A function of a transform, of which only what is a coordinate is rounded."""
+    coordinates = {"translate": (0, 1), "rotate": (1, 2), "matrix": (4, 5)}.get(function[1], ())
+    return f"{function[1]}({_numbers(function[2], decimals, lambda k: k in coordinates)})"
+
+
+def _numbers(text: str, decimals: int, which: Callable[[int], bool] = lambda _: True) -> str:
+    """`text` with its numbers rounded, those at the places that `which` accepts."""
+    parts, end = [], 0
+    for place, number in enumerate(_NUMBER.finditer(text)):
+        between = text[end : number.start()]
+        written = _short(number[0], decimals) if which(place) else number[0]
+        if place and not between and written[0] not in "+-":  # 1.5.25 are two numbers
+            between = " "
+        parts += [between, written]
+        end = number.end()
+    return "".join([*parts, text[end:]])
+
+
+def _short(number: str, decimals: int) -> str:
+    rounded = f"{float(number):.{decimals}f}".rstrip("0").rstrip(".")
+    rounded = "0" if rounded == "-0" else rounded
+    return rounded if len(rounded) < len(number) else number

@@ -1,0 +1,1351 @@
+"""What every public function of the package is called with: valid arguments, and hostile ones.
+
+A row a function: fresh valid arguments, cheap ones. `hostile_values` is what stands in their place
+one after the other, and `outcome` says what became of the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import math
+import pkgutil
+import re
+import resource
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+import initscope
+from initscope import monte_carlo, plots, theory
+from initscope.claims import Verdict, stability_bands
+from initscope.comparison import compare, layer_ratios, run_measures
+from initscope.errors import UsageError
+from initscope.layer_variances import VarianceRecord, record_variances
+from initscope.models import MLP, gpt2
+from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.variance_tracker import VarianceTracker
+from initscope.weight_trajectories import expansion_rates, layer_spread
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """How one public function is called.
+
+    Attributes
+    ----------
+    base
+        Makes valid arguments, by name.
+    call
+        What is called with them; by default what the row is named after.
+    says
+        Other words by which a message may name an argument.
+    nan
+        Why NaN is an answer, if it is one.
+    valid
+        False where no valid call is cheap: everything has to be refused.
+    """
+
+    base: Callable[[], dict[str, Any]] = dict
+    call: Callable[..., Any] | None = None
+    says: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    nan: str = ""
+    valid: bool = True
+
+
+# --- What there is ---------------------------------------------------------------------------
+
+
+def public_callables() -> dict[str, Any]:
+    """Every public function, class and method of the package, by the place it is defined in."""
+    found: dict[str, Any] = {}
+    for info in pkgutil.walk_packages(initscope.__path__, "initscope."):
+        if any(part.startswith("_") for part in info.name.split(".")[1:]):
+            continue
+        module = importlib.import_module(info.name)
+        names = getattr(module, "__all__", None)
+        if names is None:
+            names = [
+                name
+                for name, value in vars(module).items()
+                if not name.startswith("_") and getattr(value, "__module__", None) == info.name
+            ]
+        for name in names:
+            value = getattr(module, name)
+            if not (inspect.isfunction(value) or inspect.isclass(value)):
+                continue
+            place = f"{value.__module__}.{value.__qualname__}"
+            if place.startswith("initscope."):
+                found[place] = value
+            if inspect.isclass(value):
+                found |= _methods(place, value)
+    return found
+
+
+def _methods(place: str, kind: type) -> Iterator[tuple[str, Any]]:
+    """Methods of a class that take arguments, those it inherits left out."""
+    for name, value in vars(kind).items():
+        function = getattr(value, "__func__", value)
+        if name.startswith("_") or not inspect.isfunction(function):
+            continue
+        if len(inspect.signature(function).parameters) > (not isinstance(value, staticmethod)):
+            yield f"{place}.{name}", getattr(kind, name)
+
+
+# --- Valid arguments -------------------------------------------------------------------------
+
+
+@functools.cache
+def _sweep() -> pd.DataFrame:
+    spec = SweepSpec(
+        hidden=((8,), (8, 8)),
+        stds=(0.01, 0.3),
+        schemes=("xavier", "kaiming"),
+        optimizers=(Optimizer("sgd", 0.1),),
+        seeds=2,
+        epochs=2,
+        probes=3,
+    )
+    return run_sweep(spec, progress=False)
+
+
+def sweep() -> pd.DataFrame:
+    return _sweep().copy()
+
+
+def std() -> pd.DataFrame:
+    """As weight_std gives it."""
+    index = pd.MultiIndex.from_product([("q", "v"), (1, 2)], names=["role", "layer"])
+    steps = pd.Index((0, 10, 20), name="step")
+    rates = np.array([0.01, 0.02, -0.01, 0.0])
+    return pd.DataFrame(0.02 * np.exp(rates[:, None] * np.array(steps)), index, steps)
+
+
+def variances() -> pd.DataFrame:
+    """As a tracker gives it."""
+    rows = []
+    for step in (0, 10, 20):
+        for layer in (1, 2):
+            for role in ("q", "k", "v"):
+                for stat in ("std", "rms"):
+                    rows.append((step, layer, role, "weight", stat, 0.02 + step / 1000))
+                for stat in ("decay", "alignment", "step") if step else ():
+                    rows.append((step, layer, role, "update", stat, 1e-7))
+    return pd.DataFrame(rows, columns=["step", "layer", "role", "kind", "stat", "value"])
+
+
+def histograms() -> pd.DataFrame:
+    counts = np.arange(40).tolist()
+    rows = [(step, 1, "q", -0.1, 0.1, counts) for step in (0, 10)]
+    return pd.DataFrame(rows, columns=["step", "layer", "role", "low", "high", "counts"])
+
+
+def profiles() -> pd.DataFrame:
+    return _profiles().copy()
+
+
+@functools.cache
+def _profiles() -> pd.DataFrame:
+    return monte_carlo.variance_profiles([4] * 4, networks=8)
+
+
+def against_theory() -> pd.DataFrame:
+    widths = [4] * 4
+    return monte_carlo.compare(
+        profiles(),
+        theory.propagate(widths, "relu", "kaiming"),
+        theory.finite_width_interval(widths, "relu", "kaiming"),
+    )
+
+
+def small_gpt2() -> Any:
+    torch.manual_seed(0)
+    return gpt2("nano12", n_layer=1, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+
+
+def trained() -> tuple[Any, torch.optim.Optimizer]:
+    """A model, and an optimizer that has made a step."""
+    model = small_gpt2()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    tokens = torch.arange(4)[None]
+    model(tokens, labels=tokens).loss.backward()
+    optimizer.step()
+    return model, optimizer
+
+
+def mlp() -> MLP:
+    torch.manual_seed(0)
+    return MLP([3, 4, 2])
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def verdict() -> dict[str, Any]:
+    return {
+        "claim": "a-claim",
+        "statement": "It holds.",
+        "source": "section 1",
+        "outcome": "holds",
+        "conditions": "everywhere",
+        "figure": "a-figure",
+        "measurements": {"std": 0.1},
+        "profile": "cpu",
+    }
+
+
+def layered(columns: Sequence[str], **names: Sequence[Any]) -> pd.DataFrame:
+    """A table with a row a combination of names and layer, and numbers in `columns`."""
+    index = pd.MultiIndex.from_product([*names.values(), range(1, 4)], names=[*names, "layer"])
+    values = np.linspace(0.5, 1.5, len(index))
+    return pd.DataFrame(dict.fromkeys(columns, values), index).reset_index()
+
+
+def loss_table() -> pd.DataFrame:
+    return pd.DataFrame({"step": [0, 10], "loss": [5.0, 3.0]})
+
+
+def measures() -> pd.DataFrame:
+    return run_measures(sweep())
+
+
+def differences() -> pd.DataFrame:
+    return compare(measures(), "kaiming", "xavier", "test_accuracy", resamples=20)
+
+
+def of_schemes() -> pd.DataFrame:
+    table = sweep()
+    return table[table["scheme"] != "normal"]
+
+
+def bands_table() -> pd.DataFrame:
+    columns = {"low": 0.01, "median": 0.015, "high": 0.02, "predicted": 0.016, "equilibrium": 0.1}
+    rows = {("a run", role): columns for role in "QK"}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def spreads(**renamed: str) -> pd.DataFrame:
+    columns = ["measured", "error", "predicted", "wide", "low", "high"]
+    table = layered(columns, activation=("relu", "tanh"), width=(10, 100))
+    return table.rename(columns=renamed)
+
+
+def stream() -> pd.DataFrame:
+    names = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
+    return pd.DataFrame(dict.fromkeys(names, np.linspace(0.1, 0.9, 5)))
+
+
+QUANTITIES = ("query", "key", "value", "logit", "attention", "mlp")
+
+
+def blocks() -> pd.DataFrame:
+    rows = [
+        {"depth": depth, "quantity": name, "value": float(depth)}
+        for name in QUANTITIES
+        for depth in (1, 2)
+    ]
+    return pd.DataFrame(rows)
+
+
+def depths(column: str) -> pd.DataFrame:
+    rows = [
+        {"rule": rule, "blocks": count, column: float(count)}
+        for rule in ("with", "without")
+        for count in (2, 4)
+    ]
+    return pd.DataFrame(rows)
+
+
+def labelled(*columns: str) -> pd.DataFrame:
+    x = np.linspace(0.1, 1, 5)
+    return pd.concat(
+        pd.DataFrame({"label": label, "layer": range(5)} | dict.fromkeys(columns, x))
+        for label in "ab"
+    )
+
+
+def phases() -> pd.DataFrame:
+    w, b = (grid.ravel() for grid in np.meshgrid(np.linspace(0.1, 4, 4), np.linspace(0, 1, 3)))
+    return pd.DataFrame({"activation": "ReLU", "sigma_w2": w, "sigma_b2": b, "chi": w / 2})
+
+
+def edges() -> pd.DataFrame:
+    columns = {"activation": ["ReLU"], "sigma_w2": [2.0], "sigma_b2": [0.0], "stable": [True]}
+    return pd.DataFrame(columns)
+
+
+def trainability() -> pd.DataFrame:
+    rows = [
+        {"sigma_w2": w, "depth": depth, "accuracy": 0.5}
+        for w in (0.5, 1.0, 2.0)
+        for depth in (4, 8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def scales() -> pd.DataFrame:
+    columns = {"label": "a", "sigma_w2": [0.5, 1.0, 2.0], "depth_scale": [1.0, 9.0, 3.0]}
+    return pd.DataFrame(columns).assign(depth=[4.0, 6.0, 8.0])
+
+
+def formats() -> pd.DataFrame:
+    rows = [
+        {"format": name, "depth": depth, "low": 0.1 / depth, "high": 1.0, "network": 0}
+        for name in ("float32", "float16")
+        for depth in (4, 8)
+    ]
+    return pd.DataFrame(rows)
+
+
+def moments_table() -> pd.DataFrame:
+    columns = {
+        "width": [10],
+        "mean": [-3.0],
+        "variance": [9.0],
+        "first_mean": [-2.0],
+        "first_variance": [7.0],
+    }
+    return pd.DataFrame(columns)
+
+
+def weight_shape() -> pd.DataFrame:
+    return pd.DataFrame({"kurtosis": [3.0, 3.5], "tail": [1.0, 1.1]}, index=[0, 10])
+
+
+def seeds_table() -> pd.DataFrame:
+    return pd.DataFrame({seed: expansion_rates(std(), 20) for seed in range(3)})
+
+
+def predictions() -> dict[str, list[float]]:
+    return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
+
+
+NO_ANGLE = "the cosine of an angle with a vector of zeros is not defined, as documented"
+NO_FIXED_POINT = "missing='nan' asks for it"
+
+ROWS: dict[str, Row] = {
+    # theory
+    "theory.activations.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
+    "theory.activations.gain": Row(
+        lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}
+    ),
+    "theory.mean_field.length_map": Row(
+        lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
+    ),
+    "theory.mean_field.fixed_point": Row(
+        lambda: {
+            "activation": "tanh",
+            "sigma_w2": 1.5,
+            "sigma_b2": 0.1,
+            "q0": 1.0,
+            "q_range": (1e-10, 1e10),
+            "missing": "raise",
+        },
+        says={"activation": ("length map",), "q_range": ("q0",)},
+    ),
+    "theory.mean_field.chi": Row(
+        lambda: {
+            "activation": "tanh",
+            "sigma_w2": 1.5,
+            "sigma_b2": 0.1,
+            "q": 1.0,
+            "c": 1.0,
+            "missing": "raise",
+        },
+    ),
+    "theory.mean_field.correlation_map": Row(
+        lambda: {"c": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "q": 1.0}
+    ),
+    "theory.mean_field.correlation_fixed_point": Row(
+        lambda: {"activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "missing": "raise"},
+        says={"activation": ("length map",)},
+    ),
+    "theory.mean_field.depth_scale": Row(
+        lambda: {
+            "activation": "tanh",
+            "sigma_w2": 1.5,
+            "sigma_b2": 0.1,
+            "kind": "length",
+            "missing": "raise",
+        },
+        says={"activation": ("length map",)},
+    ),
+    "theory.mean_field.critical_point": Row(
+        lambda: {"activation": "tanh", "sigma_b2": 0.05, "q_range": (1e-10, 1e10)},
+        says={"activation": ("critical point",), "q_range": ("between",)},
+        nan="q of a homogeneous activation, for which every q is a fixed point",
+    ),
+    "theory.propagation.propagate": Row(
+        lambda: {
+            "widths": [4, 4, 4],
+            "activation": "tanh",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "input_variance": 1.0,
+            "output_gradient_variance": 1.0,
+        },
+        says={"weight_std": ("scheme",)},
+    ),
+    "theory.propagation.stability_band": Row(
+        lambda: {
+            "widths": [4, 4, 4],
+            "activation": "relu",
+            "bias_std": 0.0,
+            "decades": 1.0,
+            "number_format": None,
+            "input_variance": 1.0,
+            "output_gradient_variance": 1.0,
+        },
+        says={"number_format": ("number format",)},
+    ),
+    "theory.finite_width.log_norm_moments": Row(
+        lambda: {
+            "widths": [4, 4, 4],
+            "activation": "relu",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "input_variance": 1.0,
+            "per_layer": False,
+        },
+        says={"weight_std": ("scheme",)},
+    ),
+    "theory.finite_width.finite_width_interval": Row(
+        lambda: {
+            "widths": [4, 4, 4],
+            "activation": "relu",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "coverage": 0.9,
+            "input_variance": 1.0,
+            "output_gradient_variance": 1.0,
+        },
+        says={"weight_std": ("scheme",)},
+    ),
+    "theory.jacobian.jacobian_moments": Row(
+        lambda: {
+            "depth": 2,
+            "width": 4,
+            "activation": "tanh",
+            "weights": "gaussian",
+            "sigma_w2": 1.5,
+            "sigma_b2": 0.1,
+            "q": 1.0,
+        }
+    ),
+    "theory.residual_mlp.log_variances": Row(
+        lambda: {
+            "width": 4,
+            "depth": 2,
+            "activation": "relu",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "residual": True,
+            "layer_norm": True,
+        }
+    ),
+    "theory.residual_mlp.residual_propagate": Row(
+        lambda: {
+            "width": 4,
+            "depth": 2,
+            "activation": "relu",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "residual": True,
+            "layer_norm": True,
+        }
+    ),
+    "theory.schemes.scheme_std": Row(
+        lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
+    ),
+    "theory.depth_scaling.depth_scaling": Row(
+        lambda: {"rule": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
+    ),
+    "theory.depth_scaling.mu_parametrization": Row(
+        lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
+    ),
+    "theory.transformer.residual_stream_variance": Row(
+        lambda: {
+            "n_layer": 1,
+            "n_embd": 8,
+            "seq_len": 2,
+            "std": 0.02,
+            "residual_std": 0.02,
+            "position_std": 0.02,
+            "activation": "relu",
+            "mlp_ratio": 4.0,
+            "layer_norm_epsilon": 1e-5,
+            "token_repeat": 0.0,
+            "per_position": False,
+        }
+    ),
+    "theory.transformer.attention_logit_variance": Row(
+        lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
+    ),
+    "theory.transformer_gradients.residual_gradient_variance": Row(
+        lambda: {
+            "n_layer": 1,
+            "n_embd": 8,
+            "seq_len": 2,
+            "std": 0.02,
+            "residual_std": 0.02,
+            "norm": "pre",
+            "activation": "relu",
+            "mlp_ratio": 4.0,
+            "layer_norm_epsilon": 1e-5,
+        }
+    ),
+    "theory.adamw.adamw_update_rms": Row(lambda: {"betas": (0.9, 0.99), "snr": 0.1}),
+    "theory.adamw.adamw_equilibrium_rms": Row(
+        lambda: {
+            "lr": 0.01,
+            "weight_decay": 0.1,
+            "diffusion": 1.0,
+            "alignment": 0.1,
+            "betas": (0.9, 0.99),
+        }
+    ),
+    "theory.adamw.adamw_rotation": Row(
+        lambda: {
+            "lr": 0.01,
+            "weight_decay": 0.1,
+            "betas": (0.9, 0.99),
+            "snr": 0.1,
+            "diffusion": 1.0,
+            "alignment": 0.1,
+        }
+    ),
+    "theory.adamw.adamw_variance_trajectory": Row(
+        lambda: {
+            "std0": 0.02,
+            "lr": 0.01,
+            "weight_decay": 0.1,
+            "betas": (0.9, 0.99),
+            "snr": 0.1,
+            "diffusion": 1.0,
+            "alignment": 0.1,
+            "steps": 5,
+        }
+    ),
+    # init and models
+    "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),
+    "init.variance_scaling_std": Row(
+        lambda: {"tensor": torch.zeros(3, 4), "scale": 2.0, "mode": "fan_in", "transposed": True}
+    ),
+    "init.variance_scaling_": Row(
+        lambda: {
+            "tensor": torch.zeros(3, 4),
+            "scale": 2.0,
+            "mode": "fan_in",
+            "distribution": "normal",
+            "transposed": True,
+            "generator": generator(),
+        }
+    ),
+    "init.scheme_options": Row(lambda: {"scheme": "kaiming"}),
+    "init.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
+    "init.weight_layers": Row(
+        lambda: {"model": mlp()}, call=lambda model: list(initscope.init.weight_layers(model))
+    ),
+    "init.initialize_": Row(
+        lambda: {
+            "model": mlp(),
+            "scheme": "kaiming",
+            "generator": generator(),
+            "bias_std": 0.1,
+            "gain": 1.0,
+            "mode": "fan_out",
+            "distribution": "normal",
+        },
+        says={"model": ("layer",)},
+    ),
+    "models.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
+    "models.MLP.forward": Row(
+        lambda: {"inputs": torch.ones(2, 3)}, call=lambda inputs: mlp()(inputs)
+    ),
+    "models.gpt2": Row(
+        lambda: {
+            "preset": "nano12",
+            "n_layer": 1,
+            "n_embd": 8,
+            "n_head": 2,
+            "n_positions": 4,
+            "vocab_size": 16,
+            "layer_norm_epsilon": 1e-5,
+            "resid_pdrop": 0.0,
+            "activation_function": "relu",
+        }
+    ),
+    "models.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    # random networks
+    "monte_carlo.variance_profiles": Row(
+        lambda: {
+            "widths": [3, 4, 2],
+            "activation": "tanh",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "networks": 2,
+            "seed": 0,
+            "input_variance": 1.0,
+            "output_gradient_variance": 1.0,
+        },
+        says={"weight_std": ("scheme",)},
+    ),
+    "monte_carlo.residual_profiles": Row(
+        lambda: {
+            "width": 3,
+            "depth": 2,
+            "activation": "tanh",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "residual": True,
+            "layer_norm": True,
+            "networks": 2,
+            "seed": 0,
+        },
+        says={"weight_std": ("scheme",)},
+    ),
+    "monte_carlo.correlation_profiles": Row(
+        lambda: {
+            "widths": [3, 4, 2],
+            "activation": "tanh",
+            "weight_std": 0.5,
+            "bias_std": 0.1,
+            "correlation": 0.5,
+            "networks": 2,
+            "seed": 0,
+            "input_variance": 1.0,
+        },
+        says={"weight_std": ("scheme",)},
+        nan=NO_ANGLE,
+    ),
+    "monte_carlo.compare": Row(
+        lambda: {
+            "profiles": profiles(),
+            "theory": theory.propagate([4] * 4, "relu", "kaiming"),
+            "interval": theory.finite_width_interval([4] * 4, "relu", "kaiming"),
+        }
+    ),
+    "monte_carlo.representable_band": Row(
+        lambda: {
+            "widths": [3, 4, 2],
+            "activation": "relu",
+            "number_format": "float16",
+            "networks": 1,
+            "seed": 0,
+            "std_range": (1e-3, 1e3),
+            "precision": 0.5,
+        },
+        says={"number_format": ("number format",)},
+        nan="a network that no std keeps in range, as documented",
+    ),
+    "jacobian.layer_jacobians": Row(lambda: {"model": mlp(), "inputs": torch.ones(3)}),
+    "jacobian.jacobian_spectra": Row(
+        lambda: {
+            "widths": [3, 4, 2],
+            "activation": "relu",
+            "scheme": "kaiming",
+            "gain": 1.0,
+            "bias_std": 0.1,
+            "input_variance": 1.0,
+            "at": (1,),
+            "networks": 2,
+            "seed": 0,
+        },
+        says={"at": ("layer",)},
+    ),
+    "residual_stream.stream_profile": Row(
+        lambda: {"model": small_gpt2(), "tokens": torch.zeros(1, 4, dtype=torch.long)},
+    ),
+    "residual_stream.stream_gradients": Row(
+        lambda: {
+            "model": small_gpt2(),
+            "tokens": torch.zeros(1, 4, dtype=torch.long),
+            "labels": torch.zeros(1, 4, dtype=torch.long),
+        },
+    ),
+    "residual_stream.draw_narrow_models": Row(
+        lambda: {
+            "quantity": "stream",
+            "draws": 1,
+            "width": 4,
+            "n_layer": 1,
+            "std": 0.02,
+            "batch": 1,
+            "seq_len": 2,
+            "scaled": True,
+            "post_norm": False,
+            "seed": 0,
+        },
+        says={"width": ("n_embd",)},
+    ),
+    # what is measured in a model
+    "layer_variances.layer_variances": Row(
+        lambda: {
+            "model": mlp(),
+            "inputs": torch.ones(2, 3),
+            "labels": torch.tensor([0, 1]),
+            "loss_fn": nn.functional.cross_entropy,
+            "step": 0,
+        },
+        says={"loss_fn": ("loss",), "inputs": ("batch",)},
+    ),
+    "layer_variances.record_variances": Row(
+        lambda: {"model": mlp()}, call=lambda model: _entered(record_variances(model))
+    ),
+    "layer_variances.VarianceRecord.to_frame": Row(
+        lambda: {"step": 3}, call=lambda step: VarianceRecord().to_frame(step)
+    ),
+    "variance_budget.variance_budget": Row(
+        lambda: dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1},
+        says={"optimizer": ("optimizer", "update of"), "model": ("model", "optimizer")},
+    ),
+    "variance_tracker.VarianceTracker": Row(
+        lambda: (
+            dict(zip(("model", "optimizer"), trained(), strict=True))
+            | {
+                "every": 1,
+                "quantities": ("weight", "gradient", "update"),
+                "distribution_every": 2,
+                "quantiles": (0.5,),
+                "histograms": ("q",),
+                "step": 0,
+                "out_folder": None,
+                "overwrite": False,
+            }
+        ),
+        call=lambda **arguments: _tracked(VarianceTracker(**arguments)),
+        says={
+            "optimizer": ("optimizer", "update of"),
+            "model": ("model", "attention", "optimizer"),
+            "histograms": ("role",),
+            "quantities": ("quantity",),
+            "out_folder": ("folder",),
+        },
+    ),
+    "variance_tracker.VarianceTracker.after_optimizer_step": Row(
+        lambda: {"updated": True},
+        call=lambda updated: VarianceTracker(small_gpt2()).after_optimizer_step(updated=updated),
+    ),
+    "variance_callback.VarianceCallback": Row(
+        lambda: {
+            "out_folder": "variances",
+            "every": 1,
+            "quantities": ("weight",),
+            "distribution_every": 2,
+            "quantiles": (0.5,),
+            "histograms": ("q",),
+            "overwrite": False,
+            "log": True,
+        },
+        says={"quantities": ("quantity",)},
+    ),
+    "weight_matrices.weight_matrices": Row(
+        lambda: {"model": small_gpt2()},
+        call=lambda model: list(initscope.weight_matrices.weight_matrices(model)),
+    ),
+    "weight_matrices.find_weight_matrices": Row(lambda: {"model": small_gpt2()}),
+    "variance_table.read_variances": Row(lambda: {"folder": "not-there"}, valid=False),
+    "variance_table.read_histograms": Row(lambda: {"folder": "not-there"}, valid=False),
+    # analysis
+    "weight_trajectories.weight_std": Row(
+        lambda: {"variances": variances(), "roles": ("q",)}, says={"roles": ("role",)}
+    ),
+    "weight_trajectories.statistic_table": Row(
+        lambda: {"variances": variances(), "kind": "weight", "stat": "std", "roles": ("q",)},
+        says={"roles": ("role",)},
+    ),
+    "weight_trajectories.expansion_rates": Row(
+        lambda: {"std": std(), "until": 20}, says={"until": ("step",)}
+    ),
+    "weight_trajectories.settling_steps": Row(lambda: {"std": std(), "tolerance": 0.1}),
+    "weight_trajectories.layer_spread": Row(lambda: {"std": std()}),
+    "weight_trajectories.depth_correlation": Row(
+        lambda: {"values": expansion_rates(std(), 20)},
+        nan="a constant or a single layer has no rank correlation, as documented",
+    ),
+    "weight_trajectories.mean_interval": Row(
+        lambda: {"values": [1.0, 2.0], "level": 0.9},
+        nan="the interval of values that are not finite, as documented",
+    ),
+    "weight_trajectories.predicted_std": Row(
+        lambda: {
+            "std": std(),
+            "lr": [0.01] * 20,
+            "weight_decay": 0.1,
+            "betas": (0.9, 0.99),
+            "diffusion": 1.0,
+            "snr": 0.1,
+            "alignment": 0.1,
+        }
+    ),
+    "weight_trajectories.growth_over_noise": Row(
+        lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
+        says={"roles": ("role",)},
+    ),
+    "claims.stability_bands": Row(
+        lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
+        nan="a configuration in which nothing trains has no band, as documented",
+    ),
+    "claims.Verdict": Row(verdict),
+    "claims.Verdict.write": Row(
+        lambda: {"folder": "records"}, call=lambda folder: Verdict(**verdict()).write(folder)
+    ),
+    "claims.Verdict.read": Row(lambda: {"path": "not-there"}, valid=False),
+    "comparison.run_measures": Row(
+        lambda: {"table": sweep(), "losses": (1.0,), "accuracies": (0.5,), "chance_share": 0.2},
+        nan="a ratio of gradients that vanish, as documented",
+    ),
+    "comparison.layer_ratios": Row(
+        lambda: {"table": sweep(), "first": "xavier", "second": "kaiming", "stat": "weight_std"},
+        says={"first": ("scheme",), "second": ("scheme",), "stat": ("column", "stat")},
+        nan="0 / 0, as documented",
+    ),
+    "comparison.compare": Row(
+        lambda: {
+            "measures": measures(),
+            "first": "xavier",
+            "second": "kaiming",
+            "measure": "test_accuracy",
+            "statistic": "mean",
+            "best_rate": None,
+            "level": 0.9,
+            "resamples": 20,
+            "seed": 0,
+        },
+        says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    # data
+    "data.Dataset": Row(
+        lambda: {
+            "name": "mine",
+            "train_inputs": torch.ones(2, 3),
+            "train_labels": torch.tensor([0, 1]),
+            "test_inputs": torch.ones(2, 3),
+            "test_labels": torch.tensor([0, 1]),
+            "classes": ("a", "b"),
+            "input_mean": torch.zeros(3),
+            "input_std": torch.ones(3),
+        }
+    ),
+    "data.load": Row(
+        lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
+    ),
+    "data.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.load_mnist": Row(lambda: {"source": Path("not-there")}, valid=False),
+    "text.load_text": Row(
+        lambda: {"source": Path("not-there"), "tokenizer": "bytes", "max_tokens": 100}, valid=False
+    ),
+    "text.is_on_hub": Row(lambda: {"source": Path("not-there")}, valid=False),
+    "text.Passages": Row(
+        lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
+    ),
+    "text.ShuffledPassages": Row(
+        lambda: {
+            "passages": initscope.text.Passages((np.arange(8, dtype=np.uint16),), 3),
+            "n": 4,
+            "seed": 0,
+        },
+        call=lambda **arguments: initscope.text.ShuffledPassages(**arguments)[0],
+    ),
+    "tokenization.load_tokenizer": Row(
+        lambda: {"name": "bytes"},
+        call=lambda name: initscope.tokenization.load_tokenizer(name).digest,
+    ),
+    "records.recorded": Row(
+        lambda: {
+            "path": "record.parquet",
+            "specification": {"a": 1},
+            "measure": lambda: pd.DataFrame({"a": [1.0]}),
+        }
+    ),
+    "schedule.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
+    "schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
+    "schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
+    "throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
+    "throughput.peak_flops": Row(
+        lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
+    ),
+    # figures
+    "plots.criticality.maps": Row(
+        lambda: {
+            "length": labelled("q", "image"),
+            "correlation": labelled("c", "image"),
+            "fixed_points": labelled("q", "c"),
+        }
+    ),
+    "plots.criticality.correlation_with_depth": Row(
+        lambda: {
+            "theory": labelled("correlation"),
+            "networks": labelled("correlation", "mean", "low", "high"),
+        }
+    ),
+    "plots.criticality.phase_diagrams": Row(lambda: {"frame": phases(), "edges": edges()}),
+    "plots.criticality.depth_scales": Row(lambda: {"frame": scales()}),
+    "plots.criticality.trainability_map": Row(
+        lambda: {"table": trainability(), "limits": scales()}
+    ),
+    "plots.finite_width.fan_of_networks": Row(
+        lambda: {"profiles": {4: profiles()}, "tables": {4: against_theory()}, "shown": 3}
+    ),
+    "plots.finite_width.log_norm_histograms": Row(
+        lambda: {"samples": {10: np.linspace(-9, 3, 50)}, "moments": moments_table(), "depth": 50}
+    ),
+    "plots.finite_width.log_spread_by_depth": Row(lambda: {"table": spreads()}),
+    "plots.finite_width.singular_values": Row(
+        lambda: {
+            "spectra": {
+                (name, weights): np.array([[2.0, 1.0, 0.0]])
+                for name in ("linear", "ReLU")
+                for weights in ("Gaussian", "orthogonal")
+            },
+            "floor": 1e-4,
+        }
+    ),
+    "plots.finite_width.jacobian_spread": Row(lambda: {"table": spreads(width="weights")}),
+    "plots.propagation.theory_against_networks": Row(lambda: {"tables": {"a": against_theory()}}),
+    "plots.propagation.number_format_bands": Row(
+        lambda: {"theory": formats(), "measured": formats(), "critical": 0.3}
+    ),
+    "plots.schemes.training_name": Row(lambda: {"optimizer": "sgd", "momentum": 0.9}),
+    "plots.schemes.variance_ratios": Row(
+        lambda: {
+            "ratios": layer_ratios(of_schemes(), "xavier", "kaiming", "weight_std"),
+            "predictions": predictions(),
+        }
+    ),
+    "plots.schemes.paired_curves": Row(
+        lambda: {"table": of_schemes(), "first": "xavier", "second": "kaiming"},
+        says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    "plots.schemes.differences_by_depth": Row(
+        lambda: {"rows": {"accuracy": differences()}, "by": "training"}
+    ),
+    "plots.schemes.winners": Row(
+        lambda: {
+            "differences": differences(),
+            "measures": measures(),
+            "first": "kaiming",
+            "second": "xavier",
+        },
+        says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    "plots.schemes.usable_rates": Row(
+        lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
+        says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    "plots.schemes.gradients_and_weights": Row(
+        lambda: {
+            "table": of_schemes(),
+            "weights": layer_ratios(of_schemes(), "xavier", "kaiming", "weight_std"),
+            "first": "xavier",
+            "second": "kaiming",
+        },
+        says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    "plots.schemes.scheme_accuracies": Row(
+        lambda: {"measures": measures(), "labels": {"kaiming": "Kaiming", "xavier": "Xavier"}}
+    ),
+    "plots.style.use_in_notebook": Row(),
+    "plots.style.source_note": Row(
+        lambda: {"chapter": "05", "profile": "cpu", "files": ["a.parquet", "b.parquet"]},
+        call=lambda chapter, profile, files: plots.source_note(chapter, profile, *files),
+    ),
+    "plots.sweeps.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
+    "plots.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
+    "plots.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
+    "plots.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
+    "plots.sweeps.accuracy_against_std": Row(lambda: {"table": sweep()}),
+    "plots.sweeps.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweeps.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweeps.accuracy_map": Row(lambda: {"table": sweep(), "by": "depth"}),
+    "plots.sweeps.divergence": Row(lambda: {"table": sweep()}),
+    "plots.sweeps.bands": Row(lambda: {"frame": stability_bands(sweep())}),
+    "plots.sweeps.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.transformer.stream_against_theory": Row(lambda: {"table": stream()}),
+    "plots.transformer.block_quantities": Row(
+        lambda: {"measured": blocks(), "predicted": {name: [1.0, 2.0] for name in QUANTITIES}}
+    ),
+    "plots.transformer.depth_of_stream": Row(
+        lambda: {"table": depths("measured"), "lines": depths("predicted")}
+    ),
+    "plots.transformer.gradients_along_stream": Row(
+        lambda: {
+            "table": spreads(activation="norm", layer="depth", width="scale").astype({"scale": str})
+        }
+    ),
+    "plots.weights.role_name": Row(lambda: {"role": "mlp_in"}),
+    "plots.weights.weights_through_training": Row(lambda: {"std": std(), "predicted": std()}),
+    "plots.weights.growth_maps": Row(lambda: {"std": std()}),
+    "plots.weights.by_layer": Row(
+        lambda: {"seeds": seeds_table(), "label": "rate", "reference": 0.5, "from_zero": True}
+    ),
+    "plots.weights.layer_spreads": Row(lambda: {"runs": [layer_spread(std())]}),
+    "plots.weights.weight_distribution": Row(
+        lambda: {"histograms": histograms(), "shape": weight_shape(), "shown_steps": [0, 10]},
+        says={"shown_steps": ("steps",)},
+    ),
+    "plots.weights.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
+    "plots.weights.bands_through_training": Row(
+        lambda: {"runs": {"decay 0.1": {"a run": (std(), std())}}}
+    ),
+    "plots.weights.final_bands": Row(lambda: {"bands": bands_table()}),
+    "plots.weights.training_losses": Row(
+        lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
+    ),
+    # widgets
+    "widgets.adamw_equilibrium.AdamWEquilibrium": Row(
+        lambda: {
+            "lr": 1e-3,
+            "weight_decay": 0.1,
+            "schedule": "constant",
+            "steps": 100,
+            "warmup": 10,
+            "final": 0.1,
+            "std0": 0.02,
+            "beta1": 0.9,
+            "beta2": 0.95,
+            "snr": 0.0,
+            "diffusion": 1.0,
+            "alignment": 0.0,
+            "log_steps": False,
+            "preset": "custom",
+        }
+    ),
+    "widgets.adamw_equilibrium.AdamWEquilibrium.equilibrium": Row(
+        lambda: {"lr": 1e-3},
+        call=lambda lr: initscope.widgets.AdamWEquilibrium().equilibrium(lr),
+    ),
+    "widgets.base.show": Row(
+        lambda: {"widget": initscope.widgets.SignalPropagation(depth=2, width=4)}
+    ),
+    "widgets.prediction.Prediction": Row(
+        lambda: {
+            "question": "How much?",
+            "truth": 0.5,
+            "kind": "value",
+            "low": 0.1,
+            "high": 1.0,
+            "log": True,
+            "guess": 0.2,
+            "guess_high": 0.3,
+            "thresholds": (1.2, 2.0),
+            "unit": "%",
+            "label": "std",
+            "explanation": "So.",
+            "code": "",
+            "revealed": False,
+        }
+    ),
+    "widgets.qkv_training.QKVTraining": Row(
+        lambda: {"recorded": None}, valid=False, says={"recorded": ("records", "recorded")}
+    ),
+    "widgets.qkv_training.QKVTraining.from_folder": Row(
+        lambda: {"folder": "not-there", "roles": ("q",)}, valid=False
+    ),
+    "widgets.qkv_training.QKVTraining.from_folders": Row(
+        lambda: {"folders": {"a": "not-there"}, "roles": ("q",)}, valid=False
+    ),
+    "widgets.qkv_training.QKVTraining.from_record": Row(
+        lambda: {
+            "frame": variances(),
+            "histograms": histograms(),
+            "predictions": variances(),
+            "roles": ("q",),
+            "points": 3,
+            "histogram_points": 2,
+            "layer": 1,
+            "step": 10,
+        },
+        says={"roles": ("role",)},
+    ),
+    "widgets.pretrained_runs.adamw_prediction": Row(
+        lambda: {
+            "frame": variances(),
+            "lr": [0.01] * 20,
+            "weight_decay": 0.1,
+            "betas": (0.9, 0.99),
+            "snr": 0.1,
+            "diffusion": 1.0,
+            "alignment": 0.1,
+        }
+    ),
+    "widgets.signal_propagation.SignalPropagation": Row(
+        lambda: {"depth": 4, "width": 8, "std": 0.1, "activation": "relu", "seed": 1}
+    ),
+    "widgets.stability_map.StabilityMap": Row(
+        lambda: {"recorded": None}, valid=False, says={"recorded": ("StabilityMap",)}
+    ),
+    "widgets.stability_map.StabilityMap.from_tables": Row(
+        lambda: {"tables": {"mine": sweep()}, "points": 3, "precision": 0.05, "std": 0.3}
+    ),
+    "widgets.wine_training.WineTraining": Row(
+        lambda: {
+            "scheme": "normal",
+            "std": 0.1,
+            "depth": 2,
+            "width": 8,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "batch_size": 32,
+            "epochs": 2,
+            "seeds": 1,
+        }
+    ),
+}
+ROWS = {f"initscope.{name}": row for name, row in ROWS.items()}
+"""One a public function, class or method that takes arguments, by where it is defined."""
+
+
+def _entered(manager: Any) -> Any:
+    with manager as found:
+        return type(found).__name__
+
+
+def _tracked(tracker: VarianceTracker) -> pd.DataFrame:
+    with tracker:
+        pass
+    return tracker.to_frame()
+
+
+# --- Hostile ones ----------------------------------------------------------------------------
+
+
+def _raises(*arguments: Any) -> Any:
+    raise KeyError("from the callable")
+
+
+class Unprintable:
+    """Its repr raises."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+ANYWHERE: dict[str, Callable[[], Any]] = {
+    "None": lambda: None,
+    "text": lambda: "no_such_name",
+    "empty text": lambda: "",
+    "a number as text": lambda: "1",
+    "bytes": lambda: b"relu",
+    "True": lambda: True,
+    "NaN": lambda: math.nan,
+    "inf": lambda: math.inf,
+    "-inf": lambda: -math.inf,
+    "0": lambda: 0,
+    "-1": lambda: -1,
+    "1.5": lambda: 1.5,
+    "10**12": lambda: 10**12,
+    "10**400": lambda: 10**400,
+    "1e300": lambda: 1e300,
+    "-1e300": lambda: -1e300,
+    "1e-300": lambda: 1e-300,
+    "complex": lambda: 1j,
+    "empty list": list,
+    "nested list": lambda: [[1, 2], [3]],
+    "list with NaN": lambda: [1.0, math.nan],
+    "list with None": lambda: [None, 1.0],
+    "list of text": lambda: ["no_such_name"],
+    "tuple": lambda: (1.0, 2.0, 3.0),
+    "dict": lambda: {"a": 1},
+    "empty dict": dict,
+    "dict of None": lambda: {"a": None},
+    "set": lambda: {1, 2},
+    "object": object,
+    "no repr": Unprintable,
+    "type": lambda: int,
+    "iterator": lambda: iter([1, 2]),
+    "lambda that raises": lambda: _raises,
+    "lambda of another shape": lambda: lambda *x: [1, 2, 3],
+    "lambda that gives None": lambda: lambda *x: None,
+    "lambda that gives NaN": lambda: lambda x, *more: x * math.nan,
+    "missing file": lambda: Path("nowhere"),
+    "numpy of no axes": lambda: np.array(2.0),
+    "numpy of NaN": lambda: np.array(math.nan),
+    "numpy (3,)": lambda: np.array([0.1, 0.2, 0.3]),
+    "numpy (2, 3)": lambda: np.full((2, 3), 0.5),
+    "numpy empty": lambda: np.zeros(0),
+    "numpy (0, 3)": lambda: np.zeros((0, 3)),
+    "numpy of text": lambda: np.array(["a"]),
+    "numpy complex": lambda: np.array([1 + 1j]),
+    "numpy of objects": lambda: np.array([None, {}]),
+    "numpy bool": lambda: np.array([True, False]),
+    "numpy timedelta": lambda: np.array(1, dtype="m8[s]"),
+    "numpy float16": lambda: np.float16(1.0),
+    "numpy structured": lambda: np.zeros(2, dtype=[("a", float)]),
+    "numpy generator": lambda: np.random.default_rng(0),
+    "torch generator": lambda: torch.Generator().manual_seed(3),
+    "torch float": lambda: torch.ones(2, 3),
+    "torch scalar": lambda: torch.tensor(0.5),
+    "torch int": lambda: torch.ones(2, dtype=torch.int64),
+    "torch bool": lambda: torch.ones(2, 2, dtype=torch.bool),
+    "torch complex": lambda: torch.ones(2, 2, dtype=torch.complex64),
+    "torch empty": lambda: torch.zeros(0),
+    "torch (0, 3)": lambda: torch.zeros(0, 3),
+    "torch NaN": lambda: torch.full((2, 3), math.nan),
+    "torch meta": lambda: torch.ones(2, 3, device="meta"),
+    "torch with gradient": lambda: torch.ones(2, 3, requires_grad=True),
+    "torch sparse": lambda: torch.eye(3).to_sparse(),
+    "module without layers": nn.Identity,
+    "module on meta": lambda: nn.Linear(3, 2, device="meta"),
+    "module": lambda: nn.Linear(7, 2),
+    "table without rows": pd.DataFrame,
+    "table of another kind": lambda: pd.DataFrame({"a": [1.0]}),
+    "series": lambda: pd.Series([0.1, 0.2]),
+    "dict of tables": lambda: {"a": pd.DataFrame({"a": [1.0]})},
+    "dict of empty tables": lambda: {"a": pd.DataFrame()},
+}
+"""What may stand in the place of any argument."""
+
+
+def hostile_values(base: Any) -> dict[str, Callable[[], Any]]:
+    """What to put in the place of `base`, a valid value."""
+    found = dict(ANYWHERE)
+    if isinstance(base, pd.DataFrame):
+        found |= _tables(base)
+    if isinstance(base, Mapping):
+        for name, value in base.items():
+            if isinstance(value, pd.DataFrame):
+                for kind, table in _tables(value).items():
+                    found[f"mapping: {kind}"] = functools.partial(_with, base, name, table)
+    if isinstance(base, tuple | list):
+        found |= {
+            "one more": lambda: type(base)([*base, *base]),
+            "one in nothing": lambda: type(base)(base[:1]),
+            "with None": lambda: type(base)([*base[:-1], None]),
+            "with text": lambda: type(base)([*base[:-1], "no_such_name"]),
+            "with NaN": lambda: type(base)([*base[:-1], math.nan]),
+            "with 10**12": lambda: type(base)([*base[:-1], 10**12]),
+            "with itself": lambda: type(base)([*base, base]),
+        }
+    return found
+
+
+def _with(base: Mapping[Any, Any], name: Any, make: Callable[[], Any]) -> dict[Any, Any]:
+    return {**base, name: make()}
+
+
+def _tables(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
+    found: dict[str, Callable[[], Any]] = {
+        "no rows": lambda: base.iloc[:0],
+        "one row": lambda: base.iloc[:1],
+        "rows twice": lambda: pd.concat([base, base]),
+        "columns reversed": lambda: base.iloc[:, ::-1],
+        "all NaN": lambda: base * math.nan if _numeric(base) else base.assign(**_nans(base)),
+        "all text": lambda: base.astype(str),
+        "all objects": lambda: base.astype(object),
+        "index gone": lambda: base.reset_index(drop=True),
+        "index is text": lambda: base.set_axis([f"r{k}" for k in range(len(base))]),
+        "transposed": lambda: base.T,
+        "numpy of it": base.to_numpy,
+    }
+    for column in base.columns:
+        found[f"without {column}"] = functools.partial(base.drop, columns=column)
+        found[f"None in {column}"] = functools.partial(_assigned, base, column, None)
+        found[f"text in {column}"] = functools.partial(_assigned, base, column, "x")
+    return found
+
+
+def _assigned(base: pd.DataFrame, column: Any, value: Any) -> pd.DataFrame:
+    table = base.copy()
+    table[column] = value
+    return table
+
+
+def _numeric(table: pd.DataFrame) -> bool:
+    return all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
+
+
+def _nans(table: pd.DataFrame) -> dict[str, float]:
+    return {str(c): math.nan for c in table if pd.api.types.is_float_dtype(table[c].dtype)}
+
+
+# --- What became of it -----------------------------------------------------------------------
+
+LONGEST = 700
+"""Characters of a message: it is read in a terminal."""
+
+
+def holds_nan(value: Any, depth: int = 0) -> bool:
+    """Whether a result has NaN in it somewhere."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "fc" and bool(np.isnan(value).any())
+    if isinstance(value, torch.Tensor):
+        return value.is_floating_point() and not value.is_meta and bool(value.isnan().any())
+    if isinstance(value, pd.DataFrame | pd.Series):
+        table = value if isinstance(value, pd.DataFrame) else value.to_frame()
+        return bool(table.select_dtypes("number").isna().to_numpy().any())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list) and depth < 4:
+        return any(holds_nan(part, depth + 1) for part in value)
+    return False
+
+
+def is_table(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else [value]
+    return any(isinstance(part, pd.DataFrame | pd.Series) for part in parts)
+
+
+def outcome(
+    function: Callable[..., Any], row: Row, replaced: Mapping[str, Callable[[], Any]]
+) -> tuple[str, str]:
+    """Kind of the outcome, and what to say of it; kinds "valid" and "refused" are as they should.
+
+    The others are the name of an exception; "NaN" for a result that is not what was asked for;
+    "unclear" for a refusal of several lines, without end, or that names no argument.
+    """
+    arguments = row.base() | {name: make() for name, make in replaced.items()}
+    try:
+        result = (row.call or function)(**arguments)
+        # A generator does what it does when it is gone through.
+        result = list(result) if inspect.isgenerator(result) else result
+    except UsageError as error:
+        message = str(error)
+        if "\n" in message or len(message) > LONGEST or len(message) < 10:
+            return "unclear", f"{len(message)} characters: {message[:300]!r}"
+        if not any(_names(message, name, row) for name in replaced):
+            return "unclear", f"names no argument: {message}"
+        return "refused", message
+    except Exception as error:
+        return type(error).__name__, str(error)[:200]
+    tables = any(is_table(arguments[name]) for name in replaced)
+    if not row.nan and not tables and not isinstance(result, Figure) and holds_nan(result):
+        return "NaN", repr(result)[:200]
+    if not row.valid:
+        return "accepted", repr(result)[:200]
+    return "valid", ""
+
+
+def _names(message: str, name: str, row: Row) -> bool:
+    words = {name, name.replace("_", " "), name.rstrip("s"), *row.says.get(name, ())}
+    return any(re.search(rf"(?<![a-z]){re.escape(word)}", message, re.I) for word in words)
+
+
+@contextlib.contextmanager
+def bounded_memory(more: int = 3 * 2**30) -> Iterator[None]:
+    """What asks for absurd amounts gets an error, and not all of the machine."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # overflow to inf is said in the documentation
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

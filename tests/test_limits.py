@@ -1,0 +1,174 @@
+"""Out of memory, files and disk, for real: each is one sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import multiprocessing
+import os
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_pretrain import (  # noqa: F401  (fixtures)
+    assert_same,
+    command,
+    data,
+    undisturbed,
+)
+
+from initscope.__main__ import main
+from initscope.errors import OutOfResources, UsageError, lack_of_resources
+from initscope.pretrain import read_record
+
+resource = pytest.importorskip("resource")
+
+
+def limited(
+    environment: dict[str, str],
+    arguments: list[str],
+    limit: str,
+    value: int,
+    answer: Connection,
+) -> None:
+    """The command line in this process, which may have so much of something."""
+    os.environ.update(environment)  # that of the server is older than this test
+    import torch
+
+    import initscope.pretrain_trainer  # noqa: F401
+
+    torch.set_num_threads(1)
+    number = getattr(resource, limit)
+    if limit == "RLIMIT_AS":  # beyond what is in use
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        value += pages * resource.getpagesize()
+    resource.setrlimit(number, (value, resource.getrlimit(number)[1]))
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()) as shown,
+    ):
+        try:
+            status = main(arguments)
+        except BaseException as error:
+            status = -1
+            shown.write(repr(error))
+    resource.setrlimit(number, (resource.getrlimit(number)[1],) * 2)
+    answer.send((status, shown.getvalue()))
+
+
+def run_limited(
+    server: multiprocessing.context.BaseContext, arguments: list[str], limit: str, value: int
+) -> tuple[int, str]:
+    """Exit status and the last line on stderr, after the progress bar."""
+    answer, theirs = server.Pipe(duplex=False)
+    child = server.Process(
+        target=limited, args=(dict(os.environ), arguments, limit, value, theirs)
+    )
+    child.start()
+    theirs.close()
+    status, shown = answer.recv()
+    child.join()
+    answer.close()
+    line = shown.rpartition("error: ")[2]
+    assert line.count("\n") == 1, shown
+    assert "Traceback" not in shown
+    return status, line.strip()
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model.safetensors", "a file became larger than a limit of this system allows (ulimit"),
+        ("optimizer.pt", "a file could not be written to its end: the disk is full, or a file"),
+    ],
+)
+def test_a_limit_on_files_is_one_sentence_and_nothing_is_lost(
+    file: str,
+    message: str,
+    tmp_path: Path,
+    server: multiprocessing.context.BaseContext,
+    undisturbed: tuple[Path, Any],  # noqa: F811
+) -> None:
+    status, line = run_limited(
+        server,
+        command(tmp_path, "--checkpoint-every", "4"),
+        "RLIMIT_FSIZE",
+        (undisturbed[0] / "checkpoints" / "checkpoint-12" / file).stat().st_size - 1,
+    )
+    assert status == 1
+    assert line.startswith(message)
+    assert line.endswith("Stopped before the first checkpoint: the same call starts again.")
+    assert main(command(tmp_path, "--checkpoint-every", "4")) == 0
+    assert_same(read_record(tmp_path), undisturbed[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is in use is read from /proc")
+def test_too_little_memory_is_one_sentence(
+    tmp_path: Path, server: multiprocessing.context.BaseContext
+) -> None:
+    big = ("-p", "n_embd", "2048", "-p", "n_layer", "4")
+    status, line = run_limited(server, command(tmp_path, *big), "RLIMIT_AS", 2**28)
+    assert status in (1, 2)
+    assert "memory" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is in use is read from /proc")
+def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("dataset: wine\nhidden: [[4]]\nstds: [0.1]\nepochs: 1\n")
+    program = (
+        "import resource, sys, pathlib\n"
+        "import numpy, pandas, pyarrow.parquet, yaml, tqdm\n"
+        "from initscope.__main__ import main\n"
+        "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0])\n"
+        "limit = used * resource.getpagesize() + 2**26\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        f"sys.exit(main(['sweep', '--spec', {str(spec)!r}, '--out', {str(tmp_path / 'out')!r}]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is not enough memory for this, or a limit (ulimit")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def chained(outer: Exception, inner: Exception) -> Exception:
+    try:
+        raise outer from inner
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "ulimit -f"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "memory"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos"), "to its end"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "memory"),
+        (chained(ValueError("of a library"), MemoryError()), "memory"),
+        (OutOfResources("said already."), "said already."),
+    ],
+)
+def test_what_lacks_is_told_from_what_libraries_say(error: Exception, words: str) -> None:
+    assert words in lack_of_resources(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("not enough memory"),  # not what it is about
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        OSError(errno.ENOENT, "No such file"),
+        ImportError("No module named 'torch'"),
+        UsageError("the disk"),
+    ],
+)
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    assert lack_of_resources(error) == ""
