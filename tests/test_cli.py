@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,149 @@ def test_a_missing_extra_says_what_to_install(
     command = ["sweep", "--spec", "tiny.yaml", "--out", "results", "--executor", "dask"]
     assert main(command) == 2
     assert "pip install 'initscope[dask]'" in capsys.readouterr().err
+
+
+# --- Mistakes are found at once ------------------------------------------------------------
+
+MISTAKES = [
+    ["sweep", "--spec", "none.yaml", "--out", "out"],
+    ["sweep", "--spec", "bad.yaml", "--out", "out"],
+    ["sweep", "--spec", "tiny.yaml", "--out", "tiny.yaml"],
+    ["sweep", "--spec", "tiny.yaml", "--out", "out", "--threads", "1000000"],
+    ["sweep", "--spec", "tiny.yaml", "--out", "out", "--executor", "dask", "--workers", "1000000"],
+    ["sweep", "--spec", "tiny.yaml", "--out", "out", "--device", "mps"],
+    ["sweep", "--spec", "large.yaml", "--out", "out", "--dry-run"],
+    ["pretrain", "--text", "nonsense", "--out", "out", "--dry-run"],
+    ["pretrain", "--text", "stdlib", "--out", "tiny.yaml"],
+    ["pretrain", "--text", "stdlib", "--out", "out", "-p", "n_layer", "1000000000"],
+    ["pretrain", "--text", "stdlib", "--out", "out", "-p", "std", "1e-2"],
+    ["pretrain", "--text", "stdlib", "--out", "out", "--micro-batch-size", "3"],
+    ["pretrain", "--text", "stdlib", "--out", "out", "--precision", "fp16"],
+    ["reproduce", "-p", "lr", "1e-3"],
+    ["reproduce", "--notebooks", "notebooks", "--output", "notebooks"],
+]
+
+
+def test_mistakes_are_found_without_torch(project: Path) -> None:
+    """Its import, and those of transformers and pandas, take seconds."""
+    (project / "tiny.yaml").write_text(TINY)
+    (project / "bad.yaml").write_text("stds: [1e-3]\n")
+    (project / "large.yaml").write_text("stds: [0.1]\nhidden: [[1000000, 1000000]]\n")
+    code = (
+        "import sys\nfrom initscope.__main__ import main\n"
+        f"for arguments in {MISTAKES!r}: assert main(arguments) == 2, arguments\n"
+        "print({'torch', 'transformers', 'datasets', 'pandas', 'scipy', 'sklearn'}"
+        " & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "set()\n", run.stderr
+    assert run.stderr.count("error: ") == run.stderr.count("\n") == len(MISTAKES)
+    assert not (project / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["initscope", "initscope.exe"])
+def test_the_installed_command_calls_itself_by_its_name(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [str(Path("somewhere", name)), "sweep"])
+    for arguments in (["--help"], ["sweep", "--help"], ["pretrain", "--help"], ["sweep"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+    out, err = capsys.readouterr()
+    assert out.count("usage: initscope") == 3
+    assert "  initscope sweep --spec FILE --out results" in out
+    assert "torchrun --nproc-per-node 8 -m initscope pretrain" in out
+    assert "python -m initscope" not in out + err
+    assert "initscope sweep: error: the following arguments are required" in err
+
+
+def test_the_module_calls_itself_by_the_way_it_is_started() -> None:
+    command = [sys.executable, "-m", "initscope", "sweep"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr.startswith("usage: python -m initscope sweep ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--threads", "1000000"], "1,000,000 threads would start more than this machine"),
+        (["--executor", "processes", "--workers", "9999"], "9,999 workers would start more"),
+        (
+            ["--executor", "processes", "--workers", "60", "--threads", "9999"],
+            "60 workers x 9,999 threads would start more",
+        ),
+    ],
+)
+def test_no_more_threads_and_processes_than_are_of_use(
+    project: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    (project / "tiny.yaml").write_text(TINY)
+    assert main(["sweep", "--spec", "tiny.yaml", "--out", "results", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_threads_of_a_machine_elsewhere_are_its_own_affair(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)  # or the scheduler would be looked for
+    (project / "tiny.yaml").write_text(TINY)
+    command = ["sweep", "--spec", "tiny.yaml", "--out", "results", "--executor", "dask"]
+    assert main([*command, "--scheduler", "tcp://a:1", "--threads", "1000000"]) == 2
+    assert "pip install 'initscope[dask]'" in capsys.readouterr().err
+
+
+# --- What a user has written is not to be deleted ------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["pretrain", "--text", "stdlib"]])
+def test_a_file_in_the_place_of_the_results_stays(
+    command: list[str], project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not "Remove ok.yaml to train again"."""
+    (project / "ok.yaml").write_text("" if command[0] == "pretrain" else TINY)
+    assert main([*command, "--spec", "ok.yaml", "--out", "ok.yaml"]) == 2
+    err = capsys.readouterr().err
+    assert "ok.yaml' is a file. Name another out folder." in err
+    assert "emove" not in err
+
+
+@pytest.mark.parametrize("run", ["{}", "[", '{"format": 1, "spec": {"std": 7}}'])
+def test_what_else_is_in_the_folder_of_a_run_is_not_to_be_removed(
+    run: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The specification of the user is in it, for example."""
+    out = project / "mine"
+    (out / "record").mkdir(parents=True)
+    (out / "record" / "run.json").write_text(run)
+    (out / "ok.yaml").write_text("preset: nano12\ntext: stdlib\n")
+    assert main(["pretrain", "--spec", str(out / "ok.yaml"), "--out", str(out)]) == 2
+    err = capsys.readouterr().err
+    assert "Name another out folder" in err
+    assert not re.search(rf"remove (that|it\b|{re.escape(str(out))}(?!/))", err, re.IGNORECASE)
+
+
+def test_a_table_that_is_not_ours_is_not_to_be_removed(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "tiny.yaml").write_text(TINY)
+    pd.DataFrame({"mine": [1]}).to_parquet(project / "tiny.parquet")
+    assert main(["sweep", "--spec", "tiny.yaml", "--out", "."]) == 2
+    err = capsys.readouterr().err
+    assert "tiny.parquet is not a readable table of a sweep" in err
+    assert "emove" not in err
+    assert pd.read_parquet(project / "tiny.parquet")["mine"].tolist() == [1]
+
+
+@pytest.mark.parametrize("output", ["notebooks", "notebooks/../notebooks/", "link", "link/."])
+def test_the_published_notebooks_are_no_place_to_leave_them_alone(
+    output: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "link").symlink_to("notebooks")
+    before = (project / "notebooks" / "01_a.ipynb").read_bytes()
+    assert main(["reproduce", "--output", output]) == 2
+    assert "is the folder of the published notebooks" in capsys.readouterr().err
+    (project / "file").write_text("")
+    assert main(["reproduce", "--output", "file"]) == 2
+    assert "is a file. Name another output folder." in capsys.readouterr().err
+    assert (project / "notebooks" / "01_a.ipynb").read_bytes() == before

@@ -40,7 +40,7 @@ from initscope.pretrain import (
     pretrain,
     read_record,
 )
-from initscope.pretrain_cost import pretrain_cost
+from initscope.pretrain_cost import PROBE_FLOPS, pretrain_cost
 from initscope.pretrain_records import PretrainRecord, checkpoints, require_space
 from initscope.pretrain_spec import learning_rate_factor
 from initscope.pretrain_trainer import decay_groups
@@ -875,6 +875,47 @@ def test_the_cost_counts_one_update_for_all_passes_of_a_step(
     assert spec.batch_size == 4
     cost = pretrain_cost(spec, tmp_path, device="cpu", micro_batch_size=1, probe_seconds=0.0)
     assert 0.3 < cost.seconds / STEPS < 0.6  # four updates would take 1.2 s
+
+
+class Enough(Exception):
+    """What was to be seen has been seen."""
+
+
+@pytest.mark.parametrize("preset", ["124m", "nano12"])
+def test_what_it_costs_is_said_before_anything_is_measured(preset: str, tmp_path: Path) -> None:
+    """With 124m a pass as in training takes a minute, and the first word came after four."""
+    spec = PretrainSpec(text="stdlib", preset=preset)
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if line.startswith("Measuring"):
+            raise Enough
+
+    with pytest.raises(Enough):
+        pretrain_cost(spec, tmp_path, device="cpu", say=say)
+    n_parameters, per_token = spec.count_parameters()
+    assert lines[0].startswith(f"{n_parameters:,} parameters, 3,000 steps of ")
+    assert "Checkpoints: " in lines[0]
+    (tokens,) = re.findall(r"passes of ([\d,]+) tokens", lines[1])
+    tokens = int(tokens.replace(",", ""))
+    assert tokens * per_token <= PROBE_FLOPS
+    assert tokens == (1024 if preset == "nano12" else PROBE_FLOPS // per_token)
+
+
+def test_all_that_is_said_is_the_cost(tmp_path: Path) -> None:
+    lines: list[str] = []
+    cost = pretrain_cost(
+        spec_of(text=["stdlib", "owner/name"]),
+        tmp_path,
+        device="cpu",
+        probe_seconds=0.0,
+        say=lines.append,
+    )
+    told = "\n".join(lines).splitlines()
+    assert [line for line in told if line in str(cost)] == str(cost).splitlines()
+    assert told[2].startswith("The text owner/name is on the Hugging Face hub, which is not asked")
+    assert told[3].startswith("Measuring the time")
 
 
 @pytest.mark.parametrize(

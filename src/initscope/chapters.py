@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def _either(left: _Types, right: _Types) -> _Types:
 
 def find_chapters(notebooks: Path) -> dict[str, Path]:
     """Chapters in a folder: stem, like ``05_std_sweep``, to path, in order."""
-    if not notebooks.is_dir():
+    if not os.path.isdir(notebooks):  # false also for what cannot be a name
         raise UsageError(
             f"there is no folder {notebooks}: run from the root of the project, or name the "
             "folder of the chapters with --notebooks."
@@ -188,7 +189,7 @@ def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
     for name in map(str, names):
         path = Path(name)
         if path.suffix == ".ipynb":
-            if path.parent != Path() and path.resolve().parent != notebooks.resolve():
+            if path.parent != Path() and not _is_same_folder(path.parent, notebooks):
                 raise UsageError(
                     f"{name} lies outside {notebooks}: name its folder with --notebooks."
                 )
@@ -201,6 +202,13 @@ def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
             raise unknown_name("chapter", name, chapters)
         chosen.update(stems)
     return {stem: path for stem, path in chapters.items() if stem in chosen}
+
+
+def _is_same_folder(folder: Path, other: Path) -> bool:
+    try:
+        return folder.resolve() == other.resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links; what cannot be a name
+        return False
 
 
 def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:

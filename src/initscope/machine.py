@@ -160,15 +160,24 @@ def check_device_name(device: object, *, numbered: bool = True) -> None:
 
 def check_out(folder: Path, what: str = "out folder") -> None:
     """Raise `UsageError` if `folder` cannot be a folder for results: a file stands in its way."""
-    try:
-        place = folder.absolute()
-        while not os.path.lexists(place) and place != place.parent:
-            place = place.parent
-        is_folder = place.is_dir()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the {what} {shown(str(folder))} cannot be used ({error}).") from None
+    place = folder.absolute()
+    while not _is_there(place, what) and place != place.parent:
+        place = place.parent
+    is_folder = place.is_dir()
     require(
         is_folder,
         f"the {what} {shown(str(folder))} cannot be made: {shown(str(place))} is a file. "
         f"Name another {what}.",
     )
+
+
+def _is_there(path: Path, what: str) -> bool:
+    """Whether something has this name; `UsageError` for what cannot be a name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"the {what} {shown(str(path))} cannot be used: {reason}.") from None
+    return True

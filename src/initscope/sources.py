@@ -49,9 +49,8 @@ def text_folder(source: str | Path) -> Path | None:
     if isinstance(source, str) and data is not None:
         places = [data / "text" / source, data / source, *places]
     for folder in places:
-        with contextlib.suppress(OSError, ValueError):  # what cannot be the name of a file
-            if folder.is_dir():
-                return folder
+        if os.path.isdir(folder):  # false also for what cannot be a name
+            return folder
     hub_name = HUB_TEXTS.get(str(source), str(source))
     if (
         isinstance(source, str)

@@ -59,8 +59,8 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
         found = dict(metadata["spec"])
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
-            f"{path} is not a readable table of a sweep ({error}). Remove it to run the sweep "
-            f"again, or name another out folder."
+            f"{path} is not a readable table of a sweep ({error}). Name another out folder or "
+            f"another spec.name; or move it away to run the sweep again."
         ) from error
     # A field that an older table does not name had no other value than its default then.
     found = {f.name: f.default for f in dataclasses.fields(spec)} | found

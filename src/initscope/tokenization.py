@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +92,9 @@ def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
 
 def check_tokenizer(name: str | Path) -> None:
     """Raise `UsageError` for what is neither a name of a tokenizer nor a folder; reads nothing."""
-    if name in TOKENIZERS:
+    # A folder is none also where the name cannot be one.
+    if name in TOKENIZERS or (isinstance(name, str | Path) and name and os.path.isdir(name)):
         return
-    if isinstance(name, str | Path) and str(name):
-        with contextlib.suppress(OSError, ValueError):  # what cannot be the name of a file
-            if Path(name).is_dir():
-                return
     raise unknown_name("tokenizer", name, [*TOKENIZERS, "a folder"])
 
 
