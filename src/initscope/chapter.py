@@ -33,7 +33,7 @@ def enter(chapter: str) -> None:
     2. the working folder,
     3. that of the file which JupyterLab names in the environment (``JPY_SESSION_NAME``; programs
        that a notebook starts inherit it),
-    4. the folder ``notebooks`` in the working folder, each folder above and the ``notebooks`` in it,
+    4. the folder ``notebooks`` in it, and each folder above with its ``notebooks``,
     5. the folder ``notebooks`` of the project that the package is installed from, if it is
        installed as editable.
 
@@ -92,8 +92,7 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
         return Markdown(f"**What comes out.** {summary}")
     outcome = verdict.outcome.replace("where", "where …")
     return Markdown(
-        f"**The claim.** {verdict.statement} ({verdict.source})\n\n"
-        f"**Verdict: {outcome}** {summary}"
+        f"**The claim.** {verdict.statement} ({verdict.source})\n\n**Verdict: {outcome}** {summary}"
     )
 
 
