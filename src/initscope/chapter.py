@@ -33,7 +33,7 @@ def enter(chapter: str) -> None:
     2. the working folder,
     3. that of the file which JupyterLab names in the environment (``JPY_SESSION_NAME``; programs
        that a notebook starts inherit it),
-    4. the folder ``notebooks`` in it, and each folder above with its ``notebooks``,
+    4. ``notebooks`` in the working folder, then each folder above and its ``notebooks``,
     5. the folder ``notebooks`` of the project that the package is installed from, if it is
        installed as editable.
 
