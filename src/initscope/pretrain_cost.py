@@ -17,6 +17,7 @@ from initscope.pretrain_records import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
     checkpoints,
+    implementation,
     read_run,
     record_folder,
     refuse_another,
@@ -108,7 +109,7 @@ def pretrain_cost(
     done = int(kept[0].name.partition("-")[2]) if kept else 0
     left = 0 if ended else spec.steps - done
 
-    model = spec.build_model()
+    model = spec.build_model(implementation(run, kept)["activation"])
     cast(torch.nn.Module, model).to(plan.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     step = torch.compile(model) if plan.compile else model

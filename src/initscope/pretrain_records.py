@@ -39,6 +39,16 @@ CHECKPOINTS_KEPT = 2
 BYTES_PER_PARAMETER = 12
 """In a checkpoint: the weight and the two moments of Adam, float32."""
 
+IMPLEMENTATION: Mapping[str, str] = {
+    "activation": "tanh_gelu",
+    "optimizer": "adamw_torch_fused",
+}
+"""How what differs by rounding alone is computed in a new run: the GELU, one of
+:data:`initscope.pretrain_spec.PRETRAIN_ACTIVATIONS`, and AdamW, by its name in transformers."""
+
+FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu_new"}
+"""The same of the runs whose record does not say it yet."""
+
 TRAINING_COLUMNS = {
     "step": "int64",
     "loss": "float64",
@@ -58,7 +68,8 @@ class PretrainRecord:
     run
         Content of ``run.json``: ``status`` (``"running"``, ``"stopped"``, ``"finished"`` or
         ``"diverged"``), ``step``, ``diverged_step`` (updates made when the loss was first not
-        finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``, ``environments``.
+        finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``,
+        ``implementation`` (:data:`IMPLEMENTATION`), ``environments``.
     training
         Columns ``step``; ``loss``, the mean over the updates since the row before, in nats a
         token; ``learning_rate`` and ``gradient_norm``, before clipping, of the update of that
@@ -132,6 +143,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
         run = dict(json.loads(path.read_text()))
         if run["format"] != RECORD_FORMAT:
             raise ValueError("of another version of initscope")
+        run.setdefault("implementation", dict(FIRST_IMPLEMENTATION))
         return run
     except FileNotFoundError:
         return None
@@ -191,6 +203,14 @@ def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None
             f"the text {run['text']['name']!r} or its tokenizer is not the same as when the run "
             f"in {out} was started. Name another out folder, or remove that one."
         )
+
+
+def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:
+    """How training is computed: a run that goes on from a checkpoint, in the way it was begun.
+
+    Otherwise it would not end exactly as it would have ended undisturbed.
+    """
+    return dict(run["implementation"] if run is not None and kept else IMPLEMENTATION)
 
 
 # --- Checkpoints ---------------------------------------------------------------------------

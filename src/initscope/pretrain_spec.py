@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from initscope.errors import is_number, require, require_name, unknown_name
+from initscope.gelu import TanhGELU
 from initscope.init import initialize_
 from initscope.models import GPT2_PRESETS, gpt2
 from initscope.throughput import training_flops_per_token
@@ -28,6 +29,12 @@ PRESET_TRAINING: Mapping[str, Mapping[str, Any]] = {
     "nano12": {"tokenizer": "bytes", "batch_size": 8, "learning_rate": 1e-3},
 }
 """What a preset is trained with unless the specification says otherwise."""
+
+PRETRAIN_ACTIVATIONS: Mapping[str, str] = {
+    "tanh_gelu": "GELU by initscope.gelu.TanhGELU",
+    "gelu_new": "GELU by gelu_new of transformers, operation by operation",
+}
+"""How GPT-2's GELU can be computed in training; the same to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,12 +244,19 @@ class PretrainSpec:
         factor = learning_rate_factor(self)
         return np.array([self.learning_rate * factor(updates) for updates in range(self.steps)])
 
-    def build_model(self) -> GPT2LMHeadModel:
+    def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:
         """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.
 
-        Its loss is computed by transformers; dropout is 0.
+        Its loss is computed by transformers; dropout is 0. `activation` is one of
+        :data:`PRETRAIN_ACTIVATIONS`, which differ by rounding, and by a tenth of a step's time.
         """
-        model = self._uninitialized()
+        require_name("activation", activation, PRETRAIN_ACTIVATIONS)
+        if activation == "gelu_new":
+            model = self._uninitialized("gelu_new")
+        else:  # by a name that every transformers knows, for those who load the checkpoint
+            model = self._uninitialized("gelu_pytorch_tanh")
+            for block in model.transformer.h:
+                block.mlp.act = TanhGELU()
         initialize_(
             model,
             "gpt2",
@@ -258,7 +272,7 @@ class PretrainSpec:
             model = self._uninitialized()
         return sum(p.numel() for p in model.parameters()), training_flops_per_token(model)
 
-    def _uninitialized(self) -> GPT2LMHeadModel:
+    def _uninitialized(self, activation_function: str = "gelu_pytorch_tanh") -> GPT2LMHeadModel:
         model = gpt2(
             self.preset,
             n_layer=self.n_layer,
@@ -266,6 +280,7 @@ class PretrainSpec:
             n_head=self.n_head,
             n_positions=self.context,
             vocab_size=self.vocab_size,
+            activation_function=activation_function,
         )
         model.config.use_cache = False
         return model
