@@ -27,8 +27,9 @@ import torch
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import Trainer, TrainingArguments
 
-from initscope import pretrain_trainer
+from initscope import pretrain_records, pretrain_trainer
 from initscope.__main__ import main
 from initscope.errors import UsageError
 from initscope.folder_lock import LOCK, only_writer
@@ -36,14 +37,20 @@ from initscope.models import gpt2
 from initscope.pretrain import (
     PretrainSpec,
     load_spec_text,
+    outcome_in_words,
     plan_training,
     pretrain,
     read_record,
 )
 from initscope.pretrain_cost import PROBE_FLOPS, pretrain_cost
-from initscope.pretrain_records import PretrainRecord, checkpoints, require_space
+from initscope.pretrain_records import (
+    FIRST_IMPLEMENTATION,
+    PretrainRecord,
+    checkpoints,
+    require_space,
+)
 from initscope.pretrain_spec import learning_rate_factor
-from initscope.pretrain_trainer import decay_groups
+from initscope.pretrain_trainer import PassageTrainer, decay_groups
 from initscope.text import Passages, ShuffledPassages
 from initscope.throughput import peak_flops, training_flops_per_token
 
@@ -646,6 +653,139 @@ def test_two_processes_do_what_one_does(
     )
     for folder in checkpoints(tmp_path, spec_of().digest):
         assert [p.name for p in folder.glob("rng_state*")] == ["rng_state_0.pth"]
+
+
+# --- Another way to compute the same ---------------------------------------------------------
+
+
+def run_as_before(monkeypatch: pytest.MonkeyPatch, out: Path, **options: Any) -> PretrainRecord:
+    """A run of the time when GELU was computed operation by operation, and no record said how."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_records, "IMPLEMENTATION", FIRST_IMPLEMENTATION)
+        record = run(out, **options)
+    path = out / "record" / "run.json"
+    facts = json.loads(path.read_text())
+    assert facts.pop("implementation") == FIRST_IMPLEMENTATION
+    path.write_text(json.dumps(facts))
+    return record
+
+
+def test_the_fast_gelu_trains_the_same(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    record = run_as_before(monkeypatch, tmp_path)
+    assert_close(record, undisturbed[1])
+    then, now = (
+        load_file(out / "checkpoints" / f"checkpoint-{STEPS}" / "model.safetensors")
+        for out in (tmp_path, undisturbed[0])
+    )
+    for name, weight in now.items():
+        torch.testing.assert_close(weight, then[name], rtol=1e-4, atol=2e-6, msg=name)
+    assert final_weights(tmp_path) != final_weights(undisturbed[0])  # it was the other way
+
+
+def test_a_run_goes_on_in_the_way_it_was_begun(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_as_before(monkeypatch, tmp_path / "whole")
+    run_as_before(monkeypatch, tmp_path / "stopped", max_seconds=0)
+    record = run(tmp_path / "stopped")
+    assert record.run["implementation"] == FIRST_IMPLEMENTATION
+    assert_same(record, whole)
+    assert final_weights(tmp_path / "stopped") == final_weights(tmp_path / "whole")
+    # Begun again for want of a checkpoint, it is computed in the new way.
+    run_as_before(monkeypatch, tmp_path / "lost", max_seconds=0)
+    shutil.rmtree(tmp_path / "lost" / "checkpoints")
+    record = run(tmp_path / "lost")
+    assert record.run["implementation"] == pretrain_records.IMPLEMENTATION
+    assert_same(record, undisturbed[1])
+
+
+def test_the_record_says_how_it_was_computed(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    out, record = undisturbed
+    facts = json.loads((out / "record" / "run.json").read_text())
+    assert facts["implementation"] == {"activation": "tanh_gelu", "optimizer": "adamw_torch_fused"}
+    assert "GELU by initscope.gelu.TanhGELU, AdamW by adamw_torch_fused" in outcome_in_words(record)
+    shutil.copytree(out / "record", tmp_path / "record")
+    facts["implementation"]["activation"] = "gelu_of_tomorrow"
+    (tmp_path / "record" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match="unknown activation 'gelu_of_tomorrow'"):
+        spec_of().build_model(read_record(tmp_path).run["implementation"]["activation"])
+
+
+def test_published_records_say_how_they_were_computed() -> None:
+    root = Path(__file__).resolve().parents[1] / "notebooks" / "results"
+    paths = sorted((root / "07_gpt2_qkv_dynamics" / "cpu").glob("*/record"))
+    assert len(paths) > 10
+    for path in paths:
+        published = read_record(path)
+        assert PretrainSpec.from_dict(published.run["spec"]).digest == published.run["digest"]
+        recorded = json.loads((path / "run.json").read_text()).get("implementation")
+        assert published.run["implementation"] == (recorded or FIRST_IMPLEMENTATION)
+        assert "AdamW by adamw_torch_fused" in outcome_in_words(published)
+
+
+def test_a_checkpoint_is_loaded_by_transformers_alone(undisturbed: tuple[Path, Any]) -> None:
+    from transformers import GPT2LMHeadModel
+
+    folder = undisturbed[0] / "checkpoints" / f"checkpoint-{STEPS}"
+    theirs = GPT2LMHeadModel.from_pretrained(folder)
+    assert theirs.config.activation_function == "gelu_pytorch_tanh"
+    ours = spec_of().build_model()
+    ours.load_state_dict(theirs.state_dict())
+    tokens = torch.arange(16)[None]
+    torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=1e-5, atol=1e-6)
+
+
+def trainer_of(model: nn.Module, folder: Path, kind: type[Trainer], **options: Any) -> Trainer:
+    arguments = TrainingArguments(
+        str(folder), use_cpu=True, report_to="none", disable_tqdm=True, remove_unused_columns=False,
+        **options,
+    )  # fmt: skip
+    trainer = kind(model=model, args=arguments)
+    trainer.model_accepts_loss_kwargs = False
+    trainer.current_gradient_accumulation_steps = arguments.gradient_accumulation_steps
+    return trainer
+
+
+def test_a_pass_is_that_of_the_trainer_of_transformers(tmp_path: Path) -> None:
+    tokens = torch.arange(64).reshape(4, 16)
+    inputs = {"input_ids": tokens, "labels": tokens}
+    found = []
+    for kind in (Trainer, PassageTrainer):
+        model = spec_of().build_model().eval()
+        trainer = trainer_of(model, tmp_path, kind, gradient_accumulation_steps=2)
+        loss = trainer.training_step(model, dict(inputs))
+        assert model.training
+        flops = trainer.floating_point_ops(inputs), trainer.floating_point_ops(inputs)
+        found.append((loss, [p.grad for p in model.parameters()], flops))
+    (loss, gradients, flops), (our_loss, our_gradients, our_flops) = found
+    assert torch.equal(loss, our_loss)
+    assert not our_loss.requires_grad
+    assert all(map(torch.equal, gradients, our_gradients))
+    assert flops == our_flops
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5, 1.0 - 1e-6, 1.0, 1.0 + 1e-6, 7.0, math.inf, math.nan])
+def test_gradients_are_clipped_as_torch_clips_them(norm: float, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    trainer = trainer_of(model, tmp_path, PassageTrainer)
+    assert trainer.args.max_grad_norm == 1.0
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(p.shape, generator=generator) for p in model.parameters()]
+    scale = norm / torch.nn.utils.get_total_norm(given)
+    results = []
+    for clip in (
+        trainer._clip_grad_norm,
+        lambda m: nn.utils.clip_grad_norm_(m.parameters(), 1.0),
+    ):
+        for parameter, gradient in zip(model.parameters(), given, strict=True):
+            parameter.grad = gradient * scale
+        results.append([clip(model), *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
 # --- Divergence ----------------------------------------------------------------------------
