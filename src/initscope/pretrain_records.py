@@ -11,6 +11,10 @@
 
 The record is small and can be committed; git is told to leave the checkpoints alone. Variances and
 histograms are in files ``.arrows`` until the run has ended.
+
+Everything is verified when it is read, by SHA-256: a checkpoint's files and the rows up to its step
+by its mark, tables by their own and, of a run that has ended, by those in ``run.json``. What was
+written before there were checksums is read without, and checked by sizes, columns and types.
 """
 
 from __future__ import annotations
@@ -211,7 +215,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write ``run.json`` whole or not at all, of an ended run with checksums of its tables."""
+    """Write ``run.json`` whole or not at all; once a run has ended with checksums of the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".run.json.{uuid.uuid4().hex}"
     if run["status"] in ENDED:
