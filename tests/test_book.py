@@ -132,6 +132,15 @@ def test_every_page_allows_what_it_needs_and_nothing_else(site: Path) -> None:
 
 
 @pytest.mark.browser
+def test_the_button_that_prints_is_allowed(visit: Open) -> None:
+    opened = visit(f"{CHAPTERS[0]}.html")
+    opened.page.evaluate("window.print = () => { window.printed = true; }")
+    opened.page.locator("button[onclick]").first.evaluate("button => button.click()")
+    assert opened.page.evaluate("window.printed") is True
+    assert opened.errors == []
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("from_file", [False, True], ids=["served", "from a folder"])
 def test_what_is_put_into_a_page_is_not_run(visit: Open, from_file: bool) -> None:
     opened = visit(f"{CHAPTERS[0]}.html", from_file=from_file)

@@ -313,14 +313,11 @@ def test_on_paper_nothing_is_cut_off_or_folded(name: str, look: Open, site: Path
 @for_each(PAGES_WITH_WIDGETS)
 def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
     page = look().page
-    pictures = """() => [...document.querySelectorAll(".live-widget svg")]
-        .map((svg) => svg.outerHTML.replace(/ viewBox="[^"]*"/, ""))"""
     values = "() => [...document.querySelectorAll('.live-widget input')].map((one) => one.value)"
-    before, set_to = page.evaluate(pictures), page.evaluate(values)
+    set_to = page.evaluate(values)
     page.evaluate("window.printed = 0; addEventListener('beforeprint', () => window.printed++)")
     page.pdf()
     assert page.evaluate("printed") == 1
-    assert page.evaluate(pictures) == before
     assert page.evaluate(values) == set_to
     with on_paper(page):
         assert page.locator("img.still-picture:visible").count() == 0
