@@ -29,7 +29,9 @@ def test_nothing_moves_as_a_page_loads(
     for what in ("**/tex-svg-full.js*", "**/widgets.js*", "**/_images/*"):
         page.route(what, lambda route: late.append(route))
     page.goto(f"{address}/{name}.html", wait_until="commit")
-    page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
+    # Not wait_for_function, which evaluates text in the page: its policy refuses that.
+    while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+        page.wait_for_timeout(20)
     page.locator("footer").first.wait_for(state="attached")
     for route in late:
         route.continue_()

@@ -220,8 +220,8 @@ def resolve(activation: ActivationLike | Activation) -> Activation:
         except TypeError:  # it has no hash, so that what is known of it cannot be kept
             return _from_callable.__wrapped__(activation)
     raise UsageError(
-        f"activation {shown(activation)} is neither a name nor callable. Give a function of a float "
-        f"array, or one of {', '.join(ACTIVATIONS)}."
+        f"activation {shown(activation)} is neither a name nor callable. Give a function of a "
+        f"float array, or one of {', '.join(ACTIVATIONS)}."
     )
 
 

@@ -24,7 +24,9 @@ def _check_betas(betas: Betas) -> Array:
     try:
         first, second = betas
     except (TypeError, ValueError, RuntimeError):  # the last, of tensors
-        raise UsageError(f"betas must be a pair, for example (0.9, 0.95), not {shown(betas)}.") from None
+        raise UsageError(
+            f"betas must be a pair, for example (0.9, 0.95), not {shown(betas)}."
+        ) from None
     for name, beta in (("beta1", first), ("beta2", second)):
         checked = nonnegative(name, beta)
         if (checked >= 1).any():

@@ -100,7 +100,9 @@ def _check_range(q_range: tuple[float, float]) -> tuple[float, float]:
     require(len(ends) == 2, f"q_range must be a pair of variances, not {shown(q_range)}.")
     low, high = (one("q_range", positive("q_range", end)) for end in ends)
     if not low < high:
-        raise UsageError(f"q_range must go from a lower to a higher variance, not {shown(q_range)}.")
+        raise UsageError(
+            f"q_range must go from a lower to a higher variance, not {shown(q_range)}."
+        )
     return low, high
 
 

@@ -125,7 +125,8 @@ def evaluate(function: Function, x: Array) -> Array:
     if not np.isfinite(values).all():
         where = x[~np.isfinite(values)]
         raise UsageError(
-            f"the activation {shown(function)} is not finite at {where.flat[np.abs(where).argmin()]:g}; "
+            f"the activation {shown(function)} is not finite at "
+            f"{where.flat[np.abs(where).argmin()]:g}; "
             f"values up to {np.abs(x).max():.3g} are needed for the variances asked for."
         )
     return values
