@@ -232,8 +232,9 @@ def test_what_is_imported_is_asked_for() -> None:
         cells = json.loads(path.read_text(encoding="utf8"))["cells"]
         code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     tests = [path.read_text(encoding="utf8") for path in (ROOT / "tests").rglob("*.py")]
-    of_tests = {path.stem for path in (ROOT / "tests").rglob("*.py")}
-    for sources, extras in ((code, ("dask",)), (tests, ("test",))):
+    beside = (ROOT / folder for folder in ("tests", "book/_ext"))
+    of_tests = {path.stem for folder in beside for path in folder.rglob("*.py")}
+    for sources, extras in ((code, ("dask",)), (tests, ("test", "book"))):
         there = with_all_they_need(asked_for(*extras)) | {"initscope"}
         modules = set().union(*map(imports, sources)) - of_tests
         assert len(modules) > 10
