@@ -382,8 +382,9 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(
         slider = widget.locator("input[type=range]:visible:enabled").first
         before = slider.input_value()
         slider.focus()
-        for key in ("ArrowRight", "ArrowLeft", "ArrowLeft"):  # one of them moves it
-            page.keyboard.press(key)
+        page.keyboard.press("ArrowRight")
+        if slider.input_value() == before:  # it stood at its upper end
+            page.keyboard.press("ArrowLeft")
         after = slider.input_value()
         assert after != before
         copy = widget.get_by_role("button", name="Copy link to this configuration")

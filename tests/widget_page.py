@@ -1,5 +1,6 @@
 """A bare page with widgets on it, stored and brought to life as in the book."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -14,6 +15,12 @@ def script(kind: str, value: object) -> str:
     """A script element that holds JSON, as myst-nb writes it."""
     text = json.dumps(value).replace("</", "<\\/")
     return f'<script type="{kind}">{text}</script>'
+
+
+def added_to_a_page(widgets: list) -> int:
+    """Bytes that `widgets` add to a page, compressed; the book's pages share one file of the font."""
+    font = (ROOT / "book" / "_static" / "inter.css").read_text()
+    return len(gzip.compress(widget_page(widgets).replace(font, "").encode(), 9))
 
 
 def widget_page(widgets: list, dark: bool = False) -> str:

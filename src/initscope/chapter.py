@@ -63,6 +63,13 @@ def enter(chapter: str) -> None:
             return
 
 
+def _in_notebook() -> bool:
+    """Whether a kernel runs this, not a terminal, whose lines stay."""
+    from IPython import get_ipython
+
+    return hasattr(get_ipython(), "kernel")  # type: ignore[no-untyped-call]
+
+
 def _variables_of_notebook() -> dict[str, Any]:
     """Variables of the notebook that runs this; none outside of one."""
     from IPython import get_ipython
@@ -168,7 +175,7 @@ def announced(
     if sweeps or runs:
         _announce(sweeps, runs, Path(out), device)
     yield
-    if (sweeps or runs) and _variables_of_notebook():
+    if (sweeps or runs) and _in_notebook():
         from IPython.display import clear_output
 
         clear_output()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ipywidgets import HTML
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from test_figures import contrast
 from widget_page import STATE, VIEW, script, widget_page
 
@@ -105,6 +105,7 @@ def test_lines_and_text_of_charts_are_seen(browser: Browser, chapter: Path, dark
             arg=page.locator(f'script[type="{VIEW}"]').count(),
         )
         page.locator(".ins-chart").first.wait_for()
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)  # what is outdated is pale
         for button in page.get_by_role("button", name="Step").all():  # of Train it here
             button.click()
         drawn = page.evaluate(DRAWN)

@@ -70,12 +70,12 @@ function sliderRange(control) {
 /** Letters of the longest text that a slider shows beside its name. */
 function longestText(control, format) {
   const [from, to, step] = sliderRange(control);
-  const places = Math.min(200, step === "any" ? 200 : Math.round((to - from) / step));
-  const texts = Array.from({ length: places + 1 }, (_, k) => {
-    const position = from + Math.round((k * (to - from)) / places / step) * step;
-    return String(format(clamp(control, fromSlider(control, position))));
-  });
-  return Math.max(...texts.map((text) => text.length));
+  const size = step === "any" ? (to - from) / 200 : step;
+  const count = Math.round((to - from) / size);
+  const stride = Math.max(1, Math.ceil(count / 200)); // two hundred of them tell
+  const positions = [to];
+  for (let k = 0; k < count; k += stride) positions.push(from + k * size);
+  return Math.max(...positions.map((at) => String(format(clamp(control, fromSlider(control, at)))).length));
 }
 
 /**
