@@ -18,7 +18,7 @@ def script(kind: str, value: object) -> str:
 
 
 def added_to_a_page(widgets: list) -> int:
-    """Bytes that `widgets` add to a page, compressed; the book's pages share one file of the font."""
+    """Bytes that `widgets` add to a page, compressed; all pages share one file of the font."""
     font = (ROOT / "book" / "_static" / "inter.css").read_text()
     return len(gzip.compress(widget_page(widgets).replace(font, "").encode(), 9))
 

@@ -67,7 +67,7 @@ def _in_notebook() -> bool:
     """Whether a kernel runs this, not a terminal, whose lines stay."""
     from IPython import get_ipython
 
-    return hasattr(get_ipython(), "kernel")  # type: ignore[no-untyped-call]
+    return hasattr(get_ipython(), "kernel")
 
 
 def _variables_of_notebook() -> dict[str, Any]:
