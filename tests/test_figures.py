@@ -25,7 +25,7 @@ from matplotlib.transforms import Affine2D
 from playwright.sync_api import Browser
 
 from initscope import plots
-from initscope.plots.style import line_looks
+from initscope.plots.style import line_looks, themed
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -297,7 +297,7 @@ def test_a_figure_is_themed_once_wherever_it_is_saved(tmp_path: Path) -> None:
     figure.savefig(tmp_path / "a.svg", metadata={"Date": None})
     svg = (tmp_path / "a.svg").read_text()
     assert svg.count("prefers-color-scheme") == 1
-    assert plots.themed(svg) == svg
+    assert themed(svg) == svg
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     assert text.getvalue() == svg

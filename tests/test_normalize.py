@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from initscope.errors import UsageError
 from initscope.normalize import GLUED, WIDGET_STATE, WIDGET_VIEW, complaints, dumps, normalize
+from initscope.small_svg import small_svg
 
 
 def executed(*outputs: NotebookNode, source: str = "x") -> NotebookNode:
@@ -314,3 +316,8 @@ def test_letters_of_a_figure_keep_their_size() -> None:
     assert factors(small(out.getvalue())) == factors(out.getvalue())
     assert "scale(0.015625)" in factors(out.getvalue())
     assert len(small(out.getvalue())) < len(out.getvalue())
+
+
+def test_what_is_no_text_is_refused() -> None:
+    with pytest.raises(UsageError, match="as a text, not as a bytes"):
+        small_svg(b"<svg/>")

@@ -12,6 +12,10 @@ from collections.abc import Callable
 from math import ceil, hypot, log10
 from xml.parsers.expat import ExpatError, ParserCreate
 
+from initscope.errors import require
+
+__all__ = ["small_svg"]
+
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _LENGTH = re.compile(rf"\s*({_NUMBER.pattern})(px|pt)?\s*")
 _SEGMENT = re.compile(r"[A-DF-Za-df-z][^A-DF-Za-df-z]*")  # e is part of a number
@@ -41,11 +45,17 @@ def small_svg(text: str) -> str:
     lines, opacities and all text stay as they are. What is not well-formed XML is put on one line
     and left alone otherwise.
 
+    Raises
+    ------
+    UsageError
+        If it is no text.
+
     Example
     -------
     >>> small_svg('<svg><use x="61.2749" transform="translate(0.123456 9) scale(0.015625)"/></svg>')
     '<svg><use x="61.27" transform="translate(0.12 9) scale(0.015625)"/></svg>'
     """
+    require(isinstance(text, str), f"an SVG is given as a text, not as a {type(text).__name__}.")
     data = text.encode()
     try:
         tags = _tags(data)

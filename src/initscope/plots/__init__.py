@@ -40,7 +40,6 @@ from initscope.plots.style import (
     STYLE,
     WIDTH,
     source_note,
-    themed,
     use_in_notebook,
 )
 from initscope.plots.sweeps import (
@@ -119,7 +118,6 @@ __all__ = [
     "singular_values",
     "source_note",
     "stream_against_theory",
-    "themed",
     "theory_against_networks",
     "trainability_map",
     "training_losses",
