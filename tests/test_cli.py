@@ -337,7 +337,7 @@ def test_what_else_is_in_the_folder_of_a_run_is_not_to_be_removed(
     (out / "ok.yaml").write_text("preset: nano12\ntext: stdlib\n")
     assert main(["pretrain", "--spec", str(out / "ok.yaml"), "--out", str(out)]) == 2
     err = capsys.readouterr().err
-    assert "Name another out folder" in err
+    assert "name another out folder" in err.lower()
     assert not re.search(rf"remove (that|it\b|{re.escape(str(out))}(?!/))", err, re.IGNORECASE)
 
 
