@@ -36,6 +36,7 @@ help:
 	@echo "make bench       print speed and memory of sweeps and widgets    8 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
+	@echo "                 and the package under the oldest versions it admits"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make address     bring the repository's address from _config.yml into the chapters"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"

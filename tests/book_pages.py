@@ -44,7 +44,7 @@ ABOUT_COLORS = ("color-contrast", "link-in-text-block")
 # Names for programs, not for readers. Those of files, which have an ending or stand in a folder,
 # are none of these.
 KEY = re.compile(
-    r"(?<![\w./])\w*[a-z]_[a-z]\w*(?!\w|\.(?:parquet|ipynb|py|md|json|yaml|yml)\b|/)"
+    r"(?<![\w.])(?<![a-z]/)\w*[a-z]_[a-z]\w*(?!\w|\.(?:parquet|ipynb|py|md|json|yaml|yml)\b|/)"
 )
 
 

@@ -42,6 +42,7 @@ LONG = (
     "test_notebooks.py",
     "test_executors.py",
     "test_pretrain.py",
+    "test_damage.py",
 )
 
 STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"

@@ -37,20 +37,27 @@ FORMULAS = """() => [...document.querySelectorAll(".math")].map((element) => {
 })"""
 
 # Of each widget on a page: its height at these widths, or that of its picture if that is more.
-HEIGHTS = """(widths) => Object.fromEntries(
-[...document.querySelectorAll(".widget-place")].map((place) => {
-    const [room, picture] = [place.firstElementChild, place.querySelector("img")];
-    const { width, height } = picture;
-    picture.classList.add("still-picture");
-    room.style.minHeight = "0";
-    const heights = widths.map((at) => {
-        place.style.width = `${at}px`;
-        const still = (height / width) * Math.min(at, width);
-        return Math.ceil(Math.max(still, room.getBoundingClientRect().height));
+HEIGHTS = """async (widths) => {
+    const places = [...document.querySelectorAll(".widget-place")];
+    const heights = Object.fromEntries(places.map(({ id }) => [id, []]));
+    const stills = places.map((place) => {
+        const picture = place.querySelector("img");
+        const { width, height } = picture;
+        picture.classList.add("still-picture");
+        place.firstElementChild.style.minHeight = "0";
+        return (at) => (height / width) * Math.min(at, width);
     });
-    place.style.width = room.style.minHeight = "";
-    return [place.id, heights];
-}))"""
+    for (const at of widths) {
+        for (const place of places) place.style.width = `${at}px`;
+        // Charts hear of it in this frame, and are drawn anew.
+        for (let k = 0; k < 2; k += 1) await new Promise(requestAnimationFrame);
+        places.forEach((place, k) => {
+            const { height } = place.firstElementChild.getBoundingClientRect();
+            heights[place.id].push(Math.ceil(Math.max(height, stills[k](at))));
+        });
+    }
+    return heights;
+}"""
 
 
 @contextlib.contextmanager

@@ -249,8 +249,8 @@ def keys_in(page: BeautifulSoup) -> set[str]:
 
 
 def test_what_is_a_key() -> None:
-    text = "as_fast (order_of_layers_q), `best_std` a_ 1_2 x_depth.parquet notebooks/01_variance_x"
-    assert KEY.findall(text) == ["as_fast", "order_of_layers_q", "best_std"]
+    text = "as_fast (layers_q), 2/fan_in `best_std` a_ 1_2 x_depth.parquet (notebooks/01_a_b)"
+    assert KEY.findall(text) == ["as_fast", "layers_q", "fan_in", "best_std"]
 
 
 def test_no_page_shows_a_key_or_a_placeholder(site: Path) -> None:

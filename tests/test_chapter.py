@@ -58,6 +58,8 @@ def test_a_copy_of_a_chapter_is_run_where_it_lies(
     copy.mkdir()
     (copy / f"{CHAPTER}.ipynb").write_text("{}")
     monkeypatch.chdir(copy)
+    # Of another notebook, which started this in a process of its own.
+    monkeypatch.setenv("JPY_SESSION_NAME", str(project / "notebooks" / "mine.ipynb"))
     enter(CHAPTER)
     assert Path.cwd() == copy
 

@@ -161,7 +161,7 @@ def test_without_locks_a_holder_that_is_gone_is_not(tmp_path: Path, what: str) -
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UsageError, match="cannot be written .*Name another one"),
+        pytest.raises(UsageError, match=r"cannot be written .*Name another one"),
         only_writer(tmp_path / "file" / "folder", "a test"),
     ):
         pass

@@ -65,9 +65,7 @@ def run_limited(
 ) -> tuple[int, str]:
     """Exit status and the last line on stderr, after the progress bar."""
     answer, theirs = server.Pipe(duplex=False)
-    child = server.Process(
-        target=limited, args=(dict(os.environ), arguments, limit, value, theirs)
-    )
+    child = server.Process(target=limited, args=(dict(os.environ), arguments, limit, value, theirs))
     child.start()
     theirs.close()
     status, shown = answer.recv()

@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +27,34 @@ import torch
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import Trainer, TrainingArguments
 
-from initscope import pretrain_trainer
+from initscope import pretrain_records, pretrain_trainer
 from initscope.__main__ import main
 from initscope.errors import UsageError
+from initscope.folder_lock import LOCK, only_writer
 from initscope.models import gpt2
 from initscope.pretrain import (
     PretrainSpec,
     load_spec_text,
+    outcome_in_words,
     plan_training,
     pretrain,
     read_record,
 )
 from initscope.pretrain_cost import PROBE_FLOPS, pretrain_cost
-from initscope.pretrain_records import PretrainRecord, checkpoints, require_space
+from initscope.pretrain_records import (
+    FIRST_IMPLEMENTATION,
+    PretrainRecord,
+    checkpoints,
+    require_space,
+)
 from initscope.pretrain_spec import learning_rate_factor
-from initscope.pretrain_trainer import decay_groups
+from initscope.pretrain_trainer import PassageTrainer, decay_groups
 from initscope.text import Passages, ShuffledPassages
 from initscope.throughput import peak_flops, training_flops_per_token
 
+RESULTS = Path(__file__).resolve().parents[1] / "notebooks" / "results"
 STEPS = 12
 SIZES: dict[str, Any] = {
     "preset": "nano12",
@@ -365,6 +375,200 @@ def test_the_record_is_readable_without_the_checkpoints(
     assert_same(read_record(tmp_path / "committed"), undisturbed[1])
 
 
+# --- Damaged, of an older version, at the same time as another -----------------------------
+
+
+@pytest.fixture
+def stopped(undisturbed: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A run that was stopped after eight steps, with checkpoints of two."""
+    for _ in range(4):
+        run(tmp_path, max_seconds=0)
+    assert [p.name for p in checkpoints(tmp_path, spec_of().digest)] == [
+        "checkpoint-8",
+        "checkpoint-6",
+    ]
+    return tmp_path
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damaged", [("8",), ("8", "6")])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(
+    damaged: tuple[str, ...],
+    stopped: Path,
+    undisturbed: tuple[Path, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for step in damaged:
+        flip(stopped / "checkpoints" / f"checkpoint-{step}" / "model.safetensors")
+    capsys.readouterr()
+    assert_same(run(stopped), undisturbed[1])
+    assert final_weights(stopped) == final_weights(undisturbed[0])
+    said = capsys.readouterr().out.splitlines()
+    names = [stopped / "checkpoints" / f"checkpoint-{step}" for step in damaged]
+    expected = [f"{name} is passed over: model.safetensors is damaged." for name in names]
+    if len(damaged) == 2:
+        expected.append(
+            f"No whole checkpoint is left in {stopped}: training starts again from step 0."
+        )
+    assert said == expected
+
+
+def test_a_run_of_an_older_version_goes_on(
+    stopped: Path, undisturbed: tuple[Path, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Marks with sizes alone, a run without checksums, tables without theirs."""
+    for mark in stopped.glob("checkpoints/*/initscope.json"):
+        facts = json.loads(mark.read_text())
+        mark.write_text(json.dumps({name: facts[name] for name in ("digest", "sizes")}))
+    older(stopped)
+    capsys.readouterr()
+    assert_same(run(stopped), undisturbed[1])
+    assert capsys.readouterr().out == ""
+
+
+def older(out: Path) -> None:
+    """Make the record what an older version wrote."""
+    path = out / "record" / "run.json"
+    facts = json.loads(path.read_text())
+    del facts["sha256"], facts["files"]
+    path.write_text(json.dumps(facts))
+    for table in (out / "record").glob("*.parquet"):
+        pq.write_table(pq.read_table(table).replace_schema_metadata(None), table)
+
+
+def test_a_record_of_an_older_version_is_read(
+    undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[0] / "record", tmp_path / "record")
+    older(tmp_path)
+    assert_same(read_record(tmp_path), undisturbed[1])
+
+
+def test_the_published_records_are_read() -> None:
+    found = sorted(RESULTS.glob("*/*/*/record/run.json"))
+    assert len(found) >= 10
+    for path in found:
+        record = read_record(path.parent)
+        assert record.run["status"] in ("finished", "diverged")
+        assert len(record.variances)
+
+
+@pytest.mark.parametrize("name", ["training", "evaluation"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: f.drop(columns="loss"), "it has no column loss"),
+        (lambda f: f.assign(step=f["step"].astype(str)), "its column step is of the type"),
+        (lambda f: f.assign(loss=math.nan), "values of its column loss are missing"),
+        (lambda f: pd.concat([f, f[:1]]), "1 of its rows are there twice, by step"),
+        (lambda f: f.assign(more=1), "its columns are step, loss"),
+    ],
+)
+def test_a_table_that_is_not_what_it_must_be_is_one_clear_error(
+    name: str, change: Any, message: str, undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[0] / "record", tmp_path / "record")
+    path = tmp_path / "record" / f"{name}.parquet"
+    frame = change(pd.read_parquet(path))
+    frame.to_parquet(path, index=False)
+    # As it is now it is known by its checksum ...
+    with pytest.raises(UsageError, match=rf"{name}\.parquet is damaged, or of another run"):
+        read_record(tmp_path)
+    # ... and what an older version wrote, by its columns.
+    older(tmp_path)
+    with pytest.raises(UsageError, match=rf"{name}\.parquet is damaged \(.*{message}"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 11}, "its content is not what was written"),
+        ({"step": "12", "sha256": None}, "its 'step' is missing, or not what it must be"),
+        ({"text": None, "sha256": None}, "its 'text' is missing, or not what it must be"),
+        ({"seconds": True, "sha256": None}, "its 'seconds' is missing, or not what it must be"),
+        ({"status": "done", "sha256": None}, "its status is 'done'"),
+    ],
+)
+def test_a_run_that_is_not_what_it_must_be_is_one_clear_error(
+    change: dict[str, Any], message: str, undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(undisturbed[0] / "record", tmp_path / "record")
+    path = tmp_path / "record" / "run.json"
+    facts = json.loads(path.read_text()) | change
+    if "sha256" in change:
+        del facts["sha256"]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match=rf"run\.json cannot be read \({message}"):
+        read_record(tmp_path)
+    with pytest.raises(UsageError, match=rf"run\.json cannot be read \({message}"):
+        run(tmp_path)
+
+
+def train_and_wait(environment: dict[str, str], out: str, told: Connection) -> None:
+    """Train in this process, and wait at the fourth step until told to go on."""
+    os.environ.update(environment)  # that of the server is older than this test
+
+    def on_step_begin(self: Any, args: Any, state: Any, control: Any, **options: Any) -> None:
+        if state.global_step == 4:
+            told.send(None)
+            told.recv()
+
+    pretrain_trainer.RunControl.on_step_begin = on_step_begin  # type: ignore[method-assign]
+    torch.set_num_threads(1)
+    run(Path(out))
+
+
+def test_two_at_once_in_one_folder_are_refused_and_readers_are_not(
+    tmp_path: Path,
+    undisturbed: tuple[Path, Any],
+    server: multiprocessing.context.BaseContext,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ours, theirs = server.Pipe()
+    child = server.Process(target=train_and_wait, args=(dict(os.environ), str(tmp_path), theirs))
+    child.start()
+    theirs.close()
+    ours.recv()
+    before = {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]}
+    assert main(command(tmp_path)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path} is being written by a pretraining run, process ")
+    assert f"process {child.pid} on " in line
+    assert read_record(tmp_path).run["step"] == 4
+    assert {path: path.stat().st_mtime_ns for path in [tmp_path, *tmp_path.rglob("*")]} == before
+    ours.send(None)
+    child.join()
+    ours.close()
+    assert child.exitcode == 0
+    assert_same(run(tmp_path), undisturbed[1])  # which reads it, for it is finished
+    assert not (tmp_path / LOCK).exists()
+
+
+def refusal_of_a_process(environment: dict[str, str], arguments: list[str]) -> tuple[int, str]:
+    """Exit status and standard error of the command line in this process, one of several."""
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        return command_of_a_process(environment, arguments)[0], error.getvalue()
+
+
+def test_of_several_processes_all_stop_and_one_speaks(
+    tmp_path: Path, server: multiprocessing.context.BaseContext
+) -> None:
+    with only_writer(tmp_path, "a test"):
+        done = in_two_processes(refusal_of_a_process, command(tmp_path))
+    (status, line), (other_status, nothing) = done
+    assert status == other_status == 2
+    assert line.startswith(f"error: {tmp_path} is being written by a test, process {os.getpid()}")
+    assert len(line.splitlines()) == 1
+    assert nothing == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- The same batch, otherwise divided -----------------------------------------------------
 
 
@@ -416,12 +620,8 @@ def command_of_a_process(environment: dict[str, str], arguments: list[str]) -> t
         return main(arguments), output.getvalue()
 
 
-def test_two_processes_do_what_one_does(
-    undisturbed: tuple[Path, Any],
-    tmp_path: Path,
-    server: multiprocessing.context.BaseContext,
-) -> None:
-    # What torchrun does, but that these processes need not import everything again.
+def in_two_processes(function: Any, arguments: list[str]) -> list[Any]:
+    """What torchrun does, but that these processes need not import everything again."""
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -431,10 +631,17 @@ def test_two_processes_do_what_one_does(
         rdzv_endpoint="localhost:0",
         start_method="forkserver",
     )
-    launch = elastic_launch(config, command_of_a_process)
+    launch = elastic_launch(config, function)
     with ThreadPoolExecutor(1) as aside:  # in the main thread it would keep the signals to itself
-        done = aside.submit(launch, dict(os.environ), command(tmp_path)).result()
-    first, second = done.values()
+        return list(aside.submit(launch, dict(os.environ), arguments).result().values())
+
+
+def test_two_processes_do_what_one_does(
+    undisturbed: tuple[Path, Any],
+    tmp_path: Path,
+    server: multiprocessing.context.BaseContext,
+) -> None:
+    first, second = in_two_processes(command_of_a_process, command(tmp_path))
     assert first == (0, f"{tmp_path / 'record'}: step {STEPS} of {STEPS}, finished.\n")
     assert second == (0, "")
     record = read_record(tmp_path)
@@ -446,6 +653,139 @@ def test_two_processes_do_what_one_does(
     )
     for folder in checkpoints(tmp_path, spec_of().digest):
         assert [p.name for p in folder.glob("rng_state*")] == ["rng_state_0.pth"]
+
+
+# --- Another way to compute the same ---------------------------------------------------------
+
+
+def run_as_before(monkeypatch: pytest.MonkeyPatch, out: Path, **options: Any) -> PretrainRecord:
+    """A run of the time when GELU was computed operation by operation, and no record said how."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain_records, "IMPLEMENTATION", FIRST_IMPLEMENTATION)
+        record = run(out, **options)
+    path = out / "record" / "run.json"
+    facts = json.loads(path.read_text())
+    assert facts.pop("implementation") == FIRST_IMPLEMENTATION
+    path.write_text(json.dumps(facts))
+    return record
+
+
+def test_the_fast_gelu_trains_the_same(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    record = run_as_before(monkeypatch, tmp_path)
+    assert_close(record, undisturbed[1])
+    then, now = (
+        load_file(out / "checkpoints" / f"checkpoint-{STEPS}" / "model.safetensors")
+        for out in (tmp_path, undisturbed[0])
+    )
+    for name, weight in now.items():
+        torch.testing.assert_close(weight, then[name], rtol=1e-4, atol=2e-6, msg=name)
+    assert final_weights(tmp_path) != final_weights(undisturbed[0])  # it was the other way
+
+
+def test_a_run_goes_on_in_the_way_it_was_begun(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_as_before(monkeypatch, tmp_path / "whole")
+    run_as_before(monkeypatch, tmp_path / "stopped", max_seconds=0)
+    record = run(tmp_path / "stopped")
+    assert record.run["implementation"] == FIRST_IMPLEMENTATION
+    assert_same(record, whole)
+    assert final_weights(tmp_path / "stopped") == final_weights(tmp_path / "whole")
+    # Begun again for want of a checkpoint, it is computed in the new way.
+    run_as_before(monkeypatch, tmp_path / "lost", max_seconds=0)
+    shutil.rmtree(tmp_path / "lost" / "checkpoints")
+    record = run(tmp_path / "lost")
+    assert record.run["implementation"] == pretrain_records.IMPLEMENTATION
+    assert_same(record, undisturbed[1])
+
+
+def test_the_record_says_how_it_was_computed(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
+    out, record = undisturbed
+    facts = json.loads((out / "record" / "run.json").read_text())
+    assert facts["implementation"] == {"activation": "tanh_gelu", "optimizer": "adamw_torch_fused"}
+    assert "GELU by initscope.gelu.TanhGELU, AdamW by adamw_torch_fused" in outcome_in_words(record)
+    shutil.copytree(out / "record", tmp_path / "record")
+    facts["implementation"]["activation"] = "gelu_of_tomorrow"
+    (tmp_path / "record" / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(UsageError, match="unknown activation 'gelu_of_tomorrow'"):
+        spec_of().build_model(read_record(tmp_path).run["implementation"]["activation"])
+
+
+def test_published_records_say_how_they_were_computed() -> None:
+    root = Path(__file__).resolve().parents[1] / "notebooks" / "results"
+    paths = sorted((root / "07_gpt2_qkv_dynamics" / "cpu").glob("*/record"))
+    assert len(paths) > 10
+    for path in paths:
+        published = read_record(path)
+        assert PretrainSpec.from_dict(published.run["spec"]).digest == published.run["digest"]
+        recorded = json.loads((path / "run.json").read_text()).get("implementation")
+        assert published.run["implementation"] == (recorded or FIRST_IMPLEMENTATION)
+        assert "AdamW by adamw_torch_fused" in outcome_in_words(published)
+
+
+def test_a_checkpoint_is_loaded_by_transformers_alone(undisturbed: tuple[Path, Any]) -> None:
+    from transformers import GPT2LMHeadModel
+
+    folder = undisturbed[0] / "checkpoints" / f"checkpoint-{STEPS}"
+    theirs = GPT2LMHeadModel.from_pretrained(folder)
+    assert theirs.config.activation_function == "gelu_pytorch_tanh"
+    ours = spec_of().build_model()
+    ours.load_state_dict(theirs.state_dict())
+    tokens = torch.arange(16)[None]
+    torch.testing.assert_close(ours(tokens).logits, theirs(tokens).logits, rtol=1e-5, atol=1e-6)
+
+
+def trainer_of(model: nn.Module, folder: Path, kind: type[Trainer], **options: Any) -> Trainer:
+    arguments = TrainingArguments(
+        str(folder), use_cpu=True, report_to="none", disable_tqdm=True, remove_unused_columns=False,
+        **options,
+    )  # fmt: skip
+    trainer = kind(model=model, args=arguments)
+    trainer.model_accepts_loss_kwargs = False
+    trainer.current_gradient_accumulation_steps = arguments.gradient_accumulation_steps
+    return trainer
+
+
+def test_a_pass_is_that_of_the_trainer_of_transformers(tmp_path: Path) -> None:
+    tokens = torch.arange(64).reshape(4, 16)
+    inputs = {"input_ids": tokens, "labels": tokens}
+    found = []
+    for kind in (Trainer, PassageTrainer):
+        model = spec_of().build_model().eval()
+        trainer = trainer_of(model, tmp_path, kind, gradient_accumulation_steps=2)
+        loss = trainer.training_step(model, dict(inputs))
+        assert model.training
+        flops = trainer.floating_point_ops(inputs), trainer.floating_point_ops(inputs)
+        found.append((loss, [p.grad for p in model.parameters()], flops))
+    (loss, gradients, flops), (our_loss, our_gradients, our_flops) = found
+    assert torch.equal(loss, our_loss)
+    assert not our_loss.requires_grad
+    assert all(map(torch.equal, gradients, our_gradients))
+    assert flops == our_flops
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5, 1.0 - 1e-6, 1.0, 1.0 + 1e-6, 7.0, math.inf, math.nan])
+def test_gradients_are_clipped_as_torch_clips_them(norm: float, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    trainer = trainer_of(model, tmp_path, PassageTrainer)
+    assert trainer.args.max_grad_norm == 1.0
+    generator = torch.Generator().manual_seed(0)
+    given = [torch.randn(p.shape, generator=generator) for p in model.parameters()]
+    scale = norm / torch.nn.utils.get_total_norm(given)
+    results = []
+    for clip in (
+        trainer._clip_grad_norm,
+        lambda m: nn.utils.clip_grad_norm_(m.parameters(), 1.0),
+    ):
+        for parameter, gradient in zip(model.parameters(), given, strict=True):
+            parameter.grad = gradient * scale
+        results.append([clip(model), *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
 
 
 # --- Divergence ----------------------------------------------------------------------------

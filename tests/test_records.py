@@ -115,15 +115,19 @@ def test_what_the_checksums_of_parquet_do_not_cover_is_covered(tmp_path: Path) -
 def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_table(path, TABLE)
-    good, expected = path.read_bytes(), content(TABLE)
+    good, expected = path.read_bytes(), content(TABLE.replace_schema_metadata(None))
     noticed = 0
     for place in range(0, len(good), 7):
         path.write_bytes(good[:place] + bytes([good[place] ^ 1 << place % 8]) + good[place + 1 :])
         try:
-            assert content(read_table(path)) == expected  # in statistics, which nobody reads
-        except (OSError, pa.ArrowException):
-            noticed += 1
-    assert noticed > len(good) / 7 / 3
+            read = read_table(path)
+        except OSError as error:
+            noticed += len(str(error).splitlines())
+            continue
+        # In statistics, which nobody reads, or in the names of metadata, which are missed then.
+        assert content(read.replace_schema_metadata(None)) == expected
+        assert (read.schema.metadata or {}).get(b"initscope", b"{}") == b"{}"
+    assert len(good) / 7 / 3 < noticed <= len(good) / 7  # each in one line
 
 
 @pytest.mark.parametrize(

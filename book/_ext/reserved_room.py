@@ -88,9 +88,8 @@ def _sizes() -> dict[str, Any]:
     return sizes
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
-    """Register with Sphinx."""
-    app.setup_extension("sphinx.ext.mathjax")
+def size_formulas(app: Sphinx) -> None:
+    """Take the place of what writes the formulas."""
     formulas = _sizes()["formulas"]
     for writers in (
         app.registry.html_inline_math_renderers,
@@ -98,5 +97,11 @@ def setup(app: Sphinx) -> dict[str, bool]:
     ):
         visit, depart = writers["mathjax"]
         writers["mathjax"] = (with_size(visit, formulas), depart)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    # After MyST, which has a writer of its own for blocks.
+    app.connect("builder-inited", size_formulas, priority=950)
     app.connect("html-page-context", reserve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

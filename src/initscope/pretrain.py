@@ -43,6 +43,7 @@ from initscope.pretrain_records import (
     PretrainRecord,
     checkpoint_folder,
     checkpoints,
+    implementation,
     read_record,
     read_run,
     record_folder,
@@ -53,7 +54,12 @@ from initscope.pretrain_records import (
     write_logs,
     write_run,
 )
-from initscope.pretrain_spec import PretrainSpec, learning_rate_factor, vocabulary_too_small
+from initscope.pretrain_spec import (
+    PRETRAIN_ACTIVATIONS,
+    PretrainSpec,
+    learning_rate_factor,
+    vocabulary_too_small,
+)
 from initscope.sweep import check_device
 from initscope.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
 from initscope.throughput import peak_flops, training_flops_per_token
@@ -164,8 +170,8 @@ def pretrain(
     UsageError
         Before training: a text that is missing or shorter than the context; a tokenizer that does
         not fit the model; a folder with a run of another specification or text, or one that another
-        process is training in; a record that is damaged; no space for the checkpoints; a GPU that is not there; a batch that cannot be split so. In training: a GPU
-        without enough memory.
+        process is training in; a record that is damaged; no space for the checkpoints; a GPU that
+        is not there; a batch that cannot be split so. In training: a GPU without enough memory.
     OutOfResources
         Not enough memory, a full disk, a limit on files; the message says what is kept.
     PretrainInterrupted
@@ -330,7 +336,8 @@ def _train(
     validation = Passages(text.validation, spec.context)
     n_evaluated = min(spec.evaluate_passages, len(validation))
 
-    model = spec.build_model()
+    computed = implementation(run, kept)
+    model = spec.build_model(computed["activation"])
     cast(torch.nn.Module, model).to(arguments.device)
     n_parameters = sum(p.numel() for p in model.parameters())
     flops_per_token = training_flops_per_token(model)
@@ -364,6 +371,7 @@ def _train(
             "evaluated_tokens": n_evaluated * spec.context,
         },
         "model": {"parameters": n_parameters, "training_flops_per_token": flops_per_token},
+        "implementation": computed,
         "environments": [*before, *([] if here in before else [here])],
     }
 
@@ -489,7 +497,7 @@ def _what_is_kept(out: Path, spec: PretrainSpec) -> str:
 
 
 def outcome_in_words(record: PretrainRecord) -> str:
-    """Loss, tokens per second and utilization of a run in a line; empty before the first update."""
+    """Loss, speed and how a run was computed, in a line; empty before the first update."""
     run = record.run
     if record.training.empty:
         return ""
@@ -505,7 +513,9 @@ def outcome_in_words(record: PretrainRecord) -> str:
     )
     return (
         f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
-        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s"
+        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s; "
+        f"{PRETRAIN_ACTIVATIONS[run['implementation']['activation']]}, "
+        f"AdamW by {run['implementation']['optimizer']} of torch"
     )
 
 

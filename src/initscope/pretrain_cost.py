@@ -19,6 +19,7 @@ from initscope.pretrain_records import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
     checkpoints,
+    implementation,
     read_run,
     record_folder,
     refuse_another,
@@ -156,7 +157,7 @@ def pretrain_cost(
         f"Measuring the time: passes of {math.prod(shape):,} tokens, for about "
         f"{probe_seconds:.0f} s after the model is built and the first pass made ..."
     )
-    model = spec.build_model()
+    model = spec.build_model(implementation(run, kept)["activation"])
     cast(torch.nn.Module, model).to(plan.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
     step = torch.compile(model) if plan.compile else model

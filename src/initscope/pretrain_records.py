@@ -11,6 +11,10 @@
 
 The record is small and can be committed; git is told to leave the checkpoints alone. Variances and
 histograms are in files ``.arrows`` until the run has ended.
+
+Everything is verified when it is read, by SHA-256: a checkpoint's files and the rows up to its step
+by its mark, tables by their own and, of a run that has ended, by those in ``run.json``. What was
+written before there were checksums is read without, and checked by sizes, columns and types.
 """
 
 from __future__ import annotations
@@ -48,6 +52,16 @@ CHECKPOINTS_KEPT = 2
 BYTES_PER_PARAMETER = 12
 """In a checkpoint: the weight and the two moments of Adam, float32."""
 
+IMPLEMENTATION: Mapping[str, str] = {
+    "activation": "tanh_gelu",
+    "optimizer": "adamw_torch_fused",
+}
+"""How what differs by rounding alone is computed in a new run: the GELU, one of
+:data:`initscope.pretrain_spec.PRETRAIN_ACTIVATIONS`, and AdamW, by its name in transformers."""
+
+FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu_new"}
+"""The same of the runs whose record does not say it yet."""
+
 TRAINING_COLUMNS = {
     "step": "int64",
     "loss": "float64",
@@ -83,8 +97,9 @@ class PretrainRecord:
     run
         Content of ``run.json``: ``status`` (``"running"``, ``"stopped"``, ``"finished"`` or
         ``"diverged"``), ``step``, ``diverged_step`` (updates made when the loss was first not
-        finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``, ``environments``;
-        ``files``, the checksums of the tables of a run that has ended.
+        finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``,
+        ``implementation`` (:data:`IMPLEMENTATION`), ``environments``; ``files``, the checksums of
+        the tables of a run that has ended.
     training
         Columns ``step``; ``loss``, the mean over the updates since the row before, in nats a
         token; ``learning_rate`` and ``gradient_norm``, before clipping, of the update of that
@@ -191,6 +206,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
                 raise ValueError(f"its {name!r} is missing, or not what it must be")
         if run["status"] not in ("running", *ENDED):
             raise ValueError(f"its status is {run['status']!r}")
+        run.setdefault("implementation", dict(FIRST_IMPLEMENTATION))
         return run
     except FileNotFoundError:
         return None
@@ -199,7 +215,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write ``run.json`` whole or not at all; of a run that has ended with its tables' checksums."""
+    """Write ``run.json`` whole or not at all; once a run has ended with checksums of the tables."""
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".run.json.{uuid.uuid4().hex}"
     if run["status"] in ENDED:
@@ -252,6 +268,14 @@ def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None
             f"in {out} was started. Name another out folder; or, if that run is of no use any "
             f"more, remove the folders record and checkpoints in it."
         )
+
+
+def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:
+    """How training is computed: a run that goes on from a checkpoint, in the way it was begun.
+
+    Otherwise it would not end exactly as it would have ended undisturbed.
+    """
+    return dict(run["implementation"] if run is not None and kept else IMPLEMENTATION)
 
 
 # --- Checkpoints ---------------------------------------------------------------------------

@@ -49,6 +49,12 @@ PRESET_TRAINING: Mapping[str, Mapping[str, Any]] = {
 BYTES_OF_A_LOG = 300
 """Of memory, that what the Trainer logs at a step takes at the least: a dictionary of numbers."""
 
+PRETRAIN_ACTIVATIONS: Mapping[str, str] = {
+    "tanh_gelu": "GELU by initscope.gelu.TanhGELU",
+    "gelu_new": "GELU by gelu_new of transformers, operation by operation",
+}
+"""How GPT-2's GELU can be computed in training; the same to rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSpec:
@@ -273,16 +279,24 @@ class PretrainSpec:
         factor = learning_rate_factor(self)
         return np.array([self.learning_rate * factor(updates) for updates in range(self.steps)])
 
-    def build_model(self) -> GPT2LMHeadModel:
+    def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:
         """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.
 
-        Its loss is computed by transformers; dropout is 0.
+        Its loss is computed by transformers; dropout is 0. `activation` is one of
+        :data:`PRETRAIN_ACTIVATIONS`, which differ by rounding, and by a tenth of a step's time.
         """
         import torch
 
+        from initscope.gelu import TanhGELU
         from initscope.init import initialize_
 
-        model = self._uninitialized()
+        require_name("activation", activation, PRETRAIN_ACTIVATIONS)
+        if activation == "gelu_new":
+            model = self._uninitialized("gelu_new")
+        else:  # by a name that every transformers knows, for those who load the checkpoint
+            model = self._uninitialized("gelu_pytorch_tanh")
+            for block in model.transformer.h:
+                block.mlp.act = TanhGELU()
         initialize_(
             model,
             "gpt2",
@@ -333,7 +347,7 @@ class PretrainSpec:
             "give fewer steps, or a larger log_every and evaluate_every",
         )
 
-    def _uninitialized(self) -> GPT2LMHeadModel:
+    def _uninitialized(self, activation_function: str = "gelu_pytorch_tanh") -> GPT2LMHeadModel:
         from initscope.models import gpt2
 
         model = gpt2(
@@ -343,6 +357,7 @@ class PretrainSpec:
             n_head=self.n_head,
             n_positions=self.context,
             vocab_size=self.vocab_size,
+            activation_function=activation_function,
         )
         model.config.use_cache = False
         return model

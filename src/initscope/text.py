@@ -323,7 +323,8 @@ def load_text(
 
     The tokens are kept in the folder named by ``INITSCOPE_CACHE``, or ``~/.cache/initscope``, by a
     digest of the source's files (the name, for the hub) and of the tokenizer: there whole, verified
-    by checksums, or not at all; what is damaged is made again, and said so. Nothing else is read in place of a source that is not there.
+    by checksums, or not at all; what is damaged is made again, and said so. Nothing else is read in
+    place of a source that is not there.
 
     Raises
     ------

@@ -171,9 +171,11 @@ function render(context) {
       });
     }
     touched ||= changedFromStart();
-    button.textContent = s.revealed ? "Try again" : touched ? "Reveal the answer"
-      : "Reveal the answer: set your guess first";
-    button.setAttribute("aria-disabled", String(!s.revealed && !touched));
+    button.textContent = s.revealed ? "Try again" : "Reveal the answer";
+    const refused = !s.revealed && !touched;
+    button.setAttribute("aria-disabled", String(refused));
+    button.setAttribute("aria-description", refused ? "Set your guess first." : "");
+    button.title = refused ? "Set your guess first." : "";
     for (const name of names) f.enable(name, !s.revealed);
     explanation.textContent = s.revealed ? q.explanation : "";
     explanation.hidden = explanation.textContent === "";

@@ -31,7 +31,7 @@ const CONTROLS = {
   activation: { label: "activation", kind: "choice", options: ACTIVATIONS },
   depth: { label: "depth (layers)", kind: "integer", min: 1, max: 100 },
   width: { label: "width (units)", kind: "steps", options: [16, 32, 64, 128, 256, 512] },
-  bias_std: { label: "std of the biases", kind: "linear", min: 0, max: 2, step: 0.01 },
+  bias_std: { label: "std of biases", kind: "linear", min: 0, max: 2, step: 0.01 },
   draws: { label: "networks drawn", kind: "integer", min: 1, max: 10 },
   seed: { label: "seed", kind: "integer", min: 0, max: 99 },
   residual: { label: "residual branches", kind: "switch", hint: "z = z + W φ(z) + b in every layer" },

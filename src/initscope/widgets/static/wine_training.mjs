@@ -55,7 +55,7 @@ export function trainingSettings(s) {
 
 /** The std of Kaiming initialization for the chosen widths, beside the slider. */
 export function kaimingNote({ depth, width }) {
-  const first = `√(2/fan_in): ${short(SCHEMES.kaiming(FEATURES), 3)}`;
+  const first = `√(2/fan-in): ${short(SCHEMES.kaiming(FEATURES), 3)}`;
   return depth === 1 ? first : `${first}, then ${short(SCHEMES.kaiming(width), 3)}`;
 }
 
