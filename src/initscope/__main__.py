@@ -314,7 +314,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--threads",
         type=_count,
         metavar="N",
-        help="torch threads that train a network (default: the cores, shared among the workers)",
+        help="torch threads that train a network (default: the cores, shared among the workers; "
+        "on this machine at most 64 with all workers, or 4 a core)",
     )
     sweep.add_argument(
         "--dry-run",

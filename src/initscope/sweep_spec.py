@@ -469,7 +469,8 @@ def check_sizes(spec: SweepSpec, n_train: int) -> int:
         n_train = spec.train_size
     require(
         spec.batch_size <= n_train,
-        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on.",
+        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on"
+        f"{'' if spec.train_size is None else ', by train_size'}.",
     )
     return n_train
 
