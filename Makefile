@@ -33,7 +33,7 @@ help:
 	@echo "                 execute the chapters again, then build the book"
 	@echo "                   smoke: 3 min, nothing downloaded; cpu: 4 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
-	@echo "make bench       print speed and memory of sweeps and widgets    8 min"
+	@echo "make bench       print speed and memory, beside plain loops      10 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
 	@echo "                 and the package under the oldest versions it admits"
@@ -81,7 +81,7 @@ compatibility: $(EVERYTHING)
 		-m compatibility tests/test_transformers_versions.py tests/test_packaging.py
 
 bench: $(EVERYTHING)
-	@echo "Measuring speed and memory: about 8 minutes. The result is what is printed."
+	@echo "Measuring speed and memory: about 10 minutes. The result is what is printed."
 	@set -e; for script in tests/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import math
 import multiprocessing
 import random
 import time
@@ -31,6 +32,7 @@ from initscope.matrix_moments import MatrixMoments
 from initscope.matrix_statistics import (
     QUANTILES,
     HostCopy,
+    _quantiles,
     by_parameter,
     histogram_counts,
     shapes,
@@ -177,6 +179,21 @@ def test_equal_parts_are_reduced_at_once() -> None:
     fused = [g for g in by_parameter(find_weight_matrices(model)) if len(g.matrices) == 3]
     assert len(fused) == 2
     assert all(len(list(group.views(group.parameter))) == 1 for group in fused)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("special", [[], [math.inf, -math.inf], [math.nan]])
+def test_quantiles_are_those_of_the_order_that_torch_makes(
+    special: list[float], dtype: torch.dtype
+) -> None:
+    values = torch.randn(1009, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    values[: len(special)] = torch.tensor(special, dtype=dtype)
+    before = values.clone()
+    found = _quantiles(values, QUANTILES)
+    expected = torch.quantile(values, torch.tensor(QUANTILES, dtype=dtype))
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert found.isnan().all() == values.isnan().any()
+    assert torch.equal(values.nan_to_num(), before.nan_to_num())  # they are left in their order
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -34,7 +34,11 @@ class TanhGELU(nn.Module):
 
 
 class _BySigmoid(torch.autograd.Function):
-    """``x sigmoid(z)`` with ``z = SLOPE (x + CUBIC x³)``; each line below is a pass."""
+    """``x sigmoid(z)`` with ``z = SLOPE (x + CUBIC x³)``.
+
+    Each line that computes is a pass over memory, which is what it costs. The slope is exact to
+    2e-6 in float32, where ``1 - gate`` is small beside the rounding of `gate`.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
@@ -51,6 +55,6 @@ class _BySigmoid(torch.autograd.Function):
         # gate + x gate (1 - gate) dz/dx, in this order, so that a gate of 0 or 1 meets no inf.
         slope = torch.addcmul(gate, gate, gate, value=-1)
         slope.mul_(x)
-        slope.mul_(torch.addcmul(x.new_tensor(SLOPE), x, x, value=3 * SLOPE * CUBIC))
-        slope.add_(gate)
+        steepness = torch.addcmul(x.new_tensor(SLOPE), x, x, value=3 * SLOPE * CUBIC)
+        torch.addcmul(gate, slope, steepness, out=slope)
         return slope.mul_(gradient)
