@@ -175,7 +175,8 @@ def test_all_text_is_set_in_the_font_that_the_book_brings(name: str, look: Open)
             line.textContent = [...signs].join("");
             document.querySelector("article").append(line);
             line.scrollIntoView();
-            return new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+            const frame = () => new Promise(requestAnimationFrame);
+            return frame().then(frame);
         }"""
     )
     try:

@@ -157,14 +157,14 @@ def test_a_chunk_that_fails_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ThreadPoolExecutor(1) as executor:
-        with pytest.raises(RuntimeError, match="allocate") as caught:
+        with pytest.raises(UsageError, match=r"a network of widths .* would need") as caught:
             run(TOO_LARGE, tmp_path, executor=executor)
         assert caught.value.__notes__ == ["1 of 3 chunks failed on the workers."]
         assert "A chunk failed on a worker" in capsys.readouterr().out
         kept = chunk_files(tmp_path, TOO_LARGE)
         assert len(kept) == 2
         # What is kept is not trained again.
-        with pytest.raises(RuntimeError) as caught:
+        with pytest.raises(UsageError) as caught:
             run(TOO_LARGE, tmp_path, executor=executor)
         assert caught.value.__notes__ == ["1 of 1 chunks failed on the workers."]
     assert chunk_files(tmp_path, TOO_LARGE) == kept

@@ -105,7 +105,7 @@ ONE = rows({"q": [[1.0]], "mlp_in": [[1.0]]}, [0])
 @pytest.mark.parametrize(
     ("table", "roles", "message"),
     [
-        (ONE.drop(columns="layer"), None, "the table has no column layer"),
+        (ONE.drop(columns="layer"), None, "the table variances has no column layer"),
         (pd.DataFrame(), None, "no column step, layer, role, kind, stat, value"),
         (ONE.head(0), None, "no rows of kind 'weight' and stat 'std'"),
         (ONE.assign(kind="gradient"), None, "no rows of kind 'weight' and stat 'std'"),

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 
 from initscope.models import ACTIVATIONS, MLP
 
+__all__: list[str] = []  # for this package alone
+
 
 class BatchedMLP:
     """A stack of :class:`~initscope.models.MLP` of equal widths and activation.

@@ -30,6 +30,8 @@ from initscope.models import MLP
 from initscope.schedule import evaluation_steps, loss_steps, probe_steps
 from initscope.sweep_spec import Optimizer, Scheme
 
+__all__ = ["LAYER_STATISTICS"]
+
 RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
 

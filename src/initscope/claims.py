@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from initscope.errors import UsageError, require, unknown_name
+from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.theory import checks
+
+__all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "stability_bands"]
 
 PAPER_BAND = (1e-2, 1e-1)
 """Stds between which ReLU networks train stably, as the paper states it (Han 2025, abstract)."""
@@ -23,6 +26,61 @@ OUTCOMES = ("holds", "holds where", "does not hold here")
 CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
 CONFIGURATION += ["momentum", "batch_size", "n_train", "epochs"]
 """Columns of a sweep that, beside the std and the seed, say which run it is."""
+
+
+SWEEP_TEXTS = frozenset({"dataset", "widths", "activation", "scheme", "optimizer"})
+STEPS_OF = {
+    "loss": "loss_step",
+    **dict.fromkeys(("forward_variance", "backward_variance", "gradient_norm"), "probe_step"),
+    **dict.fromkeys(("dead_fraction", "weight_std"), "probe_step"),
+}
+"""Columns with a list in each row, to the column that says of which steps it is."""
+
+
+def check_sweep(table: object, columns: Sequence[str], lists: Sequence[str] = ()) -> pd.DataFrame:
+    """Return `table` if it has `columns` as :func:`initscope.sweep.run_sweep` fills them.
+
+    `lists` are those of :data:`STEPS_OF` that are needed too, a list in each row.
+    """
+    columns = list(dict.fromkeys([*columns, *(["depth"] if set(lists) - {"loss"} else [])]))
+    runs = checks.frame(
+        "table",
+        table,
+        [column for column in columns if column == "diverged_step"],
+        numbers=[c for c in columns if c not in SWEEP_TEXTS and c != "diverged_step"],
+        texts=[column for column in columns if column in SWEEP_TEXTS],
+    )
+    if "widths" in columns:
+        require(
+            bool(runs["widths"].str.fullmatch(r"[1-9][0-9]{0,8}(-[1-9][0-9]{0,8})+").all()),
+            "the column widths of the table must hold text like '784-256-10'.",
+        )
+    if "batch_size" in columns and "n_train" in columns:
+        require(
+            bool((runs["batch_size"] >= 1).all() and (runs["n_train"] >= runs["batch_size"]).all()),
+            "the table must have a batch_size of 1 to n_train in every row.",
+        )
+    if "diverged_step" in columns:
+        steps = runs["diverged_step"]
+        require(
+            pd.api.types.is_numeric_dtype(steps) or bool(steps.isna().all()),
+            "the column diverged_step of the table must hold numbers.",
+        )
+    if lists:
+        require(
+            runs.index.is_unique,
+            "the table has rows of one index twice: put tables together with ignore_index=True.",
+        )
+    for name in lists:
+        checks.number_lists("table", runs, STEPS_OF[name])
+        checks.number_lists("table", runs, name)
+        each = 1 if name == "loss" else runs["depth"]
+        require(
+            bool((runs[name].map(len) == runs[STEPS_OF[name]].map(len) * each).all()),
+            f"the column {name} of the table must have a number for each step of "
+            f"{STEPS_OF[name]}{'' if name == 'loss' else ' and each layer'}.",
+        )
+    return runs
 
 
 def stability_bands(
@@ -55,11 +113,19 @@ def stability_bands(
         ``paper_share``, the share of the stds of the grid inside the paper's band that are in the
         measured one (NaN if the grid has none there).
     """
-    require(0 < tolerance < 1, f"tolerance must lie between 0 and 1, not {tolerance!r}.")
-    require(0 < share <= 1, f"share must be above 0 and at most 1, not {share!r}.")
+    require(
+        is_number(tolerance, 0) and 0 < tolerance < 1,
+        f"tolerance must lie between 0 and 1, not {shown(tolerance)}.",
+    )
+    require(
+        is_number(share, 0) and 0 < share <= 1,
+        f"share must be above 0 and at most 1, not {shown(share)}.",
+    )
+    check_sweep(table, ["scheme", *CONFIGURATION, "std", "seed", "test_accuracy"])
     runs = table.loc[table["scheme"] == "normal", [*CONFIGURATION, "std", "seed", "test_accuracy"]]
     runs.attrs = {}  # pandas copies all of it, the specification too, in every operation
     require(len(runs) > 0, "the table has no runs of scheme 'normal': nothing to find a band in.")
+    require(bool((runs["std"] >= 0).all()), "the stds of the table must be at least 0.")
     rows = []
     for key, group in runs.groupby(CONFIGURATION, sort=False):
         rows.append(dict(zip(CONFIGURATION, key, strict=True)) | _band(group, tolerance, share))
@@ -142,14 +208,23 @@ class Verdict:
     profile: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.outcome not in OUTCOMES:
-            raise unknown_name("outcome", self.outcome, OUTCOMES)
+        for name in ("claim", "statement", "source", "outcome", "conditions", "figure", "profile"):
+            require(
+                isinstance(getattr(self, name), str),
+                f"{name} must be text, not {shown(getattr(self, name))}.",
+            )
+        require_name("outcome", self.outcome, OUTCOMES)
         require(bool(self.claim) and Path(self.claim).name == self.claim, "a claim needs a name.")
+        checks.mapping("measurements", self.measurements)
 
     def write(self, folder: str | Path) -> Path:
         """Write ``<claim>.json`` to `folder`, whole or not at all; returns its path."""
+        checks.file_path("folder", folder)
         path = Path(folder) / f"{self.claim}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"the folder {folder} cannot be made ({error.strerror}).") from error
         temporary = path.with_name(f".{path.name}.part")
         try:
             text = json.dumps(
@@ -164,10 +239,13 @@ class Verdict:
     @classmethod
     def read(cls, path: str | Path) -> Verdict:
         """Read a record; raises `UsageError` if it is not one."""
+        checks.file_path("path", path)
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf8")))
         except (OSError, TypeError, ValueError) as error:
-            raise UsageError(f"{path} is not the record of a verdict ({error}).") from error
+            raise UsageError(
+                f"the path {path} is not the record of a verdict ({shown(str(error))})."
+            ) from error
 
 
 def _plain_number(value: object) -> object:

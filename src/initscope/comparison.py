@@ -13,8 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from initscope.errors import UsageError, require, require_name
+from initscope.claims import STEPS_OF, check_sweep
+from initscope.errors import UsageError, is_number, require, require_name, shown
 from initscope.schedule import evaluation_steps
+from initscope.theory import checks
+
+__all__ = ["CONFIGURATION", "STATISTICS", "compare", "layer_ratios", "run_measures"]
 
 CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "momentum"]
 """Columns that, with the learning rate, the scheme and the seed, say which run it is."""
@@ -60,6 +64,20 @@ def run_measures(
           weight gradient over that of the last layer, at initialization and after the last
           update; NaN where one is 0 or not finite.
     """
+    needed = [*CONFIGURATION, "scheme", "std", "seed", "learning_rate", "batch_size", "n_train"]
+    needed += ["epochs", "test_accuracy", "diverged_step"]
+    check_sweep(table, needed, ["loss", "gradient_norm"])
+    checks.number_lists("table", table, "accuracy_by_epoch")
+    require(
+        bool((table["accuracy_by_epoch"].map(len) > table["epochs"]).all()),
+        "the column accuracy_by_epoch of the table must have a number before the first epoch and "
+        "one after each.",
+    )
+    losses = [checks.number("losses", loss) for loss in checks.items("losses", losses)]
+    accuracies = [
+        checks.number("accuracies", accuracy) for accuracy in checks.items("accuracies", accuracies)
+    ]
+    checks.number("chance_share", chance_share, 0.0, 1.0)
     label = table["scheme"].where(
         table["scheme"] != "normal", "normal(std=" + table["std"].astype(str) + ")"
     )
@@ -158,6 +176,12 @@ def layer_ratios(table: pd.DataFrame, first: str, second: str, stat: str) -> pd.
         schemes that go to the same weight variance have ratios of ``weight_std`` that go to 1.
     """
     which = [*CONFIGURATION, "learning_rate", "seed"]
+    require_name("column stat", stat, set(STEPS_OF) - {"loss"})
+    check_sweep(table, [*which, "scheme"], [stat])
+    for scheme in (first, second):
+        checks.text("scheme", scheme)
+    twice = table.duplicated([*which, "scheme", "std"] if "std" in table else [*which, "scheme"])
+    require(not twice.any(), "the table holds a run twice.")
     sides = []
     for scheme in (first, second):
         runs = table[table["scheme"] == scheme]
@@ -244,11 +268,28 @@ def compare(
         and for means of what is not finite: compare medians then.
     """
     require_name("statistic", statistic, STATISTICS)
+    checks.frame("measures", measures, (*CONFIGURATION,), numbers=("learning_rate", "seed"),
+                 texts=("scheme",))  # fmt: skip
     require_name("measure", measure, set(measures.columns))
+    checks.frame("measures", measures, numbers=(measure,))
+    if measure.startswith("steps_to_"):
+        checks.frame("measures", measures, numbers=("n_steps",))
+    require(
+        is_number(resamples, 1, whole=True),
+        f"resamples must be a whole number of at least 1, not {shown(resamples)}.",
+    )
+    checks.fits(f"resamples = {shown(resamples)}", 100 * resamples)
+    checks.seed_of(seed)
     for scheme in (first, second):
         require_name("scheme", scheme, set(measures["scheme"]))
-    require(best_rate in (None, "highest", "lowest"), "best_rate is 'highest', 'lowest' or None.")
-    require(0 < level < 1, f"level must lie between 0 and 1, not {level!r}.")
+    require(
+        best_rate is None or (isinstance(best_rate, str) and best_rate in ("highest", "lowest")),
+        f"best_rate is 'highest', 'lowest' or None, not {shown(best_rate)}.",
+    )
+    require(
+        is_number(level, 0) and 0 < level < 1,
+        f"level must lie between 0 and 1, not {shown(level)}.",
+    )
     if measure.startswith("steps_to_"):
         reached = np.minimum(measures[measure], measures["n_steps"])
         measures = measures.assign(**{measure: reached})
@@ -256,6 +297,10 @@ def compare(
     measures = measures.loc[measures["scheme"].isin([first, second]), needed]
     generator = np.random.default_rng(seed)
     by = CONFIGURATION if best_rate is not None else [*CONFIGURATION, "learning_rate"]
+    require(
+        not measures.duplicated([*CONFIGURATION, "learning_rate", "scheme", "seed"]).any(),
+        "the table measures holds a run twice.",
+    )
     rows = []
     for key, group in measures.groupby(by, sort=False):
         sides = [

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from initscope.errors import UsageError, unknown_name
+from initscope.errors import UsageError, require_name, shown
 from initscope.sources import add_files, cache_folder, data_folder, no_progress_bars, short_reason
 from initscope.text import Text, load_text
 
@@ -101,12 +101,13 @@ def load(name: str, seed: int = 0, source: str | Path | None = None) -> Dataset:
     UsageError
         Unknown name; a source for a set that comes with scikit-learn; and see each loader.
     """
-    if name not in DATASETS:
-        raise unknown_name("data set", name, DATASETS)
+    require_name("data set", name, DATASETS)
     if name == "mnist":
         return load_mnist(source)
     if source is not None:
-        raise UsageError(f"{name} comes with scikit-learn: it takes no source ({source!r} given).")
+        raise UsageError(
+            f"{name} comes with scikit-learn: it takes no source ({shown(source)} given)."
+        )
     return DATASETS[name](seed=seed)
 
 
@@ -149,7 +150,7 @@ def _split(name: str, bunch: Any, seed: int, test_size: float) -> Dataset:
     from sklearn.model_selection import train_test_split
 
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
-        raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {seed!r}.")
+        raise UsageError(f"seed must be a whole number from 0 to 2**32 - 1, not {shown(seed)}.")
     classes = tuple(str(label) for label in bunch.target_names)
     n_rows = len(bunch.target)
     if (
@@ -161,7 +162,8 @@ def _split(name: str, bunch: Any, seed: int, test_size: float) -> Dataset:
     ):
         raise UsageError(
             f"test_size must be a share between 0 and 1 that leaves every one of the "
-            f"{len(classes)} classes of {name} ({n_rows} rows) in both splits, not {test_size!r}."
+            f"{len(classes)} classes of {name} ({n_rows} rows) in both splits, not "
+            f"{shown(test_size)}."
         )
     train_raw, test_raw, train_labels, test_labels = train_test_split(
         bunch.data,
@@ -249,6 +251,8 @@ def load_mnist(source: str | Path | None = None) -> Dataset:
 def _mnist_source(source: str | Path | None) -> str | Path:
     """Path of a local folder, or a name on the hub."""
     if source is not None:
+        if not isinstance(source, str | Path):
+            raise UsageError(f"the source of MNIST must be text or a Path, not {shown(source)}.")
         if not str(source):
             raise UsageError("the source of MNIST is empty: give a hub name or a folder.")
         if Path(source).is_dir():

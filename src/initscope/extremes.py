@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initscope.errors import require, unknown_name
+from initscope.theory import checks
 
 
 def row_of_largest(
@@ -66,13 +67,18 @@ def row_of_smallest(
 def _row(
     table: pd.DataFrame | pd.Series[Any], column: str, sign: int, of_size: bool
 ) -> pd.Series[Any]:
+    checks.flag("of_size", of_size)
     if isinstance(table, pd.Series):
         table = table.rename("value").to_frame()
+    checks.frame("table", table, rows=False)
     unnamed = isinstance(table.index, pd.RangeIndex) and table.index.name is None
     rows = table if unnamed else table.reset_index()
-    if column not in rows.columns:
+    if not isinstance(column, str) or column not in rows.columns:
         raise unknown_name("column", column, map(str, rows.columns))
-    numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float)
+    try:
+        numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=float)
+    except (TypeError, ValueError):  # of lists and the like
+        numbers = np.full(len(rows), np.nan)
     require(bool((~np.isnan(numbers)).any()), f"the column {column!r} holds no number.")
     size = np.abs(numbers) if of_size else numbers
     return rows.iloc[int(np.nanargmax(sign * size))]

@@ -16,9 +16,25 @@ from typing import NamedTuple, cast
 import torch
 from torch import nn
 
-from initscope.errors import UsageError, is_number, require_name, unknown_name
+from initscope.errors import UsageError, is_number, require_name, shown, unknown_name
+from initscope.theory import checks
+
+__all__ = [
+    "DISTRIBUTIONS",
+    "MODES",
+    "SCHEMES",
+    "WHOLE_MODEL",
+    "check_options",
+    "fans",
+    "initialize_",
+    "scheme_options",
+    "variance_scaling_",
+    "variance_scaling_std",
+    "weight_layers",
+]
 
 MODES = ("fan_in", "fan_out", "fan_avg")
+LARGEST = 1e150  # its square is a float
 DISTRIBUTIONS = ("normal", "uniform")
 
 
@@ -38,12 +54,16 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
     UsageError
         If `tensor` has fewer than two dimensions or no elements.
     """
+    if not isinstance(tensor, torch.Tensor):
+        raise UsageError(f"tensor must be a torch.Tensor, not {shown(tensor)}.")
+    checks.flag("transposed", transposed)
     if tensor.dim() < 2:
         raise UsageError(
-            f"fan_in and fan_out need a weight of at least two dimensions, not {tensor.dim()}."
+            f"tensor: fan_in and fan_out need a weight of at least two dimensions, not "
+            f"{tensor.dim()}."
         )
     if tensor.numel() == 0:
-        raise UsageError(f"a weight of shape {tuple(tensor.shape)} has no elements.")
+        raise UsageError(f"a weight tensor of shape {tuple(tensor.shape)} has no elements.")
     receptive_field = math.prod(tensor.shape[2:])
     fan_out, fan_in = tensor.shape[0] * receptive_field, tensor.shape[1] * receptive_field
     return (fan_out, fan_in) if transposed else (fan_in, fan_out)
@@ -52,8 +72,17 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
 def _checked(name: str, value: float) -> float:
     """Return `value` as a float, or raise if it is no finite number of at least 0."""
     if not is_number(value, 0):
-        raise UsageError(f"{name} must be a finite number of at least 0, not {value!r}.")
+        raise UsageError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
+    if value > LARGEST:
+        raise UsageError(f"{name} must be at most {LARGEST:g}, not {shown(value)}.")
     return float(value)
+
+
+def _check_fillable(name: str, tensor: torch.Tensor) -> None:
+    """Raise unless a normal or uniform distribution can be drawn into `tensor`."""
+    checks.tensor(name, tensor)
+    if tensor.requires_grad and not tensor.is_leaf:
+        raise UsageError(f"{name} is the result of a computation: only a parameter can be drawn.")
 
 
 def _fill_(
@@ -61,6 +90,8 @@ def _fill_(
 ) -> torch.Tensor:
     """Draw `tensor` with mean 0 and standard deviation `std`."""
     require_name("distribution", distribution, DISTRIBUTIONS)
+    if 4 * std > torch.finfo(tensor.dtype).max:
+        raise UsageError(f"std or scale {std:g} is beyond the range of {tensor.dtype}.")
     if distribution == "normal":
         return nn.init.normal_(tensor, 0.0, std, generator=generator)
     bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
@@ -126,6 +157,8 @@ def variance_scaling_(
     0.0505
     """
     std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
+    _check_fillable("tensor", tensor)
+    checks.generator(generator)
     return _fill_(tensor, std, distribution, generator)
 
 
@@ -228,7 +261,7 @@ def _gpt2(
     residual_scaling: bool = True,
 ) -> float:
     if not isinstance(residual_scaling, bool):
-        raise UsageError(f"residual_scaling must be true or false, not {residual_scaling!r}.")
+        raise UsageError(f"residual_scaling must be true or false, not {shown(residual_scaling)}.")
     scaled = _checked("std", std) / math.sqrt(place.branches if residual_scaling else 1)
     _fill_(weight, scaled, "normal", generator)
     return scaled
@@ -280,6 +313,7 @@ def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
 def check_options(scheme: str, options: Mapping[str, object]) -> None:
     """Raise `UsageError` unless `scheme` takes each of `options`, and needs no other."""
     known = scheme_options(scheme)
+    checks.mapping("options", options)
     for name in options:
         if name not in known:
             raise unknown_name(f"option of scheme {scheme!r}", name, known)
@@ -289,6 +323,11 @@ def check_options(scheme: str, options: Mapping[str, object]) -> None:
             f"scheme {scheme!r} needs {' and '.join(missing)}: "
             f"initialize_(model, {scheme!r}, {', '.join(f'{n}=...' for n in missing)})."
         )
+
+
+def _check_values(scheme: str, options: Mapping[str, object], dtype: torch.dtype) -> None:
+    """Raise `UsageError` for an option that no layer could be drawn with, before one is."""
+    SCHEMES[scheme](torch.empty(1, 1, dtype=dtype), Place(), torch.Generator(), **options)
 
 
 def _conv1d_class() -> tuple[type, ...]:
@@ -302,6 +341,7 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
 
     `transposed` is True for transformers' `Conv1D`, whose weight is stored as ``(in, out)``.
     """
+    checks.module("model", model, with_data=False)
     transposed_classes = _conv1d_class()
     for name, module in model.named_modules():
         if isinstance(module, transposed_classes):
@@ -362,13 +402,17 @@ def initialize_(
     """
     check_options(scheme, options)
     bias_std = _checked("bias_std", bias_std)
+    checks.generator(generator)
     layers = list(weight_layers(model))
     if not layers:
         raise UsageError(
-            f"{type(model).__name__} has no linear or convolutional layer to initialize."
+            f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
         )
     for _, module, _ in layers:
-        fans(cast(torch.Tensor, module.weight))  # all are checked before one is drawn
+        weight = cast(torch.Tensor, module.weight)
+        fans(weight)  # all are checked before one is drawn
+        _check_fillable("the weight of a layer of the model", weight)
+    _check_values(scheme, options, cast(torch.Tensor, layers[0][1].weight).dtype)
     branches = sum(name.endswith(BRANCH_END) for name, _, _ in layers)
     places = {
         module: Place(transposed, branches if name.endswith(BRANCH_END) else 1)

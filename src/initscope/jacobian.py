@@ -14,9 +14,12 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from initscope.errors import UsageError, is_number, require
+from initscope.errors import UsageError, is_number, require, shown
 from initscope.init import initialize_
-from initscope.models import MLP
+from initscope.models import MLP, check_widths
+from initscope.theory import checks
+
+__all__ = ["LayerJacobian", "jacobian_spectra", "layer_jacobians"]
 
 AT_ONCE = 50
 """Networks whose Jacobians are computed at once."""
@@ -50,11 +53,15 @@ def layer_jacobians(model: MLP, inputs: torch.Tensor) -> list[LayerJacobian]:
     UsageError
         If `inputs` is not one vector of the input's width.
     """
+    require(isinstance(model, MLP), f"model must be an initscope.models.MLP, not {shown(model)}.")
+    checks.tensor("inputs", inputs)
     if inputs.shape != (model.widths[0],):
         raise UsageError(
             f"inputs must be one vector of {model.widths[0]} elements, not of shape "
             f"{tuple(inputs.shape)}."
         )
+    dtype = model.linear_layers[0].weight.dtype
+    require(inputs.dtype == dtype, f"inputs must be of {dtype}, as the model, not {inputs.dtype}.")
     weights = [layer.weight.detach()[None] for layer in model.linear_layers]
     biases = [layer.bias.detach()[None] for layer in model.linear_layers]
     found = _jacobians(weights, biases, list(model)[1::2], inputs.detach()[None])
@@ -129,13 +136,23 @@ def jacobian_spectra(
     UsageError
         Unknown names, negative stds, no networks, or a layer in `at` that is no hidden one.
     """
-    require(is_number(networks, 1, whole=True), f"networks must be at least 1, not {networks!r}.")
+    require(
+        is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."
+    )
+    widths = check_widths(widths)
     n_hidden = len(widths) - 2
-    for layer in at:
+    for layer in checks.items("at", at):
         require(
             is_number(layer, 1, whole=True) and layer <= n_hidden,
-            f"layer {layer!r} is none of the {n_hidden} hidden layers.",
+            f"at: layer {shown(layer)} is none of the {n_hidden} hidden layers of widths "
+            f"{shown(widths)}.",
         )
+    checks.seed_of(seed)
+    input_variance = checks.one(
+        "input_variance", checks.positive("input_variance", input_variance)
+    )
+    kept = sum(min(widths[0], widths[layer]) for layer in at) + 3 * n_hidden
+    checks.fits(f"networks = {shown(networks)}", 8 * networks * kept)
     generator = torch.Generator().manual_seed(seed)
     model = MLP(widths, activation).double()
     layers, activations = model.linear_layers, list(model)[1::2]

@@ -17,8 +17,11 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from initscope.errors import UsageError
+from initscope.errors import UsageError, require, shown
+from initscope.theory import checks
 from initscope.variance_table import COLUMNS
+
+__all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
 
 
 def layer_variances(
@@ -83,7 +86,8 @@ def layer_variances(
     Raises
     ------
     UsageError
-        An empty batch, a loss that is not a scalar, or a model that calls no such layer.
+        An empty batch, a loss that is not a scalar, or a model that calls no such layer. What
+        `model` and `loss_fn` raise themselves is passed on as it is.
 
     Examples
     --------
@@ -96,16 +100,33 @@ def layer_variances(
     >>> frame[frame.stat == "forward_variance"].value.round().tolist()
     [2.0, 2.0, 2.0]
     """
-    if len(inputs) == 0:
+    checks.module("model", model)
+    require(
+        isinstance(inputs, torch.Tensor) and not inputs.is_meta and inputs.dim() > 0,
+        f"inputs must be a batch, a tensor with examples along its first dimension, not "
+        f"{shown(inputs)}.",
+    )
+    require(
+        labels is None or (isinstance(labels, torch.Tensor) and not labels.is_meta),
+        f"labels must be a tensor or None, not {shown(labels)}.",
+    )
+    checks.function("loss_fn", loss_fn)
+    checks.whole("step", step, at_least=0)
+    if inputs.numel() == 0:
         raise UsageError("the batch is empty: variances need at least one example.")
     with _unchanged(model, inputs), record_variances(model) as record:
         outputs = model(inputs)
         if not record.layers:
             raise UsageError(
-                f"{type(model).__name__} calls no nn.Linear or Conv1D layer: nothing to measure."
+                f"the model {type(model).__name__} calls no nn.Linear or Conv1D layer: nothing to "
+                "measure."
             )
         if labels is not None:
             loss = loss_fn(outputs, labels)
+            require(
+                isinstance(loss, torch.Tensor) and loss.requires_grad,
+                f"loss_fn must return a tensor that depends on the model, not {shown(loss)}.",
+            )
             if loss.numel() != 1:
                 raise UsageError(
                     f"the loss must be one number, not of shape {tuple(loss.shape)}: "
@@ -133,6 +154,7 @@ class VarianceRecord:
 
     def to_frame(self, step: int = 0) -> pd.DataFrame:
         """Table with the columns ``step, layer, role, kind, stat, value``."""
+        checks.whole("step", step, at_least=0)
         rows = [
             (step, number, layer.role, kind, stat, value.item())
             for number, layer in enumerate(self.layers, start=1)
@@ -157,6 +179,7 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
     >>> frame[frame.kind == "gradient"].value.round(3).tolist()
     [0.0, 1.0, 9.798]
     """
+    checks.module("model", model)
     record = VarianceRecord()
     handles: list[Any] = []
     sharing: dict[torch.Tensor, list[LayerRecord]] = {}  # weight to the layers that use it

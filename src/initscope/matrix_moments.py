@@ -17,6 +17,8 @@ import torch
 
 from initscope.matrix_statistics import MatrixGroup, Measured, mean_and_variance, widened
 
+__all__: list[str] = []  # for this package alone
+
 LONGEST_ROW = 2**12
 """Elements of a row, at most: the squares of a row are added up one after another."""
 

@@ -16,6 +16,8 @@ from torch import nn
 
 from initscope.weight_matrices import Part, WeightMatrix
 
+__all__: list[str] = []  # for this package alone
+
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 HISTOGRAM_BINS, HISTOGRAM_STDS = 40, 5
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from initscope.errors import UsageError, is_number, require, require_name
+from initscope.errors import UsageError, is_number, require, require_name, shown
 from initscope.names import GPT2_PRESETS
+from initscope.theory import checks
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel, OpenAIGPTLMHeadModel
+
+__all__ = ["ACTIVATIONS", "GPT2_PRESETS", "MLP", "check_widths", "gpt2", "post_norm_gpt"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -30,15 +33,18 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 def check_widths(widths: Sequence[int]) -> tuple[int, ...]:
     """Return `widths` as a tuple of at least two positive whole numbers, or raise `UsageError`."""
     if isinstance(widths, str) or not isinstance(widths, Iterable):
-        raise UsageError(f"widths must be a list of whole numbers, not {widths!r}.")
-    given = tuple(widths)
+        raise UsageError(f"widths must be a list of whole numbers, not {shown(widths)}.")
+    try:
+        given = tuple(widths)
+    except TypeError:  # an array or a tensor without axes
+        raise UsageError(f"widths must be a list of whole numbers, not {shown(widths)}.") from None
     require(
         all(is_number(width, 1, whole=True) for width in given),
-        f"widths {given} must be whole numbers of at least 1.",
+        f"widths {shown(given)} must be whole numbers of at least 1.",
     )
     require(
         len(given) >= 2,
-        f"widths {given} describe no layer: give at least the inputs and the outputs.",
+        f"widths {shown(given)} describe no layer: give at least the inputs and the outputs.",
     )
     return tuple(int(width) for width in given)
 
@@ -62,9 +68,11 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, widths: Sequence[int], activation: str = "relu") -> None:
+        require_name("activation", activation, ACTIVATIONS)
         self.widths = check_widths(widths)
         self.activation = activation
-        require_name("activation", activation, ACTIVATIONS)
+        weights = sum(4 * before * after for before, after in itertools.pairwise(self.widths))
+        checks.fits(f"a network of widths {shown(self.widths)}", weights)
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(self.widths):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
@@ -77,7 +85,12 @@ class MLP(nn.Sequential):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits, shape ``(batch, widths[-1])``, for `inputs` of shape ``(batch, widths[0])``."""
+        if inputs.dim() < 2:
+            raise UsageError(f"inputs must have shape (batch, ...), not {tuple(inputs.shape)}.")
         return super().forward(inputs.flatten(1))
+
+
+MOST_BLOCKS = 10_000
 
 
 def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
@@ -121,14 +134,25 @@ def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
     for name in GPT2_PRESETS[preset]:
         require(
             is_number(fields[name], 1, whole=True),
-            f"{name} must be a whole number of at least 1, not {fields[name]!r}.",
+            f"{name} must be a whole number of at least 1, not {shown(fields[name])}.",
         )
     if fields["vocab_size"] <= GPT2Config().eos_token_id:
         # The token that starts and ends GPT-2's texts does not exist: transformers would warn.
         fields = {"bos_token_id": None, "eos_token_id": None, **fields}
     width, heads = fields["n_embd"], fields["n_head"]
     require(width % heads == 0, f"n_embd {width} is no multiple of n_head {heads}.")
-    model = GPT2LMHeadModel(GPT2Config(**fields))
+    rows = fields["vocab_size"] + fields["n_positions"] + 12 * fields["n_layer"] * width
+    checks.fits(
+        f"a GPT-2 with n_layer {fields['n_layer']}, n_embd {width}, vocab_size "
+        f"{fields['vocab_size']} and n_positions {fields['n_positions']}",
+        4 * rows * width,
+    )
+    require(fields["n_layer"] <= MOST_BLOCKS, f"n_layer must be at most {MOST_BLOCKS:,}.")
+    try:
+        model = GPT2LMHeadModel(GPT2Config(**fields))
+    except Exception as error:  # each version of transformers checks its fields in its own way
+        given = ", ".join(f"{name}={shown(value)}" for name, value in overrides.items())
+        raise UsageError(f"transformers makes no GPT-2 of {given}: {shown(str(error))}.") from error
     model.loss_type = "ForCausalLM"  # what it computes anyway, after a warning
     return model
 
@@ -145,6 +169,8 @@ def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
     """
     from transformers import OpenAIGPTConfig, OpenAIGPTLMHeadModel
 
+    for name in ("config", "transformer"):
+        require(hasattr(like, name), f"like must be a GPT-2, not {shown(like)}.")
     names = (*GPT2_PRESETS["124m"], "resid_pdrop", "embd_pdrop", "attn_pdrop", "layer_norm_epsilon")
     fields = {name: getattr(like.config, name) for name in names}
     return OpenAIGPTLMHeadModel(OpenAIGPTConfig(**fields))

@@ -18,14 +18,28 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
-from initscope.errors import UsageError, is_number, require, require_name
+from initscope.errors import UsageError, is_number, require, require_name, shown
 from initscope.models import ACTIVATIONS
-from initscope.theory import NUMBER_FORMATS, Propagation, WidthInterval
-from initscope.theory.checks import layer_widths, nonnegative, positive
+from initscope.theory import NUMBER_FORMATS, Propagation, WidthInterval, checks
+from initscope.theory.checks import layer_widths, nonnegative, one, positive
 from initscope.theory.schemes import layer_stds
+
+__all__ = [
+    "CHUNK_BYTES",
+    "DIRECTIONS",
+    "TORCH_FORMATS",
+    "compare",
+    "correlation_profiles",
+    "representable_band",
+    "residual_profiles",
+    "variance_profiles",
+]
 
 CHUNK_BYTES = 64_000_000
 """Memory for the weights of the networks that are computed at once."""
+
+LARGEST_STD = 1e30
+"""Beyond it the variance of a few layers leaves the range of floats."""
 
 DIRECTIONS = ("forward", "backward")
 
@@ -46,8 +60,6 @@ def _draw(sizes: Sequence[int], networks: int, seed: int, vectors: int = 1) -> I
 
     Inputs have shape ``(chunk, n_0, vectors)``, gradients ``(chunk, n_L, 1)``.
     """
-    require(is_number(networks, 1, whole=True), f"networks must be at least 1, not {networks!r}.")
-    require(is_number(seed, 0, whole=True), f"seed must be a whole number, not {seed!r}.")
     generator = torch.Generator().manual_seed(int(seed))
     weights = [(after, before) for before, after in itertools.pairwise(sizes)]
     biases = [(after, 1) for after, _ in weights]
@@ -177,9 +189,11 @@ def variance_profiles(
     >>> print(f"{last['value'].mean():.1f}")  # 2 at infinite width
     2.0
     """
-    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std)
-    start = float(positive("input_variance", input_variance))
-    end = float(positive("output_gradient_variance", output_gradient_variance))
+    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std, networks, seed)
+    start = one("input_variance", positive("input_variance", input_variance))
+    end = one(
+        "output_gradient_variance", positive("output_gradient_variance", output_gradient_variance)
+    )
     activate = ACTIVATIONS[activation]()
     forward, backward = [], []
     with torch.no_grad():
@@ -238,7 +252,13 @@ def residual_profiles(
     >>> print(f"{last['value'].mean():.1f}")  # the branch adds as much as there was
     2.0
     """
-    sizes, weight, bias = _checked([width] * (depth + 1), activation, weight_std, bias_std)
+    checks.whole("width", width)
+    depth = checks.whole("depth", depth, at_most=checks.MOST_LAYERS)
+    checks.flag("residual", residual)
+    checks.flag("layer_norm", layer_norm)
+    sizes, weight, bias = _checked(
+        [width] * (depth + 1), activation, weight_std, bias_std, networks, seed
+    )
     profiles = []
     for chunk in _draw(sizes, networks, seed):
         forward, backward = residual_pass(
@@ -291,16 +311,33 @@ def residual_pass(
 
 
 def _checked(
-    widths: Sequence[int], activation: str, weight_std: npt.ArrayLike | str, bias_std: npt.ArrayLike
+    widths: Sequence[int],
+    activation: str,
+    weight_std: npt.ArrayLike | str,
+    bias_std: npt.ArrayLike,
+    networks: int,
+    seed: int,
 ) -> tuple[tuple[int, ...], list[float], list[float]]:
     """Widths, and the std of the weights and of the biases of every layer."""
     sizes = layer_widths(widths)
+    require(
+        is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."
+    )
+    checks.seed_of(seed)
+    # One network with all that is computed for it, and what is returned of each of them.
+    weights = sum(after * (before + 1) for before, after in itertools.pairwise(sizes))
+    checks.fits(f"one network of widths {shown(sizes)}", 24 * weights)
+    checks.fits(f"networks = {shown(networks)}", 50 * networks * len(sizes))
     require_name("activation", activation, ACTIVATIONS)
     weight = nonnegative("weight_std", layer_stds(weight_std, sizes))
+    if isinstance(bias_std, str):
+        raise UsageError("bias_std must be a number or one for each layer, not a scheme's name.")
     bias = nonnegative("bias_std", layer_stds(bias_std, sizes, "bias_std"))
     for name, std in (("weight_std", weight), ("bias_std", bias)):
         if std.ndim != 1:
             raise UsageError(f"{name} must be one number, or one for each layer.")
+        if std.max() > LARGEST_STD:
+            raise UsageError(f"{name} must be at most {LARGEST_STD:g}, not {std.max():g}.")
     return sizes, weight.tolist(), bias.tolist()
 
 
@@ -343,11 +380,11 @@ def correlation_profiles(
     >>> print(frame.groupby("layer")["correlation"].mean()[[0, 1, 5]].round(1).abs().tolist())
     [0.0, 0.0, 0.7]
     """
-    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std)
-    start = float(positive("input_variance", input_variance))
+    sizes, weight, bias = _checked(widths, activation, weight_std, bias_std, networks, seed)
+    start = one("input_variance", positive("input_variance", input_variance))
     require(
         is_number(correlation, -1) and correlation <= 1,
-        f"correlation must be a number between -1 and 1, not {correlation!r}.",
+        f"correlation must be a number between -1 and 1, not {shown(correlation)}.",
     )
     require(
         sizes[0] >= 2, "two inputs of one unit have no angle: widths must start with 2 or more."
@@ -400,6 +437,15 @@ def compare(
         mean over theory; and with an interval ``low``, ``high`` and ``inside``, the share of
         networks between them, both included.
     """
+    checks.frame("profiles", profiles, numbers=["layer", "value"], texts=["direction"])
+    _check_propagation("theory", theory, profiles)
+    if interval is not None:
+        require(
+            isinstance(interval, WidthInterval),
+            f"interval must come from finite_width_interval, not {shown(interval)}.",
+        )
+        for part in interval:
+            _check_propagation("interval", part, profiles)
     groups = profiles.groupby(["direction", "layer"])["value"]
     table = pd.DataFrame(
         {
@@ -426,6 +472,26 @@ def compare(
         table["inside"] = within.groupby(level=[0, 1]).mean()
     order = [*itertools.product(DIRECTIONS, sorted(profiles["layer"].unique()))]
     return table.loc[order].reset_index()
+
+
+def _check_propagation(name: str, given: object, profiles: pd.DataFrame) -> None:
+    """Raise unless `given` holds the layers of `profiles`, of one network."""
+    for direction in profiles["direction"].unique():
+        require_name("direction in the table profiles", direction, DIRECTIONS)
+    layers = profiles["layer"]
+    require(
+        len(profiles[["direction", "layer"]].drop_duplicates()) == 2 * layers.nunique(),
+        "the table profiles must have every layer in both directions.",
+    )
+    require(
+        bool(((layers >= 0) & (layers == np.floor(layers))).all()),
+        "the column layer of the table profiles must hold whole numbers from 0 on.",
+    )
+    require(
+        isinstance(given, Propagation)
+        and all(np.ndim(part) == 1 and len(part) > layers.max() for part in given),
+        f"{name} must be that of one network with the layers of profiles, not {shown(given)}.",
+    )
 
 
 TORCH_FORMATS = {name: getattr(torch, name) for name in NUMBER_FORMATS}
@@ -472,12 +538,17 @@ def representable_band(
     UsageError
         As :func:`variance_profiles`; an unknown format.
     """
-    sizes, _, _ = _checked(widths, activation, 1.0, 0.0)
+    sizes, _, _ = _checked(widths, activation, 1.0, 0.0, networks, seed)
     require_name("number format", number_format, NUMBER_FORMATS)
-    bottom, top = (float(positive("std_range", end)) for end in std_range)
-    require(bottom < top, f"std_range must go from a lower to a higher std, not {std_range!r}.")
+    ends = checks.items("std_range", std_range)
+    require(len(ends) == 2, f"std_range must be a pair of stds, not {shown(std_range)}.")
+    bottom, top = (one("std_range", positive("std_range", end)) for end in ends)
+    require(
+        bottom < top, f"std_range must go from a lower to a higher std, not {shown(std_range)}."
+    )
+    precision = checks.number("precision", precision, 1e-12, 10.0)
     activate = ACTIVATIONS[activation]()
-    steps = int(np.ceil(np.log2(np.log(top / bottom) / precision)))
+    steps = max(0, int(np.ceil(np.log2((np.log(top) - np.log(bottom)) / precision))))
     edges = []
     with torch.no_grad():
         for chunk in _draw(sizes, networks, seed):

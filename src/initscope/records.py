@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import inspect
 import json
 import os
 import uuid
@@ -20,6 +21,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from initscope.errors import UsageError, shown
+from initscope.theory import checks
 
 CHECKSUM = b"sha256"
 """Key, in the metadata of a table, of the checksum of all that it holds."""
@@ -231,14 +235,35 @@ def recorded(
         Called, without arguments, if the record is missing, damaged, or of another specification;
         returns a frame with plain columns and the index 0, 1, ....
     """
+    checks.file_path("path", path)
+    checks.mapping("specification", specification)
+    checks.function("measure", measure)
+    try:
+        inspect.signature(measure).bind()
+    except TypeError:
+        raise UsageError("measure must be a function without arguments.") from None
+    except ValueError:
+        pass  # some written in C do not say what they take
     file = Path(path)
-    wanted = json.dumps(specification, sort_keys=True)
+    try:
+        wanted = json.dumps(specification, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"specification must hold plain values ({shown(str(error))}).") from None
     try:
         table = read_table(file)
         if (table.schema.metadata or {}).get(b"specification") == wanted.encode():
             return table.replace_schema_metadata(None).to_pandas()
     except (OSError, pa.ArrowException):
         pass  # not there, or not whole: measured again
-    table = pa.Table.from_pandas(measure(), preserve_index=False)
+    frame = measure()
+    if not isinstance(frame, pd.DataFrame):
+        raise UsageError(f"measure must return a pandas.DataFrame, not {shown(frame)}.")
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except pa.ArrowException as error:
+        raise UsageError(
+            f"what measure returned cannot be recorded ({shown(str(error))}): give it plain "
+            "columns."
+        ) from error
     write_table(file, table.replace_schema_metadata({"specification": wanted}))
     return table.replace_schema_metadata(None).to_pandas()

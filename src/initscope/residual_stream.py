@@ -15,18 +15,23 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from initscope.errors import UsageError, require_name
+from initscope.errors import UsageError, is_number, require, require_name, shown
 from initscope.init import initialize_
-from initscope.models import gpt2, post_norm_gpt
+from initscope.models import GPT2_PRESETS, gpt2, post_norm_gpt
+from initscope.theory import checks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+__all__ = ["draw_narrow_models", "stream_gradients", "stream_profile"]
 
 
 def _blocks(model: PreTrainedModel) -> nn.ModuleList:
     blocks = getattr(getattr(model, "transformer", None), "h", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
-        raise UsageError(f"{type(model).__name__} has no blocks transformer.h, as GPT-2 has.")
+        raise UsageError(
+            f"the model {type(model).__name__} has no blocks transformer.h, as GPT-2 has."
+        )
     return blocks
 
 
@@ -60,6 +65,25 @@ def _mean_square(x: torch.Tensor) -> float:
     return x.detach().double().square().mean().item()
 
 
+def _check_tokens(name: str, model: PreTrainedModel, tokens: torch.Tensor) -> None:
+    """Raise unless `tokens` are sequences that `model` can read."""
+    _blocks(model)
+    checks.module("model", model)
+    checks.tensor(
+        name, tokens, shape="a batch and a position", good=lambda t: t.dim() == 2 and t.numel() > 0,
+        floating=False,
+    )  # fmt: skip
+    size, longest = model.config.vocab_size, model.config.n_positions
+    require(
+        tokens.shape[1] <= longest,
+        f"{name} have {tokens.shape[1]} positions, and the model reads {longest}.",
+    )
+    require(
+        int(tokens.min()) >= 0 and int(tokens.max()) < size,
+        f"{name} must be numbers from 0 to {size - 1}: the vocabulary of the model.",
+    )
+
+
 @torch.no_grad()
 def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame:
     """Measure the variance of the residual stream and of what each block makes of it.
@@ -85,6 +109,7 @@ def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame
     UsageError
         If `model` has no blocks ``transformer.h``.
     """
+    _check_tokens("tokens", model, tokens)
     rows: list[tuple[int, str, float]] = []
     handles = []
     with _stream(model) as stream:
@@ -145,6 +170,8 @@ def stream_gradients(
     UsageError
         As :func:`stream_profile`; labels of another shape than the tokens.
     """
+    _check_tokens("tokens", model, tokens)
+    _check_tokens("labels", model, labels)
     if tokens.shape != labels.shape:
         raise UsageError(
             f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
@@ -200,6 +227,22 @@ def draw_narrow_models(
         Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
     """
     require_name("quantity", quantity, ("stream", "gradient"))
+    for name, value in (("draws", draws), ("batch", batch), ("seq_len", seq_len)):
+        require(
+            is_number(value, 1, whole=True),
+            f"{name} must be a whole number of at least 1, not {shown(value)}.",
+        )
+    for name, value in (("width", width), ("n_layer", n_layer)):
+        checks.whole(name, value)
+    for name, value in (("scaled", scaled), ("post_norm", post_norm)):
+        checks.flag(name, value)
+    checks.seed_of(seed)
+    longest = GPT2_PRESETS["nano12"]["n_positions"]
+    require(seq_len <= longest, f"seq_len must be at most {longest}, not {shown(seq_len)}.")
+    checks.fits(f"draws = {shown(draws)} with n_layer = {n_layer:,}", 30 * draws * (n_layer + 1))
+    # The stream, and the logits, which are far more.
+    kept = 8 * batch * seq_len * (12 * width + 2 * 4096)
+    checks.fits(f"batch = {shown(batch)} with width = {width:,}", kept)
     generator = torch.Generator().manual_seed(seed)
     vocabulary = 4096
     model: Any = gpt2("nano12", n_embd=width, n_layer=n_layer, vocab_size=vocabulary)

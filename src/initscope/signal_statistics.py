@@ -12,6 +12,8 @@ from torch import nn
 from initscope.matrix_statistics import Measured, mean_and_variance, widened
 from initscope.weight_matrices import WeightMatrix
 
+__all__: list[str] = []  # for this package alone
+
 
 class SignalWatch:
     """Hooks on the modules of some matrices, set for one forward and backward pass.

@@ -22,6 +22,8 @@ STDLIB = "stdlib"
 
 _HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}(:[\w.-]{1,96})?", re.ASCII)
 
+__all__: list[str] = []  # for this package alone
+
 
 def data_folder() -> Path | None:
     """The folder that the environment variable ``INITSCOPE_DATA`` names, or None."""
@@ -41,7 +43,9 @@ def text_folder(source: str | Path) -> Path | None:
     Raises `UsageError` for what is no folder and can be no name on the hub.
     """
     if not isinstance(source, str | Path) or not str(source):
-        raise UsageError(f"a source of text is a hub name, a folder or a name, not {source!r}.")
+        raise UsageError(
+            f"a source of text is a hub name, a folder or a name, not {shown(source)}."
+        )
     if source == STDLIB:
         return None
     data = data_folder()

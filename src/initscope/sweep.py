@@ -23,7 +23,8 @@ import pyarrow as pa
 import torch
 from tqdm import tqdm
 
-from initscope.batched_training import Chunk, dataset_of_seed, run_chunk
+from initscope.batched_training import LAYER_STATISTICS, Chunk, dataset_of_seed, run_chunk
+from initscope.claims import check_sweep
 from initscope.errors import UsageError
 from initscope.machine import check_device_name, check_out, check_threads, check_whole
 from initscope.sweep_records import (
@@ -342,6 +343,7 @@ def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
     """
     which = ["dataset", "widths", "depth", "activation", "scheme", "std", "seed"]
     which += ["optimizer", "learning_rate", "momentum"]
+    check_sweep(table, which, LAYER_STATISTICS)
     n_probes = table["probe_step"].map(len).to_numpy()
     depth = table["depth"].to_numpy()
     per_run = n_probes * depth

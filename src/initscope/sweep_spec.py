@@ -78,7 +78,7 @@ class Optimizer:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name == "adamw":
+        if isinstance(self.name, str) and self.name == "adamw":
             raise UsageError(
                 f"unknown optimizer 'adamw'. Valid: {', '.join(OPTIMIZERS)}. The networks of a "
                 f"sweep are trained without weight decay, so that adam is all there is of it."

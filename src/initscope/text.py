@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from initscope.errors import UsageError, is_number, require
+from initscope.errors import UsageError, is_number, require, shown
 from initscope.records import file_digest, sealed, unsealed
 from initscope.sources import (
     HUB_TEXTS,
@@ -37,7 +37,10 @@ from initscope.sources import (
     short_reason,
     text_folder,
 )
+from initscope.theory import checks
 from initscope.tokenization import Tokenizer, load_tokenizer
+
+__all__ = ["HUB_TEXTS", "Passages", "ShuffledPassages", "Text", "is_on_hub", "load_text"]
 
 HUB_PARQUET = "refs/convert/parquet"
 """Branch in which the hub keeps the same data as Parquet files, for a set that is uploaded as a
@@ -111,6 +114,17 @@ class Passages(torch.utils.data.Dataset):
     """
 
     def __init__(self, sources: Sequence[np.ndarray], context: int, what: str = "the text") -> None:
+        checks.whole("context", context)
+        checks.text("what", what)
+        require(
+            isinstance(sources, Sequence)
+            and len(sources) > 0
+            and all(
+                isinstance(tokens, np.ndarray) and tokens.ndim == 1 and tokens.dtype.kind in "iu"
+                for tokens in sources
+            ),
+            f"sources must be arrays of tokens, at least one, not {shown(sources)}.",
+        )
         shortest = min(map(len, sources))
         require(
             shortest >= context,
@@ -141,6 +155,11 @@ class ShuffledPassages(torch.utils.data.Dataset):
     """
 
     def __init__(self, passages: Passages, n: int, seed: int) -> None:
+        require(
+            isinstance(passages, Passages), f"passages must be Passages, not {shown(passages)}."
+        )
+        checks.whole("n", n)
+        checks.seed_of(seed)
         self._passages = passages
         self._n = n
         self._seed = seed
@@ -337,10 +356,17 @@ def load_text(
     else:
         sources = [source]
     require(bool(sources), "no source of text is given.")
-    require(len(set(sources)) == len(sources), f"a source of text is given twice: {sources}.")
+    for each in sources:
+        if not isinstance(each, str | Path):
+            raise UsageError(
+                f"a source of text is a hub name, a folder or a name, not {shown(each)}."
+            )
+    require(
+        len(set(sources)) == len(sources), f"a source of text is given twice: {shown(sources)}."
+    )
     require(
         max_tokens is None or is_number(max_tokens, 1, whole=True),
-        f"max_tokens must be a whole number of at least 1, or None, not {max_tokens!r}.",
+        f"max_tokens must be a whole number of at least 1, or None, not {shown(max_tokens)}.",
     )
     found = [_find_source(each) for each in sources]
     loaded_tokenizer = load_tokenizer(tokenizer)

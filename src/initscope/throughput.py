@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from initscope.errors import require, shown
+from initscope.theory import checks
+
+__all__ = ["PEAK_BFLOAT16_FLOPS", "peak_flops", "training_flops_per_token"]
+
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
 
@@ -29,6 +34,8 @@ def training_flops_per_token(model: GPT2LMHeadModel) -> int:
     counts once. Chowdhery et al. (2022), appendix B; recomputation is not counted, and attention
     as if it were not causal.
     """
+    wpe = getattr(getattr(model, "transformer", None), "wpe", None)
+    require(wpe is not None, f"model must be a GPT-2, not {shown(model)}.")
     n = sum(p.numel() for p in model.parameters()) - model.transformer.wpe.weight.numel()
     config = model.config
     return 6 * n + 12 * config.n_layer * config.n_embd * config.n_positions
@@ -40,6 +47,8 @@ def peak_flops(device_name: str, precision: str) -> float | None:
     >>> peak_flops("NVIDIA H100 80GB HBM3", "bfloat16")
     989000000000000.0
     """
+    checks.text("device_name", device_name)
+    checks.text("precision", precision)
     if precision != "bfloat16":
         return None
     words = f" {device_name.replace('-', ' ')} "

@@ -18,6 +18,9 @@ GPT2_TOKENIZER_HUB_NAME = "openai-community/gpt2"
 TOKENIZERS = ("gpt2", "bytes")
 
 
+__all__ = ["TOKENIZERS", "Tokenizer", "load_tokenizer"]
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """Text to tokens.
@@ -59,6 +62,8 @@ def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
     UsageError
         An unknown name; files that are missing or are no BPE; no network where one is needed.
     """
+    if not isinstance(name, str | Path):
+        raise unknown_name("tokenizer", name, [*TOKENIZERS, "a folder"])
     if name == "bytes":
         return Tokenizer(
             "bytes",

@@ -32,8 +32,11 @@ from initscope.matrix_statistics import (
     widened,
     widest,
 )
+from initscope.theory import checks
 from initscope.variance_table import COLUMNS
 from initscope.weight_matrices import WeightMatrix, find_weight_matrices
+
+__all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
 
 OPTIMIZERS = (AdamW, Adam, SGD)
 """Those whose step can be read from their state."""
@@ -109,6 +112,7 @@ def variance_budget(
     """
     optimizer = innermost(optimizer)
     check_optimizer(optimizer)
+    checks.whole("step", step, at_least=0)
     matrices = _matrices_of(optimizer) if model is None else find_weight_matrices(model)
     stepped = optimized(optimizer, by_parameter(matrices))
     measured = measure_update(optimizer, stepped, with_mean_square=True)

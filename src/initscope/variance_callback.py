@@ -13,6 +13,7 @@ from transformers.trainer_callback import CallbackHandler, PrinterCallback, Prog
 
 from initscope.errors import UsageError
 from initscope.matrix_statistics import QUANTILES
+from initscope.theory import checks
 from initscope.variance_table import read_histograms, read_variances
 from initscope.variance_tracker import (
     Clock,
@@ -21,6 +22,8 @@ from initscope.variance_tracker import (
     checked_quantities,
     clock,
 )
+
+__all__ = ["VarianceCallback"]
 
 
 class VarianceCallback(TrainerCallback):
@@ -67,6 +70,10 @@ class VarianceCallback(TrainerCallback):
         overwrite: bool = False,
         log: bool = True,
     ) -> None:
+        checks.file_path("out_folder", out_folder)
+        checks.flag("overwrite", overwrite)
+        checks.flag("log", log)
+        checks.items("histograms", histograms)
         clock("every", every)
         clock("distribution_every", distribution_every)
         checked_quantities(quantities)

@@ -20,6 +20,17 @@ from tqdm import tqdm
 
 from initscope.errors import UsageError
 from initscope.records import CHECKSUM, content_digest, read_table, what_is_wrong, write_table
+from initscope.theory import checks
+
+__all__ = [
+    "COLUMNS",
+    "HISTOGRAMS",
+    "HISTOGRAM_COLUMNS",
+    "SCHEMAS",
+    "VARIANCES",
+    "read_histograms",
+    "read_variances",
+]
 
 VARIANCES, HISTOGRAMS = "variances", "histograms"
 
@@ -74,11 +85,13 @@ def read_variances(folder: str | Path) -> pd.DataFrame:
     UsageError
         If nothing was recorded there.
     """
+    checks.file_path("folder", folder)
     return _read_frame(Path(folder), VARIANCES)
 
 
 def read_histograms(folder: str | Path) -> pd.DataFrame:
     """The histograms recorded in `folder`: columns ``step, layer, role, low, high, counts``."""
+    checks.file_path("folder", folder)
     return _read_frame(Path(folder), HISTOGRAMS)
 
 
@@ -86,7 +99,8 @@ def _read_frame(folder: Path, name: str) -> pd.DataFrame:
     table = VarianceTable(folder, name).read()
     if table is None:
         raise UsageError(
-            f"{folder} holds no {name}.parquet and no {name}.arrows: nothing was recorded there."
+            f"the folder {folder} holds no {name}.parquet and no {name}.arrows: nothing was "
+            "recorded there."
         )
     return table.to_pandas()
 

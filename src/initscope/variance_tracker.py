@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from initscope.errors import UsageError, is_number, require, require_name, unknown_name
+from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
 from initscope.matrix_moments import MatrixMoments
 from initscope.matrix_statistics import (
     QUANTILES,
@@ -26,9 +26,12 @@ from initscope.matrix_statistics import (
     shapes,
 )
 from initscope.signal_statistics import SignalWatch
+from initscope.theory import checks
 from initscope.variance_budget import check_optimizer, innermost, measure_update, optimized
 from initscope.variance_table import COLUMNS, HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
 from initscope.weight_matrices import WeightMatrix, find_weight_matrices
+
+__all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
 
 QUANTITIES = ("weight", "gradient", "update", "activation")
 """What can be followed: kinds of the rows."""
@@ -148,7 +151,10 @@ class VarianceTracker:
         self._histograms = with_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
-        self.step = step
+        self.step = checks.whole("step", step, at_least=0)
+        checks.flag("overwrite", overwrite)
+        if out_folder is not None:
+            checks.file_path("out_folder", out_folder)
         self._optimizer = innermost(optimizer)
         self._optimized: list[MatrixGroup] = []
         if "update" in self._quantities:
@@ -219,6 +225,7 @@ class VarianceTracker:
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
         """When the weights are new; `updated` is False if the optimizer left the step out."""
+        checks.flag("updated", updated)
         self.step += 1
         if self._due(self.step):
             self._record(updated=updated, with_gradients=True)
@@ -387,8 +394,8 @@ def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str]) -> list[W
     def is_one(matrix: WeightMatrix, role: str) -> bool:
         return matrix.role == role or matrix.role.endswith(f"_{role}")
 
-    for role in roles:
-        if not any(is_one(matrix, role) for matrix in matrices):
+    for role in checks.items("histograms", roles):
+        if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
             raise unknown_name("role", role, {matrix.role for matrix in matrices})
     return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
@@ -398,22 +405,37 @@ def clock(name: str, given: Clock) -> Callable[[int], bool]:
     if is_number(given, 1, whole=True):
         return lambda step: step % given == 0  # type: ignore[operator]
     if callable(given):
-        return lambda step: bool(given(step))
-    if isinstance(given, Collection) and not isinstance(given, str):
-        steps = frozenset(given)
+        return lambda step: _asked(name, given, step)
+    if isinstance(given, Collection) and not isinstance(given, str | bytes | Mapping):
+        try:
+            steps: frozenset[Any] = frozenset(given)
+        except (TypeError, RuntimeError):  # what has no hash is no step
+            steps = frozenset([None])
         if all(is_number(step, 0, whole=True) for step in steps):
             return lambda step: step in steps
     raise UsageError(
         f"{name} must be a whole number of steps of at least 1, a set of steps, or a function of "
-        f"the step, not {given!r}."
+        f"the step, not {shown(given)}."
     )
+
+
+def _asked(name: str, due: Callable[[int], bool], step: int) -> bool:
+    """What a function says of a step."""
+    try:
+        return bool(due(step))
+    except Exception as error:
+        raise UsageError(
+            f"{name} failed on step {step}: {type(error).__name__} {shown(str(error))}."
+        ) from error
 
 
 def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
     """`quantities`, or `UsageError` if one of them is unknown or there is none."""
     require(
-        not isinstance(quantities, str) and len(quantities) > 0,
-        f"quantities must be a list of {', '.join(QUANTITIES)}, not {quantities!r}.",
+        isinstance(quantities, Sequence | frozenset | set)
+        and not isinstance(quantities, str | bytes)
+        and len(quantities) > 0,
+        f"quantities must be a list of {', '.join(QUANTITIES)}, not {shown(quantities)}.",
     )
     for quantity in quantities:
         require_name("quantity", quantity, QUANTITIES)
@@ -422,10 +444,10 @@ def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
 
 def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
     """`quantiles`, or `UsageError` if one is not between 0 and 1."""
-    for quantile in quantiles:
+    for quantile in checks.items("quantiles", quantiles):
         require(
             is_number(quantile, 0) and quantile <= 1,
-            f"quantiles must be numbers from 0 to 1, not {quantile!r}.",
+            f"quantiles must be numbers from 0 to 1, not {shown(quantile)}.",
         )
     return tuple(quantiles)
 

@@ -13,6 +13,9 @@ from torch import nn
 
 from initscope.errors import UsageError
 from initscope.init import weight_layers
+from initscope.theory import checks
+
+__all__ = ["find_weight_matrices", "weight_matrices"]
 
 ATTENTION_INPUTS = {
     "q": ("q_proj", "query", "q", "q_lin", "wq", "Wq", "to_q", "query_proj", "q_attn"),
@@ -190,7 +193,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def find_weight_matrices(model: nn.Module) -> list[WeightMatrix]:
     """What :func:`weight_matrices` yields, with the place of each matrix in its parameter."""
-    model = unwrapped(model)
+    model = unwrapped(checks.module("model", model, with_data=False))
     transposed = {module for _, module, is_transposed in weight_layers(model) if is_transposed}
     holders: list[tuple[str, nn.Parameter, list[str]]] = []
     for name, parameter in model.named_parameters():
@@ -226,8 +229,8 @@ def find_weight_matrices(model: nn.Module) -> list[WeightMatrix]:
             found.append(WeightMatrix(layer, role, name, parameter, module, units, part))
     if not any(matrix.role.rpartition("_")[2] in ATTENTION_INPUTS for matrix in found):
         raise UsageError(
-            f"{type(model).__name__} has no attention whose query, key and value weights can be "
-            f"told by their names: there is nothing to track."
+            f"the model {type(model).__name__} has no attention whose query, key and value weights "
+            f"can be told by their names: there is nothing to track."
         )
     return sorted(_distinct(found), key=lambda matrix: matrix.layer)
 

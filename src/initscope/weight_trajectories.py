@@ -5,6 +5,7 @@ The tables are those of :mod:`initscope.tracking`; "matrix" means one role in on
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -13,9 +14,33 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from initscope.errors import is_number, require, require_name
-from initscope.theory import adamw_variance_trajectory
+from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.theory import adamw_variance_trajectory, checks
 from initscope.variance_table import COLUMNS
+
+__all__ = [
+    "depth_correlation",
+    "expansion_rates",
+    "growth_over_noise",
+    "layer_spread",
+    "mean_interval",
+    "predicted_std",
+    "settling_steps",
+    "statistic_table",
+    "weight_std",
+]
+
+
+def _check_std(std: object) -> None:
+    """Raise unless `std` is a table as :func:`weight_std` makes it."""
+    table = checks.number_table("std", std, levels=("role", "layer"))
+    require(table.size > 0, "the table std is empty: there is nothing to draw or to compute.")
+    steps = list(table.columns)
+    require(
+        all(is_number(step, 0, whole=True) for step in steps)
+        and all(before < after for before, after in itertools.pairwise(steps)),
+        f"the columns of the table std must be steps, ascending, not {shown(steps)}.",
+    )
 
 
 def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> pd.DataFrame:
@@ -56,17 +81,20 @@ def statistic_table(
     kind, stat
         Which rows, for example ``"gradient"`` and ``"std"``.
     """
-    missing = [name for name in COLUMNS if name not in variances.columns]
-    require(not missing, f"the table has no column {', '.join(missing)}.")
+    checks.text("kind", kind)
+    checks.text("stat", stat)
+    checks.frame("variances", variances, COLUMNS, rows=False)
     rows = variances[(variances["kind"] == kind) & (variances["stat"] == stat)]
-    require(len(rows) > 0, f"the table has no rows of kind {kind!r} and stat {stat!r}.")
+    require(len(rows) > 0, f"the table variances has no rows of kind {kind!r} and stat {stat!r}.")
     require(
         not rows.duplicated(["step", "layer", "role"]).any(),
-        f"the table has several rows of kind {kind!r} and stat {stat!r} for one matrix at one "
-        f"step: give the table of one run.",
+        f"the table variances has several rows of kind {kind!r} and stat {stat!r} for one matrix "
+        f"at one step: give the table of one run.",
     )
+    checks.frame("variances", rows, numbers=("step", "layer", "value"), texts=("role",))
     table = rows.pivot(index=["role", "layer"], columns="step", values="value")  # noqa: PD010
     if roles is not None:
+        roles = checks.items("roles", roles)
         require(len(roles) > 0, "roles is empty: name at least one, or leave it out for all.")
         for role in roles:
             require_name("role", role, set(table.index.get_level_values("role")))
@@ -97,10 +125,11 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
     UsageError
         If `until` was not recorded, or is the first step.
     """
+    _check_std(std)
     first = std.columns[0]
     require(
-        until in std.columns and until > first,
-        f"step {until} was not recorded after step {first}: take one of the "
+        is_number(until, -math.inf) and until in std.columns and until > first,
+        f"until = {shown(until)} was not recorded after step {first}: take one of the "
         f"{len(std.columns)} steps up to {std.columns[-1]}.",
     )
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -126,8 +155,9 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
     """
     require(
         is_number(tolerance, 0) and tolerance < 1,
-        f"tolerance must be a number from 0 to below 1, not {tolerance!r}.",
+        f"tolerance must be a number from 0 to below 1, not {shown(tolerance)}.",
     )
+    _check_std(std)
     final = std.iloc[:, -1]
     far = ~(std.sub(final, axis=0).abs().le(tolerance * final.abs(), axis=0)).to_numpy()
     steps = np.asarray(std.columns, float)
@@ -150,6 +180,7 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
         One row a role, one column a step; infinite where one of the layers is at 0, and NaN where
         all are, or where the std of a layer is NaN.
     """
+    _check_std(std)
     by_role = std.groupby(level="role", sort=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = by_role.max() / by_role.min()
@@ -171,6 +202,12 @@ def depth_correlation(values: pd.Series) -> pd.Series:
         Spearman's coefficient, indexed by role: -1 if it falls from each layer to the next, 1 if
         it rises, NaN if it is constant, a value is NaN, or a role has fewer than two layers.
     """
+    require(
+        isinstance(values, pd.Series)
+        and set(values.index.names) == {"role", "layer"}
+        and pd.api.types.is_float_dtype(values.dtype),
+        f"values must be a Series of numbers indexed by role and layer, not {shown(values)}.",
+    )
 
     def coefficient(of_role: pd.Series) -> float:
         layers = of_role.index.get_level_values("layer")
@@ -202,10 +239,14 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     UsageError
         No values, or a level that is not between 0 and 1.
     """
-    sample = np.asarray(values, float)
+    try:
+        sample = np.asarray(values, float)
+    except Exception:  # whatever numpy, torch or the object itself says
+        raise UsageError(f"values must be a list of numbers, not {shown(values)}.") from None
     require(sample.ndim == 1 and len(sample) > 0, "mean_interval needs at least one value.")
     require(
-        is_number(level, 0) and 0 < level < 1, f"level must lie between 0 and 1, not {level!r}."
+        is_number(level, 0) and 0 < level < 1,
+        f"level must lie between 0 and 1, not {shown(level)}.",
     )
     with np.errstate(invalid="ignore"):  # of values that are not finite
         mean = float(sample.mean())
@@ -256,10 +297,22 @@ def predicted_std(
     UsageError
         Fewer learning rates than steps; what :func:`adamw_variance_trajectory` refuses.
     """
+    _check_std(std)
     steps = np.asarray(std.columns)
     rates = _learning_rates(lr, steps[-1])[steps[0] :]
+    weight_decay = checks.number("weight_decay", weight_decay, 0.0)
+    for name, value in (("snr", snr), ("alignment", alignment)):
+        checks.number(name, value, 0.0 if name == "snr" else -np.inf)
     if isinstance(diffusion, pd.Series):
         diffusion = diffusion.reindex(std.index)
+    else:
+        diffusion = checks.nonnegative("diffusion", diffusion)
+    if np.ndim(diffusion):
+        require(
+            np.shape(diffusion) == (len(std),),
+            f"diffusion must be one number, or one for each of the {len(std)} matrices, not "
+            f"{shown(diffusion)}.",
+        )
     start = std.iloc[:, 0].to_numpy(float)
     started = np.isfinite(start)
     square = np.where(started, start, 0.0)[:, None] ** 2
@@ -275,7 +328,7 @@ def predicted_std(
 
 def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
     """Learning rates of the updates 1 to `last_step`."""
-    rates = np.asarray(lr, dtype=float)
+    rates = checks.nonnegative("lr", lr)
     require(
         rates.ndim == 1,
         "lr must hold the learning rate of each update, as PretrainSpec.learning_rates does.",
@@ -333,7 +386,8 @@ def growth_over_noise(
     steps = np.asarray(terms["step"].columns)
     steps = steps[steps > first]
     require(
-        len(steps) > 0, f"the table has no update after step {first}, that of its first weights."
+        len(steps) > 0,
+        f"the table variances has no update after step {first}, that of its first weights.",
     )
     rates = _learning_rates(lr, steps[-1])
     stretch = np.diff(steps, prepend=first)

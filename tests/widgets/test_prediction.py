@@ -15,6 +15,7 @@ from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
 
+from initscope.errors import UsageError
 from initscope.theory import scheme_std
 from initscope.widgets import BookWidget, Prediction
 from initscope.widgets.bundle import STATIC, bundle
@@ -231,7 +232,7 @@ def test_guesses_off_the_axis_are_refused() -> None:
     assert widget.guess == 0.05
     with pytest.raises(traitlets.TraitError, match="guess_high must lie on the axis"):
         band(guess_high=100)
-    with pytest.raises(traitlets.TraitError, match="expected any of"):
+    with pytest.raises(UsageError, match="kind must be one of 'value', 'band', 'curve'"):
         Prediction("?", 1, "point", low=0.1, high=10)
 
 

@@ -12,7 +12,11 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from initscope.errors import require
 from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
+from initscope.theory import checks
+
+__all__ = ["correlation_with_depth", "depth_scales", "maps", "phase_diagrams", "trainability_map"]
 
 
 def maps(
@@ -23,6 +27,18 @@ def maps(
     `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
     `fixed_points` ``label``, ``q``, ``c``, drawn as dots. Labels share colors.
     """
+    checks.frame("length", length, numbers=("q", "image"), texts=("label",))
+    checks.frame("correlation", correlation, numbers=("c", "image"), texts=("label",))
+    tables = {"correlation": correlation}
+    if fixed_points is not None:
+        tables["fixed_points"] = checks.frame(
+            "fixed_points", fixed_points, numbers=("q", "c"), texts=("label",), rows=False
+        )
+    for name, table in tables.items():
+        require(
+            set(table["label"]) <= set(length["label"]),
+            f"the table {name} has labels that length does not have.",
+        )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.7))
         left, right = figure.subplots(1, 2)
@@ -54,6 +70,9 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
     `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
     ``mean``, ``low`` and ``high`` (bars). Labels of one color, in order of appearance.
     """
+    checks.frame("theory", theory, numbers=("layer", "correlation"), texts=("label",))
+    checks.frame("networks", networks, numbers=("layer", "mean", "low", "high"), texts=("label",),
+                 rows=False)  # fmt: skip
     with styled():
         figure = Figure(figsize=(WIDTH, 3.7))
         axes = figure.subplots()
@@ -80,7 +99,16 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
     ``stable``: the points at which chi_1 is 1, and whether the fixed point is one that layers
     lead to.
     """
+    checks.frame("frame", frame, numbers=("sigma_w2", "sigma_b2", "chi"), texts=("activation",))
+    checks.frame("edges", edges, ("stable",), numbers=("sigma_w2", "sigma_b2"),
+                 texts=("activation",), rows=False)  # fmt: skip
     names = list(frame["activation"].unique())
+    for name in names:
+        for column in ("sigma_w2", "sigma_b2"):
+            require(
+                len(frame.loc[frame["activation"] == name, column].unique()) > 1,
+                f"the table frame must have several values of {column} for {name}.",
+            )
     cool = LinearSegmentedColormap.from_list(
         "phases", ["#3b6fb6", "#a9c3df", "#ecebe4", "#e9b48a", "#c25b1e"]
     )
@@ -141,6 +169,7 @@ def depth_scales(frame: pd.DataFrame) -> Figure:
 
     `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``.
     """
+    checks.frame("frame", frame, numbers=("sigma_w2", "depth_scale"), texts=("label",))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.3))
         axes = figure.subplots()
@@ -163,6 +192,12 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     `table` has columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is
     shown. `limits` has columns ``label``, ``sigma_w2`` and ``depth``.
     """
+    checks.frame("table", table, numbers=("sigma_w2", "depth", "accuracy"))
+    checks.frame("limits", limits, numbers=("sigma_w2", "depth"), texts=("label",), rows=False)
+    require(
+        bool((table[["sigma_w2", "depth"]] > 0).all(axis=None)) and table["accuracy"].notna().any(),
+        "the table must have sigma_w2 and depth above 0, and an accuracy.",
+    )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         axes = figure.subplots()

@@ -14,7 +14,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from initscope.errors import require
+from initscope.errors import shown as printed
 from initscope.plots.style import COLORS, INK, WIDTH, styled
+from initscope.theory import checks
+
+__all__ = [
+    "fan_of_networks",
+    "jacobian_spread",
+    "log_norm_histograms",
+    "log_spread_by_depth",
+    "singular_values",
+]
 
 
 def fan_of_networks(
@@ -26,6 +37,16 @@ def fan_of_networks(
     :func:`initscope.monte_carlo.compare` with a finite-width band. Thin lines are the first
     `shown` networks; a line ends where a network has died.
     """
+    checks.mapping("profiles", profiles)
+    checks.mapping("tables", tables)
+    require(len(tables) > 0, "tables is empty: there is nothing to draw.")
+    for width, table in tables.items():
+        columns = ("layer", "low", "high", "theory", "median", "mean")
+        checks.frame("in tables", table, numbers=columns, texts=("direction",))
+        require(width in profiles, f"profiles has no table of width {width!s:.40}, as tables has.")
+        checks.frame("in profiles", profiles[width], numbers=("network", "layer", "value"),
+                     texts=("direction",))  # fmt: skip
+    checks.whole("shown", shown, at_least=0)
     titles = {"forward": "activations, forward", "backward": "gradients, backward"}
     with styled():
         figure = Figure(figsize=(WIDTH, 2.5 * len(tables) + 0.6))
@@ -86,6 +107,19 @@ def log_norm_histograms(
     `samples` has width to one value a living network; `moments` has the columns ``width``,
     ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
     """
+    checks.mapping("samples", samples)
+    checks.frame(
+        "moments", moments, numbers=("width", "mean", "variance", "first_mean", "first_variance")
+    )
+    checks.whole("depth", depth)
+    require(
+        list(moments["width"]) == list(samples) or sorted(moments["width"]) == sorted(samples),
+        f"samples and moments must be of the same widths, not {printed(list(samples))} and "
+        f"{printed(moments['width'].tolist())}.",
+    )
+    for values in samples.values():
+        array = checks.finite("samples", values)
+        require(array.ndim == 1 and array.size > 0, "samples must have a list of numbers a width.")
     with styled():
         figure = Figure(figsize=(WIDTH, 3.0))
         panels = figure.subplots(1, len(samples), squeeze=False)[0]
@@ -115,6 +149,16 @@ def log_norm_histograms(
     return figure
 
 
+def _check_spread(table: object, panel: str) -> None:
+    """Raise unless `table` can be drawn by :func:`_by_activation`, one panel a value of `panel`."""
+    columns = ("layer", "measured", "error", "predicted")
+    frame = checks.frame("table", table, (panel,), numbers=columns, texts=("activation",))
+    require(bool(frame[panel].notna().all()), f"the table has no {panel} in some rows.")
+    require(bool((frame["error"] >= 0).all()), "the column error of the table must be at least 0.")
+    if "wide" in frame:
+        checks.frame("table", frame, numbers=("wide",))
+
+
 def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
     """Theory as lines, of infinite width dotted where given; measurements with their intervals."""
     for color, (name, group) in zip(COLORS, table.groupby("activation", sort=False), strict=False):
@@ -139,6 +183,7 @@ def log_spread_by_depth(table: pd.DataFrame) -> Figure:
     `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
     the 95% interval) and ``predicted``; one panel a width.
     """
+    _check_spread(table, "width")
     with styled():
         figure = Figure(figsize=(WIDTH, 3.1))
         widths = sorted(table["width"].unique())
@@ -160,9 +205,25 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
     `spectra` has (activation, weights) to an array of singular values; those below `floor` are
     counted in the first bin.
     """
+    checks.mapping("spectra", spectra)
+    require(
+        len(spectra) > 0 and all(isinstance(key, tuple) and len(key) == 2 for key in spectra),
+        f"spectra must have a pair of names to an array, not {printed(spectra)}.",
+    )
+    floor = checks.one("floor", checks.positive("floor", floor))
+    for values in spectra.values():
+        require(
+            isinstance(values, np.ndarray) and checks.nonnegative("spectra", values).size > 0,
+            "spectra must hold arrays of singular values, none of them empty.",
+        )
     activations = list(dict.fromkeys(activation for activation, _ in spectra))
     ensembles = list(dict.fromkeys(weights for _, weights in spectra))
+    require(
+        len(spectra) == len(activations) * len(ensembles),
+        "spectra must have every activation with all weights.",
+    )
     largest = max(values.max() for values in spectra.values())
+    require(floor < largest, f"floor must be below the largest singular value, {largest:g}.")
     bins = np.geomspace(floor, 1.3 * largest, 46)
     with styled():
         figure = Figure(figsize=(WIDTH, 4.2))
@@ -194,6 +255,8 @@ def jacobian_spread(table: pd.DataFrame) -> Figure:
     `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
     the 95% interval), ``predicted`` and ``wide`` (of infinite width).
     """
+    _check_spread(table, "weights")
+    checks.frame("table", table, numbers=("wide",))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.2))
         ensembles = list(table["weights"].unique())

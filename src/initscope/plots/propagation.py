@@ -11,7 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from initscope.errors import require, require_name
 from initscope.plots.style import INK, WIDTH, palette, styled
+from initscope.theory import NUMBER_FORMATS, checks
+
+__all__ = ["number_format_bands", "theory_against_networks"]
 
 
 def theory_against_networks(
@@ -23,6 +27,11 @@ def theory_against_networks(
     the theory at infinite width, shades the finite-width band, dots the mean over networks, and
     bars reach from the 2.5th to the 97.5th percentile of the networks.
     """
+    checks.mapping("tables", tables)
+    require(len(tables) > 0, "tables is empty: there is nothing to draw.")
+    columns = ("layer", "theory", "low", "high", "p2.5", "p97.5", "mean")
+    for table in tables.values():
+        checks.frame("in tables", table, numbers=columns, texts=("direction",))
     panels = (
         ("forward", "pre-activations, from input to output"),
         ("backward", "gradients, from output to input"),
@@ -89,6 +98,11 @@ def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: 
     Both tables have columns ``format``, ``depth``, ``low`` and ``high``; `measured` one row a
     network. `critical` is the std that keeps the variance, drawn dashed.
     """
+    for name, table in (("theory", theory), ("measured", measured)):
+        checks.frame(name, table, numbers=("depth", "low", "high"), texts=("format",))
+    for name in theory["format"].unique():
+        require_name("format in the table theory", name, NUMBER_FORMATS)
+    critical = checks.one("critical", checks.positive("critical", critical))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         axes = figure.subplots()

@@ -17,9 +17,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from initscope.claims import check_sweep
 from initscope.errors import require
 from initscope.plots.stability import BOTH_WAYS
 from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, line_looks, palette, styled
+from initscope.theory import checks
+
+__all__ = [
+    "differences_by_depth",
+    "gradients_and_weights",
+    "paired_curves",
+    "scheme_accuracies",
+    "training_name",
+    "usable_rates",
+    "variance_ratios",
+    "winners",
+]
 
 # As in the race of Train it here.
 SCHEME_COLORS = {"xavier": COLORS[0], "kaiming": COLORS[1]}
@@ -30,6 +43,8 @@ _TRAINING = ["optimizer", "momentum"]
 
 def training_name(optimizer: str, momentum: float) -> str:
     """How a sweep trained, as the figures name it: ``"SGD"``, ``"SGD, momentum"``, ``"Adam"``."""
+    checks.text("optimizer", optimizer)
+    checks.number("momentum", momentum)
     name = {"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer)
     return f"{name}, momentum" if optimizer == "sgd" and momentum else name
 
@@ -38,9 +53,31 @@ def _scheme_color(scheme: str, position: int) -> str:
     return SCHEME_COLORS.get(scheme, COLORS[2 + position % 4])
 
 
-def _not_empty(frame: pd.DataFrame) -> pd.DataFrame:
-    require(len(frame) > 0, "the table has no rows: there is nothing to draw.")
+def _not_empty(frame: pd.DataFrame, name: str = "table") -> pd.DataFrame:
+    require(len(frame) > 0, f"the {name} has no rows: there is nothing to draw.")
     return frame
+
+
+def _check_schemes(table: pd.DataFrame, *schemes: str) -> None:
+    """Raise unless `table` has runs of these schemes."""
+    for name, scheme in zip(("first", "second"), schemes, strict=True):
+        checks.text(f"the scheme {name}", scheme)
+    require(schemes[0] != schemes[1], f"the schemes first and second are both {schemes[0]!r}.")
+
+
+def _check_measures(name: str, table: object, *numbers: str) -> pd.DataFrame:
+    """Return `table` if it is a result of :func:`initscope.comparison.run_measures`."""
+    found = checks.frame(
+        name,
+        table,
+        numbers=("depth", "momentum", *numbers),
+        texts=("dataset", "widths", "activation", "optimizer"),
+    )
+    require(
+        bool(found[["depth", "momentum"]].notna().all(axis=None)),
+        f"the table {name} must have a depth and a momentum in every row.",
+    )
+    return found
 
 
 def _depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None:
@@ -57,6 +94,12 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
     ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
     `predictions` gives for each value of its column ``widths`` the ratio at each weight layer.
     """
+    checks.frame("ratios", ratios, numbers=("step", "layer", "ratio"), texts=("widths",))
+    checks.mapping("predictions", predictions)
+    for widths in ratios["widths"].unique():
+        require(widths in predictions, f"predictions has no ratios for the widths {widths!s:.80}.")
+        values = checks.real("predictions", predictions[widths])
+        require(values.ndim == 1, "predictions must have a list of ratios for each widths.")
     start = _not_empty(ratios[ratios["step"] == ratios["step"].min()])
     groups = list(start.groupby("widths", sort=False))
     with styled():
@@ -93,13 +136,33 @@ def _short(widths: str) -> str:
     return "-".join([first, *hidden, last])
 
 
+def _check_pairs(runs: pd.DataFrame, first: str, second: str) -> None:
+    """Raise unless every depth has one run of each seed under both schemes, of equal length."""
+    for depth, of_depth in runs.groupby("depth"):
+        seeds = [sorted(of_depth.loc[of_depth["scheme"] == s, "seed"]) for s in (first, second)]
+        require(
+            bool(seeds[0]) and seeds[0] == seeds[1] and len(set(seeds[0])) == len(seeds[0]),
+            f"the table must have one run of each seed under both schemes: at depth {depth} "
+            f"{first} has {len(seeds[0])} runs and {second} {len(seeds[1])}. Give those of one "
+            "optimizer and learning rate.",
+        )
+        for column in ("loss_step", "probe_step"):
+            require(
+                len(of_depth[column].map(len).unique()) == 1,
+                f"the runs of the table have different {column}.",
+            )
+
+
 def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
     """Training loss of two schemes, and below it the paired difference, one column a depth.
 
     `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
     over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
     """
+    _check_schemes(table, first, second)
+    check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
     runs = _not_empty(table[table["scheme"].isin([first, second])])
+    _check_pairs(runs, first, second)
     depths = sorted(runs["depth"].unique())
     with styled():
         figure = Figure(figsize=(WIDTH, 4.4))
@@ -158,6 +221,17 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
     training apart (`by` is ``"training"``) or the activations (``"activation"``). A hollow point
     is a difference whose interval covers zero.
     """
+    checks.choice("by", by, ("training", "activation"))
+    checks.mapping("rows", rows)
+    require(len(rows) > 0, "rows is empty: there is nothing to draw.")
+    for label, frame in rows.items():
+        checks.text("a label in rows", label)
+        _check_measures("in rows", frame, "difference", "low", "high")
+        checks.frame("in rows", frame, ("covers_zero",))
+        require(
+            frame["covers_zero"].map(lambda one: isinstance(one, bool | np.bool_)).all(),
+            "the column covers_zero of the table in rows must hold True or False.",
+        )
     everything = _not_empty(pd.concat(rows.values(), ignore_index=True))
     datasets = list(everything["dataset"].unique())
     depths = sorted(everything["depth"].unique())
@@ -228,7 +302,23 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
     whose interval covers zero, gray a cell that `differences` does not have; the letters are the
     best rate of each scheme at this depth. One row a data set, one column a way of training.
     """
-    _not_empty(differences)
+    _check_schemes(measures, first, second)
+    _check_measures("differences", differences, "learning_rate", "difference")
+    checks.frame("differences", differences, ("covers_zero",))
+    _check_measures("measures", measures, "learning_rate", "test_accuracy", "seed")
+    checks.frame("measures", measures, texts=("scheme",))
+    require(
+        bool(differences["covers_zero"].map(lambda one: isinstance(one, bool | np.bool_)).all()),
+        "the column covers_zero of the table differences must hold True or False.",
+    )
+    which = ["dataset", *_TRAINING, "depth", "learning_rate"]
+    for scheme in (first, second):
+        had = measures.loc[(measures["scheme"] == scheme) & measures["test_accuracy"].notna()]
+        both = differences[which].merge(had[which].drop_duplicates(), how="left", indicator=True)
+        require(
+            bool((both["_merge"] == "both").all()),
+            f"measures lacks runs of scheme {scheme!r} for some rows of differences.",
+        )
     datasets = list(differences["dataset"].unique())
     trainings = list(differences[_TRAINING].drop_duplicates().itertuples(index=False))
     with styled():
@@ -316,7 +406,13 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
     chance, :func:`initscope.comparison.run_measures`), a cross one at which more do. One row a
     data set, one column a way of training.
     """
-    runs = _not_empty(measures[measures["scheme"].isin([first, second])])
+    _check_schemes(measures, first, second)
+    _check_measures("measures", measures, "learning_rate", "failed")
+    checks.frame("measures", measures, texts=("scheme",))
+    checks.number("share", share, 0.0, 1.0)
+    runs = _not_empty(
+        measures[measures["scheme"].isin([first, second])], "table measures, of first and second,"
+    )
     datasets = list(runs["dataset"].unique())
     trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
     with styled():
@@ -369,7 +465,11 @@ def gradients_and_weights(
     a sweep with one optimizer and learning rate, `weights` the result of
     :func:`initscope.comparison.layer_ratios` for ``"weight_std"``.
     """
+    _check_schemes(table, first, second)
+    check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
+    checks.frame("weights", weights, numbers=("depth", "layer", "step", "ratio"))
     runs = _not_empty(table[table["scheme"].isin([first, second])])
+    _check_pairs(runs, first, second)
     depths = sorted(runs["depth"].unique())
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
@@ -439,7 +539,15 @@ def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figu
     Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
     and sets their order, from the top.
     """
-    runs = _not_empty(measures[measures["scheme"].isin(list(labels))])
+    _check_measures("measures", measures, "test_accuracy")
+    checks.frame("measures", measures, texts=("scheme",))
+    checks.mapping("labels", labels)
+    for scheme, label in labels.items():
+        checks.text("a scheme in labels", scheme)
+        checks.text("a label in labels", label)
+    runs = _not_empty(
+        measures[measures["scheme"].isin(list(labels))], "table measures, of the labels,"
+    )
     depths = sorted(runs["depth"].unique())
     trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
     names = list(labels)

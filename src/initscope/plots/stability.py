@@ -15,6 +15,8 @@ from matplotlib.lines import Line2D
 from initscope.claims import PAPER_BAND
 from initscope.plots.style import COLOR_MAP, COLORS, INK, ON_MAP, WIDTH, cell_edges, styled
 
+__all__: list[str] = []  # for this package alone
+
 BOTH_WAYS = LinearSegmentedColormap.from_list(
     "initscope_both_ways", ["#2b5fa8", "#8fb4dc", "#eeeeee", "#e6ab7c", "#a8500f"]
 )

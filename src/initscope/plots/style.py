@@ -18,6 +18,11 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.colors import LinearSegmentedColormap
 
+from initscope.theory import checks
+
+__all__ = ["COLORS", "COLOR_MAP", "INK", "INK_ON_DARK", "LINE_MAP", "ON_MAP", "PAPER_COLOR", "STYLE", "WIDTH"]
+__all__ += ["source_note", "themed", "use_in_notebook"]
+
 INK = "#6e6e6e"
 """Text, ticks and axes, with a contrast of 5:1 on a white page and above 3:1 on a dark one."""
 
@@ -106,6 +111,7 @@ def themed(svg: str) -> str:
     >>> "prefers-color-scheme: dark" in themed("<svg><style>*{stroke-linecap: butt}</style></svg>")
     True
     """
+    checks.text("svg", svg)
     if "prefers-color-scheme" in svg:
         return svg
     text = f'[id^="text_"] [style*="{INK}"]'
@@ -171,6 +177,10 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
     """
     from IPython.display import Markdown
 
+    checks.text("chapter", chapter)
+    checks.text("profile", profile)
+    for file in files:
+        checks.file_path("files", file)
     paths = [Path(file) for file in files]
     names, before = [path.name for path in paths], ""
     if len(set(paths)) > 1 and len(set(names)) == 1:

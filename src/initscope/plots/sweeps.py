@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from initscope.claims import PAPER_BAND
-from initscope.errors import require
+from initscope.claims import PAPER_BAND, check_sweep
+from initscope.errors import UsageError, require, shown
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -26,6 +26,29 @@ from initscope.plots.style import (
     palette,
     styled,
 )
+from initscope.theory import checks
+
+__all__ = [
+    "accuracy_against_std",
+    "accuracy_map",
+    "bands",
+    "critical_std",
+    "divergence",
+    "loss_curves",
+    "nearest",
+    "short_widths",
+    "variance_through_layers",
+    "variance_through_training",
+    "widths_of",
+]
+
+LAYER_STATISTICS = (
+    "forward_variance",
+    "backward_variance",
+    "gradient_norm",
+    "dead_fraction",
+    "weight_std",
+)
 
 
 def critical_std(widths: Sequence[int]) -> float:
@@ -34,16 +57,26 @@ def critical_std(widths: Sequence[int]) -> float:
     Layer l multiplies it by :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the
     product is 1 at :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins.
     """
+    widths = checks.layer_widths(widths)
     return float(np.sqrt(2.0) * np.exp(-0.5 * np.mean(np.log(widths[:-1]))))
 
 
 def widths_of(name: str) -> list[int]:
     """Layer widths from the column ``widths`` of a sweep: ``"784-256-128-10"``."""
-    return [int(width) for width in name.split("-")]
+    checks.text("name", name)
+    try:
+        return [int(width) for width in name.split("-")]
+    except ValueError:
+        raise UsageError(
+            f"the name of widths is like '784-256-128-10', not {shown(name)}."
+        ) from None
 
 
-def _with_std(table: pd.DataFrame) -> pd.DataFrame:
+def _with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
     """Runs that have a place on a log axis of stds; raises `UsageError` if there are none."""
+    needed = ["std", "seed", "widths", "depth", "optimizer", "learning_rate"]
+    needed += ["momentum", "test_accuracy"]
+    check_sweep(table, [*needed, "train_loss", "diverged_step"], lists)
     runs = table[table["std"] > 0]
     require(len(runs) > 0, "the table has no runs with a std above 0: there is nothing to draw.")
     return runs
@@ -136,8 +169,16 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 
 def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
     """The values of a grid of stds nearest, on a log axis, to those wanted; each once."""
+    require(
+        isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values.dtype),
+        f"values must be a Series of numbers, not {shown(values)}.",
+    )
+    stds = checks.positive("the stds wanted", wanted)
+    require(stds.ndim == 1 and stds.size > 0, "the stds wanted must be a list of numbers.")
     grid = np.sort(values.unique())
-    return list(dict.fromkeys(float(grid[np.abs(np.log(grid / w)).argmin()]) for w in wanted))
+    require(len(grid) > 0 and grid[0] > 0, "values must be stds above 0, at least one.")
+    each = (float(grid[np.abs(np.log(grid / w)).argmin()]) for w in stds.tolist())
+    return list(dict.fromkeys(each))
 
 
 def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
@@ -148,7 +189,7 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     and its learning rate: the first is shown.
     """
     training = ["optimizer", "learning_rate", "momentum"]
-    table = _with_std(table)
+    table = _with_std(table, LAYER_STATISTICS)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
     from initscope.sweep import to_tidy  # brings torch, which no other figure needs
@@ -191,7 +232,11 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
 
     Median and range over the seeds, for as long as most of them have a finite loss.
     """
-    table = _with_std(table)
+    table = _with_std(table, ["loss"])
+    require(
+        len(table["loss_step"].map(len).unique()) == 1,
+        "the runs of the table have different loss_step.",
+    )
     chosen = nearest(table["std"], stds)
     trainings = _trainings(table)
     with styled():
@@ -233,6 +278,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
     unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
     """
+    checks.choice("by", by, ("depth", "width"))
     table = _with_std(table)
     table = table.assign(width=[widths_of(name)[1] for name in table["widths"]])
     trainings = _trainings(table)
@@ -274,7 +320,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
 def divergence(table: pd.DataFrame) -> Figure:
     """Share of runs that diverge, and the step at which they do, against the std."""
-    table = _with_std(table)
+    table = _with_std(table, ["loss"])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
@@ -311,6 +357,17 @@ def bands(frame: pd.DataFrame) -> Figure:
     reaches the end of the grid, a cross a configuration in which nothing trains, a dot the best
     std, a dash ``sqrt(2/n)``.
     """
+    checks.frame(
+        "frame",
+        frame,
+        ("open_low", "open_high"),
+        numbers=("learning_rate", "low", "high", "best_std"),
+        texts=("dataset", "widths", "optimizer"),
+    )
+    require(
+        bool(frame["widths"].str.fullmatch(r"[1-9][0-9]{0,8}(-[1-9][0-9]{0,8})+").all()),
+        "the column widths of the table frame must hold text like '784-256-10'.",
+    )
     with styled():
         figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
         axes = figure.subplots()
@@ -368,7 +425,8 @@ def bands(frame: pd.DataFrame) -> Figure:
 
 def short_widths(widths: str) -> str:
     """Widths with equal hidden layers counted: ``784-128×6-10``."""
-    sizes = widths.split("-")
+    sizes = checks.text("widths", widths).split("-")
+    require(len(sizes) > 1, f"widths are like '784-256-128-10', not {shown(widths)}.")
     runs = [(size, len(list(same))) for size, same in itertools.groupby(sizes[1:-1])]
     hidden = [f"{size}×{count}" if count > 1 else size for size, count in runs]
     return "-".join([sizes[0], *hidden, sizes[-1]])
@@ -379,7 +437,7 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
 
     `table` holds one architecture, optimizer and learning rate. Median over the seeds.
     """
-    table = _with_std(table)
+    table = _with_std(table, LAYER_STATISTICS)
     chosen = nearest(table["std"], stds)
     from initscope.sweep import to_tidy  # brings torch, which no other figure needs
 

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from initscope.errors import require
 from initscope.plots.style import COLORS, WIDTH, styled
+from initscope.theory import checks
+
+__all__ = [
+    "block_quantities",
+    "depth_of_stream",
+    "gradients_along_stream",
+    "stream_against_theory",
+]
 
 
 def stream_against_theory(table: pd.DataFrame) -> Figure:
@@ -20,6 +29,11 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
     ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
     finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
     """
+    columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
+    checks.frame("table", table, numbers=columns)
+    require(
+        pd.api.types.is_numeric_dtype(table.index.dtype), "the table must be indexed by the depth."
+    )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.4))
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
@@ -63,6 +77,13 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
     :func:`initscope.residual_stream.stream_profile`; `predicted` has quantity to one value a
     block.
     """
+    checks.frame("measured", measured, numbers=("depth", "value"), texts=("quantity",))
+    checks.mapping("predicted", predicted)
+    for name in ("query", "key", "value", "logit", "attention", "mlp"):
+        require(name in predicted, f"predicted has no values for {name!r}.")
+        values = checks.real("predicted", predicted[name])
+        require(values.ndim == 1 and values.size > 0, "predicted must have one value a block.")
+        require(name in set(measured["quantity"]), f"measured has no quantity {name!r}.")
     groups = (
         ("query, key, value", ("query", "key", "value")),
         ("attention logits", ("logit",)),
@@ -100,6 +121,8 @@ def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
     Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
     ``measured``, one row a model.
     """
+    checks.frame("table", table, numbers=("blocks", "measured"), texts=("rule",), rows=False)
+    checks.frame("lines", lines, numbers=("blocks", "predicted"), texts=("rule",))
     with styled():
         figure = Figure(figsize=(0.62 * WIDTH, 3.3))
         axes = figure.subplots()
@@ -124,6 +147,12 @@ def gradients_along_stream(table: pd.DataFrame) -> Figure:
     `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
     over seeds) and ``predicted``, relative to the gradient after the last block.
     """
+    checks.frame(
+        "table",
+        table,
+        numbers=("depth", "measured", "low", "high", "predicted"),
+        texts=("scale", "norm"),
+    )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.3))
         scales = list(table["scale"].unique())

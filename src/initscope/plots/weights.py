@@ -6,6 +6,7 @@ column for each recorded step.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,9 +20,23 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from initscope.errors import require
+from initscope.errors import require, shown
 from initscope.plots.style import COLORS, INK, LINE_MAP, ON_MAP, WIDTH, line_looks, palette, styled
+from initscope.theory import checks
 from initscope.weight_trajectories import mean_interval
+
+__all__ = [
+    "bands_through_training",
+    "by_layer",
+    "final_bands",
+    "growth_maps",
+    "layer_spreads",
+    "role_name",
+    "signals_through_training",
+    "training_losses",
+    "weight_distribution",
+    "weights_through_training",
+]
 
 ROLE_NAMES: Mapping[str, str] = {
     "q": "Q",
@@ -45,12 +60,44 @@ GROWTH_MAP = mpl.colors.LinearSegmentedColormap.from_list(
 
 def role_name(role: str) -> str:
     """A role as the figures name it."""
+    checks.text("role", role)
     return ROLE_NAMES.get(role, role.replace("_", " "))
 
 
 def _roles(table: pd.DataFrame | pd.Series) -> list[str]:
     require(len(table) > 0, "the table has no rows: there is nothing to draw.")
     return list(dict.fromkeys(table.index.get_level_values("role")))
+
+
+def _check_std(name: str, table: object, *, steps: bool = True) -> pd.DataFrame:
+    """Return `table` if its rows are roles and layers, and its columns steps (or seeds)."""
+    found = checks.number_table(name, table, levels=("role", "layer"), rows=True)
+    _check_layers(name, found.index.get_level_values("layer"))
+    _check_roles(name, found.index.get_level_values("role"))
+    require(found.shape[1] > 0, f"the table {name} has no columns: there is nothing to draw.")
+    if steps:
+        _check_steps(name, found)
+    return found
+
+
+def _check_layers(name: str, layers: pd.Index) -> None:
+    require(
+        pd.api.types.is_integer_dtype(layers.dtype),
+        f"the layers of the table {name} must be numbers.",
+    )
+
+
+def _check_roles(name: str, roles: pd.Index) -> None:
+    require(
+        all(isinstance(role, str) for role in roles), f"the roles of the table {name} must be text."
+    )
+
+
+def _check_steps(name: str, table: pd.DataFrame) -> None:
+    require(
+        pd.api.types.is_numeric_dtype(table.columns.dtype),
+        f"the columns of the table {name} must be steps.",
+    )
 
 
 def _grid(n: int) -> tuple[int, int]:
@@ -114,7 +161,11 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
 
     `predicted` has the same rows; its mean over the layers of a role is drawn dashed.
     """
+    _check_std("std", std)
     roles = _roles(std)
+    if predicted is not None:
+        _check_std("predicted", predicted)
+        require(set(roles) <= set(_roles(predicted)), "predicted lacks some of the roles of std.")
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
@@ -142,6 +193,7 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
 
 def growth_maps(std: pd.DataFrame) -> Figure:
     """Std over initial std, layer by layer and step by step, one map a role."""
+    _check_std("std", std)
     roles = _roles(std)
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.log2(std.div(std.iloc[:, 0], axis=0).where(lambda ratio: ratio > 0))
@@ -198,6 +250,11 @@ def by_layer(
     from_zero
         Whether the vertical axis includes 0.
     """
+    _check_std("seeds", seeds, steps=False)
+    checks.text("label", label)
+    checks.flag("from_zero", from_zero)
+    if reference is not None:
+        reference = checks.one("reference", checks.finite("reference", reference))
     roles = _roles(seeds)
     with styled():
         rows, columns = _grid(len(roles))
@@ -238,9 +295,14 @@ def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
     `runs` are results of :func:`initscope.weight_trajectories.layer_spread`, one a seed; a role is
     drawn where it is.
     """
+    runs = checks.items("runs", runs)
     require(len(runs) > 0, "there are no runs: there is nothing to draw.")
+    for spread in runs:
+        checks.number_table("in runs", spread)
+        _check_steps("in runs", spread)
+        _check_roles("in runs", spread.index)
     roles = list(dict.fromkeys(role for spread in runs for role in spread.index))
-    require(len(roles) > 0, "the tables have no rows: there is nothing to draw.")
+    require(len(roles) > 0, "the tables of the runs have no rows: there is nothing to draw.")
     colors = dict(zip(roles, palette(len(roles)), strict=True))
     with styled():
         figure = Figure(figsize=(0.8 * WIDTH, 3.3))
@@ -278,13 +340,25 @@ def weight_distribution(
         of the density, all on one scale. Those without a histogram are left out, and those of
         weights that are all the same or not finite.
     """
+    checks.frame("histograms", histograms, ("counts",), numbers=("step", "low", "high"))
+    checks.number_lists("histograms", histograms, "counts")
+    checks.frame("shape", shape, numbers=("kurtosis", "tail"), rows=False)
+    require(
+        pd.api.types.is_numeric_dtype(shape.index.dtype),
+        "the table shape must be indexed by the step.",
+    )
+    given = checks.nonnegative("shown_steps", checks.items("shown_steps", shown_steps))
+    shown_steps = [int(step) for step in given.ravel()]
+    require(
+        bool(histograms["step"].notna().all()), "the table histograms has rows without a step."
+    )
     require(
         not histograms["step"].duplicated().any(),
         "the histograms have several rows at one step: give those of one matrix.",
     )
     width = histograms["high"] - histograms["low"]
     drawable = histograms[np.isfinite(width) & (width > 0)]
-    by_step = drawable[[np.sum(counts) > 0 for counts in drawable["counts"]]].set_index("step")
+    by_step = drawable[drawable["counts"].map(np.sum) > 0].set_index("step")
     steps = [step for step in shown_steps if step in by_step.index]
     require(bool(steps), "none of these steps has a histogram that can be drawn.")
     with styled():
@@ -341,6 +415,13 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
     `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
     not above 0 has no place on the logarithmic axis.
     """
+    checks.mapping("tables", tables)
+    for label, table in tables.items():
+        checks.text("a label in tables", label)
+        checks.number_table("in tables", table)
+        _check_steps("in tables", table)
+        if len(table):
+            _check_layers("in tables", table.index)
     require(len(tables) > 0, "there are no tables: there is nothing to draw.")
     layers = sorted({layer for table in tables.values() for layer in table.index})
     require(len(layers) > 0, "the tables have no rows: there is nothing to draw.")
@@ -367,6 +448,17 @@ def bands_through_training(
     `runs` has the title of a row of panels to the runs drawn in it: label to measured and
     predicted std, with the same roles everywhere.
     """
+    checks.mapping("runs", runs)
+    for title, group in runs.items():
+        checks.text("a title in runs", title)
+        for label, pair in checks.mapping("runs", group).items():
+            checks.text("a label in runs", label)
+            require(
+                isinstance(pair, tuple | list) and len(pair) == 2,
+                f"runs must hold pairs of measured and predicted std, not {shown(pair)}.",
+            )
+            for table in pair:
+                _check_std("in runs", table)
     require(bool(runs) and all(runs.values()), "there are no runs: there is nothing to draw.")
     first = next(iter(next(iter(runs.values())).values()))[0]
     roles = _roles(first)
@@ -411,9 +503,21 @@ def final_bands(bands: pd.DataFrame) -> Figure:
         Index the run and the role; columns ``low``, ``median``, ``high``, ``predicted`` and
         ``equilibrium``, stds, the last two NaN where there is none.
     """
+    checks.frame("bands", bands, numbers=("low", "median", "high", "predicted"), rows=False)
+    checks.frame("bands", bands, ("equilibrium",), rows=False)
+    require(
+        bands.index.nlevels == 2 and not bands.index.has_duplicates,
+        "the table bands must be indexed by the run and the role, each pair once.",
+    )
+    for level in (0, 1):
+        _check_roles("bands", bands.index.get_level_values(level))
+    if len(bands):
+        with contextlib.suppress(TypeError, ValueError):  # None, where there is no equilibrium
+            bands = bands.assign(equilibrium=bands["equilibrium"].astype(float))
+        checks.frame("bands", bands, numbers=("equilibrium",))
     runs = list(dict.fromkeys(bands.index.get_level_values(0)))
     roles = list(dict.fromkeys(bands.index.get_level_values(1)))
-    require(len(runs) > 0, "the table has no rows: there is nothing to draw.")
+    require(len(runs) > 0, "the table bands has no rows: there is nothing to draw.")
     with styled():
         figure = Figure(figsize=(WIDTH, 0.9 + 0.33 * len(runs)))
         panels = figure.subplots(1, len(roles), sharey=True, sharex=True, squeeze=False)[0]
@@ -481,7 +585,11 @@ def training_losses(
     Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
     not of the other are drawn where they are. The first of `training` stands out.
     """
-    require(len(training) > 0, "there are no runs: there is nothing to draw.")
+    for name, tables in (("training", training), ("evaluation", evaluation)):
+        for run, table in checks.mapping(name, tables).items():
+            checks.text(f"a run in {name}", run)
+            checks.frame(f"in {name}", table, numbers=("step", "loss"), rows=False)
+    require(len(training) > 0, "there are no runs in training: there is nothing to draw.")
     first = next(iter(training))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.2))

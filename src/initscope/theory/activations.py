@@ -14,6 +14,15 @@ from initscope.errors import UsageError, require_name, shown, unknown_name
 from initscope.theory import quadrature
 from initscope.theory.checks import Array, ArrayLike, nonnegative, plain
 
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "ActivationLike",
+    "ActivationMoments",
+    "activation_moments",
+    "gain",
+]
+
 ActivationLike = str | Callable[[Array], Array]
 
 LEAKY_SLOPE = 0.01

@@ -16,6 +16,13 @@ from initscope.theory.checks import (
     whole,
 )
 
+__all__ = [
+    "adamw_equilibrium_rms",
+    "adamw_rotation",
+    "adamw_update_rms",
+    "adamw_variance_trajectory",
+]
+
 Betas = tuple[ArrayLike, ArrayLike]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from initscope.errors import UsageError, is_number, require, shown
+from initscope.machine import memory, size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def real(name: str, value: ArrayLike) -> Array:
 def _as_floats(value: ArrayLike) -> Array:
     array = np.asarray(value)
     if array.dtype.kind == "O":  # fractions and numbers beyond 64 bits are numbers
-        if any(isinstance(one, str | bytes | bool | np.bool_) for one in array.flat):
+        if any(one is None or isinstance(one, str | bytes | bool | np.bool_) for one in array.flat):
             raise TypeError
     elif array.dtype.kind not in "fiu":  # numpy would read "1" as 1, and True as well
         raise TypeError
@@ -143,6 +144,8 @@ def layer_widths(widths: Sequence[int] | ArrayLike) -> tuple[int, ...]:
 
 def together(**arrays: Array) -> tuple[int, ...]:
     """Return the shape that arrays broadcast to, or raise if they do not fit together."""
+    if not any(array.ndim for array in arrays.values()):  # by far the most
+        return ()
     try:
         return np.broadcast_shapes(*(array.shape for array in arrays.values()))
     except ValueError:
@@ -157,15 +160,21 @@ def plain(array: npt.ArrayLike) -> Array:
 
 def fits(what: str, n_bytes: float) -> None:
     """Raise if so much is more than the memory of this machine."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if n_bytes > memory:
+    if n_bytes > (available := memory()):
+        needed = size(float(n_bytes)) if n_bytes < 1e300 else "more than can be counted"
         raise UsageError(
-            f"{what} would need {n_bytes / 1e9:,.0f} GB, and this machine has "
-            f"{memory / 1e9:,.0f} GB: give less."
+            f"{what} would need {needed}, and this machine has {size(available)}: give less."
         )
 
 
 # --- Words, choices, collections -------------------------------------------------------------
+
+
+def choice(name: str, value: object, among: Sequence[str]) -> None:
+    """Raise unless `value` is one of a few words, which are listed."""
+    if not isinstance(value, str) or value not in among:
+        listed = ", ".join(repr(word) for word in among)
+        raise UsageError(f"{name} must be one of {listed}, not {shown(value)}.")
 
 
 def flag(name: str, value: object) -> bool:
@@ -241,7 +250,7 @@ def frame(
             f"{shown([str(column) for column in value.columns])}."
         )
     if rows and not len(value):
-        raise UsageError(f"the table {name} has no rows.")
+        raise UsageError(f"the table {name} has no rows: there is nothing to draw or to compute.")
     for column in numbers:
         if not _is_numeric(value[column]):
             raise UsageError(f"the column {column} of the table {name} must hold numbers.")
@@ -249,6 +258,19 @@ def frame(
         if not value[column].map(lambda cell: isinstance(cell, str)).all():
             raise UsageError(f"the column {column} of the table {name} must hold text.")
     return value
+
+
+def number_lists(name: str, table: pd.DataFrame, column: str) -> None:
+    """Raise unless every cell of a column is a list of numbers, at least one."""
+    frame(name, table, [column], rows=False)
+    for cell in table[column]:
+        good = isinstance(cell, Sequence | np.ndarray) and not isinstance(cell, str | bytes)
+        array = np.asarray(cell if good else None)
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "fiu":
+            raise UsageError(
+                f"the column {column} of the table {name} must hold a list of numbers in each row, "
+                f"not {shown(cell)}."
+            )
 
 
 def _is_numeric(column: Any) -> bool:
@@ -260,11 +282,15 @@ def _is_numeric(column: Any) -> bool:
     return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
 
 
-def number_table(name: str, value: object, levels: Collection[str] = ()) -> pd.DataFrame:
+def number_table(
+    name: str, value: object, levels: Collection[str] = (), *, rows: bool = False
+) -> pd.DataFrame:
     """Return `value` if it is a table of numbers alone, its index of these levels."""
-    table = frame(name, value, rows=False)
+    table = frame(name, value, rows=rows)
     if levels and set(table.index.names) != set(levels):
         raise UsageError(f"the table {name} must be indexed by {' and '.join(levels)}.")
+    if table.index.has_duplicates or table.columns.has_duplicates:
+        raise UsageError(f"the table {name} has two rows or columns of one name.")
     for column in table.columns:
         if not _is_numeric(table[column]):
             raise UsageError(f"the table {name} must hold numbers in every column.")
@@ -301,14 +327,14 @@ def tensor(
     return value
 
 
-def module(name: str, value: object) -> nn.Module:
-    """Return `value` if it is a torch module whose parameters have data."""
+def module(name: str, value: object, *, with_data: bool = True) -> nn.Module:
+    """Return `value` if it is a torch module, `with_data` in its parameters."""
     from torch import nn
 
     if not isinstance(value, nn.Module):
         raise UsageError(f"{name} must be a torch.nn.Module, not {shown(value)}.")
     for parameter in value.parameters():
-        if parameter.is_meta:
+        if with_data and parameter.is_meta:
             raise UsageError(f"{name} is on the device meta: its weights have no data.")
     return value
 

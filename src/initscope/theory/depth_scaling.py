@@ -19,6 +19,14 @@ from initscope.theory.checks import (
     whole,
 )
 
+__all__ = [
+    "DEPTH_RULES",
+    "DepthScaling",
+    "MuParametrization",
+    "depth_scaling",
+    "mu_parametrization",
+]
+
 
 class DepthScaling(NamedTuple):
     """Stds of one transformer under a rule.

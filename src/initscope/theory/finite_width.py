@@ -37,6 +37,8 @@ from initscope.theory.checks import (
 from initscope.theory.propagation import Propagation, propagate
 from initscope.theory.schemes import layer_stds
 
+__all__ = ["LogNormMoments", "WidthInterval", "finite_width_interval", "log_norm_moments"]
+
 LARGEST_WIDTH = 10**9
 """Wider layers stray less from the infinitely wide one than what is summed here is rounded."""
 

@@ -20,6 +20,8 @@ from initscope.theory.checks import (
 )
 from initscope.theory.mean_field import length_map
 
+__all__ = ["ENSEMBLES", "JacobianMoments", "jacobian_moments"]
+
 ENSEMBLES = ("gaussian", "orthogonal")
 
 

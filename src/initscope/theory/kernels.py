@@ -15,6 +15,8 @@ from initscope.theory import quadrature
 from initscope.theory.activations import Activation, expectation, panel_edges, panel_kinks
 from initscope.theory.checks import Array
 
+__all__: list[str] = []  # for this package alone
+
 TERMS = 256  # of the Hermite series
 Z = np.arange(-192, 193) / 16  # nodes of the trapezoidal rule, exact to rounding for the series
 

@@ -36,6 +36,17 @@ from initscope.theory.checks import (
 )
 from initscope.theory.kernels import CorrelatedMoments
 
+__all__ = [
+    "CriticalPoint",
+    "chi",
+    "correlation_fixed_point",
+    "correlation_map",
+    "critical_point",
+    "depth_scale",
+    "fixed_point",
+    "length_map",
+]
+
 Q_RANGE = (1e-10, 1e10)
 """Variances between which fixed points are looked for."""
 

@@ -26,6 +26,15 @@ from initscope.theory.checks import (
 )
 from initscope.theory.schemes import layer_stds
 
+__all__ = [
+    "NUMBER_FORMATS",
+    "NumberFormat",
+    "Propagation",
+    "StabilityBand",
+    "propagate",
+    "stability_band",
+]
+
 
 class Propagation(NamedTuple):
     """Variance at every layer 0 (the input) to L (the output); last axis of length L + 1."""

@@ -16,6 +16,8 @@ import numpy as np
 from initscope.errors import UsageError, shown
 from initscope.theory.checks import Array
 
+__all__: list[str] = []  # for this package alone
+
 Function = Callable[[Array], Array]
 
 ORDER = 16

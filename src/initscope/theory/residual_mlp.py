@@ -18,6 +18,8 @@ from initscope.theory.checks import (
 )
 from initscope.theory.propagation import Propagation
 
+__all__ = ["LAYER_NORM_EPSILON", "log_variances", "residual_propagate"]
+
 LAYER_NORM_EPSILON = 1e-5
 """What LayerNorm adds to the variance under its root (Ba et al. 2016; torch's default)."""
 

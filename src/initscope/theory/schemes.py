@@ -9,6 +9,8 @@ import numpy as np
 from initscope.errors import UsageError, require_name
 from initscope.theory.checks import Array, ArrayLike, plain, positive, real, together
 
+__all__ = ["SCHEMES", "scheme_std"]
+
 ROOT_2 = float(np.sqrt(2.0))
 
 

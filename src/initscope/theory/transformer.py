@@ -23,6 +23,8 @@ from initscope.theory.checks import (
 )
 from initscope.theory.kernels import CorrelatedMoments
 
+__all__ = ["attention_logit_variance", "residual_stream_variance"]
+
 CORRELATIONS = 65  # Chebyshev nodes over [-1, 1] for the covariance of activations
 LOGIT_NODES = 12  # the same for the variance of attention logits
 LARGEST_LOGIT_VARIANCE = 300.0  # beyond it the square of exp of a logit overflows

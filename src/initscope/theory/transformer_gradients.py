@@ -21,6 +21,8 @@ from initscope.theory.transformer import (
     usable_std,
 )
 
+__all__ = ["residual_gradient_variance"]
+
 NORMS = ("pre", "post")
 SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
 

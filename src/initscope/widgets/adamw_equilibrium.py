@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from initscope.theory import adamw_equilibrium_rms, adamw_variance_trajectory
 from initscope.widgets.base import BookWidget
 
+__all__ = ["PRESETS", "SCHEDULES", "AdamWEquilibrium"]
+
 _OPTIMIZER: dict[str, Any] = {
     "weight_decay": 0.1,
     "beta1": 0.9,
@@ -142,7 +144,9 @@ class AdamWEquilibrium(BookWidget):
 
     def __init__(self, **settings: Any) -> None:
         self._following = True  # what is given besides a preset holds over it
-        super().__init__(**{**PRESETS.get(settings.get("preset", ""), {}), **settings})
+        preset = settings.get("preset", "")
+        named = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+        super().__init__(**{**named, **settings})
         self._following = False
         self._name_preset()
         self.message = self.sentence()

@@ -10,8 +10,15 @@ import matplotlib as mpl
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope.errors import UsageError, require, shown
 from initscope.plots.style import styled, themed
 from initscope.widgets.bundle import STATIC, bundle
+
+__all__ = ["BookWidget", "SettingError", "show"]
+
+
+class SettingError(UsageError, traitlets.TraitError):
+    """A setting that a widget does not have, or a value that it cannot take."""
 
 
 class BookWidget(anywidget.AnyWidget):
@@ -28,6 +35,22 @@ class BookWidget(anywidget.AnyWidget):
     module: ClassVar[str]
     message = traitlets.Unicode(read_only=False).tag(sync=True)
 
+    def __init__(self, *args: object, **settings: Any) -> None:
+        unknown = sorted(set(settings) - set(self.trait_names()))
+        if unknown:
+            raise SettingError(f"{type(self).__name__} has no setting {', '.join(unknown)}.")
+        try:
+            super().__init__(*args, **settings)
+        except SettingError:
+            raise
+        except traitlets.TraitError as error:
+            raise SettingError(_short(str(error))) from error
+        except Exception as error:  # of what a trait makes of a value, or cannot even print
+            given = ", ".join(f"{name}={shown(value)}" for name, value in settings.items())
+            raise SettingError(
+                f"{type(self).__name__} cannot take these settings: {_short(given)}."
+            ) from error
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "module" in cls.__dict__:
@@ -42,6 +65,12 @@ class BookWidget(anywidget.AnyWidget):
         return f"{type(self).__name__}: {self.message}" if self.message else type(self).__name__
 
 
+def _short(text: str) -> str:
+    """On one line, and cut where it holds the whole of a long value."""
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else f"{line[:300]} ... {line[-80:]}"
+
+
 def show(widget: BookWidget) -> None:
     """Display a widget together with its still picture, for a chapter of the book.
 
@@ -49,6 +78,7 @@ def show(widget: BookWidget) -> None:
     picture until the widget has taken its place. In a notebook of your own the widget alone is
     enough: end a cell with it.
     """
+    require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")
     from IPython.display import display
 
     picture = io.StringIO()

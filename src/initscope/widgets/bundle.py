@@ -11,6 +11,8 @@ import functools
 import re
 from pathlib import Path
 
+__all__: list[str] = []  # for this package alone
+
 STATIC = Path(__file__).parent / "static"
 
 _IMPORT = re.compile(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
+__all__: list[str] = []  # for this package alone
+
 
 def short(value: float, digits: int = 3) -> str:
     """A number of at least 0 with `digits` significant digits: 0.0123, 1.2e-9, 4,500."""

@@ -11,7 +11,12 @@ import traitlets
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from initscope.errors import UsageError, is_number
+from initscope.errors import shown as printed
+from initscope.theory import checks
 from initscope.widgets.base import BookWidget
+
+__all__ = ["Prediction"]
 
 PROMPT = (
     "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
@@ -61,7 +66,7 @@ class Prediction(BookWidget):
 
     Raises
     ------
-    ValueError
+    UsageError
         If the truth is not finite, does not fit the kind, or does not lie on the axis.
     traitlets.TraitError
         If a guess does not lie on the axis.
@@ -114,23 +119,34 @@ class Prediction(BookWidget):
         thresholds: Range | None = None,
         **others: Any,
     ) -> None:
-        low, high = float(low), float(high)
+        for name, value in (("kind", kind), ("question", question)):
+            checks.text(name, value)
+        checks.choice("kind", kind, ("value", "band", "curve"))
+        checks.flag("log", log)
+        for name in ("revealed", "x_log"):
+            checks.flag(name, others.get(name, False))
+        low = checks.one("low", checks.real("low", low))
+        high = checks.one("high", checks.real("high", high))
         if not (math.isfinite(low) and math.isfinite(high) and low < high and (low > 0 or not log)):
-            raise ValueError(
-                f"the axis must go from a low to a larger high{', above 0' if log else ''}; "
+            raise UsageError(
+                f"the axis must go from low to a larger high{', above 0' if log else ''}; "
                 f"got {low:g} to {high:g}"
             )
         answer, x, y = _answer(truth, kind)
         if not all(low <= value <= high for value in answer):
-            raise ValueError(f"the truth, {answer}, does not lie on the axis, {low:g} to {high:g}")
+            raise UsageError(
+                f"the truth, {printed(answer)}, does not lie on the axis, {low:g} to {high:g}"
+            )
         if kind == "curve":
             shown = max(2, math.ceil(len(x) / 3)) if shown is None else shown
-            if not 1 <= shown < len(x):
-                raise ValueError(f"shown must be 1 to {len(x) - 1}, not all points; got {shown}")
+            if not is_number(shown, 1, whole=True) or shown >= len(x):
+                raise UsageError(
+                    f"shown must be 1 to {len(x) - 1}, not all points; got {printed(shown)}"
+                )
             if others.get("x_log") and x[0] <= 0:
-                raise ValueError(f"x must be above 0 on a log axis; got {x[0]:g}")
+                raise UsageError(f"x must be above 0 on a log axis; got {x[0]:g}")
             if not all(low <= value <= high for value in y):
-                raise ValueError(f"the curve leaves the axis, {low:g} to {high:g}")
+                raise UsageError(f"the curve leaves the axis, {low:g} to {high:g}")
             others |= {"x": x, "y": y, "shown": shown}
             # That nothing more happens, in three digits.
             middle = min(high, max(low, float(f"{y[shown - 1]:.3g}")))
@@ -144,7 +160,9 @@ class Prediction(BookWidget):
             low=low,
             high=high,
             logarithmic=log,
-            thresholds=list(thresholds or usual),
+            thresholds=list(
+                usual if thresholds is None else checks.items("thresholds", thresholds)
+            ),
             guess=middle if guess is None else guess,
             guess_high=_at(low, high, log, 2 / 3) if guess_high is None else guess_high,
             message="" if others.get("revealed") else PROMPT,
@@ -267,17 +285,17 @@ def _answer(truth: Any, kind: str) -> tuple[list[float], list[float], list[float
             answer = y[-1:]
         else:
             answer = [float(value) for value in truth] if kind == "band" else [float(truth)]
-    except (TypeError, ValueError):
+    except Exception:  # whatever numpy, torch or the object itself says
         answer = []
     if kind == "curve" and (len(x) != len(y) or len(x) < 2 or sorted(set(x)) != x):
-        raise ValueError("the truth of a curve is x and y, of one length, x growing")
+        raise UsageError("the truth of a curve is x and y, of one length, x growing")
     if len(answer) != (2 if kind == "band" else 1):
         wanted = "two numbers (low, high)" if kind == "band" else "a number"
-        raise ValueError(f"the truth of a {kind} is {wanted}; got {truth!r}")
+        raise UsageError(f"the truth of a {kind} is {wanted}; got {printed(truth)}")
     if not all(map(math.isfinite, [*answer, *x, *y])):
-        raise ValueError(f"the truth must be finite; got {truth!r}")
+        raise UsageError(f"the truth must be finite; got {printed(truth)}")
     if answer != sorted(answer):
-        raise ValueError(f"the truth of a band is (low, high); got {truth!r}")
+        raise UsageError(f"the truth of a band is (low, high); got {printed(truth)}")
     return answer, x, y
 
 

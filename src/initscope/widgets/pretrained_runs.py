@@ -14,6 +14,8 @@ from initscope.variance_table import COLUMNS
 from initscope.weight_trajectories import predicted_std
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
+__all__ = ["adamw_prediction"]
+
 if TYPE_CHECKING:
     from initscope.pretrain_records import PretrainRecord
 
@@ -53,7 +55,8 @@ def adamw_prediction(
         No std in `frame`, or fewer learning rates than steps.
     """
     theory = {"snr": snr, "diffusion": diffusion, "alignment": alignment}
-    predicted = predicted_std(std_table(frame), lr, weight_decay, betas, **theory)
+    std = std_table(frame)
+    predicted = predicted_std(std, lr, weight_decay, betas, **theory)
     rows = predicted.stack(future_stack=True).rename("value").reset_index()  # noqa: PD013
     rows = rows.assign(kind="weight", stat="std")[list(COLUMNS)]
     rows.attrs["adamw"] = {"weight_decay": weight_decay, "betas": list(betas), **theory}

@@ -12,6 +12,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 
+__all__: list[str] = []  # for this package alone
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 

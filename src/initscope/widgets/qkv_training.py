@@ -12,7 +12,8 @@ import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 
-from initscope.errors import is_number, require, require_name
+from initscope.errors import is_number, require, require_name, shown
+from initscope.theory import checks
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.pretrained_runs import pretrained_run
@@ -24,6 +25,8 @@ from initscope.widgets.recorded_runs import (
     std_table,
     unpack,
 )
+
+__all__ = ["QKVTraining"]
 
 QUANTITIES = ("std", "ratio")
 
@@ -69,7 +72,7 @@ class QKVTraining(BookWidget):
         self, recorded: Mapping[str, Any] | None = None, numbers: bytes = b"", **settings: Any
     ) -> None:
         require(
-            bool(recorded),
+            isinstance(recorded, Mapping) and "runs" in recorded,
             "QKVTraining shows records: make it with from_folder, from_folders or from_record.",
         )
         assert recorded is not None
@@ -136,10 +139,13 @@ class QKVTraining(BookWidget):
 
         require(
             isinstance(folders, Mapping) and len(folders) > 0,
-            f"folders must be labels and the folders of runs, at least one, not {folders!r}.",
+            f"folders must be labels and the folders of runs, at least one, not {shown(folders)}.",
         )
-        for label in folders:
-            require(isinstance(label, str), f"the label of a run must be a text, not {label!r}.")
+        for label, folder in folders.items():
+            require(
+                isinstance(label, str), f"the label of a run must be a text, not {shown(label)}."
+            )
+            checks.file_path("a folder in folders", folder)
         records = [read_record(folder) for folder in folders.values()]
         _check_roles(roles, [record.variances for record in records])
         runs = [
@@ -211,7 +217,9 @@ class QKVTraining(BookWidget):
                 bool(run.roles), f"the run {run.label!r} has none of the roles {', '.join(roles)}."
             )
         for name, value in (("points", points), ("histogram_points", histogram_points)):
-            require(is_number(value, 2, whole=True), f"{name} must be at least 2, not {value!r}.")
+            require(
+                is_number(value, 2, whole=True), f"{name} must be at least 2, not {shown(value)}."
+            )
         last = max(run.steps[-1] for run in runs)
         thinned = [run.thinned(last, points, histogram_points) for run in runs]
         described, numbers = pack(thinned)
@@ -393,8 +401,8 @@ class QKVTraining(BookWidget):
 
 def _check_roles(roles: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
     require(
-        not isinstance(roles, str) and len(roles) > 0,
-        f"roles must be a list such as ('q', 'k', 'v'), not {roles!r}.",
+        isinstance(roles, list | tuple) and len(roles) > 0,
+        f"roles must be a list such as ('q', 'k', 'v'), not {shown(roles)}.",
     )
     recorded = {role for frame in frames for role in frame["role"].unique()}
     for role in roles:

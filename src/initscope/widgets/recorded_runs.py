@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from initscope.errors import require
+from initscope.errors import require, shown
+from initscope.theory import checks
 from initscope.variance_table import COLUMNS, HISTOGRAM_COLUMNS
+
+__all__: list[str] = []  # for this package alone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,6 +201,7 @@ def recorded_run(
 def std_table(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
     """Std of each weight matrix: a row for each (role, layer), a column for each step."""
     _require_columns(frame, COLUMNS, name)
+    checks.frame(name, frame, numbers=("step", "layer", "value"), texts=("role",), rows=False)
     rows = frame[(frame["kind"] == "weight") & (frame["stat"] == "std")]
     require(len(rows) > 0, f"{name} has no row with kind 'weight' and stat 'std'.")
     twice = rows.duplicated(["step", "layer", "role"])
@@ -210,6 +214,7 @@ def std_table(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
 
 
 def _require_columns(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    checks.frame(name, frame, rows=False)
     lacking = [column for column in columns if column not in frame]
     require(not lacking, f"{name} has no column {' or '.join(lacking)}: it needs {columns}.")
 
@@ -219,9 +224,18 @@ def _histogram_rows(
 ) -> tuple[list[int], dict[tuple[str, int, int], Any]]:
     """Steps of the histograms, and (role, layer, step) -> row of the table."""
     _require_columns(frame, HISTOGRAM_COLUMNS, "histograms")
+    if len(frame):
+        checks.frame(
+            "histograms", frame, numbers=("step", "layer", "low", "high"), texts=("role",)
+        )
+        checks.number_lists("histograms", frame, "counts")
+        require(
+            bool(frame[["step", "layer"]].notna().all(axis=None)),
+            "histograms has rows without a step or a layer.",
+        )
     counted = sorted({int(step) for step in frame["step"].unique()})
     unknown = sorted(set(counted) - set(steps))
-    require(not unknown, f"histograms are of steps whose std was not recorded: {unknown}.")
+    require(not unknown, f"histograms are of steps whose std was not recorded: {shown(unknown)}.")
     bins = sorted(set(map(len, frame["counts"])))
     require(len(bins) <= 1, f"histograms must all have the same number of bins, not {bins}.")
     return counted, {(row.role, row.layer, row.step): row for row in frame.itertuples()}

@@ -16,6 +16,8 @@ import numpy as np
 
 from initscope.errors import UsageError, require
 
+__all__: list[str] = []  # for this package alone
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -77,10 +79,14 @@ def describe_sweep(name: str, table: pd.DataFrame, points: int) -> tuple[dict, l
         The table lacks a column, or has no such run, or two runs of one place; data set,
         activation, batch size, training examples or epochs are not the same in all runs.
     """
-    from initscope.claims import stability_bands
+    from initscope.claims import STEPS_OF, check_sweep, stability_bands
 
     missing = [column for column in _COLUMNS if column not in getattr(table, "columns", ())]
     require(not missing, f"{name!r} is no table of run_sweep: it lacks {', '.join(missing)}.")
+    lists = [name for name in STEPS_OF if name in _COLUMNS]
+    of_lists = {*lists, *(STEPS_OF[name] for name in lists)}
+    needed = [name for name in _COLUMNS if name not in of_lists]
+    check_sweep(table.reset_index(drop=True), needed, lists)
     runs = table[(table["scheme"] == "normal") & (table["std"] > 0)]
     require(len(runs) > 0, f"{name!r} has no runs of scheme 'normal' with a std above 0.")
     for column in _SAME:

@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from initscope.theory import NUMBER_FORMATS, Propagation, finite_width_interval, scheme_std
 from initscope.theory.activations import expectation, resolve
 from initscope.theory.residual_mlp import log_variances
-from initscope.widgets.base import BookWidget
+from initscope.widgets.base import BookWidget, SettingError
+
+__all__ = ["SignalPropagation"]
 
 ACTIVATIONS = ("relu", "leaky_relu", "gelu", "tanh", "linear")
 SCHEMES = ("free", "kaiming", "xavier", "lecun")
@@ -97,11 +99,12 @@ class SignalPropagation(BookWidget):
     def __init__(self, **settings: Any) -> None:
         unknown = sorted(set(settings) - set(self.trait_names()))
         if unknown:
-            raise traitlets.TraitError(
+            raise SettingError(
                 f"SignalPropagation has no {', '.join(unknown)}; it has {', '.join(_SETTINGS)}."
             )
-        if "std" in settings and settings.get("scheme", "free") != "free":
-            raise traitlets.TraitError("give either a scheme or a std: the scheme sets the std.")
+        scheme = settings.get("scheme", "free")
+        if "std" in settings and isinstance(scheme, str) and scheme != "free":
+            raise SettingError("give either a scheme or a std: the scheme sets the std.")
         super().__init__(**settings)
         self._follow_scheme()
         self._say()

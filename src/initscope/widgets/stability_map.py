@@ -11,10 +11,13 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from initscope.errors import is_number, require
+from initscope.errors import UsageError, is_number, require, shown
+from initscope.theory import checks
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.recorded_sweeps import NEVER, describe_sweep, pack, unpack
+
+__all__ = ["StabilityMap"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +77,10 @@ class StabilityMap(BookWidget):
     def __init__(
         self, recorded: Mapping[str, Any] | None = None, numbers: bytes = b"", **settings: Any
     ) -> None:
-        require(recorded is not None, "make a StabilityMap with StabilityMap.from_tables.")
+        require(
+            isinstance(recorded, Mapping) and {"sweeps", "precision"} <= set(recorded),
+            "make a StabilityMap with StabilityMap.from_tables.",
+        )
         assert recorded is not None
         self._sweeps = {sweep["name"]: sweep for sweep in recorded["sweeps"]}
         arrays = unpack(recorded["sweeps"], numbers, recorded["precision"])
@@ -130,16 +136,27 @@ class StabilityMap(BookWidget):
         """
         import pandas as pd
 
+        require(
+            isinstance(tables, Mapping), f"tables must be sweeps by name, not {shown(tables)}."
+        )
         require(bool(tables), "tables is empty: give at least one sweep.")
-        require(is_number(points, 2, whole=True), f"points must be at least 2, not {points!r}.")
+        require(
+            is_number(points, 2, whole=True), f"points must be at least 2, not {shown(points)}."
+        )
         require(
             is_number(precision, 0.005) and precision <= 0.2,
-            f"precision must lie between 0.005 and 0.2, not {precision!r}.",
+            f"precision must lie between 0.005 and 0.2, not {shown(precision)}.",
         )
         descriptions, arrays = [], []
         for name, given in tables.items():
             file = given if isinstance(given, str | Path) else None
-            table = given if file is None else pd.read_parquet(file)
+            try:
+                table = given if file is None else pd.read_parquet(file)
+            except (OSError, ValueError) as error:
+                raise UsageError(
+                    f"the file {file} in tables cannot be read ({shown(str(error))})."
+                ) from error
+            checks.frame(f"{name} in tables", table)
             description, numbers = describe_sweep(str(name), table, points)
             description["file"] = None if file is None else Path(file).as_posix()
             descriptions.append(description)

@@ -16,6 +16,8 @@ from matplotlib.ticker import MaxNLocator
 
 from initscope.widgets.base import BookWidget
 
+__all__ = ["WineTraining"]
+
 if TYPE_CHECKING:
     from initscope.sweep import SweepSpec
 
