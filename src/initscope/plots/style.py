@@ -20,8 +20,8 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from initscope.theory import checks
 
-__all__ = ["COLORS", "COLOR_MAP", "INK", "INK_ON_DARK", "LINE_MAP", "ON_MAP", "PAPER_COLOR", "STYLE", "WIDTH"]
-__all__ += ["source_note", "themed", "use_in_notebook"]
+__all__ = ["COLORS", "COLOR_MAP", "INK", "INK_ON_DARK", "LINE_MAP", "ON_MAP"]
+__all__ += ["PAPER_COLOR", "STYLE", "WIDTH", "source_note", "themed", "use_in_notebook"]
 
 INK = "#6e6e6e"
 """Text, ticks and axes, with a contrast of 5:1 on a white page and above 3:1 on a dark one."""
