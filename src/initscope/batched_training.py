@@ -27,6 +27,7 @@ from initscope import data
 from initscope.batched_mlp import BatchedMLP
 from initscope.init import initialize_
 from initscope.models import MLP
+from initscope.names import LAYER_STATISTICS
 from initscope.schedule import evaluation_steps, loss_steps, probe_steps
 from initscope.sweep_spec import Optimizer, Scheme
 
@@ -36,15 +37,6 @@ RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
 
 EVALUATION_BATCH = 1000
-
-LAYER_STATISTICS = (
-    "forward_variance",
-    "backward_variance",
-    "gradient_norm",
-    "dead_fraction",
-    "weight_std",
-)
-"""Columns with one number for each probe step and layer; see :func:`run_sweep`."""
 
 
 @dataclass(frozen=True)

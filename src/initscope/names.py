@@ -1,6 +1,7 @@
-"""What a specification may name: known without torch, so that a mistake is found at once.
+"""What a specification may name, and columns of tables: known without torch.
 
-Each stands beside what it is a name of: `tests/test_names.py` holds the two together.
+So a mistake in a specification is found at once. Each name stands beside what it is a name of:
+`tests/test_names.py` holds the two together.
 """
 
 from __future__ import annotations
@@ -41,6 +42,15 @@ QUANTITIES = ("weight", "gradient", "update", "activation")
 
 PRECISIONS = ("float32", "bfloat16")
 """Precisions that :func:`initscope.pretrain.pretrain` computes in."""
+
+LAYER_STATISTICS = (
+    "forward_variance",
+    "backward_variance",
+    "gradient_norm",
+    "dead_fraction",
+    "weight_std",
+)
+"""Columns of :func:`initscope.sweep.run_sweep` with one number for each probe step and layer."""
 
 MODES = ("fan_in", "fan_out", "fan_avg")
 DISTRIBUTIONS = ("normal", "uniform")

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from initscope.claims import PAPER_BAND, check_sweep
 from initscope.errors import UsageError, require, shown
+from initscope.names import LAYER_STATISTICS
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -41,14 +42,6 @@ __all__ = [
     "variance_through_training",
     "widths_of",
 ]
-
-LAYER_STATISTICS = (
-    "forward_variance",
-    "backward_variance",
-    "gradient_norm",
-    "dead_fraction",
-    "weight_std",
-)
 
 
 def critical_std(widths: Sequence[int]) -> float:
