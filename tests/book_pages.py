@@ -152,7 +152,12 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
     contexts = []
 
     def open_page(
-        path: str, *, width: int = 1280, scheme: str = "light", from_file: bool = False
+        path: str,
+        *,
+        width: int = 1280,
+        scheme: str = "light",
+        from_file: bool = False,
+        leads_to: str = "",
     ) -> Visit:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -180,7 +185,10 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
                 visit.errors.append(message.text) if message.type in ("error", "warning") else None
             ),
         )
-        page.goto(f"{home}/{path}", wait_until="load")
+        # A page that only leads to another is gone before anything can be asked of it.
+        page.goto(f"{home}/{path}", wait_until="commit" if leads_to else "load")
+        if leads_to:
+            page.wait_for_url(f"{home}/{leads_to}", wait_until="load")
         # Not wait_for_function, which evaluates text in the page: its policy refuses that.
         page.evaluate(
             """async () => {

@@ -29,8 +29,7 @@ from bs4 import BeautifulSoup
 
 @pytest.mark.browser
 def test_the_folder_opens_on_the_first_page(visit: Open) -> None:
-    opened = visit("index.html", from_file=True)
-    opened.page.wait_for_url(f"**/{DOCUMENTS[0]}.html")
+    opened = visit("index.html", from_file=True, leads_to=f"{DOCUMENTS[0]}.html")
     assert opened.outside == []
 
 

@@ -12,13 +12,16 @@ from numbers import Integral
 from pathlib import Path
 from typing import cast
 
-from initscope.errors import UsageError, given, require, require_name, shown
+from initscope.errors import UsageError, given, is_number, require, require_name, shown
 
 LARGEST_WHOLE = 2**63 - 1
 """Largest whole number that tables and torch can hold."""
 
 LARGEST_SEED = 2**32 - 1
 """Largest seed of scikit-learn's splits and of transformers."""
+
+LARGEST_STD = 2.0**125
+"""Largest std or gain of float32 weights: several times it still is a float32."""
 
 LEAST_THREADS = 64
 """So many threads are allowed everywhere; what more cores than that have, beyond it."""
@@ -68,6 +71,20 @@ def size(n_bytes: float) -> str:
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
+
+
+def check_std(name: str, value: object) -> None:
+    """Raise `UsageError` unless `value` is a number that float32 weights can be drawn with.
+
+    >>> check_std("std", 0.02)
+    """
+    require(
+        is_number(value, 0), f"{name} must be a finite number of at least 0, not {given(value)}"
+    )
+    require(
+        cast(float, value) <= LARGEST_STD,
+        f"{name} must be at most {LARGEST_STD:.3g}, for weights are float32, not {shown(value)}.",
+    )
 
 
 def check_whole(name: str, value: object, least: int = 1, *, none: bool = False) -> None:
@@ -142,9 +159,7 @@ def check_device_name(device: object, *, numbered: bool = True) -> None:
         Whether one GPU of several may be named.
     """
     if device is None or (
-        isinstance(device, str)
-        and _DEVICE.fullmatch(device)
-        and (numbered or ":" not in device)
+        isinstance(device, str) and _DEVICE.fullmatch(device) and (numbered or ":" not in device)
     ):
         return
     why = ""

@@ -30,6 +30,7 @@ from initscope.machine import (
     LARGEST_SEED,
     LARGEST_WHOLE,
     check_device_name,
+    check_std,
     check_whole,
     require_memory,
 )
@@ -165,6 +166,7 @@ class PretrainSpec:
             )
             put(name, tuple(value))
         self._validate()
+        check_std("std", self.std)
         for name in ("std", "learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
             put(name, float(getattr(self, name)))
         put("clip", float(self.clip))
@@ -201,9 +203,7 @@ class PretrainSpec:
             isinstance(self.residual_scaling, bool),
             f"residual_scaling must be true or false, not {shown(self.residual_scaling)}.",
         )
-        require(
-            self.seed <= LARGEST_SEED, f"seed must be at most {LARGEST_SEED}, not {self.seed}."
-        )
+        require(self.seed <= LARGEST_SEED, f"seed must be at most {LARGEST_SEED}, not {self.seed}.")
         require(
             self.steps * self.batch_size <= LARGEST_WHOLE,
             f"{self.steps:,} steps of {self.batch_size:,} passages are more than can be counted: "

@@ -28,7 +28,7 @@ from initscope.errors import (
     unknown_name,
     yaml_hint,
 )
-from initscope.machine import LARGEST_SEED, LARGEST_WHOLE, check_whole, require_memory
+from initscope.machine import LARGEST_SEED, LARGEST_WHOLE, check_std, check_whole, require_memory
 from initscope.names import ACTIVATIONS, DATASETS, DISTRIBUTIONS, MODES, SCHEMES
 from initscope.schedule import fewest_probes
 
@@ -58,6 +58,7 @@ _COUNTS = (
     "memory_mb",
     "evaluations_per_epoch",
 )
+
 
 @dataclass(frozen=True)
 class Optimizer:
@@ -149,9 +150,7 @@ class Scheme:
                 raise unknown_name(f"option of scheme {self.name!r}", name, known)
             _check_option(name, value)
         for name, default in known.items():
-            require(
-                default is not None or name in options, f"scheme {self.name!r} needs {name}."
-            )
+            require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
         pairs = (
             (name, float(value) if isinstance(value, numbers.Real) else str(value))
             for name, value in sorted(options.items())
@@ -191,10 +190,7 @@ class Scheme:
 def _check_option(name: str, value: object) -> None:
     """Raise `UsageError` unless `value` will do for this option of a scheme."""
     if name in ("std", "gain"):
-        require(
-            is_number(value, 0),
-            f"{name} must be a finite number of at least 0, not {given(value)}",
-        )
+        check_std(name, value)
     elif name == "residual_scaling":
         require(
             isinstance(value, bool),
@@ -328,9 +324,7 @@ class SweepSpec:
                 f"{yaml_hint(widths, whole=True)}",
             )
         for std in self.stds:
-            require(
-                is_number(std, 0), f"stds must be finite numbers of at least 0, not {given(std)}"
-            )
+            check_std("stds: each", std)
         require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
         require(bool(self.optimizers), "optimizers is empty: give at least one.")
         for optimizer in self.optimizers:
@@ -455,8 +449,6 @@ def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) 
     rows = max(spec.batch_size, spec.probe_size)
     activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
     return 4 * (n_parameters * optimizer.tensors_per_parameter + activations)
-
-
 
 
 def check_sizes(spec: SweepSpec, n_train: int) -> int:
