@@ -54,7 +54,7 @@ test: $(EVERYTHING)
 chapters: $(EVERYTHING)
 	@echo "Executing the chapters: about 3 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
-		-m chapter tests/test_notebooks.py
+		-m chapter tests/repository/test_notebooks.py
 
 install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"
@@ -78,11 +78,11 @@ profile-is-given:
 compatibility: $(EVERYTHING)
 	@echo "Installing two other versions of transformers for a moment: about 1 minute."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto \
-		-m compatibility tests/test_transformers_versions.py tests/test_packaging.py
+		-m compatibility tests/repository/test_transformers_versions.py tests/repository/test_packaging.py
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 10 minutes. The result is what is printed."
-	@set -e; for script in tests/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)
 	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from initscope.normalize import dumps, normalize
+from initscope.reproduce.normalize import dumps, normalize
 
 ROOT = Path(__file__).resolve().parents[1]
 LINE = re.compile(r'^repository = ".*?"', re.MULTILINE)

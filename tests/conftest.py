@@ -179,13 +179,13 @@ def node() -> Iterator[Callable[..., Any]]:
 @pytest.fixture(scope="module")
 def server() -> multiprocessing.context.BaseContext:
     """Processes that start within milliseconds, torch, transformers and all already imported."""
-    from initscope.executors import IMPORTED_ONCE  # imports torch
+    from initscope.sweep.executors import IMPORTED_ONCE  # imports torch
 
     if "forkserver" not in multiprocessing.get_all_start_methods():
         pytest.skip("this system has no forkserver")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        [*IMPORTED_ONCE, "initscope.sweep", "initscope.pretrain_trainer"]
+        [*IMPORTED_ONCE, "initscope.sweep", "initscope.pretrain.trainer"]
     )
     forkserver.ensure_running()  # before anyone else has other imports in mind for it
     return context

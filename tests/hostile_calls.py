@@ -30,14 +30,14 @@ from torch import nn
 
 import initscope
 from initscope import monte_carlo, plots, theory
+from initscope.analysis.comparison import compare, layer_ratios, run_measures
+from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Verdict, stability_bands
-from initscope.comparison import compare, layer_ratios, run_measures
 from initscope.errors import UsageError
-from initscope.layer_variances import VarianceRecord, record_variances
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
-from initscope.variance_tracker import VarianceTracker
-from initscope.weight_trajectories import expansion_rates, layer_spread
+from initscope.tracking.hooks import VarianceRecord, record_variances
+from initscope.tracking.tracker import VarianceTracker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -597,21 +597,21 @@ ROWS: dict[str, Row] = {
         },
         says={"model": ("layer",)},
     ),
-    "models.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
-    "models.check_widths": Row(lambda: {"widths": [3, 4, 2]}),
-    "sweep_spec.Optimizer": Row(
+    "models.mlp.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
+    "models.mlp.check_widths": Row(lambda: {"widths": [3, 4, 2]}),
+    "sweep.spec.Optimizer": Row(
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
     ),
-    "sweep_spec.Scheme": Row(
+    "sweep.spec.Scheme": Row(
         lambda: {"name": "kaiming", "options": {"gain": 1.0}},
         says={"name": ("scheme",), "options": ("option",)},
     ),
-    "sweep_spec.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
-    "sweep.to_tidy": Row(
+    "sweep.spec.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
+    "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
-    "models.gpt2": Row(
+    "models.mlp.gpt2": Row(
         lambda: {
             "preset": "nano12",
             "n_layer": 1,
@@ -624,9 +624,9 @@ ROWS: dict[str, Row] = {
             "activation_function": "relu",
         }
     ),
-    "models.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    "models.mlp.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
     # random networks
-    "monte_carlo.variance_profiles": Row(
+    "monte_carlo.variances.variance_profiles": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "tanh",
@@ -639,7 +639,7 @@ ROWS: dict[str, Row] = {
         },
         says={"weight_std": ("scheme",)},
     ),
-    "monte_carlo.residual_profiles": Row(
+    "monte_carlo.variances.residual_profiles": Row(
         lambda: {
             "width": 3,
             "depth": 2,
@@ -653,7 +653,7 @@ ROWS: dict[str, Row] = {
         },
         says={"weight_std": ("scheme",)},
     ),
-    "monte_carlo.correlation_profiles": Row(
+    "monte_carlo.variances.correlation_profiles": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "tanh",
@@ -667,14 +667,14 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.compare": Row(
+    "monte_carlo.variances.compare": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),
             "interval": theory.finite_width_interval([4] * 4, "relu", "kaiming"),
         }
     ),
-    "monte_carlo.representable_band": Row(
+    "monte_carlo.variances.representable_band": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "relu",
@@ -687,8 +687,8 @@ ROWS: dict[str, Row] = {
         says={"number_format": ("number format",)},
         nan="a network that no std keeps in range, as documented",
     ),
-    "jacobian.layer_jacobians": Row(lambda: {"model": mlp(), "inputs": torch.ones(3)}),
-    "jacobian.jacobian_spectra": Row(
+    "monte_carlo.jacobian.layer_jacobians": Row(lambda: {"model": mlp(), "inputs": torch.ones(3)}),
+    "monte_carlo.jacobian.jacobian_spectra": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "relu",
@@ -702,17 +702,17 @@ ROWS: dict[str, Row] = {
         },
         says={"at": ("layer",)},
     ),
-    "residual_stream.stream_profile": Row(
+    "monte_carlo.residual_stream.stream_profile": Row(
         lambda: {"model": small_gpt2(), "tokens": torch.zeros(1, 4, dtype=torch.long)},
     ),
-    "residual_stream.stream_gradients": Row(
+    "monte_carlo.residual_stream.stream_gradients": Row(
         lambda: {
             "model": small_gpt2(),
             "tokens": torch.zeros(1, 4, dtype=torch.long),
             "labels": torch.zeros(1, 4, dtype=torch.long),
         },
     ),
-    "residual_stream.draw_narrow_models": Row(
+    "monte_carlo.residual_stream.draw_narrow_models": Row(
         lambda: {
             "quantity": "stream",
             "draws": 1,
@@ -728,7 +728,7 @@ ROWS: dict[str, Row] = {
         says={"width": ("n_embd",)},
     ),
     # what is measured in a model
-    "layer_variances.layer_variances": Row(
+    "tracking.hooks.layer_variances": Row(
         lambda: {
             "model": mlp(),
             "inputs": torch.ones(2, 3),
@@ -740,17 +740,17 @@ ROWS: dict[str, Row] = {
         nan="what overflows is reported as inf or NaN, as documented",
         passes_on=("model", "loss_fn"),
     ),
-    "layer_variances.record_variances": Row(
+    "tracking.hooks.record_variances": Row(
         lambda: {"model": mlp()}, call=lambda model: _entered(record_variances(model))
     ),
-    "layer_variances.VarianceRecord.to_frame": Row(
+    "tracking.hooks.VarianceRecord.to_frame": Row(
         lambda: {"step": 3}, call=lambda step: VarianceRecord().to_frame(step)
     ),
-    "variance_budget.variance_budget": Row(
+    "tracking.budget.variance_budget": Row(
         lambda: dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1},
         says={"optimizer": ("optimizer", "update of"), "model": ("model", "optimizer")},
     ),
-    "variance_tracker.VarianceTracker": Row(
+    "tracking.tracker.VarianceTracker": Row(
         lambda: (
             dict(zip(("model", "optimizer"), trained(), strict=True))
             | {
@@ -773,11 +773,11 @@ ROWS: dict[str, Row] = {
             "out_folder": ("folder",),
         },
     ),
-    "variance_tracker.VarianceTracker.after_optimizer_step": Row(
+    "tracking.tracker.VarianceTracker.after_optimizer_step": Row(
         lambda: {"updated": True},
         call=lambda updated: VarianceTracker(small_gpt2()).after_optimizer_step(updated=updated),
     ),
-    "variance_callback.VarianceCallback": Row(
+    "tracking.callback.VarianceCallback": Row(
         lambda: {
             "out_folder": "variances",
             "every": 1,
@@ -790,35 +790,35 @@ ROWS: dict[str, Row] = {
         },
         says={"quantities": ("quantity",)},
     ),
-    "weight_matrices.weight_matrices": Row(
+    "tracking.matrices.weight_matrices": Row(
         lambda: {"model": small_gpt2()},
-        call=lambda model: list(initscope.weight_matrices.weight_matrices(model)),
+        call=lambda model: list(initscope.tracking.matrices.weight_matrices(model)),
     ),
-    "weight_matrices.find_weight_matrices": Row(lambda: {"model": small_gpt2()}),
-    "variance_table.read_variances": Row(lambda: {"folder": "not-there"}, valid=False),
-    "variance_table.read_histograms": Row(lambda: {"folder": "not-there"}, valid=False),
+    "tracking.matrices.find_weight_matrices": Row(lambda: {"model": small_gpt2()}),
+    "tracking.tables.read_variances": Row(lambda: {"folder": "not-there"}, valid=False),
+    "tracking.tables.read_histograms": Row(lambda: {"folder": "not-there"}, valid=False),
     # analysis
-    "weight_trajectories.weight_std": Row(
+    "analysis.trajectories.weight_std": Row(
         lambda: {"variances": variances(), "roles": ("q",)}, says={"roles": ("role",)}
     ),
-    "weight_trajectories.statistic_table": Row(
+    "analysis.trajectories.statistic_table": Row(
         lambda: {"variances": variances(), "kind": "weight", "stat": "std", "roles": ("q",)},
         says={"roles": ("role",)},
     ),
-    "weight_trajectories.expansion_rates": Row(
+    "analysis.trajectories.expansion_rates": Row(
         lambda: {"std": std(), "until": 20}, says={"std": ("until",)}
     ),
-    "weight_trajectories.settling_steps": Row(lambda: {"std": std(), "tolerance": 0.1}),
-    "weight_trajectories.layer_spread": Row(lambda: {"std": std()}),
-    "weight_trajectories.depth_correlation": Row(
+    "analysis.trajectories.settling_steps": Row(lambda: {"std": std(), "tolerance": 0.1}),
+    "analysis.trajectories.layer_spread": Row(lambda: {"std": std()}),
+    "analysis.trajectories.depth_correlation": Row(
         lambda: {"values": expansion_rates(std(), 20)},
         nan="a constant or a single layer has no rank correlation, as documented",
     ),
-    "weight_trajectories.mean_interval": Row(
+    "analysis.trajectories.mean_interval": Row(
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
-    "weight_trajectories.predicted_std": Row(
+    "analysis.trajectories.predicted_std": Row(
         lambda: {
             "std": std(),
             "lr": [0.01] * 20,
@@ -829,7 +829,7 @@ ROWS: dict[str, Row] = {
             "alignment": 0.1,
         }
     ),
-    "weight_trajectories.growth_over_noise": Row(
+    "analysis.trajectories.growth_over_noise": Row(
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
     ),
@@ -842,16 +842,16 @@ ROWS: dict[str, Row] = {
         lambda: {"folder": "records"}, call=lambda folder: Verdict(**verdict()).write(folder)
     ),
     "claims.Verdict.read": Row(lambda: {"path": "not-there"}, valid=False),
-    "comparison.run_measures": Row(
+    "analysis.comparison.run_measures": Row(
         lambda: {"table": sweep(), "losses": (1.0,), "accuracies": (0.5,), "chance_share": 0.2},
         nan="a ratio of gradients that vanish, as documented",
     ),
-    "comparison.layer_ratios": Row(
+    "analysis.comparison.layer_ratios": Row(
         lambda: {"table": sweep(), "first": "xavier", "second": "kaiming", "stat": "weight_std"},
         says={"first": ("scheme",), "second": ("scheme",), "stat": ("column", "stat")},
         nan="0 / 0, as documented",
     ),
-    "comparison.compare": Row(
+    "analysis.comparison.compare": Row(
         lambda: {
             "measures": measures(),
             "first": "xavier",
@@ -866,32 +866,32 @@ ROWS: dict[str, Row] = {
         says={"first": ("scheme",), "second": ("scheme",), "measures": ("scheme",)},
     ),
     # data
-    "data.load": Row(
+    "data.dataset.load": Row(
         lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
     ),
-    "data.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "data.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "text.load_text": Row(
+    "data.dataset.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.dataset.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.text.load_text": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "text.is_on_hub": Row(
+    "data.text.is_on_hub": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "text.Passages": Row(
+    "data.text.Passages": Row(
         lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
     ),
-    "text.ShuffledPassages": Row(
+    "data.text.ShuffledPassages": Row(
         lambda: {
-            "passages": initscope.text.Passages((np.arange(8, dtype=np.uint16),), 3),
+            "passages": initscope.data.text.Passages((np.arange(8, dtype=np.uint16),), 3),
             "n": 4,
             "seed": 0,
         },
-        call=lambda **arguments: initscope.text.ShuffledPassages(**arguments)[0],
+        call=lambda **arguments: initscope.data.text.ShuffledPassages(**arguments)[0],
     ),
-    "tokenization.load_tokenizer": Row(
+    "data.tokenizers.load_tokenizer": Row(
         lambda: {"name": "bytes"},
         says={"name": ("tokenizer",)},
-        call=lambda name: initscope.tokenization.load_tokenizer(name).digest,
+        call=lambda name: initscope.data.tokenizers.load_tokenizer(name).digest,
     ),
     "records.recorded": Row(
         lambda: {
@@ -901,11 +901,13 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "schedule.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
-    "schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
-    "schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
-    "throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
-    "throughput.peak_flops": Row(
+    "sweep.schedule.evaluation_steps": Row(
+        lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
+    ),
+    "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
+    "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
+    "models.throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
+    "models.throughput.peak_flops": Row(
         lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
     ),
     # figures
@@ -988,11 +990,11 @@ ROWS: dict[str, Row] = {
     "plots.schemes.scheme_accuracies": Row(
         lambda: {"measures": measures(), "labels": {"kaiming": "Kaiming", "xavier": "Xavier"}}
     ),
-    "extremes.row_of_largest": Row(
+    "analysis.extremes.row_of_largest": Row(
         lambda: {"table": loss_table(), "column": "loss", "of_size": True},
         says={"table": ("column",)},
     ),
-    "extremes.row_of_smallest": Row(
+    "analysis.extremes.row_of_smallest": Row(
         lambda: {"table": loss_table(), "column": "loss", "of_size": False},
         says={"table": ("column",)},
     ),

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from initscope.batched_training import run_chunk
 from initscope.records import write_table
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
+from initscope.sweep.training import run_chunk
 
 SGD, MOMENTUM, ADAM = Optimizer("sgd", 0.1), Optimizer("sgd", 0.1, 0.9), Optimizer("adam", 0.01)
 

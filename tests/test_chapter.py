@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from initscope.chapter import announced, enter, is_recorded, result, runs_left, sweeps_left
-from initscope.chapters import plan, require_modules, tagged
 from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
 from initscope.records import recorded
 from initscope.reproduce import reproduce
+from initscope.reproduce.parameters import plan, require_modules, tagged
 from initscope.sweep import SweepSpec, run_sweep
 
 ROOT = Path(__file__).resolve().parents[1]

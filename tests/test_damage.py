@@ -28,10 +28,10 @@ from test_pretrain import (  # noqa: F401  (fixtures)
     undisturbed,
 )
 
+from initscope.data.text import Text
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec, load_spec_text, pretrain, read_record
-from initscope.pretrain_records import checkpoints
-from initscope.text import Text
+from initscope.pretrain.records import checkpoints
 
 Damage = Callable[[bytes, random.Random], bytes | None]
 

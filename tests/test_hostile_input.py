@@ -26,13 +26,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from initscope.__main__ import LONGEST_ERROR, _parser, main
-from initscope.chapters import parse_yaml
+from initscope.cli import LONGEST_ERROR, _parser, main
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
-from initscope.pretrain_spec import PretrainSpec, learning_rate_factor
-from initscope.sweep_cost import sweep_cost
-from initscope.sweep_spec import Optimizer, SweepSpec, require_room
+from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
+from initscope.reproduce.parameters import parse_yaml
+from initscope.sweep.cost import sweep_cost
+from initscope.sweep.spec import Optimizer, SweepSpec, require_room
 
 FEW = settings(
     max_examples=20,

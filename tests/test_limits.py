@@ -21,7 +21,7 @@ from test_pretrain import (  # noqa: F401  (fixtures)
     undisturbed,
 )
 
-from initscope.__main__ import main
+from initscope.cli import main
 from initscope.errors import OutOfResources, UsageError, lack_of_resources
 from initscope.pretrain import read_record
 
@@ -39,7 +39,7 @@ def limited(
     os.environ.update(environment)  # that of the server is older than this test
     import torch
 
-    import initscope.pretrain_trainer  # noqa: F401
+    import initscope.pretrain.trainer  # noqa: F401
 
     torch.set_num_threads(1)
     number = getattr(resource, limit)
@@ -121,7 +121,7 @@ def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path)
     program = (
         "import resource, sys, pathlib\n"
         "import numpy, pandas, pyarrow.parquet, yaml, tqdm\n"
-        "from initscope.__main__ import main\n"
+        "from initscope.cli import main\n"
         "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0])\n"
         "limit = used * resource.getpagesize() + 2**26\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"

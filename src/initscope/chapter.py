@@ -1,6 +1,6 @@
 """What a chapter needs wherever it is run: its folder, a word before long work, its result.
 
-The chapters import this; what is done *with* chapters is in :mod:`initscope.chapters`.
+The chapters import this; what is done *with* chapters is in :mod:`initscope.reproduce.parameters`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initscope.claims import Verdict
-    from initscope.pretrain_spec import PretrainSpec
-    from initscope.sweep import SweepSpec
+    from initscope.pretrain.spec import PretrainSpec
+    from initscope.sweep.run import SweepSpec
 
 LITTLE_WORK = 2_000
 """Epochs of networks, or updates of a language model, that are over before their time is measured.
@@ -111,14 +111,14 @@ def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
     UsageError
         As :func:`initscope.sweep.run_sweep`: a table that is damaged or of another specification.
     """
-    from initscope.sweep_records import finished_table
+    from initscope.sweep.records import finished_table
 
     return [spec for spec in specs if finished_table(Path(out), spec) is None]
 
 
 def runs_left(specs: dict[str, PretrainSpec], out: str | Path) -> dict[str, PretrainSpec]:
     """Those of several pretraining runs, each in a folder of its name in `out`, to be trained."""
-    from initscope.pretrain_records import read_run, record_folder
+    from initscope.pretrain.records import read_run, record_folder
 
     ended = ("finished", "diverged")
     left = {}
@@ -201,7 +201,7 @@ def _announce(
     if any(spec.dataset == "mnist" for spec in sweeps):
         print("MNIST is loaded first; if it is not on this machine, 15 MB are downloaded.")
     print("Measuring how long the training takes ...", flush=True)
-    from initscope.sweep_cost import duration
+    from initscope.sweep.cost import duration
 
     seconds = _seconds(sweeps, runs, out, device)
     print(
@@ -217,8 +217,8 @@ def _seconds(
     sweeps: list[SweepSpec], runs: dict[str, PretrainSpec], out: Path, device: str | None
 ) -> float:
     """Time to train what is left: a few updates of each sweep and of the first run are timed."""
-    from initscope.sweep_cost import sweep_cost
-    from initscope.sweep_records import table_path
+    from initscope.sweep.cost import sweep_cost
+    from initscope.sweep.records import table_path
 
     seconds = 0.0
     for spec in sweeps:
@@ -226,7 +226,7 @@ def _seconds(
         kept = None if table_path(out, spec).exists() else out
         seconds += sweep_cost(spec, kept, device, probe_seconds=0.5).seconds
     for name, first in list(runs.items())[:1]:  # the others are of its size
-        from initscope.pretrain_cost import pretrain_cost
+        from initscope.pretrain.cost import pretrain_cost
 
         cost = pretrain_cost(first, out / name, device=device, probe_seconds=2.0)
         tokens = sum(run.steps * run.tokens_per_step for run in runs.values())

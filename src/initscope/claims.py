@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from initscope import checks
 from initscope.errors import UsageError, is_number, require, require_name, shown
-from initscope.theory import checks
 
 __all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "stability_bands"]
 

@@ -16,8 +16,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import nn
 
+from initscope import checks
 from initscope.errors import UsageError, is_number, require_name, shown, unknown_name
-from initscope.theory import checks
 
 __all__ = [
     "DISTRIBUTIONS",

@@ -1,7 +1,7 @@
 """What a specification may name, and columns of tables: known without torch.
 
 So a mistake in a specification is found at once. Each name stands beside what it is a name of:
-`tests/test_names.py` holds the two together.
+`tests/repository/test_names.py` holds the two together.
 """
 
 from __future__ import annotations

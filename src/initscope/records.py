@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from initscope import checks
 from initscope.errors import UsageError, shown
-from initscope.theory import checks
 
 CHECKSUM = b"sha256"
 """Key, in the metadata of a table, of the checksum of all that it holds."""

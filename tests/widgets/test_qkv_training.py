@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
+from widget_page import ROOT, added_to_a_page, widget_page
 
 from initscope.errors import UsageError
-from initscope.pretrain_records import PretrainRecord, read_record
-from initscope.pretrain_spec import PretrainSpec
+from initscope.pretrain.records import PretrainRecord, read_record
+from initscope.pretrain.spec import PretrainSpec
 from initscope.theory import adamw_variance_trajectory
 from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets import QKVTraining
@@ -35,9 +35,6 @@ from initscope.widgets.bundle import STATIC
 from initscope.widgets.number_text import short
 from initscope.widgets.pretrained_runs import adamw_prediction
 from initscope.widgets.recorded_runs import MANTISSA, pack, unpack
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from widget_page import ROOT, added_to_a_page, widget_page
 
 MATH = "qkv_training_math.mjs"
 RESULTS = Path("results") / "07_gpt2_qkv_dynamics" / "cpu"

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import widget_page
 
-from initscope.monte_carlo import residual_pass
+from initscope.monte_carlo.variances import residual_pass
 from initscope.theory import NUMBER_FORMATS, finite_width_interval, propagate, scheme_std
 from initscope.theory.residual_mlp import log_variances
 from initscope.widgets import SignalPropagation

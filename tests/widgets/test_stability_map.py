@@ -8,7 +8,6 @@ import io
 import json
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import traitlets
 from axe_playwright_python.sync_playwright import Axe
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
+from widget_page import ROOT, widget_page
 
 from initscope.claims import stability_bands
 from initscope.errors import UsageError
@@ -30,9 +30,6 @@ from initscope.widgets import StabilityMap
 from initscope.widgets.bundle import STATIC
 from initscope.widgets.recorded_sweeps import FIELDS, NEVER, describe_sweep, pack, unpack
 from initscope.widgets.stability_map import QUANTITIES
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from widget_page import ROOT, widget_page
 
 FOLDER = ROOT / "notebooks" / "results" / "05_std_sweep" / "cpu"
 FILES = {

@@ -12,9 +12,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from initscope import checks
 from initscope.errors import require
 from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
-from initscope.theory import checks
 
 __all__ = ["correlation_with_depth", "depth_scales", "maps", "phase_diagrams", "trainability_map"]
 

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from initscope import checks
 from initscope.errors import require
 from initscope.errors import shown as printed
 from initscope.plots.style import COLORS, INK, WIDTH, styled
-from initscope.theory import checks
 
 __all__ = [
     "fan_of_networks",

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from initscope import checks
 from initscope.errors import require, require_name
 from initscope.plots.style import INK, WIDTH, palette, styled
-from initscope.theory import NUMBER_FORMATS, checks
+from initscope.theory import NUMBER_FORMATS
 
 __all__ = ["number_format_bands", "theory_against_networks"]
 

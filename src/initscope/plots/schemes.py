@@ -1,6 +1,6 @@
 """Figures of two schemes compared run by run (chapter 06).
 
-The tables are those of :mod:`initscope.comparison`.
+The tables are those of :mod:`initscope.analysis.comparison`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
+from initscope import checks
 from initscope.claims import check_sweep
 from initscope.errors import require
 from initscope.plots.stability import BOTH_WAYS
 from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, line_looks, palette, styled
-from initscope.theory import checks
 
 __all__ = [
     "differences_by_depth",
@@ -66,7 +66,7 @@ def _check_schemes(table: pd.DataFrame, *schemes: str) -> None:
 
 
 def _check_measures(name: str, table: object, *numbers: str) -> pd.DataFrame:
-    """Return `table` if it is a result of :func:`initscope.comparison.run_measures`."""
+    """Return `table` if it is a result of :func:`initscope.analysis.run_measures`."""
     found = checks.frame(
         name,
         table,
@@ -90,7 +90,7 @@ def _depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> Non
 def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[float]]) -> Figure:
     """Forward variance under one scheme over that under another, layer by layer, with theory.
 
-    `ratios` is the result of :func:`initscope.comparison.layer_ratios` for the stat
+    `ratios` is the result of :func:`initscope.analysis.layer_ratios` for the stat
     ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
     `predictions` gives for each value of its column ``widths`` the ratio at each weight layer.
     """
@@ -217,7 +217,7 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
     """Differences between two schemes against the depth, with their intervals.
 
     One row of panels for each of `rows`, from the label of its axis to a result of
-    :func:`initscope.comparison.compare`, and one column a data set. Colors tell the ways of
+    :func:`initscope.analysis.compare`, and one column a data set. Colors tell the ways of
     training apart (`by` is ``"training"``) or the activations (``"activation"``). A hollow point
     is a difference whose interval covers zero.
     """
@@ -297,8 +297,8 @@ def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
 def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
     """Who wins at each learning rate and depth: difference in test accuracy, second over first.
 
-    `differences` is the result of :func:`initscope.comparison.compare` for ``"test_accuracy"`` at
-    each rate, `measures` that of :func:`initscope.comparison.run_measures`. A dot marks a cell
+    `differences` is the result of :func:`initscope.analysis.compare` for ``"test_accuracy"`` at
+    each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
     whose interval covers zero, gray a cell that `differences` does not have; the letters are the
     best rate of each scheme at this depth. One row a data set, one column a way of training.
     """
@@ -403,7 +403,7 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
     """Learning rates at which a scheme trains, against the depth, for both schemes.
 
     A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
-    chance, :func:`initscope.comparison.run_measures`), a cross one at which more do. One row a
+    chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a
     data set, one column a way of training.
     """
     _check_schemes(measures, first, second)
@@ -463,7 +463,7 @@ def gradients_and_weights(
     Above, a line a scheme: median over seeds, shaded over their range. Below, a line a layer: the
     weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is
     a sweep with one optimizer and learning rate, `weights` the result of
-    :func:`initscope.comparison.layer_ratios` for ``"weight_std"``.
+    :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
     """
     _check_schemes(table, first, second)
     check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cbook import file_requires_unicode, open_file_cm
 from matplotlib.colors import LinearSegmentedColormap
 
-from initscope.theory import checks
+from initscope import checks
 
 __all__ = ["COLORS", "COLOR_MAP", "INK", "INK_ON_DARK", "LINE_MAP", "ON_MAP"]
 __all__ += ["PAPER_COLOR", "STYLE", "WIDTH", "source_note", "themed", "use_in_notebook"]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from initscope import checks
 from initscope.claims import PAPER_BAND, check_sweep
 from initscope.errors import UsageError, require, shown
 from initscope.names import LAYER_STATISTICS
@@ -27,7 +28,6 @@ from initscope.plots.style import (
     palette,
     styled,
 )
-from initscope.theory import checks
 
 __all__ = [
     "accuracy_against_std",
@@ -185,7 +185,7 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     table = _with_std(table, LAYER_STATISTICS)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
-    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+    from initscope.sweep.run import to_tidy  # brings torch, which no other figure needs
 
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with styled():
@@ -432,7 +432,7 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     """
     table = _with_std(table, LAYER_STATISTICS)
     chosen = nearest(table["std"], stds)
-    from initscope.sweep import to_tidy  # brings torch, which no other figure needs
+    from initscope.sweep.run import to_tidy  # brings torch, which no other figure needs
 
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with styled():

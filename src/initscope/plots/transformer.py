@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from initscope import checks
 from initscope.errors import require
 from initscope.plots.style import COLORS, WIDTH, styled
-from initscope.theory import checks
 
 __all__ = [
     "block_quantities",
@@ -74,7 +74,7 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
     """What each block of a transformer computes: dots measured, lines predicted.
 
     `measured` has the columns ``depth``, ``quantity``, ``value`` of
-    :func:`initscope.residual_stream.stream_profile`; `predicted` has quantity to one value a
+    :func:`initscope.monte_carlo.stream_profile`; `predicted` has quantity to one value a
     block.
     """
     checks.frame("measured", measured, numbers=("depth", "value"), texts=("quantity",))

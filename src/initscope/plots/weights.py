@@ -1,6 +1,6 @@
 """Figures of weight matrices through training (chapter 07).
 
-The tables are those of :mod:`initscope.weight_trajectories`: a row for each role and layer, a
+The tables are those of :mod:`initscope.analysis.trajectories`: a row for each role and layer, a
 column for each recorded step.
 """
 
@@ -20,10 +20,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from initscope import checks
+from initscope.analysis.trajectories import mean_interval
 from initscope.errors import require, shown
 from initscope.plots.style import COLORS, INK, LINE_MAP, ON_MAP, WIDTH, line_looks, palette, styled
-from initscope.theory import checks
-from initscope.weight_trajectories import mean_interval
 
 __all__ = [
     "bands_through_training",
@@ -292,7 +292,7 @@ def by_layer(
 def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
     """Largest std over smallest through training, one color a role, one line a seed.
 
-    `runs` are results of :func:`initscope.weight_trajectories.layer_spread`, one a seed; a role is
+    `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; a role is
     drawn where it is.
     """
     runs = checks.items("runs", runs)

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import erf, erfcx, expit, ndtr
 
+from initscope.checks import Array, ArrayLike, nonnegative, plain
 from initscope.errors import UsageError, require_name, shown, unknown_name
 from initscope.theory import quadrature
-from initscope.theory.checks import Array, ArrayLike, nonnegative, plain
 
 __all__ = [
     "ACTIVATIONS",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from initscope.errors import UsageError, shown
-from initscope.theory.checks import (
+from initscope.checks import (
     Array,
     ArrayLike,
     finite,
@@ -15,6 +14,7 @@ from initscope.theory.checks import (
     together,
     whole,
 )
+from initscope.errors import UsageError, shown
 
 __all__ = [
     "adamw_equilibrium_rms",

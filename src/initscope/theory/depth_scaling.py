@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.errors import require_name
-from initscope.theory.checks import (
+from initscope.checks import (
     MOST_LAYERS,
     Array,
     ArrayLike,
@@ -18,6 +17,7 @@ from initscope.theory.checks import (
     together,
     whole,
 )
+from initscope.errors import require_name
 
 __all__ = [
     "DEPTH_RULES",

@@ -15,16 +15,7 @@ import numpy as np
 from scipy.special import ndtri, polygamma, psi
 from scipy.stats import binom
 
-from initscope.errors import UsageError, shown
-from initscope.theory.activations import (
-    LARGEST_Q,
-    SMALLEST_Q,
-    Activation,
-    ActivationLike,
-    expectation,
-    resolve,
-)
-from initscope.theory.checks import (
+from initscope.checks import (
     Array,
     ArrayLike,
     flag,
@@ -33,6 +24,15 @@ from initscope.theory.checks import (
     one,
     plain,
     within,
+)
+from initscope.errors import UsageError, shown
+from initscope.theory.activations import (
+    LARGEST_Q,
+    SMALLEST_Q,
+    Activation,
+    ActivationLike,
+    expectation,
+    resolve,
 )
 from initscope.theory.propagation import Propagation, propagate
 from initscope.theory.schemes import layer_stds

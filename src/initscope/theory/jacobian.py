@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.errors import require_name
-from initscope.theory.activations import ActivationLike, expectation, resolve
-from initscope.theory.checks import (
+from initscope.checks import (
     MOST_LAYERS,
     Array,
     ArrayLike,
@@ -18,6 +16,8 @@ from initscope.theory.checks import (
     together,
     whole,
 )
+from initscope.errors import require_name
+from initscope.theory.activations import ActivationLike, expectation, resolve
 from initscope.theory.mean_field import length_map
 
 __all__ = ["ENSEMBLES", "JacobianMoments", "jacobian_moments"]

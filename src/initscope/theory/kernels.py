@@ -11,9 +11,9 @@ import copy
 import numpy as np
 import numpy.typing as npt
 
+from initscope.checks import Array
 from initscope.theory import quadrature
 from initscope.theory.activations import Activation, expectation, panel_edges, panel_kinks
-from initscope.theory.checks import Array
 
 __all__: list[str] = []  # for this package alone
 

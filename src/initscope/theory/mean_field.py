@@ -15,15 +15,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq
 
-from initscope.errors import UsageError, require, require_name, shown
-from initscope.theory.activations import (
-    SMALLEST_Q,
-    Activation,
-    ActivationLike,
-    expectation,
-    resolve,
-)
-from initscope.theory.checks import (
+from initscope.checks import (
     Array,
     ArrayLike,
     items,
@@ -33,6 +25,14 @@ from initscope.theory.checks import (
     positive,
     together,
     within,
+)
+from initscope.errors import UsageError, require, require_name, shown
+from initscope.theory.activations import (
+    SMALLEST_Q,
+    Activation,
+    ActivationLike,
+    expectation,
+    resolve,
 )
 from initscope.theory.kernels import CorrelatedMoments
 

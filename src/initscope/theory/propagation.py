@@ -7,14 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.errors import UsageError, require_name
-from initscope.theory.activations import (
-    Activation,
-    ActivationLike,
-    expectation,
-    resolve,
-)
-from initscope.theory.checks import (
+from initscope.checks import (
     Array,
     ArrayLike,
     layer_widths,
@@ -23,6 +16,13 @@ from initscope.theory.checks import (
     plain,
     positive,
     together,
+)
+from initscope.errors import UsageError, require_name
+from initscope.theory.activations import (
+    Activation,
+    ActivationLike,
+    expectation,
+    resolve,
 )
 from initscope.theory.schemes import layer_stds
 

@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from initscope.checks import Array
 from initscope.errors import UsageError, shown
-from initscope.theory.checks import Array
 
 __all__: list[str] = []  # for this package alone
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import (
+from initscope.checks import (
     MOST_LAYERS,
     Array,
     ArrayLike,
@@ -16,6 +15,7 @@ from initscope.theory.checks import (
     together,
     whole,
 )
+from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
 from initscope.theory.propagation import Propagation
 
 __all__ = ["LAYER_NORM_EPSILON", "log_variances", "residual_propagate"]

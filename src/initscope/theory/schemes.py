@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from initscope.checks import Array, ArrayLike, plain, positive, real, together
 from initscope.errors import UsageError, require_name
-from initscope.theory.checks import Array, ArrayLike, plain, positive, real, together
 
 __all__ = ["SCHEMES", "scheme_std"]
 

@@ -6,9 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
 
-from initscope.errors import UsageError
-from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import (
+from initscope.checks import (
     Array,
     ArrayLike,
     fits,
@@ -21,6 +19,8 @@ from initscope.theory.checks import (
     whole,
     within,
 )
+from initscope.errors import UsageError
+from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
 from initscope.theory.kernels import CorrelatedMoments
 
 __all__ = ["attention_logit_variance", "residual_stream_variance"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from initscope.checks import Array, fits, one, plain, positive, within
 from initscope.errors import require_name
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
-from initscope.theory.checks import Array, fits, one, plain, positive, within
 from initscope.theory.kernels import CorrelatedMoments
 from initscope.theory.transformer import (
     CORRELATIONS,

@@ -11,9 +11,9 @@ import traitlets
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from initscope import checks
 from initscope.errors import UsageError, is_number
 from initscope.errors import shown as printed
-from initscope.theory import checks
 from initscope.widgets.base import BookWidget
 
 __all__ = ["Prediction"]

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from initscope.analysis.trajectories import predicted_std
 from initscope.errors import require
-from initscope.variance_table import COLUMNS
-from initscope.weight_trajectories import predicted_std
+from initscope.tracking.tables import COLUMNS
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
 __all__ = ["adamw_prediction"]
 
 if TYPE_CHECKING:
-    from initscope.pretrain_records import PretrainRecord
+    from initscope.pretrain.records import PretrainRecord
 
 
 def adamw_prediction(
@@ -42,7 +42,7 @@ def adamw_prediction(
         The measured run: columns ``step, layer, role, kind, stat, value``, of which the rows with
         kind `weight` and stat `std` are used.
     lr, weight_decay, betas, snr, diffusion, alignment
-        As in :func:`initscope.weight_trajectories.predicted_std`.
+        As in :func:`initscope.analysis.predicted_std`.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def pretrained_run(
     label: str, folder: Path, record: PretrainRecord, roles: Sequence[str]
 ) -> RecordedRun:
     """A run of :func:`initscope.pretrain.pretrain`, with the prediction for it."""
-    from initscope.pretrain_spec import PretrainSpec
+    from initscope.pretrain.spec import PretrainSpec
 
     run = record.run
     spec = PretrainSpec.from_dict(run["spec"])

@@ -12,8 +12,8 @@ import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope import checks
 from initscope.errors import is_number, require, require_name, shown
-from initscope.theory import checks
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.pretrained_runs import pretrained_run
@@ -135,7 +135,7 @@ class QKVTraining(BookWidget):
             No runs; a folder without a record, or one of a run whose weights were not tracked; a
             role that no run has, or a run without any of the roles.
         """
-        from initscope.pretrain_records import read_record
+        from initscope.pretrain.records import read_record
 
         require(
             isinstance(folders, Mapping) and len(folders) > 0,

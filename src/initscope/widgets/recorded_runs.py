@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from initscope import checks
 from initscope.errors import require, shown
-from initscope.theory import checks
-from initscope.variance_table import COLUMNS, HISTOGRAM_COLUMNS
+from initscope.tracking.tables import COLUMNS, HISTOGRAM_COLUMNS
 
 __all__: list[str] = []  # for this package alone
 

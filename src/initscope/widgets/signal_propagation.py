@@ -179,7 +179,7 @@ class SignalPropagation(BookWidget):
 
     def figure(self) -> Figure:
         """Variance by layer, forward and backward: theory, and a few networks drawn by torch."""
-        from initscope.monte_carlo import residual_profiles, variance_profiles
+        from initscope.monte_carlo.variances import residual_profiles, variance_profiles
         from initscope.plots.style import COLORS, INK, WIDTH, styled
 
         name = "identity" if self.activation == "linear" else self.activation

@@ -11,8 +11,8 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope import checks
 from initscope.errors import UsageError, is_number, require, shown
-from initscope.theory import checks
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.recorded_sweeps import NEVER, describe_sweep, pack, unpack
@@ -129,7 +129,7 @@ class StabilityMap(BookWidget):
 
         Examples
         --------
-        >>> from initscope.sweep import SweepSpec, run_sweep
+        >>> from initscope.sweep.run import SweepSpec, run_sweep
         >>> spec = SweepSpec(dataset="wine", stds=(0.01, 0.1, 1.0), epochs=1)
         >>> StabilityMap.from_tables({"mine": run_sweep(spec, progress=False)}, std=0.1).network
         '13-64-32-3'

@@ -19,7 +19,7 @@ from initscope.widgets.base import BookWidget
 __all__ = ["WineTraining"]
 
 if TYPE_CHECKING:
-    from initscope.sweep import SweepSpec
+    from initscope.sweep.run import SweepSpec
 
 MAX_SEEDS = 8
 LEARNED = 0.9
@@ -111,7 +111,7 @@ class WineTraining(BookWidget):
 
     def spec(self) -> SweepSpec:
         """The sweep that trains the same networks."""
-        from initscope.sweep import Optimizer, SweepSpec
+        from initscope.sweep.run import Optimizer, SweepSpec
 
         momentum = 0.9 if self.optimizer == "momentum" else 0.0
         kind = "adam" if self.optimizer == "adam" else "sgd"
@@ -135,7 +135,7 @@ class WineTraining(BookWidget):
         Sets `message` to what came of it. Under 2 s for networks of up to 10 layers of 64.
         """
         from initscope.plots.style import COLORS, INK, WIDTH, styled
-        from initscope.sweep import run_sweep
+        from initscope.sweep.run import run_sweep
 
         table = run_sweep(self.spec(), progress=False)
         self.message = outcome(table)

@@ -351,7 +351,7 @@ function python(settings) {
   const body = plain
     ? `import numpy as np
 
-from initscope.monte_carlo import variance_profiles
+from initscope.monte_carlo.variances import variance_profiles
 from initscope.theory import propagate${needed}
 
 ${start}
@@ -361,7 +361,7 @@ networks = variance_profiles(widths, "${name}", std, bias_std, networks=${draws}
 `
     : `import numpy as np
 
-from initscope.monte_carlo import residual_profiles
+from initscope.monte_carlo.variances import residual_profiles
 from initscope.theory import residual_propagate${needed}
 
 ${start}

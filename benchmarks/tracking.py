@@ -1,0 +1,167 @@
+"""What tracking costs of a training step: ``python benchmarks/tracking.py [cuda]``.
+
+Weights recorded at every step, written to a file as in training, against ``.std().item()`` of each
+matrix, in the same run: training steps with one, the other and neither take turns, and medians are
+printed. On the CPU it is ``nano12``, 8 x 128 bytes a step, and the time spent in the tracker is
+taken; on a GPU ``124m``, 16 x 1,024 tokens a step in bf16, and, since the statistics run beside
+Python there, the time of whole steps.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from initscope.init import initialize_
+from initscope.models import gpt2
+from initscope.tracking import VarianceTracker, weight_matrices
+
+ROUNDS, WARM_UP = 15, 3
+NEVER: set[int] = set()
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall-clock time of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+class Training:
+    """One step after another on random tokens."""
+
+    def __init__(self, preset: str, batch_size: int, device: str) -> None:
+        self.model = gpt2(preset).to(device)
+        initialize_(self.model, "gpt2")
+        self.model.loss_type = "ForCausalLM"  # what it computes anyway, after a warning
+        config = self.model.config
+        self.tokens = torch.randint(
+            config.vocab_size, (batch_size, config.n_positions), device=device
+        )
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4, weight_decay=0.1)
+        self.views = [view for _, _, view in weight_matrices(self.model)]
+        self.cuda = device == "cuda"
+
+    def forward_and_backward(self) -> None:
+        self.optimizer.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.cuda):
+            loss = self.model(input_ids=self.tokens, labels=self.tokens).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+
+    def step(self) -> None:
+        self.forward_and_backward()
+        self.optimizer.step()
+
+    def item_per_matrix(self) -> None:
+        """The obvious way: a number for each matrix, brought to the host one by one."""
+        for view in self.views:
+            view.std().item()
+
+    def tracker(self, folder: Path, *quantities: str) -> VarianceTracker:
+        optimizer = self.optimizer if "update" in quantities else None
+        tracker = VarianceTracker(
+            self.model, optimizer, every=1, distribution_every=NEVER, quantities=quantities,
+            out_folder=folder / "-".join(quantities),
+        )  # fmt: skip
+        tracker.start()
+        return tracker
+
+
+def bench_cpu(folder: Path) -> None:
+    """Time in the tracker, for each quantity alone, as a share of the step it is part of."""
+    training = Training("nano12", 8, "cpu")
+    names = ("weight", "gradient", "update", "activation")
+    trackers = {name: training.tracker(folder, name) for name in names}
+    times: dict[str, list[float]] = {}
+
+    def add(name: str, took: float) -> None:
+        times.setdefault(name, []).append(took)
+
+    for number in range(ROUNDS + WARM_UP):
+        add("a step without tracking", seconds(training.step))
+        add(".std().item() of each matrix", seconds(training.item_per_matrix))
+        for name, tracker in trackers.items():
+            if name == "activation":
+                tracker.begin_step()
+                add("a step that is watched", seconds(training.step))
+            add(name, seconds(tracker.before_optimizer_step))
+            times[name][-1] += seconds(tracker.after_optimizer_step)
+        if number < WARM_UP:
+            times.clear()
+    for tracker in trackers.values():
+        tracker.finish()
+    step = statistics.median(times["a step without tracking"])
+    watched = [
+        watch - plain
+        for watch, plain in zip(
+            times["a step that is watched"], times["a step without tracking"], strict=True
+        )
+    ]
+    times["activation"] = [a + b for a, b in zip(times["activation"], watched, strict=True)]
+    del times["a step that is watched"]
+    print(f"nano12, 8 x 128 bytes a step, {len(training.views)} matrices")
+    print(f"{'':<32}{'ms':>9}{'share':>9}   aim")
+    for name, took in times.items():
+        median = statistics.median(took)
+        aim = "under 2%" if name == "weight" else ""
+        label = f"{name} at every step" if name in names else name
+        print(f"{label:<32}{1e3 * median:>9.2f}{median / step:>9.2%}   {aim}")
+
+
+def bench_cuda(folder: Path) -> None:
+    """Whole steps with and without, in turns of 20."""
+    training = Training("124m", 16, "cuda")
+    tracker = training.tracker(folder, "weight")
+    turn = 20
+
+    def plain() -> None:
+        for _ in range(turn):
+            training.step()
+        torch.cuda.synchronize()
+
+    def tracked() -> None:
+        for _ in range(turn):
+            training.step()
+            tracker.after_optimizer_step()
+        torch.cuda.synchronize()
+
+    def by_item() -> None:
+        for _ in range(turn):
+            training.step()
+            training.item_per_matrix()
+        torch.cuda.synchronize()
+
+    plain(), tracked(), by_item()
+    times = [(seconds(plain), seconds(tracked), seconds(by_item)) for _ in range(ROUNDS)]
+    tracker.finish()
+    print(f"124m, 16 x 1,024 tokens a step, {torch.cuda.get_device_name()}")
+    print(f"{'':<32}{'ms':>9}{'share':>9}   aim")
+    step = statistics.median(a for a, _, _ in times) / turn
+    print(f"{'a step without tracking':<32}{1e3 * step:>9.2f}")
+    for name, extra, aim in (
+        ("weight at every step", [b - a for a, b, _ in times], "under 1%"),
+        (".std().item() of each matrix", [c - a for a, _, c in times], ""),
+    ):
+        median = statistics.median(extra) / turn
+        print(f"{name:<32}{1e3 * median:>9.2f}{median / step:>9.2%}   {aim}")
+
+
+def main() -> None:
+    """Print one table."""
+    cuda = sys.argv[1:] == ["cuda"]
+    if cuda and not torch.cuda.is_available():
+        sys.exit("no GPU here: leave out 'cuda'.")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    with tempfile.TemporaryDirectory() as folder:
+        (bench_cuda if cuda else bench_cpu)(Path(folder))
+
+
+if __name__ == "__main__":
+    main()

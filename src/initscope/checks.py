@@ -1,0 +1,349 @@
+"""Checks of what the caller gave: each returns the value as it is used, or raises `UsageError`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from initscope.devices import memory, size
+from initscope.errors import UsageError, is_number, require, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from torch import nn
+
+__all__: list[str] = []  # for this package alone
+
+Array = npt.NDArray[np.float64]
+ArrayLike = npt.ArrayLike
+
+LARGEST_WHOLE = 2**53
+"""Up to here a float holds every whole number."""
+
+MOST_LAYERS = 1_000_000
+"""Layers of a network: more take hours, one after the other, and are no network."""
+
+# --- Numbers and arrays ----------------------------------------------------------------------
+
+
+def real(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float array, or raise if it holds anything but numbers, or NaN."""
+    if type(value) is float:  # by far the most, in loops
+        array = np.array(value)
+    else:
+        try:
+            array = _as_floats(value)
+        except Exception:  # whatever numpy, torch or the object itself says
+            raise UsageError(
+                f"{name} must be a number or an array of numbers, not {shown(value)}."
+            ) from None
+    if np.isnan(array).any():
+        raise UsageError(f"{name} must not be NaN.")
+    return array
+
+
+def _as_floats(value: ArrayLike) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind == "O":  # fractions and numbers beyond 64 bits are numbers
+        if any(one is None or isinstance(one, str | bytes | bool | np.bool_) for one in array.flat):
+            raise TypeError
+    elif array.dtype.kind not in "fiu":  # numpy would read "1" as 1, and True as well
+        raise TypeError
+    return array.astype(np.float64, copy=False)
+
+
+def finite(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float array of finite numbers."""
+    array = real(name, value)
+    if np.isinf(array).any():
+        raise UsageError(f"{name} must be finite.")
+    return array
+
+
+def nonnegative(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float array of finite numbers of at least 0."""
+    array = real(name, value)
+    if array.size and (array.min() < 0 or np.isinf(array).any()):
+        worst = array.min() if array.min() < 0 else np.inf
+        raise UsageError(f"{name} must be finite and at least 0, not {worst:g}.")
+    return array
+
+
+def positive(name: str, value: ArrayLike) -> Array:
+    """Return `value` as a float array of finite numbers above 0."""
+    array = nonnegative(name, value)
+    if array.size and array.min() == 0:
+        raise UsageError(f"{name} must be above 0.")
+    return array
+
+
+def within(name: str, value: ArrayLike, low: float, high: float) -> Array:
+    """Return `value` as a float array of numbers between `low` and `high`, both included."""
+    array = real(name, value)
+    if array.size and (array.min() < low or array.max() > high):
+        worst = array.min() if array.min() < low else array.max()
+        raise UsageError(f"{name} must be between {low:g} and {high:g}, not {worst:g}.")
+    return array
+
+
+def one(name: str, array: Array) -> float:
+    """Return the number of an array that has been checked and must hold a single one."""
+    if array.ndim:
+        raise UsageError(f"{name} must be one number, not an array of shape {array.shape}.")
+    return float(array)
+
+
+def number(name: str, value: object, low: float = -np.inf, high: float = np.inf) -> float:
+    """Return `value` as a finite float from `low` to `high`; no array, no text, no bool."""
+    if is_number(value, low) and float(value) <= high:  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
+    bounds = f" from {low:g} to {high:g}" if np.isfinite(high) else f" of at least {low:g}"
+    bounds = bounds if np.isfinite(low) else ""
+    raise UsageError(f"{name} must be a finite number{bounds}, not {shown(value)}.")
+
+
+def whole(name: str, value: object, at_least: int = 1, at_most: int = LARGEST_WHOLE) -> int:
+    """Return `value` as an int of at least `at_least` and at most `at_most`."""
+    try:
+        given = real(name, value)  # type: ignore[arg-type]
+    except UsageError:
+        given = np.array(np.nan)
+    if given.ndim or not np.isfinite(given) or given != np.floor(given) or given < at_least:
+        raise UsageError(
+            f"{name} must be a whole number of at least {at_least}, not {shown(value)}."
+        )
+    if given > at_most:
+        raise UsageError(f"{name} must be at most {at_most:,}, not {shown(value)}.")
+    return int(given)
+
+
+def seed_of(value: object, name: str = "seed") -> int:
+    """Return a seed of a random generator: a whole number of 0 to 2**63 - 1."""
+    if not is_number(value, 0, whole=True) or value >= 2**63:  # type: ignore[operator]
+        raise UsageError(f"{name} must be a whole number from 0 to 2**63 - 1, not {shown(value)}.")
+    return int(value)  # type: ignore[call-overload]
+
+
+def layer_widths(widths: Sequence[int] | ArrayLike) -> tuple[int, ...]:
+    """Return `widths` as a tuple of at least two positive whole numbers."""
+    array = real("widths", widths)
+    if array.ndim != 1 or array.size < 2:
+        raise UsageError(
+            f"widths {shown(widths)} describe no layer: give at least the number of inputs and of "
+            "outputs, for example [784, 256, 10]."
+        )
+    if array.min() < 1 or array.max() > LARGEST_WHOLE or (array != np.floor(array)).any():
+        raise UsageError(f"widths {shown(widths)} must be whole numbers of at least 1.")
+    return tuple(int(width) for width in array)
+
+
+def together(**arrays: Array) -> tuple[int, ...]:
+    """Return the shape that arrays broadcast to, or raise if they do not fit together."""
+    if not any(array.ndim for array in arrays.values()):  # by far the most
+        return ()
+    try:
+        return np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items() if array.ndim)
+        raise UsageError(f"these shapes do not broadcast: {shapes}.") from None
+
+
+def plain(array: npt.ArrayLike) -> Array:
+    """Return `array`, or its number as a numpy float if it has no axes."""
+    return np.asarray(array, dtype=np.float64)[()]
+
+
+def fits(what: str, n_bytes: float) -> None:
+    """Raise if so much is more than the memory of this machine."""
+    if n_bytes > (available := memory()):
+        needed = size(float(n_bytes)) if n_bytes < 1e300 else "more than can be counted"
+        raise UsageError(
+            f"{what} would need {needed}, and this machine has {size(available)}: give less."
+        )
+
+
+# --- Words, choices, collections -------------------------------------------------------------
+
+
+def choice(name: str, value: object, among: Sequence[str]) -> None:
+    """Raise unless `value` is one of a few words, which are listed."""
+    if not isinstance(value, str) or value not in among:
+        listed = ", ".join(repr(word) for word in among)
+        raise UsageError(f"{name} must be one of {listed}, not {shown(value)}.")
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{name} must be True or False, not {shown(value)}.")
+    return bool(value)
+
+
+def text(name: str, value: object) -> str:
+    """Return `value` if it is text, and not empty."""
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{name} must be text, not {shown(value)}.")
+    return value
+
+
+def file_path(name: str, value: object) -> None:
+    """Raise unless `value` can name a file or a folder."""
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        raise UsageError(f"{name} must be a path, not {shown(value)}.")
+
+
+def items(name: str, value: object, at_least: int = 0) -> list[Any]:
+    """Return the items of a sequence; text, a mapping and a table are none."""
+    good = isinstance(value, Sequence | np.ndarray) or type(value).__name__ in ("Series", "Index")
+    if not good or isinstance(value, str | bytes) or getattr(value, "ndim", 1) != 1:
+        raise UsageError(f"{name} must be a list, not {shown(value)}.")
+    found = list(value)  # type: ignore[call-overload]
+    if len(found) < at_least:
+        raise UsageError(f"{name} must hold at least {at_least}, not {shown(value)}.")
+    return found
+
+
+def mapping(name: str, value: object, of: str = "values by name") -> Mapping[Any, Any]:
+    """Return `value` if it is a mapping that is not empty."""
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{name} must be a mapping of {of}, not {shown(value)}.")
+    return value
+
+
+def function(name: str, value: object) -> None:
+    """Raise unless `value` can be called."""
+    if not callable(value):
+        raise UsageError(f"{name} must be a function, not {shown(value)}.")
+
+
+# --- Tables ----------------------------------------------------------------------------------
+
+
+def frame(
+    name: str,
+    value: object,
+    columns: Iterable[Any] = (),
+    *,
+    numbers: Iterable[Any] = (),
+    texts: Iterable[Any] = (),
+    rows: bool = True,
+) -> pd.DataFrame:
+    """Return `value` if it is a table with these columns: any kind, numbers, or text.
+
+    With `rows` it must not be empty either. Columns of numbers may hold NaN.
+    """
+    import pandas as pd
+
+    numbers, texts = list(numbers), list(texts)
+    wanted = [*columns, *numbers, *texts]
+    if not isinstance(value, pd.DataFrame):
+        raise UsageError(f"{name} must be a pandas.DataFrame, not {shown(value)}.")
+    missing = [str(column) for column in wanted if column not in value.columns]
+    if missing:
+        raise UsageError(
+            f"the table {name} has no column {', '.join(missing)}: it has "
+            f"{shown([str(column) for column in value.columns])}."
+        )
+    if rows and not len(value):
+        raise UsageError(f"the table {name} has no rows: there is nothing to draw or to compute.")
+    for column in numbers:
+        if not _is_numeric(value[column]):
+            raise UsageError(f"the column {column} of the table {name} must hold numbers.")
+    for column in texts:
+        if not value[column].map(lambda cell: isinstance(cell, str)).all():
+            raise UsageError(f"the column {column} of the table {name} must hold text.")
+    return value
+
+
+def number_lists(name: str, table: pd.DataFrame, column: str) -> None:
+    """Raise unless every cell of a column is a list of numbers, at least one."""
+    frame(name, table, [column], rows=False)
+    for cell in table[column]:
+        good = isinstance(cell, Sequence | np.ndarray) and not isinstance(cell, str | bytes)
+        array = np.asarray(cell if good else None)
+        if array.ndim != 1 or not array.size or array.dtype.kind not in "fiu":
+            raise UsageError(
+                f"the column {column} of the table {name} must hold a list of numbers in each row, "
+                f"not {shown(cell)}."
+            )
+
+
+def _is_numeric(column: Any) -> bool:
+    import pandas as pd
+
+    kind = column.dtype
+    if getattr(column, "ndim", 1) != 1:  # two columns of one name
+        return False
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind)
+
+
+def number_table(
+    name: str, value: object, levels: Collection[str] = (), *, rows: bool = False
+) -> pd.DataFrame:
+    """Return `value` if it is a table of numbers alone, its index of these levels."""
+    table = frame(name, value, rows=rows)
+    if levels and set(table.index.names) != set(levels):
+        raise UsageError(f"the table {name} must be indexed by {' and '.join(levels)}.")
+    if table.index.has_duplicates or table.columns.has_duplicates:
+        raise UsageError(f"the table {name} has two rows or columns of one name.")
+    for column in table.columns:
+        if not _is_numeric(table[column]):
+            raise UsageError(f"the table {name} must hold numbers in every column.")
+    return table
+
+
+# --- torch -----------------------------------------------------------------------------------
+
+
+def tensor(
+    name: str,
+    value: object,
+    *,
+    shape: str = "",
+    good: Callable[[torch.Tensor], bool] = lambda _: True,
+    floating: bool = True,
+) -> torch.Tensor:
+    """Return `value` if it is a dense tensor, of numbers with a point (`floating`) or whole ones.
+
+    `good` says of one whether its shape is right, and `shape` what is.
+    """
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        raise UsageError(f"{name} must be a torch.Tensor, not {shown(value)}.")
+    if value.is_meta or value.layout is not torch.strided:
+        raise UsageError(f"{name} must be a dense tensor with data, not a meta or sparse one.")
+    whole_numbers = not (value.is_floating_point() or value.is_complex())
+    if value.dtype is torch.bool or whole_numbers is floating or value.is_complex():
+        wanted = "floating-point numbers" if floating else "whole numbers"
+        raise UsageError(f"{name} must hold {wanted}, not {value.dtype}.")
+    if not good(value):
+        raise UsageError(f"{name} must have {shape}, not the shape {tuple(value.shape)}.")
+    return value
+
+
+def module(name: str, value: object, *, with_data: bool = True) -> nn.Module:
+    """Return `value` if it is a torch module, `with_data` in its parameters."""
+    from torch import nn
+
+    if not isinstance(value, nn.Module):
+        raise UsageError(f"{name} must be a torch.nn.Module, not {shown(value)}.")
+    for parameter in value.parameters():
+        if with_data and parameter.is_meta:
+            raise UsageError(f"{name} is on the device meta: its weights have no data.")
+    return value
+
+
+def generator(value: object) -> None:
+    """Raise unless `value` is a generator of torch, or None."""
+    import torch
+
+    require(
+        value is None or isinstance(value, torch.Generator),
+        f"generator must be a torch.Generator or None, not {shown(value)}.",
+    )

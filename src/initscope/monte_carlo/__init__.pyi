@@ -1,0 +1,29 @@
+from .jacobian import LayerJacobian, jacobian_spectra, layer_jacobians
+from .residual_stream import draw_narrow_models, stream_gradients, stream_profile
+from .variances import (
+    CHUNK_BYTES,
+    DIRECTIONS,
+    TORCH_FORMATS,
+    compare,
+    correlation_profiles,
+    representable_band,
+    residual_profiles,
+    variance_profiles,
+)
+
+__all__ = [
+    "CHUNK_BYTES",
+    "DIRECTIONS",
+    "TORCH_FORMATS",
+    "LayerJacobian",
+    "compare",
+    "correlation_profiles",
+    "draw_narrow_models",
+    "jacobian_spectra",
+    "layer_jacobians",
+    "representable_band",
+    "residual_profiles",
+    "stream_gradients",
+    "stream_profile",
+    "variance_profiles",
+]

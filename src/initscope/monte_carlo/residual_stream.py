@@ -1,0 +1,266 @@
+"""What passes along the residual stream of a real transformer: GPT-2 and, post-LN, GPT.
+
+What to expect is in :func:`initscope.theory.residual_stream_variance` and
+:func:`initscope.theory.residual_gradient_variance`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from initscope import checks
+from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.init import initialize_
+from initscope.models.mlp import GPT2_PRESETS, gpt2, post_norm_gpt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["draw_narrow_models", "stream_gradients", "stream_profile"]
+
+
+def _blocks(model: PreTrainedModel) -> nn.ModuleList:
+    blocks = getattr(getattr(model, "transformer", None), "h", None)
+    if not isinstance(blocks, nn.ModuleList) or not len(blocks):
+        raise UsageError(
+            f"the model {type(model).__name__} has no blocks transformer.h, as GPT-2 has."
+        )
+    return blocks
+
+
+@contextlib.contextmanager
+def _stream(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
+    """Collect the stream before the first block and after each, in the ``with`` block."""
+    blocks = _blocks(model)
+    stream: list[torch.Tensor] = []
+
+    def before(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        stream.append(inputs[0])
+
+    def after(module: nn.Module, inputs: Any, output: Any) -> None:
+        stream.append(output if isinstance(output, torch.Tensor) else output[0])
+
+    handles = [block.register_forward_hook(after) for block in blocks]
+    handles.append(blocks[0].register_forward_pre_hook(before))
+    try:
+        yield stream
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _variance(x: torch.Tensor) -> float:
+    """Variance over channels at each position, averaged over positions and sequences."""
+    return x.detach().double().var(-1, correction=0).mean().item()
+
+
+def _mean_square(x: torch.Tensor) -> float:
+    return x.detach().double().square().mean().item()
+
+
+def _check_tokens(name: str, model: PreTrainedModel, tokens: torch.Tensor) -> None:
+    """Raise unless `tokens` are sequences that `model` can read."""
+    _blocks(model)
+    checks.module("model", model)
+    checks.tensor(
+        name, tokens, shape="a batch and a position", good=lambda t: t.dim() == 2 and t.numel() > 0,
+        floating=False,
+    )  # fmt: skip
+    size, longest = model.config.vocab_size, model.config.n_positions
+    require(
+        tokens.shape[1] <= longest,
+        f"{name} have {tokens.shape[1]} positions, and the model reads {longest}.",
+    )
+    require(
+        int(tokens.min()) >= 0 and int(tokens.max()) < size,
+        f"{name} must be numbers from 0 to {size - 1}: the vocabulary of the model.",
+    )
+
+
+@torch.no_grad()
+def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame:
+    """Measure the variance of the residual stream and of what each block makes of it.
+
+    Parameters
+    ----------
+    model
+        transformers' `GPT2LMHeadModel` or `OpenAIGPTLMHeadModel`; not changed.
+    tokens
+        Shape ``(batch, seq_len)``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``depth``, ``quantity``, ``value``. ``stream`` is the variance over channels of the
+        stream, at depth 0 that of the embeddings, at depth l after block l. Of block l are mean
+        squares per element of ``query``, ``key`` and ``value``, of the attention ``logit`` (over
+        heads and all pairs of a token and one before it or itself), and of what ``attention`` and
+        the ``mlp`` add to the stream.
+
+    Raises
+    ------
+    UsageError
+        If `model` has no blocks ``transformer.h``.
+    """
+    _check_tokens("tokens", model, tokens)
+    rows: list[tuple[int, str, float]] = []
+    handles = []
+    with _stream(model) as stream:
+        heads = model.config.n_head
+
+        def projected(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+            depth = len(stream)  # the embeddings are in: that of this block
+            query, key, value = output.chunk(3, dim=-1)
+            for name, part in (("query", query), ("key", key), ("value", value)):
+                rows.append((depth, name, _mean_square(part)))
+            q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key))
+            logits = q @ k.mT / q.shape[-1] ** 0.5
+            seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
+            rows.append((depth, "logit", _mean_square(logits[..., seen])))
+
+        def added(name: str) -> Any:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                part = output if isinstance(output, torch.Tensor) else output[0]
+                rows.append((len(stream), name, _mean_square(part)))
+
+            return hook
+
+        try:
+            for module in _blocks(model):
+                block: Any = module
+                handles.append(block.attn.c_attn.register_forward_hook(projected))
+                handles.append(block.attn.register_forward_hook(added("attention")))
+                handles.append(block.mlp.register_forward_hook(added("mlp")))
+            model.base_model(tokens)
+        finally:
+            for handle in handles:
+                handle.remove()
+        rows += [(depth, "stream", _variance(x)) for depth, x in enumerate(stream)]
+    return pd.DataFrame(rows, columns=["depth", "quantity", "value"])
+
+
+def stream_gradients(
+    model: PreTrainedModel, tokens: torch.Tensor, labels: torch.Tensor
+) -> pd.Series:
+    """Measure the mean square of the gradient along the residual stream.
+
+    Parameters
+    ----------
+    model
+        As in :func:`stream_profile`; its parameters and their gradients are not changed.
+    tokens, labels
+        Shape ``(batch, seq_len)``: at each position the token and what should follow. The loss is
+        the cross-entropy, summed.
+
+    Returns
+    -------
+    pandas.Series
+        Mean square per element of dL/dx_l, indexed by the depth l from 0 (the embeddings) to the
+        number of blocks.
+
+    Raises
+    ------
+    UsageError
+        As :func:`stream_profile`; labels of another shape than the tokens.
+    """
+    _check_tokens("tokens", model, tokens)
+    _check_tokens("labels", model, labels)
+    if tokens.shape != labels.shape:
+        raise UsageError(
+            f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
+            "label for each token."
+        )
+    with _stream(model) as stream, torch.enable_grad():
+        logits = model(tokens).logits
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        gradients = torch.autograd.grad(loss, stream)
+    values = [_mean_square(gradient) for gradient in gradients]
+    return pd.Series(values, pd.RangeIndex(len(values), name="depth"), name="gradient")
+
+
+def draw_narrow_models(
+    quantity: str,
+    draws: int,
+    *,
+    width: int,
+    n_layer: int,
+    std: float,
+    batch: int,
+    seq_len: int,
+    scaled: bool = True,
+    post_norm: bool = False,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure the residual stream of many narrow models that differ by their draw alone.
+
+    Parameters
+    ----------
+    quantity
+        ``"stream"``, its variance at each depth (:func:`stream_profile`), or ``"gradient"``, that
+        of the gradient for random labels, over its value after the last block
+        (:func:`stream_gradients`).
+    draws
+        Number of models.
+    width, n_layer
+        Channels and blocks; four heads, 4,096 tokens, so that few of a sequence are equal.
+    std
+        Std of the weights, as the scheme ``"gpt2"`` takes it.
+    batch, seq_len
+        Shape of the random tokens, which all models read.
+    scaled
+        Whether the matrices that write to the stream have std / sqrt(2 n_layer).
+    post_norm
+        A post-LN model (:func:`initscope.models.post_norm_gpt`) in place of GPT-2.
+    seed
+        Of the weights, tokens and labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
+    """
+    require_name("quantity", quantity, ("stream", "gradient"))
+    for name, value in (("draws", draws), ("batch", batch), ("seq_len", seq_len)):
+        require(
+            is_number(value, 1, whole=True),
+            f"{name} must be a whole number of at least 1, not {shown(value)}.",
+        )
+    for name, value in (("width", width), ("n_layer", n_layer)):
+        checks.whole(name, value)
+    for name, value in (("scaled", scaled), ("post_norm", post_norm)):
+        checks.flag(name, value)
+    checks.seed_of(seed)
+    longest = GPT2_PRESETS["nano12"]["n_positions"]
+    require(seq_len <= longest, f"seq_len must be at most {longest}, not {shown(seq_len)}.")
+    checks.fits(f"draws = {shown(draws)} with n_layer = {n_layer:,}", 30 * draws * (n_layer + 1))
+    # The stream, and the logits, which are far more.
+    kept = 8 * batch * seq_len * (12 * width + 2 * 4096)
+    checks.fits(f"batch = {shown(batch)} with width = {width:,}", kept)
+    generator = torch.Generator().manual_seed(seed)
+    vocabulary = 4096
+    model: Any = gpt2("nano12", n_embd=width, n_layer=n_layer, vocab_size=vocabulary)
+    if post_norm:
+        model = post_norm_gpt(model)
+    model = model.double()
+    tokens = torch.randint(vocabulary, (batch, seq_len), generator=generator)
+    found = []
+    for draw in range(draws):
+        initialize_(model, "gpt2", std=std, generator=generator)
+        if not scaled:
+            initialize_(model, "normal", std=std, generator=generator)
+        if quantity == "stream":
+            profile = stream_profile(model, tokens)
+            values = profile[profile["quantity"] == "stream"].set_index("depth")["value"]
+        else:
+            labels = torch.randint(vocabulary, tokens.shape, generator=generator)
+            values = stream_gradients(model, tokens, labels)
+            values = values / values.iloc[-1]
+        found.append(pd.DataFrame({"draw": draw, "depth": values.index, "value": values.array}))
+    return pd.concat(found, ignore_index=True)

@@ -1,0 +1,8 @@
+"""Pretrain GPT-2 from scratch and record the variance of its weights on the way.
+
+What is here is imported when it is asked for: to read a specification takes no torch.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,412 @@
+"""What a pretraining run keeps: a small record, and beside it the checkpoints.
+
+::
+
+    out/record/run.json             specification, text, versions, hardware, seconds, outcome
+    out/record/training.parquet     step, loss, learning_rate, gradient_norm, tokens_per_second
+    out/record/evaluation.parquet   step, loss
+    out/record/variances.parquet    step, layer, role, kind, stat, value
+    out/record/histograms.parquet   step, layer, role, low, high, counts
+    out/checkpoints/checkpoint-<step>/
+
+The record is small and can be committed; git is told to leave the checkpoints alone. Variances and
+histograms are in files ``.arrows`` until the run has ended.
+
+Everything is verified when it is read, by SHA-256: a checkpoint's files and the rows up to its step
+by its mark, tables by their own and, of a run that has ended, by those in ``run.json``. What was
+written before there were checksums is read without, and checked by sizes, columns and types.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from initscope.devices import size as _size
+from initscope.errors import UsageError
+from initscope.records import (
+    file_digest,
+    read_table,
+    sealed,
+    unsealed,
+    what_is_wrong,
+    write_table,
+)
+from initscope.tracking import read_histograms, read_variances
+from initscope.tracking.tables import SCHEMAS, VarianceTable
+
+RECORD_FORMAT = 1
+MARK = "initscope.json"
+"""File that a checkpoint gets last, so that one without it is not whole."""
+
+CHECKPOINTS_KEPT = 2
+BYTES_PER_PARAMETER = 12
+"""In a checkpoint: the weight and the two moments of Adam, float32."""
+
+IMPLEMENTATION: Mapping[str, str] = {
+    "activation": "tanh_gelu",
+    "optimizer": "adamw_torch_fused",
+}
+"""How what differs by rounding alone is computed in a new run: the GELU, one of
+:data:`initscope.pretrain.spec.PRETRAIN_ACTIVATIONS`, and AdamW, by its name in transformers."""
+
+FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu_new"}
+"""The same of the runs whose record does not say it yet."""
+
+TRAINING_COLUMNS = {
+    "step": "int64",
+    "loss": "float64",
+    "learning_rate": "float64",
+    "gradient_norm": "float64",
+    "tokens_per_second": "float64",
+}
+EVALUATION_COLUMNS = {"step": "int64", "loss": "float64"}
+TABLES = ("training", "evaluation", *SCHEMAS)
+ENDED = ("stopped", "finished", "diverged")
+
+RUN_FACTS: dict[str, type | tuple[type, ...]] = {
+    "spec": dict,
+    "digest": str,
+    "text": dict,
+    "model": dict,
+    "environments": list,
+    "status": str,
+    "step": int,
+    "diverged_step": (int, type(None)),
+    "seconds": (int, float),
+}
+"""What ``run.json`` holds beside its format and, of a run that has ended, the checksums of the
+tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainRecord:
+    """What :func:`initscope.pretrain.pretrain` recorded.
+
+    Attributes
+    ----------
+    run
+        Content of ``run.json``: ``status`` (``"running"``, ``"stopped"``, ``"finished"`` or
+        ``"diverged"``), ``step``, ``diverged_step`` (updates made when the loss was first not
+        finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``,
+        ``implementation`` (:data:`IMPLEMENTATION`), ``environments``; ``files``, the checksums of
+        the tables of a run that has ended.
+    training
+        Columns ``step``; ``loss``, the mean over the updates since the row before, in nats a
+        token; ``learning_rate`` and ``gradient_norm``, before clipping, of the update of that
+        step; ``tokens_per_second`` since the row before.
+    evaluation
+        Columns ``step`` and ``loss`` on the validation passages, in nats a token.
+    variances
+        Columns ``step, layer, role, kind, stat, value``.
+    histograms
+        Columns ``step, layer, role, low, high, counts``.
+    """
+
+    run: dict[str, Any]
+    training: pd.DataFrame
+    evaluation: pd.DataFrame
+    variances: pd.DataFrame
+    histograms: pd.DataFrame
+
+
+def record_folder(out: Path) -> Path:
+    """Where the record of a run is."""
+    return out / "record"
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Where the checkpoints of a run are."""
+    return out / "checkpoints"
+
+
+def read_record(out: str | Path) -> PretrainRecord:
+    """The record of a run that has ended or is under way.
+
+    Parameters
+    ----------
+    out
+        The folder given to :func:`initscope.pretrain.pretrain`, or the folder ``record`` in it.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or a part of it is missing, damaged, of another run, or no table of its
+        columns, with values missing or rows twice.
+    """
+    folder = Path(out)
+    if not (folder / "run.json").exists():
+        folder = record_folder(folder)
+    run = read_run(folder)
+    if run is None:
+        raise UsageError(f"{out} holds no record of a pretraining run.")
+    for name, digest in run.get("files", {}).items():
+        path = folder / name
+        try:
+            wrong = "" if file_digest(path) == digest else "is damaged, or of another run"
+        except FileNotFoundError:
+            wrong = "is missing"
+        except OSError as error:
+            wrong = f"cannot be read ({error})"
+        if wrong:
+            raise UsageError(f"{path} {wrong}: it is not what was recorded. {_advice(folder)}")
+    return PretrainRecord(
+        run=run,
+        training=_read(folder, "training", TRAINING_COLUMNS, run["status"]),
+        evaluation=_read(folder, "evaluation", EVALUATION_COLUMNS, run["status"]),
+        variances=read_variances(folder),
+        histograms=read_histograms(folder),
+    )
+
+
+def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    schema = pa.schema([(n, pa.from_numpy_dtype(dtype)) for n, dtype in columns.items()])
+    # What is not finite is written as missing; a run in which something was has diverged, or will.
+    nullable = () if status in ("stopped", "finished") else ("loss", "gradient_norm")
+    try:
+        table = read_table(path)
+        if wrong := what_is_wrong(table, schema, ("step",), nullable):
+            raise OSError(wrong)
+        return table.to_pandas()
+    except FileNotFoundError as error:
+        if status in ENDED:
+            raise UsageError(f"{path} is missing. {_advice(folder)}") from error
+        # Nothing was logged yet.
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path} is damaged ({error}). {_advice(folder)}") from error
+
+
+def _advice(folder: Path) -> str:
+    return (
+        f"Bring a good copy of {folder} back, or name another out folder; or, to train again in "
+        f"this one, remove its folders {folder.name} and {checkpoint_folder(folder.parent).name}."
+    )
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
+    path = folder / "run.json"
+    try:
+        run = unsealed(dict(json.loads(path.read_text())))
+        if run.get("format") != RECORD_FORMAT:
+            raise ValueError("of another version of initscope")
+        for name, kind in RUN_FACTS.items():
+            if not isinstance(run.get(name, ...), kind) or isinstance(run[name], bool):
+                raise ValueError(f"its {name!r} is missing, or not what it must be")
+        if run["status"] not in ("running", *ENDED):
+            raise ValueError(f"its status is {run['status']!r}")
+        run.setdefault("implementation", dict(FIRST_IMPLEMENTATION))
+        return run
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(f"{path} cannot be read ({error}). {_advice(folder)}") from error
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write ``run.json`` whole or not at all; once a run has ended with checksums of the tables."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".run.json.{uuid.uuid4().hex}"
+    if run["status"] in ENDED:
+        files = [f"{name}.parquet" for name in TABLES]
+        run = {**run, "files": {name: file_digest(folder / name) for name in files}}
+    try:
+        part.write_text(json.dumps(sealed(run), indent=2) + "\n")
+        os.replace(part, folder / "run.json")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the tables of what the Trainer logged."""
+    training = [
+        (e["step"], e["loss"], e["learning_rate"], e.get("grad_norm"), e.get("tokens_per_second"))
+        for e in log_history
+        if "loss" in e
+    ]
+    evaluation = [(e["step"], e["eval_loss"]) for e in log_history if "eval_loss" in e]
+    for name, rows, columns in (
+        ("training", training, TRAINING_COLUMNS),
+        ("evaluation", evaluation, EVALUATION_COLUMNS),
+    ):
+        frame = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+        write_table(folder / f"{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False))
+
+
+def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None = None) -> None:
+    """Raise `UsageError` if `out` holds a run of another specification or of another text."""
+    run = read_run(record_folder(out))
+    if run is None:
+        if any(checkpoint_folder(out).glob("checkpoint-*")):
+            raise UsageError(
+                f"{checkpoint_folder(out)} holds checkpoints, but {record_folder(out)} no record "
+                f"of the run they are of. Name another out folder, or remove them."
+            )
+        return
+    found = run["spec"]
+    different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
+    if different:
+        raise UsageError(
+            f"{out} holds a run of another specification (different: {', '.join(different)}). Name "
+            f"another out folder; or, if that run is of no use any more, remove the folders record "
+            f"and checkpoints in it."
+        )
+    if text_digest is not None and run["text"]["digest"] != text_digest:
+        raise UsageError(
+            f"the text {run['text']['name']!r} or its tokenizer is not the same as when the run "
+            f"in {out} was started. Name another out folder; or, if that run is of no use any "
+            f"more, remove the folders record and checkpoints in it."
+        )
+
+
+def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:
+    """How training is computed: a run that goes on from a checkpoint, in the way it was begun.
+
+    Otherwise it would not end exactly as it would have ended undisturbed.
+    """
+    return dict(run["implementation"] if run is not None and kept else IMPLEMENTATION)
+
+
+# --- Checkpoints ---------------------------------------------------------------------------
+
+
+def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> None:
+    """Declare a checkpoint whole; called when all its files are there.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    digest
+        Of the specification.
+    recorded
+        Checksums of the tables up to this step, of :meth:`VarianceTable.digest`.
+    """
+    files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
+    for name in (MARK, f"{MARK}.part"):
+        files.pop(name, None)
+    facts = {
+        "digest": digest,
+        "step": _step(folder),
+        "files": files,
+        "sizes": {name: (folder / name).stat().st_size for name in files},
+        "recorded": dict(recorded),
+    }
+    part = folder / f"{MARK}.part"
+    part.write_text(json.dumps(sealed(facts)))
+    os.replace(part, folder / MARK)
+
+
+def _step(folder: Path) -> int:
+    try:
+        return int(folder.name.partition("-")[2])
+    except ValueError:
+        return -1  # somebody's own
+
+
+def _newest_first(out: Path) -> list[Path]:
+    return sorted(checkpoint_folder(out).glob("checkpoint-*"), key=_step, reverse=True)
+
+
+def checkpoints(out: Path, digest: str) -> list[Path]:
+    """Checkpoints of a specification that look whole by the sizes of their files, newest first."""
+    return [folder for folder in _newest_first(out) if not _what_is_missing(folder, digest)[0]]
+
+
+def sound_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> list[Path]:
+    """Checkpoints from which a run can go on as if nothing had been, the newest first.
+
+    Those whose files have the checksums that they had, and whose rows are all in the record. Of
+    each that is passed over because it is damaged, `say` is told so.
+    """
+    recorded: dict[str, dict[int, str]] = {}
+    found = []
+    for folder in _newest_first(out):
+        missing, mark = _what_is_missing(folder, digest)
+        wrong = missing or _what_is_damaged(folder, mark, recorded)
+        if not wrong:
+            found.append(folder)
+        elif mark is not None:  # one without a mark is what a kill has left
+            say(f"{folder} is passed over: {wrong}.")
+    return found
+
+
+def _what_is_missing(folder: Path, digest: str) -> tuple[str, dict[str, Any] | None]:
+    """What keeps a checkpoint from being whole, as far as sizes tell, and its mark."""
+    try:
+        mark = dict(json.loads((folder / MARK).read_text()))
+        mark = unsealed(mark, must="files" in mark or "recorded" in mark)
+        if mark["digest"] != digest or mark.get("step", _step(folder)) != _step(folder):
+            return "it is of another run or step", mark
+        for name, size in mark["sizes"].items():
+            path = folder / name
+            if not path.is_file():
+                return f"{name} is missing", mark
+            if path.stat().st_size != size:
+                return f"{name} has not the size that it had", mark
+        return "", mark
+    except FileNotFoundError:
+        return "it is not whole", None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MARK} is damaged", {}
+
+
+def _what_is_damaged(
+    folder: Path, mark: Mapping[str, Any] | None, recorded: dict[str, dict[int, str]]
+) -> str:
+    """What keeps a checkpoint that looks whole from being what was written.
+
+    `recorded` keeps the checksums of the tables at each step, from one checkpoint to the next.
+    """
+    assert mark is not None
+    for name, digest in mark.get("files", {}).items():  # an older version wrote sizes alone
+        try:
+            if file_digest(folder / name) != digest:
+                return f"{name} is damaged"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror or error})"
+    for name, digest in mark.get("recorded", {}).items():
+        if name not in recorded:
+            table = VarianceTable(record_folder(folder.parent.parent), name)
+            recorded[name] = table.digests()
+        last = max(step for step in recorded[name] if step <= _step(folder))
+        if recorded[name][last] != digest:
+            return f"the {name} in the record are not whole up to there"
+    return ""
+
+
+def remove_broken_checkpoints(out: Path, kept: Sequence[Path]) -> None:
+    """Remove all checkpoints but those; what is not whole would count among those that are kept."""
+    for folder in checkpoint_folder(out).glob("checkpoint-*"):
+        if folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def require_space(out: Path, n_parameters: int, n_kept: int) -> None:
+    """Raise `UsageError` unless there is room for the checkpoints.
+
+    At most one more than :data:`CHECKPOINTS_KEPT` are there at once; `n_kept` are there already.
+    """
+    each = BYTES_PER_PARAMETER * n_parameters
+    needed = each * max(1, CHECKPOINTS_KEPT + 1 - n_kept)
+    place = out.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UsageError(
+            f"no space for the checkpoints: one takes {_size(each)}, and {_size(needed)} are "
+            f"needed in {out}, where {_size(free)} are free. Free some space, or name another out "
+            f"folder."
+        )

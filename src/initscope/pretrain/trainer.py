@@ -1,0 +1,255 @@
+"""The transformers `Trainer` of :mod:`initscope.pretrain`: its optimizer, and what it does when."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import Trainer, TrainerCallback
+
+from initscope.errors import require
+from initscope.pretrain.records import mark_checkpoint
+
+if TYPE_CHECKING:
+    from initscope.pretrain.spec import PretrainSpec
+
+NEVER = 2**62
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of AdamW: matrices decay, vectors do not.
+
+    Matrices are all parameters of two or more dimensions, token and position embeddings included,
+    as in nanoGPT; biases and the weights of LayerNorm are vectors.
+
+    Raises `UsageError` if there is no matrix.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.dim() >= 2]
+    require(
+        bool(matrices),
+        f"{type(model).__name__} has no trainable matrix, so there is nothing for weight decay "
+        f"to act on.",
+    )
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+class PassageTrainer(Trainer):
+    """A `Trainer` that takes its batches in the order of its data set, and sees a loss diverge.
+
+    The order is that of the data set, which is shuffled already, so that batch `i` is the same in
+    every version of transformers, on any number of processes, and after an interruption.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # The model's loss is the mean over its batch, and Trainer divides it by the accumulated
+        # batches. What Trainer would do otherwise differs between its versions.
+        self.model_accepts_loss_kwargs = False
+        self._parameters = [p for p in cast(nn.Module, self.model).parameters() if p.requires_grad]
+        self._flops_of: dict[torch.Size, int] = {}
+        self._first_bad = torch.tensor(NEVER, device=self.args.device)
+        self.window_start = math.inf
+        self.window_step = 0
+        self.tokens_per_step = 0
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches in the order of the data set."""
+        loader: DataLoader = DataLoader(
+            cast(torch.utils.data.Dataset, self.train_dataset),
+            batch_size=self.args.train_batch_size,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.device.type == "cuda",
+            drop_last=True,
+        )
+        return self.accelerator.prepare(loader)
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any
+    ) -> torch.Tensor:
+        """Forward and backward pass of one batch; a loss that is not finite is noted.
+
+        What a `Trainer` does here in float32 and bfloat16, without what it would do each time for
+        cases that are not ours: on a CPU the walk through all modules alone, to tell them that
+        they are trained, is a three-hundredth of a step.
+        """
+        if not cast(nn.Module, self.model).training:
+            model.train()
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        if self.args.gradient_accumulation_steps > 1:
+            loss = loss / self.args.gradient_accumulation_steps
+        loss.backward()
+        loss = loss.detach()
+        # On the device, without waiting for it.
+        bad = torch.where(torch.isfinite(loss), NEVER, self.state.global_step)
+        self._first_bad = torch.minimum(self._first_bad, bad)
+        return loss
+
+    def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
+        """Clip the gradients; their norm before. A `Trainer` without this method does it itself."""
+        found = [p.grad for p in self._parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(found)
+        limit = self.args.max_grad_norm
+        # Times 1 changes nothing. On a GPU to ask would mean to wait.
+        if norm.is_cuda or not limit / (norm + 1e-6) >= 1:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, limit, norm)
+        return norm
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Operations of a pass, for the state of the `Trainer`; counted once for a shape."""
+        shape = inputs["input_ids"].shape
+        if shape not in self._flops_of:
+            self._flops_of[shape] = super().floating_point_ops(inputs)
+        return self._flops_of[shape]
+
+    def diverged_step(self) -> int | None:
+        """Updates made when the loss of a process was first not finite; None if it never was."""
+        first = self._first_bad.clone()
+        if self.args.world_size > 1:
+            torch.distributed.all_reduce(first, torch.distributed.ReduceOp.MIN)
+        return None if first == NEVER else int(first.item())
+
+    def weights_are_finite(self) -> bool:
+        """Whether no weight has become inf or NaN."""
+        return all(bool(torch.isfinite(p).all()) for p in cast(nn.Module, self.model).parameters())
+
+    def log(self, logs: dict[str, float], *arguments: Any, **options: Any) -> None:
+        """Log, with the tokens per second since the last log, evaluation or checkpoint."""
+        if "loss" in logs:
+            seconds = time.perf_counter() - self.window_start
+            steps = self.state.global_step - self.window_step
+            logs["tokens_per_second"] = steps * self.tokens_per_step / max(seconds, 1e-9)
+        super().log(logs, *arguments, **options)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Nothing is drawn in training, so that one process can write for all.
+        if self.is_world_process_zero():
+            super()._save_rng_state(output_dir)
+
+
+class RunControl(TrainerCallback):
+    """Decides at each step what is logged, evaluated and kept, and when training stops.
+
+    Attributes
+    ----------
+    status
+        ``"running"``, ``"stopped"`` after `max_seconds`, ``"diverged"`` or ``"finished"``.
+    diverged_step
+        Updates made when the loss was first not finite.
+    """
+
+    def __init__(
+        self,
+        spec: PretrainSpec,
+        checkpoint_every: int,
+        max_seconds: float | None,
+        record: Callable[[RunControl, Any], None],
+        bar: tqdm,
+        peak: float | None,
+        flops_per_token: int,
+    ) -> None:
+        self.status = "running"
+        self.diverged_step: int | None = None
+        self.trainer: PassageTrainer | None = None
+        self.checksums: Callable[[], dict[str, str]] = dict
+        self._spec = spec
+        self._checkpoint_every = checkpoint_every
+        self._max_seconds = max_seconds
+        self._record = record
+        self._bar = bar
+        self._peak = peak
+        self._flops_per_token = flops_per_token
+        self._start = time.perf_counter()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Start the clock of the throughput."""
+        assert self.trainer is not None
+        # What accelerate wraps around it is for loss scaling, and looks for a package at each step.
+        optimizer = self.trainer.optimizer
+        self.trainer.optimizer = getattr(optimizer, "optimizer", optimizer)
+        self._bar.update(state.global_step - self._bar.n)
+        self._new_window(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Set what is due. Nothing here makes a GPU wait unless something is."""
+        step, spec = state.global_step, self._spec
+        last = step >= spec.steps
+        evaluation = last or step % spec.evaluate_every == 0
+        control.should_log = last or evaluation or step % spec.log_every == 0
+        control.should_evaluate = evaluation
+        control.should_save = last or step % self._checkpoint_every == 0
+        control.should_training_stop = last
+        self._bar.update(1)
+        if not control.should_log:
+            control.should_save = False
+            return
+        # Only at steps that are logged in any case: an interruption leaves no trace in the log.
+        if last:
+            self.status = "finished"
+        elif self._time_is_up(args):
+            self.status = "stopped"
+            control.should_save = control.should_training_stop = True
+        assert self.trainer is not None
+        diverged = self.trainer.diverged_step()
+        if diverged is None and control.should_save and not self.trainer.weights_are_finite():
+            diverged = step
+        if diverged is not None:
+            self.status, self.diverged_step = "diverged", diverged
+            control.should_evaluate = control.should_save = False
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **options: Any) -> None:
+        """Keep what was logged, and show it."""
+        if logs and "loss" in logs:
+            rate = logs["tokens_per_second"]
+            shown = {"loss": f"{logs['loss']:.3f}", "tokens/s": f"{rate:,.0f}"}
+            if self._peak is not None:
+                shown["MFU"] = f"{rate * self._flops_per_token / self._peak / args.world_size:.1%}"
+            self._bar.set_postfix(shown)
+        if state.is_world_process_zero and logs and {"loss", "eval_loss"} & logs.keys():
+            self._record(self, state)
+        self._new_window(state.global_step)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Time spent on evaluation is not time spent on training."""
+        self._new_window(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **options: Any) -> None:
+        """Declare the checkpoint whole, after all that belongs to it has been written."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            mark_checkpoint(folder, self._spec.digest, self.checksums())
+        self._new_window(state.global_step)
+
+    def _new_window(self, step: int) -> None:
+        assert self.trainer is not None
+        self.trainer.window_start = time.perf_counter()
+        self.trainer.window_step = step
+
+    def _time_is_up(self, args: Any) -> bool:
+        if self._max_seconds is None:
+            return False
+        over = time.perf_counter() - self._start >= self._max_seconds
+        if args.world_size == 1:
+            return over
+        # The first process decides, so that all stop at the same step.
+        decision = torch.tensor(int(over), device=args.device)
+        torch.distributed.broadcast(decision, 0)
+        return bool(decision.item())
+
+
+def progress_bar(spec: PretrainSpec, shown: bool) -> tqdm:
+    """A bar over the updates, on stderr."""
+    return tqdm(total=spec.steps, desc=spec.preset, unit="step", disable=not shown, file=sys.stderr)

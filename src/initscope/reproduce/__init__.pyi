@@ -1,0 +1,3 @@
+from .run import ChapterError, Outcome, describe_parameters, reproduce
+
+__all__ = ["ChapterError", "Outcome", "describe_parameters", "reproduce"]

@@ -1,0 +1,14 @@
+from .run import SweepInterrupted, bytes_per_run, check_device, chunks_of, run_sweep, to_tidy
+from .spec import Optimizer, Scheme, SweepSpec
+
+__all__ = [
+    "Optimizer",
+    "Scheme",
+    "SweepInterrupted",
+    "SweepSpec",
+    "bytes_per_run",
+    "check_device",
+    "chunks_of",
+    "run_sweep",
+    "to_tidy",
+]

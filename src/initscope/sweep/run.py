@@ -1,0 +1,362 @@
+"""Sweeps over the initialization: many networks trained at once, recorded, resumable.
+
+>>> spec = SweepSpec(dataset="wine", stds=(0.01, 0.1), seeds=2, epochs=2)
+>>> table = run_sweep(spec, progress=False)
+>>> table[["std", "seed", "diverged_step"]].shape
+(4, 3)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import math
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from tqdm import tqdm
+
+from initscope.claims import check_sweep
+from initscope.devices import check_device_name, check_out, check_threads, check_whole
+from initscope.errors import UsageError
+from initscope.sweep.records import (
+    chunk_folder,
+    finished_table,
+    read_chunk,
+    remove_chunks,
+    to_frame,
+    whole_table,
+    write_chunk,
+    write_finished,
+)
+from initscope.sweep.spec import (
+    Optimizer,
+    Scheme,
+    SweepSpec,
+    bytes_per_run,
+    check_sizes,
+    require_room,
+)
+from initscope.sweep.training import LAYER_STATISTICS, Chunk, dataset_of_seed, run_chunk
+
+__all__ = [
+    "Optimizer",
+    "Scheme",
+    "SweepInterrupted",
+    "SweepSpec",
+    "bytes_per_run",
+    "check_device",
+    "chunks_of",
+    "run_sweep",
+    "to_tidy",
+]
+
+SUBMITTED_AT_ONCE = 1000
+"""Chunks that an executor holds at most: schedulers of clusters limit the jobs of a user."""
+
+
+def chunks_of(spec: SweepSpec) -> list[Chunk]:
+    """Split a sweep into chunks of at most `spec.memory_mb`, in a fixed order.
+
+    A chunk holds whole seeds if one seed fits, and otherwise a part of the initializations of one
+    seed. The same specification gives the same chunks on every machine.
+    """
+    seeds = spec.seed_numbers
+    example = dataset_of_seed(spec.dataset, seeds[0])
+    n_train = check_sizes(spec, len(example.train_labels))
+    initializations = spec.initializations
+    chunks = []
+    for hidden in spec.hidden:
+        widths = (example.n_features, *hidden, example.n_classes)
+        for optimizer in spec.optimizers:
+            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
+            n_seeds = max(1, fit // len(initializations))
+            n_parts = math.ceil(len(initializations) / max(1, fit)) if n_seeds == 1 else 1
+            bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
+            chunks += [
+                Chunk(
+                    dataset=spec.dataset,
+                    widths=widths,
+                    activation=spec.activation,
+                    optimizer=optimizer,
+                    seeds=seeds[first : first + n_seeds],
+                    initializations=initializations[low:high],
+                    epochs=spec.epochs,
+                    batch_size=spec.batch_size,
+                    n_train=n_train,
+                    loss_points=spec.loss_points,
+                    probes=spec.probes,
+                    probe_size=spec.probe_size,
+                    evaluations_per_epoch=spec.evaluations_per_epoch,
+                )
+                for first in range(0, len(seeds), n_seeds)
+                for low, high in itertools.pairwise(bounds)
+            ]
+    return chunks
+
+
+def run_sweep(
+    spec: SweepSpec,
+    out: str | Path | None = None,
+    executor: Executor | None = None,
+    device: str | None = None,
+    *,
+    threads: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train every network of `spec`; one row a run.
+
+    The networks of a chunk train at once, each exactly as if it were alone (to float32 rounding).
+    With `out`, every finished chunk is kept there: killed and started again, a sweep goes on
+    where it was and ends with the same table. A finished sweep is read, not run again. Several
+    sweeps may run in one folder at once, also of the same name.
+
+    The same specification gives the same numbers to the last bit on the same kind of processor,
+    with the same number of `threads` and the same version of torch; elsewhere it gives the same
+    to float32 rounding. It makes no difference which process trains a chunk, nor in which order.
+
+    Parameters
+    ----------
+    spec
+        What to train.
+    out
+        Folder for the table, ``<spec.name>.parquet``, and for the chunks until it is there.
+    executor
+        Any `concurrent.futures.Executor`; its workers train the chunks, and only this process
+        writes to `out`. A chunk that fails does not stop the others. By default this process
+        trains the chunks one after another.
+    device
+        ``"cpu"`` (default), ``"cuda"``, ``"cuda:1"``, ...; on the workers, where they are given.
+        Products are those of float32: TF32, bfloat16 and autocast are off while it trains,
+        whatever is set outside, so that devices can be compared.
+    threads
+        Torch threads that train a chunk. By default those that torch has in the process that
+        does: usually one a core here, and 1 on a worker of Dask.
+    progress
+        Show a progress bar with the time left.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns, beside those that say which run it is:
+
+        - ``diverged_step``: number of updates made when the training loss was first not finite;
+          missing if it never was. 0 is at initialization.
+        - ``train_loss``: the last entry of ``loss``; ``test_loss``, ``test_accuracy`` after the
+          last update (cross-entropy in nats; share of right answers, 0 for outputs not finite).
+        - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
+          entry before.
+        - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
+          each part of one (:func:`initscope.sweep.schedule.evaluation_steps`).
+        - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
+          :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
+          units; ``backward_variance``, of the gradient of one example's loss with respect to
+          them; ``gradient_norm``, of the weight's gradient of the mean loss; ``dead_fraction``,
+          the share of units that are 0 on all probe examples (NaN for the output layer);
+          ``weight_std``, per element.
+
+        ``table.attrs`` holds the specification, the environment and the seconds it took.
+
+    Raises
+    ------
+    UsageError
+        The folder holds a table of the same name and another specification; also if another
+        sweep has written it in the meantime (then the chunks are kept).
+    OSError
+        The folder cannot be written, or the disk is full; finished chunks are kept.
+    Exception
+        What a chunk raised on a worker, after the other chunks have been trained and kept.
+    SweepInterrupted
+        Ctrl-C; finished chunks are kept.
+    """
+    check_whole("threads", threads, none=True)
+    if executor is None:
+        check_threads(threads)
+    check_device_name(device)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_out(folder)
+    if folder is not None and (finished := finished_table(folder, spec)) is not None:
+        return to_frame(finished)
+    require_room(spec, device, elsewhere=executor is not None)
+    if device is not None and executor is None:
+        check_device(device)
+    chunks = chunks_of(spec)
+    tables: dict[str, pa.Table] = {}
+
+    def keep(chunk: Chunk, table: pa.Table) -> None:
+        if folder is not None:
+            write_chunk(folder, spec, chunk, table)
+        tables[chunk.digest] = table
+
+    def state() -> str:
+        return _progress_message(folder, len(tables), len(chunks))
+
+    try:
+        if folder is not None:
+            # Here already, so that a folder that cannot be made costs no training.
+            chunk_folder(folder, spec).mkdir(parents=True, exist_ok=True)
+            for chunk in chunks:
+                if (kept := read_chunk(folder, spec, chunk)) is not None:
+                    tables[chunk.digest] = kept
+        pending = [chunk for chunk in chunks if chunk.digest not in tables]
+        with tqdm(
+            total=sum(c.flops for c in chunks),
+            initial=sum(c.flops for c in chunks if c.digest in tables),
+            desc=f"{spec.name}: {spec.n_runs} networks",
+            unit="FLOP",
+            unit_scale=True,
+            disable=not progress,
+        ) as bar:
+            if executor is None:
+                for chunk in pending:
+                    keep(chunk, run_chunk(chunk, device, threads, bar.update))
+            else:
+                _train_elsewhere(pending, executor, device, threads, keep, bar.update)
+        whole = whole_table(spec, [tables[chunk.digest] for chunk in chunks])
+        if folder is not None:
+            try:
+                whole = write_finished(folder, spec, whole)
+            except UsageError as error:
+                for chunk in chunks:  # the other sweep has tidied away those that both have
+                    write_chunk(folder, spec, chunk, tables[chunk.digest])
+                raise UsageError(f"{error} {state()}") from error
+            remove_chunks(folder, spec, chunks)
+    except KeyboardInterrupt:
+        raise SweepInterrupted(state()) from None
+    except OSError as error:
+        if folder is None:
+            raise
+        hint = "free some space" if error.errno == errno.ENOSPC else "mend this"
+        reason = error.strerror or str(error)
+        where = f" ({error.filename})" if error.filename else ""
+        raise OSError(error.errno, f"{reason}{where}: {hint} first. {state()}") from error
+    return to_frame(whole)
+
+
+class SweepInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; the message says what is kept."""
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` unless torch can compute on this device here."""
+    check_device_name(device)
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        built = torch.version.cuda is None and torch.version.hip is None
+        why = f"torch {torch.__version__} is built without CUDA" if built else "torch sees no GPU"
+        raise UsageError(f"device {device!r} is not to be had here ({why}): give cpu.")
+    n_gpus = torch.cuda.device_count()
+    if (torch.device(device).index or 0) >= n_gpus:
+        last = f" to cuda:{n_gpus - 1}" if n_gpus > 1 else ""
+        raise UsageError(f"device {device!r} is not to be had here: there is cuda:0{last}.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} is not to be had here ({reason}).") from None
+
+
+def _train_elsewhere(
+    pending: Sequence[Chunk],
+    executor: Executor,
+    device: str | None,
+    threads: int | None,
+    keep: Callable[[Chunk, pa.Table], object],
+    advance: Callable[[int], object],
+) -> None:
+    """Train chunks on the workers of an executor; `keep` each as soon as it is there.
+
+    A chunk that fails does not stop the others: its error is raised when they are through.
+    """
+    waiting = iter(pending)
+    submitted: dict[Future[pa.Table], Chunk] = {}
+    done: queue.SimpleQueue[Future[pa.Table]] = queue.SimpleQueue()
+    failures: list[Exception] = []
+    try:
+        while True:
+            for chunk in itertools.islice(waiting, SUBMITTED_AT_ONCE - len(submitted)):
+                future = executor.submit(run_chunk, chunk, device, threads)
+                submitted[future] = chunk
+                future.add_done_callback(done.put)
+            if not submitted:
+                break
+            future = done.get()
+            chunk = submitted[future]
+            error = CancelledError() if future.cancelled() else future.exception()
+            if error is None:
+                keep(chunk, future.result())
+                advance(chunk.flops)
+            elif not isinstance(error, Exception):  # Ctrl-C on the worker
+                raise error
+            else:
+                failures.append(error)
+                if len(failures) == 1:
+                    reason = (str(error) or type(error).__name__).splitlines()[0]
+                    tqdm.write(f"A chunk failed on a worker ({reason}); the others go on.")
+            del submitted[future]
+    finally:  # nothing is left unless an error or Ctrl-C came in between
+        for future in submitted:
+            future.cancel()
+        for future, chunk in submitted.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                with contextlib.suppress(OSError):
+                    keep(chunk, future.result())
+    if failures:
+        failures[0].add_note(f"{len(failures)} of {len(pending)} chunks failed on the workers.")
+        raise failures[0]
+
+
+def _progress_message(folder: Path | None, done: int, total: int) -> str:
+    if folder is None:
+        return f"Stopped after {done} of {total} chunks; nothing is kept without an out folder."
+    kept = f"those {done} are kept in {folder}, and the same call goes on from there"
+    again = "the same call starts again"
+    return f"Stopped after {done} of {total} chunks: {kept if done else again}."
+
+
+_TIDY_NAMES: dict[str, tuple[str, str]] = {
+    "forward_variance": ("activation", "forward_variance"),
+    "backward_variance": ("gradient", "backward_variance"),
+    "gradient_norm": ("gradient", "norm"),
+    "dead_fraction": ("activation", "dead_fraction"),
+    "weight_std": ("weight", "std"),
+}
+
+
+def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
+    """Layer statistics of a sweep in the tidy schema, one row a number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns that say which run it is, then ``step, layer, role, kind, stat, value``;
+        layers are counted from 1, the role is ``"linear"``.
+    """
+    which = ["dataset", "widths", "depth", "activation", "scheme", "std", "seed"]
+    which += ["optimizer", "learning_rate", "momentum"]
+    check_sweep(table, which, LAYER_STATISTICS)
+    n_probes = table["probe_step"].map(len).to_numpy()
+    depth = table["depth"].to_numpy()
+    per_run = n_probes * depth
+    tidy = table[which].loc[table.index.repeat(per_run)].reset_index(drop=True)
+    tidy["step"] = np.concatenate(
+        [np.repeat(s, d) for s, d in zip(table["probe_step"], depth, strict=True)]
+    )
+    tidy["layer"] = np.concatenate(
+        [np.tile(np.arange(1, d + 1), n) for n, d in zip(n_probes, depth, strict=True)]
+    )
+    tidy["role"] = "linear"
+    pieces = [
+        tidy.assign(kind=kind, stat=stat, value=np.concatenate(table[name].to_list()))
+        for name, (kind, stat) in _TIDY_NAMES.items()
+    ]
+    return pd.concat(pieces, ignore_index=True)

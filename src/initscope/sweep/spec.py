@@ -1,0 +1,543 @@
+"""What a sweep trains: its specification, checked in a moment, without torch.
+
+:mod:`initscope.sweep` trains it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import numbers
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from initscope.devices import LARGEST_SEED, LARGEST_WHOLE, check_std, check_whole, require_memory
+from initscope.errors import (
+    UsageError,
+    given,
+    is_number,
+    require,
+    require_name,
+    shown,
+    unknown_name,
+    yaml_hint,
+)
+from initscope.names import ACTIVATIONS, DATASETS, DISTRIBUTIONS, MODES, SCHEMES
+from initscope.sweep.schedule import fewest_probes
+
+if TYPE_CHECKING:
+    import torch
+
+OPTIMIZERS = ("sgd", "adam")
+
+LONGEST_NAME = 200
+"""Bytes of the name of a sweep: files in its folder have up to 50 more, of 255 there can be."""
+
+BYTES_OF_A_ROW = 1300
+"""Of memory, that the row of a network takes at the least: nine columns hold an array each, of 112
+bytes and 8 for where it is; the other columns, and what is in the arrays, take 300."""
+
+BYTES_OF_AN_EVALUATION = 200
+"""Of memory, that an evaluation in the course of training takes at the least: when, and the arrays
+of losses and accuracies."""
+
+_COUNTS = (
+    "epochs",
+    "batch_size",
+    "train_size",
+    "loss_points",
+    "probes",
+    "probe_size",
+    "memory_mb",
+    "evaluations_per_epoch",
+)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How the networks of a sweep are trained.
+
+    Attributes
+    ----------
+    name
+        ``"sgd"`` or ``"adam"``, with torch's defaults for what is not named here.
+    learning_rate
+        Step size, above 0.
+    momentum
+        For SGD, from 0 to below 1.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.name, str) and self.name == "adamw":
+            raise UsageError(
+                f"unknown optimizer 'adamw'. Valid: {', '.join(OPTIMIZERS)}. The networks of a "
+                f"sweep are trained without weight decay, so that adam is all there is of it."
+            )
+        require_name("optimizer", self.name, OPTIMIZERS)
+        require(
+            is_number(self.learning_rate, 0) and self.learning_rate > 0,
+            f"learning_rate must be a finite number above 0, not {given(self.learning_rate)}",
+        )
+        require(
+            is_number(self.momentum, 0) and self.momentum < 1,
+            f"momentum must be a number from 0 to below 1, not {given(self.momentum)}",
+        )
+        require(self.name == "sgd" or not self.momentum, "momentum is an option of SGD only.")
+        for name in ("learning_rate", "momentum"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
+    @property
+    def tensors_per_parameter(self) -> int:
+        """Tensors of the size of a parameter kept in training: itself, gradient, state."""
+        if self.name == "adam":
+            return 4
+        return 3 if self.momentum else 1
+
+    def build(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
+        """The torch optimizer for `parameters`."""
+        import torch
+
+        if self.name == "adam":
+            return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
+        return torch.optim.SGD(
+            parameters, lr=self.learning_rate, momentum=self.momentum, fused=True
+        )
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the weights of a network are drawn; its biases start at 0.
+
+    Two of the same name and the same options are equal, and have the same text. An option that is
+    given its default is left out, so that one initialization has one name.
+
+    >>> print(Scheme("kaiming", {"mode": "fan_out", "distribution": "normal"}))
+    kaiming(mode=fan_out)
+
+    Attributes
+    ----------
+    name
+        One of :data:`initscope.init.SCHEMES`.
+    options
+        Options of the scheme, a mapping; kept as pairs in alphabetical order.
+    """
+
+    name: str
+    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        require_name("scheme", self.name, SCHEMES)
+        try:
+            options = dict(self.options)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"the options of scheme {self.name} must be a mapping, not {shown(self.options)}."
+            ) from None
+        known = SCHEMES[self.name]
+        for name, value in options.items():
+            if name not in known:
+                raise unknown_name(f"option of scheme {self.name!r}", name, known)
+            _check_option(name, value)
+        for name, default in known.items():
+            require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
+        pairs = (
+            (name, float(value) if isinstance(value, numbers.Real) else str(value))
+            for name, value in sorted(options.items())
+            if value != known[name]
+        )
+        object.__setattr__(self, "options", tuple(pairs))
+
+    @classmethod
+    def of(cls, value: Scheme | str | Mapping[str, Any]) -> Scheme:
+        """A scheme from its name, or from a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
+        if isinstance(value, Scheme):
+            return value
+        if isinstance(value, Mapping):
+            if "name" not in value:
+                raise UsageError(
+                    f"a scheme with options is a mapping with a name, as in "
+                    f"{{name: kaiming, mode: fan_out}}, not {shown(dict(value))}."
+                )
+            return cls(value["name"], {k: v for k, v in value.items() if k != "name"})
+        return cls(value)
+
+    @property
+    def plain(self) -> str | dict[str, Any]:
+        """What :meth:`of` turns back into an equal scheme, in plain values."""
+        return {"name": self.name, **dict(self.options)} if self.options else self.name
+
+    @property
+    def std(self) -> float | None:
+        """The std of the scheme ``"normal"``; None for the others, which know their own."""
+        return float(dict(self.options)["std"]) if self.name == "normal" else None
+
+    def __str__(self) -> str:
+        options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
+        return f"{self.name}({options})" if options else self.name
+
+
+def _check_option(name: str, value: object) -> None:
+    """Raise `UsageError` unless `value` will do for this option of a scheme."""
+    if name in ("std", "gain"):
+        check_std(name, value)
+    elif name == "residual_scaling":
+        require(
+            isinstance(value, bool),
+            f"{name} must be true or false, not {shown(value)}.",
+        )
+    else:
+        require_name(name, value, MODES if name == "mode" else DISTRIBUTIONS)
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What a sweep trains: every combination of widths, optimizer, initialization and seed.
+
+    Attributes
+    ----------
+    dataset
+        One of :data:`initscope.data.DATASETS`. Wine and digits are split anew by each seed.
+    hidden
+        Hidden widths of each architecture: ``((256, 128),)`` is one network with two hidden
+        layers, three weight layers.
+    activation
+        One of :data:`initscope.models.ACTIVATIONS`.
+    stds
+        Standard deviations of the initial weights, each a scheme ``"normal"`` with zero biases.
+    schemes
+        Further initializations: names of :data:`initscope.init.SCHEMES`, or, with options,
+        :class:`Scheme`. In plain values, for example in YAML, one with options is a mapping:
+        ``{name: kaiming, mode: fan_out, distribution: uniform}``.
+    optimizers
+        One or more :class:`Optimizer`.
+    seeds
+        How many, counted from 0, or which. A seed decides the draws of the weights, the order of
+        the training examples and, for Wine and digits, the split. Runs of one seed share all of
+        these: their weights are the same standard-normal draws, scaled; those of schemes with
+        uniform distribution the same uniform draws; an orthogonal one is made of the same normal
+        draws.
+    epochs, batch_size
+        Length of the training. A last, incomplete batch of an epoch is left out.
+    train_size
+        Number of training examples, the first of the split; None for all.
+    loss_points
+        How many points of the training loss are recorded; each is a mean since the one before.
+    probes
+        How many times layer statistics are recorded: at initialization, then at steps in
+        geometric progression, the last after the last update.
+    probe_size
+        Number of training examples, the first of the split, that they are recorded on.
+    memory_mb
+        Working memory, in MB, above which the sweep is split into chunks that train one after
+        another; about the size of the last-level cache is fastest. Part of the specification,
+        since the size of a batched product may change its rounding.
+    name
+        Name of the table; no part of the digest.
+    evaluations_per_epoch
+        How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
+        last time at its end.
+    """
+
+    dataset: str = "wine"
+    hidden: tuple[tuple[int, ...], ...] = ((64, 32),)
+    activation: str = "relu"
+    stds: tuple[float, ...] = ()
+    schemes: tuple[Scheme | str, ...] = ()
+    optimizers: tuple[Optimizer, ...] = (Optimizer(),)
+    seeds: tuple[int, ...] | int = 1
+    epochs: int = 1
+    batch_size: int = 32
+    train_size: int | None = None
+    loss_points: int = 25
+    probes: int = 6
+    probe_size: int = 256
+    memory_mb: int = 64
+    name: str = "sweep"
+    evaluations_per_epoch: int = 1
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        if isinstance(self.optimizers, Optimizer):
+            put("optimizers", (self.optimizers,))
+        if isinstance(self.seeds, numbers.Real):
+            require(
+                is_number(self.seeds, 1, whole=True) and self.seeds <= LARGEST_WHOLE,
+                f"seeds must be a whole number of at least 1, or a list, not {shown(self.seeds)}.",
+            )
+        counted = isinstance(self.seeds, numbers.Real)
+        lists = ("hidden", "stds", "schemes", "optimizers", *([] if counted else ["seeds"]))
+        for name in lists:
+            value = getattr(self, name)
+            require(_is_list(value), f"{name} must be a list, not {given(value)}")
+        self._require_room_for_table()
+        put("seeds", tuple(range(int(cast(int, self.seeds)))) if counted else self.seeds)
+        for name in (*lists, "seeds"):
+            put(name, tuple(getattr(self, name)))
+        put("schemes", tuple(_scheme(value) for value in self.schemes))
+        require(
+            all(_is_list(widths) for widths in self.hidden),
+            f"hidden is a list of architectures, each a list of widths: "
+            f"[[256, 128]] and not {given(list(self.hidden), whole=True)}",
+        )
+        put("hidden", tuple(tuple(widths) for widths in self.hidden))
+        self._validate(check_seeds=not counted)
+        # Plain values, for the specification is written as JSON.
+        put("hidden", tuple(tuple(int(width) for width in widths) for widths in self.hidden))
+        put("stds", tuple(float(std) for std in self.stds))
+        put("seeds", tuple(int(seed) for seed in self.seed_numbers))
+        for name in _COUNTS:
+            if getattr(self, name) is not None:
+                put(name, int(getattr(self, name)))
+
+    def _require_room_for_table(self) -> None:
+        """Refuse more networks than there is memory for their rows, before any is made."""
+        seeds = len(self.seeds) if isinstance(self.seeds, Sequence) else self.seeds
+        initializations = len(self.stds) + len(self.schemes)
+        n_runs = int(seeds) * len(self.hidden) * len(self.optimizers) * initializations
+        require_memory(
+            n_runs * BYTES_OF_A_ROW,
+            f"the table of {n_runs:,} networks",
+            "give fewer seeds, stds, schemes, optimizers or hidden",
+        )
+
+    def _validate(self, *, check_seeds: bool) -> None:
+        require_name("data set", self.dataset, DATASETS)
+        require_name("activation", self.activation, ACTIVATIONS)
+        require(bool(self.hidden), "hidden is empty: give at least one architecture.")
+        for widths in self.hidden:
+            require(
+                all(is_number(w, 1, whole=True) and w <= LARGEST_WHOLE for w in widths),
+                f"hidden widths {shown(list(widths))} must be whole numbers of at least 1."
+                f"{yaml_hint(widths, whole=True)}",
+            )
+        for std in self.stds:
+            check_std("stds: each", std)
+        require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
+        require(bool(self.optimizers), "optimizers is empty: give at least one.")
+        for optimizer in self.optimizers:
+            require(
+                isinstance(optimizer, Optimizer),
+                f"optimizers holds {shown(optimizer)}: each must be a mapping such as "
+                f"{{name: adam, learning_rate: 1.0e-3}}, with one of the names "
+                f"{', '.join(OPTIMIZERS)}.",
+            )
+        require(bool(self.seed_numbers), "seeds is empty: give at least one.")
+        # Wine and digits are split by scikit-learn, whose seeds have 32 bits.
+        largest = LARGEST_WHOLE if self.dataset == "mnist" else LARGEST_SEED
+        for seed in self.seed_numbers if check_seeds else ():
+            require(
+                is_number(seed, 0, whole=True),
+                f"seeds must be whole numbers of at least 0, not {given(seed, whole=True)}",
+            )
+        worst = max(self.seed_numbers)
+        require(
+            worst <= largest,
+            f"seeds of {self.dataset} must be at most {largest}, not {shown(worst)}.",
+        )
+        for name in ("hidden", "stds", "schemes", "optimizers", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                twice = Counter(values).most_common(1)[0][0]
+                raise UsageError(f"{name} holds a value twice: {twice}.")
+        for name in _COUNTS:
+            least = 2 if name == "probes" else 1
+            check_whole(name, getattr(self, name), least, none=name == "train_size")
+        require(
+            isinstance(self.name, str)
+            and bool(self.name)
+            and self.name.isprintable()
+            and len(self.name.encode(errors="replace")) <= LONGEST_NAME
+            and Path(self.name).name == self.name,
+            f"name {shown(self.name)} must be a plain file name of at most {LONGEST_NAME} bytes.",
+        )
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> SweepSpec:
+        """Specification from plain values, as read from YAML or JSON.
+
+        Lists stand for tuples, mappings for each :class:`Optimizer`, and for each
+        :class:`Scheme` that has options. Raises `UsageError` for an unknown key, with the nearest
+        names.
+        """
+        require(
+            isinstance(mapping, Mapping),
+            f"a sweep is specified by a mapping of fields, not {shown(mapping)}.",
+        )
+        values = dict(mapping)
+        names = [f.name for f in dataclasses.fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown_name("key of a sweep", key, names)
+        optimizers: Any = values.get("optimizers")
+        if isinstance(optimizers, Mapping):
+            raise UsageError(
+                "optimizers must be a list of mappings: put the mapping into brackets, "
+                "[{name: adam, learning_rate: 1.0e-3}]."
+            )
+        if _is_list(optimizers):
+            values["optimizers"] = tuple(
+                _optimizer_from_dict(o) if isinstance(o, Mapping) else o for o in optimizers
+            )
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, which :meth:`from_dict` turns back into an equal specification."""
+        schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
+        return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
+
+    @property
+    def initializations(self) -> tuple[Scheme, ...]:
+        """Every initialization: the scheme ``"normal"`` with each std, then the others."""
+        normal = (Scheme("normal", {"std": std}) for std in self.stds)
+        return (*normal, *(cast(Scheme, scheme) for scheme in self.schemes))
+
+    @property
+    def n_runs(self) -> int:
+        """Number of networks that the sweep trains."""
+        per_seed = len(self.hidden) * len(self.optimizers) * (len(self.stds) + len(self.schemes))
+        return per_seed * len(self.seed_numbers)
+
+    @property
+    def seed_numbers(self) -> tuple[int, ...]:
+        """The seeds; a count given as `seeds` has become ``0, 1, ...``."""
+        return cast("tuple[int, ...]", self.seeds)
+
+
+def _scheme(value: Any) -> Scheme:
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
+    if isinstance(name, str) and "std" in SCHEMES.get(name, ()):
+        valid = ", ".join(other for other, options in SCHEMES.items() if "std" not in options)
+        why = (
+            "it is for a GPT-2, whose residual projections and embeddings it sets"
+            if name == "gpt2"
+            else "give the stds of scheme 'normal' as stds"
+        )
+        raise UsageError(f"schemes cannot hold {name!r}: {why}. Valid in a sweep: {valid}.")
+    return Scheme.of(value)
+
+
+def _is_list(value: object) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+
+
+def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
+    names = [f.name for f in dataclasses.fields(Optimizer)]
+    for key in mapping:
+        if key not in names:
+            raise unknown_name("key of an optimizer", key, names)
+    return Optimizer(**mapping)
+
+
+def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
+    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
+    n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
+    rows = max(spec.batch_size, spec.probe_size)
+    activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
+    return 4 * (n_parameters * optimizer.tensors_per_parameter + activations)
+
+
+def check_sizes(spec: SweepSpec, n_train: int) -> int:
+    """Number of examples to train on where `n_train` are there; `UsageError` if too few are."""
+    if spec.train_size is not None:
+        require(
+            spec.train_size <= n_train,
+            f"train_size is {spec.train_size}, but {spec.dataset} has {n_train} examples.",
+        )
+        n_train = spec.train_size
+    require(
+        spec.batch_size <= n_train,
+        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on"
+        f"{'' if spec.train_size is None else ', by train_size'}.",
+    )
+    return n_train
+
+
+def require_room(spec: SweepSpec, device: str | None = None, *, elsewhere: bool = False) -> None:
+    """Raise `UsageError` for a sweep that cannot be trained for want of memory; loads nothing.
+
+    All is counted from below, so that what is refused certainly does not fit. What a GPU, or a
+    worker `elsewhere`, holds is not known here: of that only what passes through this machine
+    counts.
+
+    Parameters
+    ----------
+    spec, device
+        As for :func:`initscope.sweep.run_sweep`.
+    elsewhere
+        Whether the chunks are trained by workers that may be on other machines.
+    """
+    sizes = DATASETS[spec.dataset]
+    if sizes.n_train is not None:
+        n_train = check_sizes(spec, sizes.n_train)
+    else:  # of a copy that may have any number of examples, but as many as are asked for
+        n_train = spec.train_size or spec.batch_size
+    steps_per_epoch = max(1, n_train // spec.batch_size)
+    n_steps = spec.epochs * steps_per_epoch
+    n_evaluations = spec.epochs * min(spec.evaluations_per_epoch, steps_per_epoch)
+    n_probes = fewest_probes(n_steps, spec.probes)
+    depth = min(len(hidden) for hidden in spec.hidden) + 1
+    networks = f"{spec.n_runs:,} network{'s' * (spec.n_runs != 1)}"
+    n_runs, n_initializations = spec.n_runs, len(spec.stds) + len(spec.schemes)
+    for needed, what, advice in (
+        (
+            n_evaluations * max(BYTES_OF_AN_EVALUATION, 4 * n_runs),
+            f"{n_evaluations:,} evaluations of {networks}",
+            "give fewer epochs, evaluations_per_epoch or networks",
+        ),
+        (
+            n_probes * max(60, 40 * depth * n_runs),
+            f"the layer statistics of {networks} at {n_probes:,} steps",
+            "give fewer probes or networks",
+        ),
+        (
+            min(spec.loss_points, n_steps) * 8 * max(2, n_runs),
+            f"{min(spec.loss_points, n_steps):,} points of the loss of {networks}",
+            "give fewer loss_points or networks",
+        ),
+    ):
+        require_memory(needed, what, advice)
+    if elsewhere:
+        return
+    on_gpu = device is not None and device != "cpu"
+    for hidden in spec.hidden:
+        widths = (sizes.n_features, *hidden, sizes.n_classes)
+        n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
+        named = f"a network of hidden widths {'-'.join(map(str, hidden[:6]))}"
+        named += "..." if len(hidden) > 6 else ""
+        # It is drawn, kept, and stacked with the others, wherever it is trained then.
+        require_memory(12 * n_parameters, f"{named} ({n_parameters:,} weights)", "make it narrower")
+        if on_gpu:
+            continue
+        for optimizer in spec.optimizers:
+            each = 4 * n_parameters * max(2, optimizer.tensors_per_parameter)
+            activations = 4 * spec.batch_size * sum(widths)
+            require_memory(
+                each + activations,
+                f"training {named} with {optimizer.name} on batches of {spec.batch_size:,}",
+                "make it narrower, or batch_size smaller",
+            )
+            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
+            if fit >= n_initializations:
+                together = n_initializations * min(fit // n_initializations, len(spec.seed_numbers))
+            else:
+                together = n_initializations // math.ceil(n_initializations / max(1, fit))
+            require_memory(
+                together * (each + activations),
+                f"{together:,} networks that train at once, as many as memory_mb allows",
+                "make memory_mb smaller",
+            )

@@ -1,0 +1,434 @@
+"""Training of one chunk of a sweep: networks of equal widths, all at once.
+
+What a run records, and how, is decided here; :mod:`initscope.sweep` decides which runs there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from initscope import data
+from initscope.init import initialize_
+from initscope.models.batched_mlp import BatchedMLP
+from initscope.models.mlp import MLP
+from initscope.names import LAYER_STATISTICS
+from initscope.sweep.schedule import evaluation_steps, loss_steps, probe_steps
+from initscope.sweep.spec import Optimizer, Scheme
+
+__all__ = ["LAYER_STATISTICS"]
+
+RECORD_FORMAT = 1
+"""Part of every digest: a change of what a run computes or records makes old chunks strangers."""
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that train together: all that decides their outcome, and nothing else."""
+
+    dataset: str
+    widths: tuple[int, ...]
+    activation: str
+    optimizer: Optimizer
+    seeds: tuple[int, ...]
+    initializations: tuple[Scheme, ...]
+    epochs: int
+    batch_size: int
+    n_train: int
+    loss_points: int
+    probes: int
+    probe_size: int
+    evaluations_per_epoch: int = 1
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Address of the chunk: the hash of its specification."""
+        # What could be said in the first version is written as it was then, so that a chunk keeps
+        # its address: a scheme as its name and its std or nothing.
+        schemes = [
+            [s.name, dict(s.options) if s.options and s.std is None else s.std]
+            for s in self.initializations
+        ]
+        fields = dataclasses.asdict(self) | {"initializations": schemes}
+        if self.evaluations_per_epoch == 1:
+            del fields["evaluations_per_epoch"]
+        text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def n_runs(self) -> int:
+        """Number of networks."""
+        return len(self.seeds) * len(self.initializations)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return self.n_train // self.batch_size
+
+    @property
+    def n_steps(self) -> int:
+        """Updates in the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """Numbers of updates after which the test set is evaluated."""
+        return evaluation_steps(self.epochs, self.steps_per_epoch, self.evaluations_per_epoch)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of :attr:`evaluation_steps`."""
+        return 1 + self.epochs * min(self.evaluations_per_epoch, self.steps_per_epoch)
+
+    @property
+    def flops_per_step(self) -> int:
+        """Floating-point operations of the matrix products of one update of all runs."""
+        products = [i * o for i, o in itertools.pairwise(self.widths)]
+        # Forward, weight gradient, and input gradient, which the first layer does not need.
+        return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of all updates."""
+        return self.flops_per_step * self.n_steps
+
+
+@functools.lru_cache(maxsize=64)
+def _load(name: str, seed: int) -> data.Dataset:
+    return data.load(name, seed=seed)
+
+
+def dataset_of_seed(name: str, seed: int) -> data.Dataset:
+    """The data set of one seed; MNIST is published split, so that all seeds share it."""
+    return _load(name, 0 if name == "mnist" else seed)
+
+
+def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None = None) -> MLP:
+    """The network of one run before training; written into `model` where one is given."""
+    if model is None:
+        with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
+            model = MLP(chunk.widths, chunk.activation)
+    generator = torch.Generator().manual_seed(seed)
+    initialize_(model, scheme.name, generator=generator, **dict(scheme.options))
+    return model
+
+
+def initial_networks(chunk: Chunk) -> Iterator[MLP]:
+    """The networks of all runs of a chunk, in their order: one module, drawn again for each.
+
+    To build a module takes longer than to draw the weights of a small one.
+    """
+    model = None
+    for seed in chunk.seeds:
+        for scheme in chunk.initializations:
+            model = initial_network(chunk, seed, scheme, model)
+            yield model
+
+
+def example_order(seed: int, epoch: int, n_examples: int) -> torch.Tensor:
+    """Order of the training examples in one epoch (from 0) of one seed, shape ``(n_examples,)``."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return torch.randperm(n_examples, generator=generator)
+
+
+def _variance(values: torch.Tensor) -> torch.Tensor:
+    """Variance of each run over all else, in float64, whose squares do not underflow.
+
+    In two vectorized passes, ten times as fast as `torch.var` over inner dimensions.
+    """
+    centered = values.flatten(1).to(torch.double, copy=True)
+    centered -= centered.mean(1, keepdim=True)
+    return centered.square_().mean(1)
+
+
+def _layer_statistics(
+    stack: BatchedMLP, inputs: torch.Tensor, labels: torch.Tensor
+) -> dict[str, np.ndarray]:
+    """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+    layer_inputs, pre_activations = stack.forward(inputs)
+    _, logits_gradient = stack.loss(pre_activations[-1], labels)
+    batch = labels.shape[1]
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYER_STATISTICS}
+    for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+        found["forward_variance"].append(_variance(pre_activations[k]))
+        found["backward_variance"].append(_variance(delta) * batch**2)
+        gradient = stack.weight_gradient(delta, layer_inputs[k])
+        found["gradient_norm"].append(torch.linalg.vector_norm(gradient.flatten(1).double(), dim=1))
+        if k + 1 < stack.n_layers:
+            dead = (layer_inputs[k + 1].abs().amax(1) == 0).double().mean(1)
+        else:
+            dead = torch.full_like(found["forward_variance"][-1], math.nan)
+        found["dead_fraction"].append(dead)
+        found["weight_std"].append(_variance(stack.weights[k]).sqrt())
+    return {n: torch.stack(layers[::-1], 1).cpu().numpy() for n, layers in found.items()}
+
+
+class ChunkTraining:
+    """The training of one chunk: what :func:`run_chunk` does, in steps that can be timed."""
+
+    def __init__(self, chunk: Chunk, device: torch.device) -> None:
+        self.chunk, self.device = chunk, device
+        self.n_initializations = len(chunk.initializations)
+        datasets = [dataset_of_seed(chunk.dataset, seed) for seed in chunk.seeds]
+        shared = all(d is datasets[0] for d in datasets)
+
+        def per_seed(name: str, size: int | None = None) -> torch.Tensor:
+            if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
+                only = getattr(datasets[0], name)[:size].to(device)
+                return only.expand(len(datasets), *only.shape)
+            return torch.stack([getattr(d, name)[:size] for d in datasets]).to(device)
+
+        self.inputs = per_seed("train_inputs", chunk.n_train)
+        self.labels = per_seed("train_labels", chunk.n_train)
+        self.test_inputs, self.test_labels = per_seed("test_inputs"), per_seed("test_labels")
+        self.seed_index = torch.arange(len(datasets), device=device)[:, None]
+        self.stack = BatchedMLP(initial_networks(chunk), device)
+        # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
+        self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
+        if not self.in_place:
+            for parameter in self.stack.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            self.optimizer = chunk.optimizer.build(self.stack.parameters())
+
+    def spread(self, per_seed: torch.Tensor) -> torch.Tensor:
+        """From ``(n_seeds, ...)`` to ``(n_runs, ...)``; a view where there is one seed."""
+        if len(per_seed) == 1:
+            return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
+        return per_seed.repeat_interleave(self.n_initializations, 0)
+
+    def update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """One step of the optimizer on one batch; the loss of each run before it."""
+        stack, rate = self.stack, self.chunk.optimizer.learning_rate
+        layer_inputs, pre_activations = stack.forward(inputs)
+        loss, logits_gradient = stack.loss(pre_activations[-1], labels)
+        for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+            if self.in_place:
+                stack.weights[k].baddbmm_(delta.mT, layer_inputs[k], alpha=-rate)
+                stack.biases[k].sub_(delta.sum(1, keepdim=True), alpha=rate)
+            else:
+                stack.weight_gradient(delta, layer_inputs[k], out=stack.weights[k].grad)
+                torch.sum(delta, 1, keepdim=True, out=stack.biases[k].grad)
+        if not self.in_place:
+            self.optimizer.step()
+        return loss
+
+    @property
+    def n_test(self) -> int:
+        """Number of test examples."""
+        return self.test_labels.shape[1]
+
+    def evaluate(self, n_test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and accuracy of each run on the test set, or on its first `n_test` examples.
+
+        An output that is not finite is no right answer.
+        """
+        n_test = n_test or self.n_test
+        loss = torch.zeros(self.chunk.n_runs, dtype=torch.double, device=self.device)
+        correct = torch.zeros_like(loss)
+        for first in range(0, n_test, EVALUATION_BATCH):
+            rows = slice(first, min(first + EVALUATION_BATCH, n_test))
+            labels = self.spread(self.test_labels[:, rows])
+            logits = self.stack.predict(self.spread(self.test_inputs[:, rows]))
+            finite = logits.abs().amax(2) < math.inf  # not so for NaN
+            correct += ((logits.argmax(2) == labels) & finite).sum(1)
+            loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
+        return (loss / n_test).cpu().numpy(), (correct / n_test).cpu().numpy()
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+        rows = slice(self.chunk.probe_size)
+        inputs, labels = self.inputs[:, rows], self.labels[:, rows]
+        return _layer_statistics(self.stack, self.spread(inputs), self.spread(labels))
+
+    def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Inputs and labels of each update of one epoch (from 0)."""
+        chunk = self.chunk
+        order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
+        for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
+            inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
+            yield self.spread(inputs), self.spread(labels)
+
+    def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
+        """Train to the end; the records of all runs, one entry a run in each."""
+        chunk = self.chunk
+        probe_at = probe_steps(chunk.n_steps, chunk.probes)
+        point_at = loss_steps(chunk.n_steps, chunk.loss_points)
+
+        diverged = torch.full((chunk.n_runs,), -1, device=self.device)
+        step_losses: list[torch.Tensor] = []  # since the last point of the curve
+        losses, probes, accuracies = [], [], []
+        step = 0
+        evaluate_at = set(chunk.evaluation_steps)
+        test_loss, accuracy = self.evaluate()
+        accuracies.append(accuracy)
+        for epoch in range(chunk.epochs):
+            for inputs, labels in self.batches(epoch):
+                if step in probe_at:
+                    probes.append(self.statistics())
+                step_losses.append(self.update(inputs, labels))
+                step += 1
+                if step in point_at:
+                    since = torch.stack(step_losses)
+                    lost = ~since.isfinite()
+                    first = step - len(since) + lost.int().argmax(0)
+                    diverged = torch.where((diverged < 0) & lost.any(0), first, diverged)
+                    losses.append(since.mean(0).cpu().numpy())
+                    step_losses.clear()
+                advance(chunk.flops_per_step)
+                if step in evaluate_at:
+                    test_loss, accuracy = self.evaluate()
+                    accuracies.append(accuracy)
+        probes.append(self.statistics())
+        last = diverged.cpu().numpy()
+        last[(last < 0) & ~np.isfinite(test_loss)] = chunk.n_steps
+        return {
+            "diverged_step": [None if s < 0 else int(s) for s in last],
+            "train_loss": losses[-1].astype(float),
+            "test_loss": test_loss,
+            "test_accuracy": accuracy,
+            "loss_step": [point_at] * chunk.n_runs,
+            "loss": list(np.stack(losses, 1)),
+            "accuracy_by_epoch": list(np.stack(accuracies, 1)),
+            "probe_step": [probe_at] * chunk.n_runs,
+            **{
+                name: list(_float32_precision(np.stack([p[name] for p in probes], 1)))
+                for name in LAYER_STATISTICS
+            },
+        }
+
+
+def _float32_precision(values: np.ndarray) -> np.ndarray:
+    """Round to the 24 bits of float32 but keep the exponents of float64; it compresses better."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(mantissa.astype(np.float32).astype(float), exponent)
+
+
+SCHEMA = pa.schema(
+    {
+        "dataset": pa.string(),
+        "widths": pa.string(),
+        "depth": pa.int64(),
+        "activation": pa.string(),
+        "scheme": pa.string(),
+        "std": pa.float64(),
+        "seed": pa.int64(),
+        "optimizer": pa.string(),
+        "learning_rate": pa.float64(),
+        "momentum": pa.float64(),
+        "batch_size": pa.int64(),
+        "n_train": pa.int64(),
+        "epochs": pa.int64(),
+        "diverged_step": pa.int64(),
+        "train_loss": pa.float64(),
+        "test_loss": pa.float64(),
+        "test_accuracy": pa.float64(),
+        "loss_step": pa.list_(pa.int32()),
+        "loss": pa.list_(pa.float32()),
+        "accuracy_by_epoch": pa.list_(pa.float32()),
+        "probe_step": pa.list_(pa.int32()),
+        **{name: pa.list_(pa.float64()) for name in LAYER_STATISTICS},
+    }
+)
+"""Columns of a table; see :func:`run_sweep`."""
+
+
+@contextlib.contextmanager
+def numerics(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Plain float32, and so many threads, whatever this process has set; restored at the end.
+
+    TF32 on a GPU, bfloat16 products on a CPU and autocast would each change the results, a
+    different number of threads their last bits.
+    """
+    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    torch.set_float32_matmul_precision("highest")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
+def run_chunk(
+    chunk: Chunk,
+    device: str | None = None,
+    threads: int | None = None,
+    advance: Callable[[int], object] | None = None,
+) -> pa.Table:
+    """Train the runs of one chunk; their rows, with the time taken in the table's metadata.
+
+    Parameters
+    ----------
+    chunk
+        What to train.
+    device
+        ``"cpu"`` (default), ``"cuda"``, ... Products are those of float32, without TF32.
+    threads
+        Torch threads to train with; by default those that torch has here.
+    advance
+        Called after every update with the floating-point operations it took.
+    """
+    used = torch.device(device or "cpu")
+    start = time.perf_counter()
+    with numerics(used, threads):
+        records = ChunkTraining(chunk, used).train(advance or (lambda _: None))
+        made_by = environment(device)
+    runs = [(seed, scheme) for seed in chunk.seeds for scheme in chunk.initializations]
+    n = len(runs)
+    columns: dict[str, Any] = {
+        "dataset": [chunk.dataset] * n,
+        "widths": ["-".join(map(str, chunk.widths))] * n,
+        "depth": [len(chunk.widths) - 1] * n,
+        "activation": [chunk.activation] * n,
+        "scheme": [str(s) if s.std is None else s.name for _, s in runs],
+        "std": [scheme.std for _, scheme in runs],
+        "seed": [seed for seed, _ in runs],
+        "optimizer": [chunk.optimizer.name] * n,
+        "learning_rate": [chunk.optimizer.learning_rate] * n,
+        "momentum": [chunk.optimizer.momentum] * n,
+        "batch_size": [chunk.batch_size] * n,
+        "n_train": [chunk.n_train] * n,
+        "epochs": [chunk.epochs] * n,
+        **records,
+    }
+    for field in SCHEMA:
+        if pa.types.is_list(field.type):
+            columns[field.name] = [np.ravel(values) for values in columns[field.name]]
+    seconds = time.perf_counter() - start
+    metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
+    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
+
+
+def environment(device: str | None = None) -> dict[str, str]:
+    """What a result was computed with: versions and processor."""
+    used = torch.device(device or "cpu")
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores"
+    processor = torch.cuda.get_device_name(used) if used.type == "cuda" else threads
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "device": processor,
+    }

@@ -1,0 +1,197 @@
+"""Follow the weight matrices through a run of the transformers `Trainer`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from transformers import TrainerCallback
+from transformers.trainer_callback import CallbackHandler, PrinterCallback, ProgressCallback
+
+from initscope import checks
+from initscope.errors import UsageError
+from initscope.tracking.statistics import QUANTILES
+from initscope.tracking.tables import read_histograms, read_variances
+from initscope.tracking.tracker import (
+    Clock,
+    VarianceTracker,
+    checked_quantiles,
+    checked_quantities,
+    clock,
+)
+
+__all__ = ["VarianceCallback"]
+
+
+class VarianceCallback(TrainerCallback):
+    """Records the weight matrices of a transformer while a `Trainer` trains it.
+
+    ``Trainer(..., callbacks=[VarianceCallback("variances")])`` is all that is needed. The rows are
+    those of :class:`initscope.tracking.VarianceTracker`; step t is the Trainer's global step t.
+    They are written to ``variances.arrows`` and ``histograms.arrows`` in `out_folder` as training
+    goes, and are in ``variances.parquet`` and ``histograms.parquet`` when it has ended;
+    :func:`initscope.tracking.read_variances` reads either. A run that goes on from a checkpoint of
+    step s goes on after the rows of step s, so that in the end they are the same as those of an
+    undisturbed run. Under several processes the first one records and writes.
+
+    The std of each matrix also goes to the Trainer's log and its loggers (TensorBoard and others),
+    whenever the Trainer logs, as ``weight_std/q/layer_01`` and so on; the console is spared.
+
+    Parameters
+    ----------
+    out_folder
+        Made if it is not there.
+    every, quantities, distribution_every, quantiles, histograms
+        As in :class:`initscope.tracking.VarianceTracker`.
+    overwrite
+        Whether a training run from the start may replace what an earlier one left in `out_folder`.
+    log
+        Whether the std goes to the Trainer's log.
+
+    Raises
+    ------
+    UsageError
+        When training starts: as :class:`initscope.tracking.VarianceTracker`, or if `out_folder`
+        holds another run.
+    """
+
+    def __init__(
+        self,
+        out_folder: str | Path,
+        every: Clock = 10,
+        *,
+        quantities: Sequence[str] = ("weight", "gradient", "update"),
+        distribution_every: Clock = 100,
+        quantiles: Sequence[float] = QUANTILES,
+        histograms: Sequence[str] = ("q", "k", "v"),
+        overwrite: bool = False,
+        log: bool = True,
+    ) -> None:
+        checks.file_path("out_folder", out_folder)
+        checks.flag("overwrite", overwrite)
+        checks.flag("log", log)
+        checks.items("histograms", histograms)
+        clock("every", every)
+        clock("distribution_every", distribution_every)
+        checked_quantities(quantities)
+        checked_quantiles(quantiles)
+        self.out_folder = Path(out_folder)
+        self._log = log
+        self._options: dict[str, Any] = {
+            "every": every,
+            "quantities": quantities,
+            "distribution_every": distribution_every,
+            "quantiles": quantiles,
+            "histograms": histograms,
+            "overwrite": overwrite,
+        }
+        self._tracker: VarianceTracker | None = None
+        self._logged_step = -1
+
+    def to_frame(self) -> pd.DataFrame:
+        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        if self._tracker is not None:
+            self._tracker.flush()
+        return read_variances(self.out_folder)
+
+    def histograms_to_frame(self) -> pd.DataFrame:
+        """Histograms so far: columns ``step, layer, role, low, high, counts``."""
+        if self._tracker is not None:
+            self._tracker.flush()
+        return read_histograms(self.out_folder)
+
+    def checksums(self) -> dict[str, str]:
+        """Checksum of the rows of each table so far; none in a process that writes nothing."""
+        return {} if self._tracker is None else self._tracker.checksums()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Find the matrices, and open the tables after the step that training goes on from."""
+        self._tracker = None
+        if not state.is_world_process_zero:
+            return
+        if "activation" in self._options["quantities"] and args.torch_compile:
+            raise UsageError(
+                "the activations of a compiled model cannot be seen from outside: leave "
+                "'activation' out of the quantities, or train without torch_compile."
+            )
+        self._tracker = VarianceTracker(
+            kwargs["model"],
+            kwargs["optimizer"],
+            step=state.global_step,
+            out_folder=self.out_folder,
+            **self._options,
+        )
+        self._logged_step = -1
+        self._tracker.start()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Watch the signals of the step if it is due."""
+        if self._tracker is not None:
+            self._tracker.step = state.global_step
+            self._tracker.begin_step()
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Signals are those of the first batch of a step."""
+        if self._tracker is not None:
+            self._tracker.end_batch()
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure the gradients, which are clipped by now, and cleared when the step ends."""
+        if self._tracker is not None:
+            self._tracker.before_optimizer_step()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Measure weights and update: the optimizer's state and learning rate are of this step."""
+        if self._tracker is not None:
+            skipped = getattr(kwargs["optimizer"], "step_was_skipped", False)
+            self._tracker.after_optimizer_step(updated=not skipped)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """All rows are written before a checkpoint is."""
+        if self._tracker is not None and control.should_save:
+            self._tracker.flush()
+
+    on_save = on_step_end
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Give the newest std of each matrix to the Trainer's log and to the other loggers."""
+        tracker = self._tracker
+        if tracker is None or not self._log:
+            return
+        tracker.flush()
+        if tracker.newest_step <= self._logged_step:
+            return
+        self._logged_step = tracker.newest_step
+        stds = {
+            f"weight_std/{role}/layer_{layer:02d}": std
+            for (layer, role), std in tracker.newest.items()
+        }
+        if state.log_history:
+            state.log_history[-1].update(stds)
+        for other in _other_callbacks():
+            if other is not self and not isinstance(other, ProgressCallback | PrinterCallback):
+                other.on_log(args, state, control, logs=dict(stds), **kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close the tables."""
+        if self._tracker is not None:
+            self._tracker.finish()
+            self._tracker = None
+
+
+def _other_callbacks() -> Sequence[TrainerCallback]:
+    """The callbacks of the Trainer that is calling one of them.
+
+    A callback is told of everything but its neighbors, and those before it, the loggers, have seen
+    the log by the time it is called: their list is found with the caller.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, CallbackHandler):
+            return tuple(handler.callbacks)
+        frame = frame.f_back
+    return ()

@@ -1,0 +1,283 @@
+"""Variance of signals, gradients and weights, layer by layer.
+
+Every table has the columns ``step, layer, role, kind, stat, value``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from initscope import checks
+from initscope.errors import UsageError, require, shown
+from initscope.tracking.tables import COLUMNS
+
+__all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
+
+
+def layer_variances(
+    model: nn.Module,
+    inputs: torch.Tensor,
+    labels: torch.Tensor | None = None,
+    loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = cross_entropy,
+    step: int = 0,
+) -> pd.DataFrame:
+    r"""Forward variance, backward variance and weight std of each layer on one batch.
+
+    A layer is a call of an `nn.Linear` or of transformers' `Conv1D`, numbered from 1 in the order
+    of execution; its `role` is the module's name in the model. With :math:`z` its output (the
+    pre-activation) and :math:`W` its weight, the rows of each layer are
+
+    ============= ======================== ======================================================
+    kind          stat                     value
+    ============= ======================== ======================================================
+    `activation`  `forward_variance`       variance of the elements of z
+    `activation`  `forward_mean_square`    mean square of the elements of z
+    `activation`  `dead_fraction`          share of units whose activation is 0 on every example;
+                                           only if an activation module is called on z
+    `gradient`    `backward_variance`      variance of the elements of dL/dz
+    `gradient`    `backward_mean_square`   mean square of the elements of dL/dz
+    `gradient`    `norm`                   Euclidean norm of dL/dW
+    `weight`      `std`                    standard deviation of the elements of W
+    ============= ======================== ======================================================
+
+    Variances are per element, over batch and units together, around their common mean, divided
+    by the number of elements; they are accumulated in float64. Values that overflow are reported
+    as inf or NaN.
+
+    The loss is normalized as `loss_fn` does it. The default averages over the batch of n
+    examples, so that each row of dL/dz is 1/n of that example's own gradient, and the backward
+    variance 1/n² of that for the summed loss,
+    ``loss_fn=partial(cross_entropy, reduction="sum")``. Ratios between layers do not depend on it.
+
+    The model is left as it was: parameters and their `grad` and `requires_grad`, buffers, train
+    or eval mode (the batch is run in the one it is in), hooks, and the state of the random
+    generators. Frozen weights are measured like the others; a weight that several layers share
+    has one gradient, the sum over them, and its norm stands at each.
+
+    Parameters
+    ----------
+    model
+        Called as ``model(inputs)``.
+    inputs
+        One batch, examples along the first dimension.
+    labels
+        What `loss_fn` compares the output with. Without labels nothing is propagated back, and
+        there are no rows of kind `gradient`.
+    loss_fn
+        ``loss_fn(model(inputs), labels)``, a scalar.
+    step
+        What stands in the column `step`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``step, layer, role, kind, stat, value``.
+
+    Raises
+    ------
+    UsageError
+        An empty batch, a loss that is not a scalar, or a model that calls no such layer. What
+        `model` and `loss_fn` raise themselves is passed on as it is.
+
+    Examples
+    --------
+    >>> from initscope.init import initialize_
+    >>> from initscope.models.mlp import MLP
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> model = MLP([512, 512, 512, 10])
+    >>> given = initialize_(model, "kaiming", generator=generator)
+    >>> frame = layer_variances(model, torch.randn(256, 512, generator=generator))
+    >>> frame[frame.stat == "forward_variance"].value.round().tolist()
+    [2.0, 2.0, 2.0]
+    """
+    checks.module("model", model)
+    require(
+        isinstance(inputs, torch.Tensor) and not inputs.is_meta and inputs.dim() > 0,
+        f"inputs must be a batch, a tensor with examples along its first dimension, not "
+        f"{shown(inputs)}.",
+    )
+    require(
+        labels is None or (isinstance(labels, torch.Tensor) and not labels.is_meta),
+        f"labels must be a tensor or None, not {shown(labels)}.",
+    )
+    checks.function("loss_fn", loss_fn)
+    checks.whole("step", step, at_least=0)
+    if inputs.numel() == 0:
+        raise UsageError("the batch is empty: variances need at least one example.")
+    with _unchanged(model, inputs), record_variances(model) as record:
+        outputs = model(inputs)
+        if not record.layers:
+            raise UsageError(
+                f"the model {type(model).__name__} calls no nn.Linear or Conv1D layer: nothing to "
+                "measure."
+            )
+        if labels is not None:
+            loss = loss_fn(outputs, labels)
+            require(
+                isinstance(loss, torch.Tensor) and loss.requires_grad,
+                f"loss_fn must return a tensor that depends on the model, not {shown(loss)}.",
+            )
+            if loss.numel() != 1:
+                raise UsageError(
+                    f"the loss must be one number, not of shape {tuple(loss.shape)}: "
+                    f"let loss_fn average or sum over the batch."
+                )
+            # Unlike loss.backward(), this leaves every `grad` alone; the hooks see the gradients.
+            trainable = [weight for weight in model.parameters() if weight.requires_grad]
+            torch.autograd.grad(loss, trainable, allow_unused=True)
+    return record.to_frame(step)
+
+
+@dataclass
+class LayerRecord:
+    """What was seen of one call of one layer: ``(kind, stat)`` to a scalar tensor."""
+
+    role: str
+    stats: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class VarianceRecord:
+    """What :func:`record_variances` saw, one record for each layer, in the order of execution."""
+
+    layers: list[LayerRecord] = field(default_factory=list)
+
+    def to_frame(self, step: int = 0) -> pd.DataFrame:
+        """Table with the columns ``step, layer, role, kind, stat, value``."""
+        checks.whole("step", step, at_least=0)
+        rows = [
+            (step, number, layer.role, kind, stat, value.item())
+            for number, layer in enumerate(self.layers, start=1)
+            for (kind, stat), value in layer.stats.items()
+        ]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@contextlib.contextmanager
+def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
+    """Record the variances of one forward and backward pass run inside the ``with`` block.
+
+    The pass may be a step of a training run: outputs and gradients are the same, bit by bit, as
+    without it. The hooks are removed at the end of the block, also after an exception. What is
+    recorded is listed at :func:`layer_variances`; rows of kind `gradient` appear for what the
+    backward pass reaches.
+
+    >>> model = nn.Linear(3, 2)
+    >>> with record_variances(model) as record:
+    ...     model(torch.ones(4, 3)).sum().backward()
+    >>> frame = record.to_frame(step=7)
+    >>> frame[frame.kind == "gradient"].value.round(3).tolist()
+    [0.0, 1.0, 9.798]
+    """
+    checks.module("model", model)
+    record = VarianceRecord()
+    handles: list[Any] = []
+    sharing: dict[torch.Tensor, list[LayerRecord]] = {}  # weight to the layers that use it
+    last: list[Any] = [None, None]  # output and record of the layer called last
+
+    def after_layer(role: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        weight = module.weight
+        assert isinstance(weight, torch.Tensor)
+        layer = LayerRecord(role)
+        record.layers.append(layer)
+        last[:] = output, layer
+        layer.stats["activation", "forward_variance"] = _variance(output)
+        layer.stats["activation", "forward_mean_square"] = _mean_square(output)
+        layer.stats["weight", "std"] = _variance(weight).sqrt()
+        if output.requires_grad:
+            handles.append(output.register_hook(partial(after_output_gradient, layer)))
+        if weight.requires_grad:
+            # One hook a weight: all layers that share it get the norm of its whole gradient.
+            if weight not in sharing:
+                sharing[weight] = []
+                handles.append(weight.register_hook(partial(after_weight_gradient, weight)))
+            sharing[weight].append(layer)
+
+    def after_activation(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        if inputs and inputs[0] is last[0]:
+            dead = (output.detach() == 0).reshape(-1, output.shape[-1]).all(dim=0)
+            last[1].stats["activation", "dead_fraction"] = dead.double().mean()
+
+    def after_output_gradient(layer: LayerRecord, gradient: torch.Tensor) -> None:
+        layer.stats["gradient", "backward_variance"] = _variance(gradient)
+        layer.stats["gradient", "backward_mean_square"] = _mean_square(gradient)
+
+    def after_weight_gradient(weight: torch.Tensor, gradient: torch.Tensor) -> None:
+        norm = gradient.detach().double().square().sum().sqrt()
+        for layer in sharing[weight]:
+            layer.stats["gradient", "norm"] = norm
+
+    try:
+        for name, module in model.named_modules():
+            if _is_weight_layer(module):
+                role = name or type(module).__name__
+                handles.append(module.register_forward_hook(partial(after_layer, role)))
+            elif _is_activation(module):
+                handles.append(module.register_forward_hook(after_activation))
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _variance(tensor: torch.Tensor) -> torch.Tensor:
+    """Variance of all elements, divided by their number, in float64."""
+    return tensor.detach().double().var(correction=0)
+
+
+def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().double().square().mean()
+
+
+def _is_weight_layer(module: nn.Module) -> bool:
+    # A model that holds a Conv1D has imported transformers already; others need not pay for it.
+    transformers = sys.modules.get("transformers.pytorch_utils")
+    return isinstance(module, nn.Linear) or (
+        transformers is not None and isinstance(module, transformers.Conv1D)
+    )
+
+
+def _is_activation(module: nn.Module) -> bool:
+    homes = ("torch.nn.modules.activation", "transformers.activations")
+    return any(base.__module__ in homes for base in type(module).__mro__)
+
+
+@contextlib.contextmanager
+def _unchanged(model: nn.Module, inputs: torch.Tensor) -> Iterator[None]:
+    """Let gradients reach every layer, and put back what a pass through `model` changes."""
+    frozen = [
+        parameter
+        for module in model.modules()
+        if _is_weight_layer(module)
+        for parameter in module.parameters(recurse=False)
+        if parameter.is_floating_point() and not parameter.requires_grad
+    ]
+    tensors = [inputs, *model.parameters()]
+    devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.random.fork_rng(devices=[device.index for device in devices]),
+    ):
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            yield
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            for buffer, saved in buffers:
+                # Running statistics of a normalization in train mode.
+                if not torch.equal(buffer, saved):
+                    buffer.detach().copy_(saved)

@@ -1,0 +1,147 @@
+"""Mean, std and rms of many weight matrices, or of their gradients, in few operations.
+
+On the CPU an operation on a small matrix costs more than what it computes. So whole parameters are
+laid under one another and cut into rows, each of one matrix; mean and variance of all rows are
+found at once, on the device, and those of the matrices from them, on the host.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from initscope.tracking.statistics import MatrixGroup, Measured, mean_and_variance, widened
+
+__all__: list[str] = []  # for this package alone
+
+LONGEST_ROW = 2**12
+"""Elements of a row, at most: the squares of a row are added up one after another."""
+
+LARGEST_STACK = 2**20
+"""Elements that are copied to be reduced together, at most, unless one parameter has more."""
+
+
+class MatrixMoments:
+    """Measures mean, std and rms of each matrix of some parameters."""
+
+    def __init__(self, groups: Sequence[MatrixGroup]) -> None:
+        self._groups = groups
+        self._matrices = [matrix for group in groups for matrix in group.matrices]
+        self._stacks = _stacks(groups)
+        self._owner = np.concatenate([stack.owner for stack in self._stacks])
+        self._row_length = np.concatenate(
+            [np.full(len(stack.owner), stack.row_length) for stack in self._stacks]
+        )
+        # Rows of no matrix are counted behind the last one, whether there are any or not.
+        self._bins = len(self._matrices) + 1
+        self._n_rows = np.bincount(self._owner, minlength=self._bins)
+
+    def measure(self, tensors: Sequence[torch.Tensor], kind: str) -> Measured:
+        """Those of `tensors`, one for each parameter and of its shape."""
+        labels = [(kind, stat) for stat in ("mean", "std", "rms")]
+        if tensors[0].is_cuda:
+            return Measured(self._matrices, self._by_matrix(tensors), labels, _mean_std_rms)
+        rows = [stack.reduce([tensors[k] for k in stack.members]) for stack in self._stacks]
+        return Measured(self._matrices, torch.cat(rows), labels, self._from_rows)
+
+    def _by_matrix(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean and variance of each matrix, shape (matrices, 2): one operation for a parameter."""
+        pairs = []
+        for group, tensor in zip(self._groups, tensors, strict=True):
+            for view, dims in group.views(widened(tensor)):
+                mean, variance = mean_and_variance(view, dims)
+                pairs.append(torch.stack([mean.reshape(-1), variance.reshape(-1)], dim=1))
+        return torch.cat(pairs)
+
+    def _from_rows(self, raw: np.ndarray) -> np.ndarray:
+        """Mean, std and rms of each matrix from what :meth:`Stack.reduce` gave for its rows."""
+        row_mean, row_norm = raw.T
+        mean = self._over_rows(row_mean)
+        within, between = row_norm**2 / self._row_length, (row_mean - mean[self._owner]) ** 2
+        variance = self._over_rows(within + between)
+        return _mean_std_rms(np.stack([mean, variance], axis=1)[:-1])
+
+    def _over_rows(self, values: np.ndarray) -> np.ndarray:
+        """Mean over the rows of each matrix, all of one length."""
+        return np.bincount(self._owner, values, self._bins) / self._n_rows
+
+
+def _mean_std_rms(moments: np.ndarray) -> np.ndarray:
+    """From mean and variance of each matrix, shape (matrices, 2)."""
+    mean, variance = moments.T
+    return np.stack([mean, np.sqrt(variance), np.sqrt(variance + mean**2)], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Parameters that are laid under one another, and cut into rows.
+
+    Attributes
+    ----------
+    members
+        Their places among all parameters.
+    row_length
+        Elements of a row.
+    owner
+        The matrix that each row is part of, by its place among all matrices.
+    """
+
+    members: Sequence[int]
+    row_length: int
+    owner: np.ndarray
+
+    def reduce(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Mean of each row and norm of the deviations from it, shape (rows, 2).
+
+        Two passes: one would lose the deviations beside a large mean.
+        """
+        # A copy, even of a single tensor: what is trained is not touched.
+        rows = widened(torch.cat(list(tensors))).view(-1, self.row_length)
+        mean = rows.mean(1, keepdim=True)
+        norm = torch.linalg.vector_norm(rows.sub_(mean), dim=1, keepdim=True)
+        return torch.cat([mean, norm], dim=1)
+
+
+def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
+    """All parameters, those together that can be, up to :data:`LARGEST_STACK`."""
+    nobody = sum(len(group.matrices) for group in groups)
+    found: dict[tuple[int, int], list[Stack]] = defaultdict(list)
+    first = 0
+    for place, group in enumerate(groups):
+        row_length, owner = _cut(group, first, nobody)
+        first += len(group.matrices)
+        alike = found[group.parameter.shape[1], row_length]
+        size = group.parameter.numel()
+        if alike and len(alike[-1].owner) * row_length + size <= LARGEST_STACK:
+            last = alike.pop()
+            alike.append(
+                Stack([*last.members, place], row_length, np.concatenate([last.owner, owner]))
+            )
+        else:
+            alike.append(Stack([place], row_length, owner))
+    return [stack for alike in found.values() for stack in alike]
+
+
+def _cut(group: MatrixGroup, first: int, nobody: int) -> tuple[int, np.ndarray]:
+    """Length of the rows of a parameter, and the matrix of each, counted from `first`."""
+    n_rows, n_columns = group.parameter.shape
+    units = group.matrices[0].units
+    of_unit = torch.full((group.parameter.shape[units],), nobody)
+    for number, matrix in enumerate(group.matrices, first):
+        matrix.of_output(of_unit).fill_(number)
+    owner = of_unit.numpy()
+    if (owner == owner[0]).all():
+        piece, owner = n_rows * n_columns, owner[:1]
+    else:
+        # As many units as always belong together.
+        n_units = math.gcd(len(owner), *(np.flatnonzero(np.diff(owner)) + 1).tolist())
+        owner = owner[::n_units]
+        piece = n_units * n_columns if units == 0 else n_units
+    row_length = next(n for n in range(min(piece, LONGEST_ROW), 0, -1) if piece % n == 0)
+    pieces = n_rows * n_columns // (piece * len(owner))
+    return row_length, np.tile(owner.repeat(piece // row_length), pieces)

@@ -1,0 +1,286 @@
+"""The table of a training run on disk: appended step by step, whole after a kill.
+
+While the run goes on, the rows are in ``<name>.arrows``, an Arrow stream to which each recorded
+step adds one batch with its checksum; what is cut off by a kill, or damaged, is left out when it is
+read. When the run has ended they are in ``<name>.parquet``. Numbers are rounded to single
+precision, which halves the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from tqdm import tqdm
+
+from initscope import checks
+from initscope.errors import UsageError
+from initscope.records import CHECKSUM, content_digest, read_table, what_is_wrong, write_table
+
+__all__ = [
+    "COLUMNS",
+    "HISTOGRAMS",
+    "HISTOGRAM_COLUMNS",
+    "SCHEMAS",
+    "VARIANCES",
+    "read_histograms",
+    "read_variances",
+]
+
+VARIANCES, HISTOGRAMS = "variances", "histograms"
+
+SCHEMAS = {
+    VARIANCES: pa.schema(
+        [
+            ("step", pa.int64()),
+            ("layer", pa.int64()),
+            ("role", pa.string()),
+            ("kind", pa.string()),
+            ("stat", pa.string()),
+            ("value", pa.float64()),
+        ]
+    ),
+    HISTOGRAMS: pa.schema(
+        [
+            ("step", pa.int64()),
+            ("layer", pa.int64()),
+            ("role", pa.string()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("counts", pa.list_(pa.int64())),
+        ]
+    ),
+}
+COLUMNS = tuple(SCHEMAS[VARIANCES].names)
+"""Of every table of what was measured in a model: one row for each number."""
+
+HISTOGRAM_COLUMNS = tuple(SCHEMAS[HISTOGRAMS].names)
+"""Of every table of histograms: one row for each matrix and step."""
+
+KEYS = {
+    VARIANCES: ("step", "layer", "role", "kind", "stat"),
+    HISTOGRAMS: ("step", "layer", "role"),
+}
+"""Columns that together name a row."""
+
+# Waking threads for the few kilobytes of a step takes longer than compressing them.
+COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+
+
+def read_variances(folder: str | Path) -> pd.DataFrame:
+    """What was recorded in `folder`, of a run that has ended or is under way.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``step, layer, role, kind, stat, value``.
+
+    Raises
+    ------
+    UsageError
+        If nothing was recorded there.
+    """
+    checks.file_path("folder", folder)
+    return _read_frame(Path(folder), VARIANCES)
+
+
+def read_histograms(folder: str | Path) -> pd.DataFrame:
+    """The histograms recorded in `folder`: columns ``step, layer, role, low, high, counts``."""
+    checks.file_path("folder", folder)
+    return _read_frame(Path(folder), HISTOGRAMS)
+
+
+def _read_frame(folder: Path, name: str) -> pd.DataFrame:
+    table = VarianceTable(folder, name).read()
+    if table is None:
+        raise UsageError(
+            f"the folder {folder} holds no {name}.parquet and no {name}.arrows: nothing was "
+            "recorded there."
+        )
+    return table.to_pandas()
+
+
+class VarianceTable:
+    """Rows of one schema, in memory or in files of a folder.
+
+    Parameters
+    ----------
+    folder
+        Where the files are; None keeps the rows in memory.
+    name
+        One of :data:`SCHEMAS`.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self.folder, self.name, self.schema = folder, name, SCHEMAS[name]
+        self._memory: list[pa.RecordBatch] = []
+        self._writer: pa.ipc.RecordBatchStreamWriter | None = None
+        self._sink: pa.NativeFile | None = None
+        self._written = hashlib.sha256()
+
+    @property
+    def stream_path(self) -> Path:
+        """The rows of a run under way."""
+        assert self.folder is not None
+        return self.folder / f"{self.name}.arrows"
+
+    @property
+    def final_path(self) -> Path:
+        """The rows of a run that has ended."""
+        assert self.folder is not None
+        return self.folder / f"{self.name}.parquet"
+
+    def read(self) -> pa.Table | None:
+        """All rows so far; None if there is no file."""
+        if self.folder is None:
+            return pa.Table.from_batches(self._memory, self.schema)
+        batches = self._batches()
+        if batches is None:
+            return None
+        stored = _in_single_precision(self.schema)
+        return pa.Table.from_batches(batches, stored).cast(self.schema)
+
+    def digest(self) -> str:
+        """Checksum of all that was appended, in hexadecimal."""
+        return self._written.hexdigest()
+
+    def digests(self) -> dict[int, str]:
+        """What :meth:`digest` was at each step that is whole in the files now; -1 before any."""
+        digest = hashlib.sha256()
+        found = {-1: digest.hexdigest()}
+        for batch in self._batches(silent=True) or []:
+            digest.update(_checksum(batch).encode())
+            found[batch["step"][0].as_py()] = digest.hexdigest()
+        return found
+
+    def _batches(self, silent: bool = False) -> list[pa.RecordBatch] | None:
+        """All rows so far as they are in the files, in batches of one step; None without a file."""
+        # A run that ends or begins replaces one by the other: neither may be missed in between.
+        for read in (self._read_final, self._read_stream, self._read_final):
+            try:
+                return read(silent)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return None
+
+    def _read_final(self, _: bool) -> list[pa.RecordBatch]:
+        try:
+            table = read_table(self.final_path)
+            if wrong := what_is_wrong(table, self.schema, KEYS[self.name]):
+                raise OSError(wrong)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(
+                f"{self.final_path} is damaged ({error}). Remove it, or name another folder."
+            ) from error
+        return list(_by_step(table.cast(_in_single_precision(self.schema))))
+
+    def _read_stream(self, silent: bool) -> list[pa.RecordBatch]:
+        batches, wrong = _whole_batches(self.stream_path, self.schema)
+        if wrong and not silent:
+            whole = f"up to step {batches[-1]['step'][-1]}" if batches else "nothing of it"
+            tqdm.write(f"{self.stream_path} {wrong}; what is whole: {whole}.")
+        return batches
+
+    def open(self, step: int) -> int | None:
+        """Be ready to append after `step`: rows of later steps are dropped.
+
+        Returns the last step that was kept, or None.
+        """
+        if self.folder is None:
+            return None
+        kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
+        new = self.stream_path.with_name(f".{self.stream_path.name}.new")
+        self._sink = pa.OSFile(str(new), "wb")
+        stored = _in_single_precision(self.schema)
+        self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)
+        self._written = hashlib.sha256()
+        for batch in kept:
+            self._write(batch)
+        os.replace(new, self.stream_path)
+        self.final_path.unlink(missing_ok=True)
+        return kept[-1]["step"][-1].as_py() if kept else None
+
+    def append(self, batch: pa.RecordBatch) -> None:
+        """Add the rows of one step; they are in the file when this returns."""
+        if self.folder is None:
+            self._memory.append(batch)
+            return
+        try:
+            self._write(batch.cast(_in_single_precision(self.schema)))
+        except OSError as error:
+            raise UsageError(
+                f"{self.stream_path} could not be written ({error}). What was recorded before is "
+                f"kept in it."
+            ) from error
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        assert self._writer is not None
+        checksum = _checksum(batch)
+        self._writer.write_batch(batch, custom_metadata={CHECKSUM: checksum})
+        self._written.update(checksum.encode())
+
+    def close(self) -> None:
+        """End the run: the rows become one parquet file."""
+        if self._writer is None or self._sink is None:
+            return
+        self._writer.close()
+        self._sink.close()
+        self._writer = self._sink = None
+        table = self.read()
+        assert table is not None
+        write_table(self.final_path, table.cast(_in_single_precision(table.schema)))
+        self.stream_path.unlink()
+
+
+def _in_single_precision(schema: pa.Schema) -> pa.Schema:
+    return pa.schema(
+        [f.with_type(pa.float32()) if pa.types.is_floating(f.type) else f for f in schema]
+    )
+
+
+def _by_step(table: pa.Table) -> Iterator[pa.RecordBatch]:
+    """The rows of each step in a batch of their own, as they were appended."""
+    steps = table["step"].combine_chunks()
+    if len(steps) == 0:
+        return
+    begins = [0, *(pc.indices_nonzero(pc.not_equal(steps[1:], steps[:-1])).to_numpy() + 1).tolist()]
+    for begin, end in zip(begins, [*begins[1:], len(steps)], strict=True):
+        yield from table.slice(begin, end - begin).combine_chunks().to_batches()
+
+
+def _checksum(batch: pa.RecordBatch) -> str:
+    return content_digest(pa.Table.from_batches([batch]))
+
+
+def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch], str]:
+    """Batches of a stream up to its end, or to where it is not whole; then also what is wrong."""
+    stored = _in_single_precision(schema)
+    batches: list[pa.RecordBatch] = []
+    # Of the whole file: a length that is damaged then asks for no more memory than there is of it.
+    source = pa.BufferReader(path.read_bytes())
+    try:
+        with pa.ipc.open_stream(source) as reader:
+            if not reader.schema.equals(stored) and not reader.schema.equals(schema):
+                return [], "is damaged (its columns are not those of the table)"
+            while True:
+                batch, metadata = reader.read_next_batch_with_custom_metadata()
+                batch.validate(full=True)
+                if reader.schema.equals(stored):
+                    checksum = (metadata or {}).get(CHECKSUM, b"").decode(errors="replace")
+                    if checksum != _checksum(batch):
+                        return batches, "is damaged"
+                    batches.append(batch)
+                else:  # written by an older version: without checksums, several steps at once
+                    batches += _by_step(pa.Table.from_batches([batch]).cast(stored))
+    except StopIteration:
+        return batches, "" if source.tell() == source.size() else "is damaged"
+    except (pa.ArrowException, OSError, ValueError) as error:
+        cut = source.tell() == source.size()
+        return batches, "ends within a batch" if cut else f"is damaged ({error})"

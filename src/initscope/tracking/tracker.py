@@ -1,0 +1,463 @@
+"""Follow the weight matrices of a transformer through its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from initscope import checks
+from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
+from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
+from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
+from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.signals import SignalWatch
+from initscope.tracking.statistics import (
+    QUANTILES,
+    HostCopy,
+    MatrixGroup,
+    Measured,
+    by_parameter,
+    histogram_counts,
+    shapes,
+)
+from initscope.tracking.tables import COLUMNS, HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
+
+__all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
+
+QUANTITIES = ("weight", "gradient", "update", "activation")
+"""What can be followed: kinds of the rows."""
+
+Clock = int | Collection[int] | Callable[[int], bool]
+"""Every so many steps, a set of steps, or a function that says of a step whether it is one."""
+
+
+class VarianceTracker:
+    """Statistics of the weight matrices of a transformer, step by step, in a training loop.
+
+    A context manager. With an optimizer nothing else is to be called: its steps are counted, and
+    measured if they are due.
+
+    >>> from initscope.models.mlp import gpt2
+    >>> model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2, n_positions=8)
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> with VarianceTracker(model, optimizer, every=2) as tracker:
+    ...     for step in range(4):
+    ...         optimizer.zero_grad()
+    ...         model(torch.arange(8)[None]).logits.square().mean().backward()
+    ...         optimizer.step()
+    >>> frame = tracker.to_frame()
+    >>> sorted(frame["step"].unique().tolist())
+    [0, 2, 4]
+
+    Step 0 is before the first step of the optimizer. The rows of a due step t are those of each
+    layer and role of :func:`initscope.tracking.weight_matrices`:
+
+    ============== ====================== =========================================================
+    kind           stat                   value
+    ============== ====================== =========================================================
+    `weight`       `mean`, `std`, `rms`   of the elements after step t
+    `weight`       `kurtosis`             fourth central moment / variance², 3 if normal; on the
+                                          clock `distribution_every`
+    `weight`       `quantile_0.5`, ...    of the elements, on the same clock
+    `gradient`     `mean`, `std`, `rms`   of dL/dW, accumulated and clipped, as the optimizer got
+                                          it in step t
+    `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
+                   `decay`, `alignment`,  gives them
+                   `step`
+    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t
+                   `forward_mean_square`
+    `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
+                   `backward_mean_square` scaled for the backward pass
+    ============== ====================== =========================================================
+
+    Variances are divided by the number of elements and accumulated in float32 at least, whatever
+    the precision of the model. What overflows is recorded as inf or NaN. What is trained is the
+    same, bit by bit, as without the tracker, which draws no random numbers.
+
+    Parameters
+    ----------
+    model
+        A transformer; it may be compiled or wrapped (:func:`initscope.tracking.weight_matrices`).
+    optimizer
+        Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
+    every
+        The steps that are due: every so many, a set of steps, or a function of the step.
+    quantities
+        Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
+        hooks in the forward pass, and without an optimizer `update`.
+    distribution_every
+        The steps at which the distribution is looked at more closely: kurtosis, quantiles and
+        histograms. They are due too.
+    quantiles
+        Numbers from 0 to 1.
+    histograms
+        Roles whose histograms are kept, for :meth:`histograms_to_frame`; ``q`` also stands for
+        ``encoder_q`` and the like.
+    step
+        Steps already made, in a run that goes on.
+    out_folder
+        Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
+        run goes on); in memory if None. Rows there of steps after `step` are dropped.
+    overwrite
+        Whether a run that starts at step 0 may replace what an earlier one left in `out_folder`.
+
+    Attributes
+    ----------
+    step
+        Steps of the optimizer made so far.
+    newest_step, newest
+        The last step whose weights were recorded (-1 before there is one), and the std of each
+        matrix then by (layer, role).
+
+    Raises
+    ------
+    UsageError
+        A model without attention, an unknown quantity or role, an optimizer whose steps cannot be
+        read, or that holds none of the matrices, activations of a compiled model; when it is
+        entered, a folder that cannot be written, or that holds another run.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None = None,
+        *,
+        every: Clock = 10,
+        quantities: Sequence[str] | None = None,
+        distribution_every: Clock = 100,
+        quantiles: Sequence[float] = QUANTILES,
+        histograms: Sequence[str] = ("q", "k", "v"),
+        step: int = 0,
+        out_folder: str | Path | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self._every = clock("every", every)
+        self._distribution_every = clock("distribution_every", distribution_every)
+        if quantities is None:
+            quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
+        self._quantities = checked_quantities(quantities)
+        self._quantiles = checked_quantiles(quantiles)
+        self._matrices = find_weight_matrices(model)
+        self._groups = by_parameter(self._matrices)
+        self._histograms = with_roles(self._matrices, histograms)
+        if "activation" in self._quantities:
+            refuse_compiled(model)
+        self.step = checks.whole("step", step, at_least=0)
+        checks.flag("overwrite", overwrite)
+        if out_folder is not None:
+            checks.file_path("out_folder", out_folder)
+        self._optimizer = innermost(optimizer)
+        self._optimized: list[MatrixGroup] = []
+        if "update" in self._quantities:
+            require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
+            check_optimizer(self._optimizer)
+            self._optimized = optimized(self._optimizer, self._groups)
+        self._overwrite = overwrite
+        folder = None if out_folder is None else Path(out_folder)
+        self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
+        self._gradients: list[Measured] = []
+        self._signals = SignalWatch(self._matrices)
+        self._handles: list[Any] = []
+        self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
+        self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
+        self._labels: dict[Any, list[pa.Array]] = {}
+        self.newest_step = -1
+        self.newest: dict[tuple[int, str], float] = {}
+
+    def __enter__(self) -> VarianceTracker:
+        self.start()
+        if self._optimizer is not None:
+            self._handles = [
+                self._optimizer.register_step_pre_hook(lambda *_: self.before_optimizer_step()),
+                self._optimizer.register_step_post_hook(lambda *_: self._after_hook()),
+            ]
+            self.begin_step()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self.finish()
+
+    def _after_hook(self) -> None:
+        self.after_optimizer_step()
+        self.begin_step()
+
+    # --- what a training loop calls, through the optimizer or itself ---
+
+    def start(self) -> None:
+        """Open the tables, and record the weights as they are, unless that was done."""
+        if self.step == 0 and not self._overwrite:
+            for table in self._tables.values():
+                refuse_another_run(table)
+        # From the start nothing is kept of what an earlier run has left: it may be damaged, or
+        # have the first step in one table and not in the other.
+        kept = self.step if self.step or not self._overwrite else -1
+        written = {name: open_table(table, kept) for name, table in self._tables.items()}
+        if written[VARIANCES] != self.step and self._due(self.step):
+            self._record(updated=False, with_gradients=False)
+
+    def begin_step(self) -> None:
+        """Before the forward pass of a step."""
+        self._gradients = []
+        if "activation" in self._quantities and self._due(self.step + 1):
+            self._signals.start()
+
+    def end_batch(self) -> None:
+        """After the first batch of several that make one step: what follows is not measured."""
+        self._signals.stop()
+
+    def before_optimizer_step(self) -> None:
+        """When the gradients are complete and clipped."""
+        self._signals.stop()
+        if "gradient" in self._quantities and self._due(self.step + 1):
+            self._gradients = self._measure_gradients()
+
+    def after_optimizer_step(self, *, updated: bool = True) -> None:
+        """When the weights are new; `updated` is False if the optimizer left the step out."""
+        checks.flag("updated", updated)
+        self.step += 1
+        if self._due(self.step):
+            self._record(updated=updated, with_gradients=True)
+
+    def flush(self) -> None:
+        """Write what has been measured: the last due step may still be on its way from a GPU."""
+        if self._pending is None:
+            return
+        step, measured, counts, copy = self._pending
+        self._pending = None
+        values = copy.values()
+        self._write(step, measured, values[: len(measured)])
+        if counts is not None:
+            self._write_histograms(step, counts, values[-1])
+
+    def checksums(self) -> dict[str, str]:
+        """Checksum of the rows of each table so far, to be compared when a run goes on."""
+        self.flush()
+        return {name: table.digest() for name, table in self._tables.items()}
+
+    def finish(self) -> None:
+        """Write what is left and close the tables."""
+        self._signals.stop()
+        self.flush()
+        for table in self._tables.values():
+            table.close()
+
+    def to_frame(self) -> pd.DataFrame:
+        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        return self._frame(VARIANCES)
+
+    def histograms_to_frame(self) -> pd.DataFrame:
+        """Histograms so far: columns ``step, layer, role, low, high, counts``.
+
+        The weights are counted in even bins between `low` and `high`, five std from 0; those
+        beyond are in the outermost bins.
+        """
+        return self._frame(HISTOGRAMS)
+
+    def _frame(self, name: str) -> pd.DataFrame:
+        self.flush()
+        table = self._tables[name].read()
+        return (SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+
+    # --- measuring ---
+
+    def _due(self, step: int) -> bool:
+        return self._every(step) or self._distribution_every(step)
+
+    def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
+        """How to measure these: all of them, or those with a gradient."""
+        key = tuple(map(id, groups))
+        if key not in self._moments_of:
+            self._moments_of[key] = MatrixMoments(groups)
+        return self._moments_of[key]
+
+    @torch.no_grad()
+    def _measure_gradients(self) -> list[Measured]:
+        found = [
+            (group, gradient)
+            for group in self._groups
+            if (gradient := group.parameter.grad) is not None and not gradient.is_sparse
+        ]
+        if not found:
+            return []
+        groups, gradients = zip(*found, strict=True)
+        return [self._moments(groups).measure(gradients, "gradient")]
+
+    @torch.no_grad()
+    def _record(self, *, updated: bool, with_gradients: bool) -> None:
+        self.flush()
+        measured = []
+        closer = self._distribution_every(self.step)
+        if "weight" in self._quantities:
+            weights = [group.parameter for group in self._groups]
+            measured.append(self._moments(self._groups).measure(weights, "weight"))
+            if closer:
+                measured.append(shapes(self._groups, self._quantiles))
+        if with_gradients:
+            if "gradient" in self._quantities and not self._gradients:
+                self._gradients = self._measure_gradients()
+            measured += self._gradients
+        if updated and "update" in self._quantities:
+            stepped = [group for group in self._optimized if group.parameter.grad is not None]
+            update = measure_update(self._optimizer, stepped)
+            measured += [] if update is None else [update]
+        measured += self._signals.measured()
+        counts = None
+        if closer and self._histograms:
+            counts = histogram_counts(self._histograms)
+        self._gradients = []
+        if not measured and counts is None:
+            return
+        copy = HostCopy(measured if counts is None else [*measured, counts])
+        self._pending = self.step, measured, counts, copy
+        if not any(group.parameter.is_cuda for group in self._groups):
+            self.flush()
+
+    # --- rows ---
+
+    def _write(self, step: int, measured: list[Measured], values: list[np.ndarray]) -> None:
+        value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
+        if len(value) == 0:
+            return
+        # Names repeat from step to step: the columns that hold them are made once.
+        key = tuple((*one.labels, *one.matrices) for one in measured)
+        if key not in self._labels:
+            rows = [
+                (matrix.layer, matrix.role, kind, stat)
+                for one in measured
+                for matrix in one.matrices
+                for kind, stat in one.labels
+            ]
+            types = [SCHEMAS[VARIANCES].field(name).type for name in COLUMNS[1:5]]
+            columns = zip(*rows, strict=True)
+            self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+        batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
+        self._tables[VARIANCES].append(pa.RecordBatch.from_arrays(batch, schema=SCHEMAS[VARIANCES]))
+        for one, array in zip(measured, values, strict=True):
+            if ("weight", "std") in one.labels:
+                stds = array[:, one.labels.index(("weight", "std"))].tolist()
+                names = [(matrix.layer, matrix.role) for matrix in one.matrices]
+                self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
+
+    def _write_histograms(self, step: int, counts: Measured, raw: np.ndarray) -> None:
+        rows = [
+            {
+                "step": step, "layer": matrix.layer, "role": matrix.role,
+                "low": row[0], "high": row[1], "counts": [int(count) for count in row[2:]],
+            }
+            for matrix, row in zip(counts.matrices, raw.tolist(), strict=True)
+        ]  # fmt: skip
+        self._tables[HISTOGRAMS].append(
+            pa.RecordBatch.from_pylist(rows, schema=SCHEMAS[HISTOGRAMS])
+        )
+
+
+def open_table(table: VarianceTable, step: int) -> int | None:
+    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
+    try:
+        if table.folder is not None:
+            table.folder.mkdir(parents=True, exist_ok=True)
+        return table.open(step)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {table.folder} for the variances cannot be written "
+            f"({error.strerror or error}). Name another one."
+        ) from error
+
+
+def refuse_another_run(table: VarianceTable) -> None:
+    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
+    rows = table.read()
+    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
+    require(
+        last == 0,
+        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
+        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
+        f"overwrite=True.",
+    )
+
+
+def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str]) -> list[WeightMatrix]:
+    """The matrices of these roles, in a stack or not; `UsageError` for a role that none has."""
+
+    def is_one(matrix: WeightMatrix, role: str) -> bool:
+        return matrix.role == role or matrix.role.endswith(f"_{role}")
+
+    for role in checks.items("histograms", roles):
+        if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
+            raise unknown_name("role", role, {matrix.role for matrix in matrices})
+    return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
+
+
+def clock(name: str, given: Clock) -> Callable[[int], bool]:
+    """A function that says whether a step is due."""
+    if is_number(given, 1, whole=True):
+        return lambda step: step % given == 0  # type: ignore[operator]
+    if callable(given):
+        return lambda step: _asked(name, given, step)
+    if isinstance(given, Collection) and not isinstance(given, str | bytes | Mapping):
+        try:
+            steps: frozenset[Any] = frozenset(given)
+        except (TypeError, RuntimeError):  # what has no hash is no step
+            steps = frozenset([None])
+        if all(is_number(step, 0, whole=True) for step in steps):
+            return lambda step: step in steps
+    raise UsageError(
+        f"{name} must be a whole number of steps of at least 1, a set of steps, or a function of "
+        f"the step, not {shown(given)}."
+    )
+
+
+def _asked(name: str, due: Callable[[int], bool], step: int) -> bool:
+    """What a function says of a step."""
+    try:
+        return bool(due(step))
+    except Exception as error:
+        raise UsageError(
+            f"{name} failed on step {step}: {type(error).__name__} {shown(str(error))}."
+        ) from error
+
+
+def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+    """`quantities`, or `UsageError` if one of them is unknown or there is none."""
+    require(
+        isinstance(quantities, Sequence | frozenset | set)
+        and not isinstance(quantities, str | bytes)
+        and len(quantities) > 0,
+        f"quantities must be a list of {', '.join(QUANTITIES)}, not {shown(quantities)}.",
+    )
+    for quantity in quantities:
+        require_name("quantity", quantity, QUANTITIES)
+    return tuple(quantities)
+
+
+def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    """`quantiles`, or `UsageError` if one is not between 0 and 1."""
+    for quantile in checks.items("quantiles", quantiles):
+        require(
+            is_number(quantile, 0) and quantile <= 1,
+            f"quantiles must be numbers from 0 to 1, not {shown(quantile)}.",
+        )
+    return tuple(quantiles)
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise `UsageError` if `model` is compiled: hooks set later are not called in it."""
+    compiled = any("_orig_mod" in name for name, _ in model.named_modules())
+    compiled |= any(module._compiled_call_impl is not None for module in model.modules())
+    require(
+        not compiled,
+        "the activations of a compiled model cannot be seen from outside: leave 'activation' out "
+        "of the quantities, or train it uncompiled.",
+    )

@@ -1,0 +1,423 @@
+"""Figures: what is drawn is what the table says, for likely and unlikely tables."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from initscope import plots
+from initscope.claims import PAPER_BAND, stability_bands
+from initscope.errors import UsageError
+from initscope.sweep import Optimizer, SweepSpec, run_sweep
+
+# What an earlier test left unclosed may come to light here, whenever Python tidies up.
+pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
+
+SGD, FAST, ADAM = Optimizer("sgd", 0.1), Optimizer("sgd", 0.3), Optimizer("adam", 0.01)
+STDS = (0.01, 0.1, 0.3, 1e7)
+HIDDEN = ((16,), (16, 16), (32, 32), (8, 8, 8))
+
+
+def sweep(**changes: object) -> pd.DataFrame:
+    fields = {"hidden": ((16, 8),), "stds": STDS, "optimizers": (SGD,), "seeds": 3, "epochs": 5}
+    return run_sweep(SweepSpec(**(fields | changes)), progress=False)
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return sweep(schemes=("kaiming",), optimizers=(SGD, FAST, ADAM))
+
+
+@pytest.fixture(scope="module")
+def grid() -> pd.DataFrame:
+    return sweep(hidden=HIDDEN, optimizers=(SGD, ADAM), seeds=2)
+
+
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """Label to the points of each line that has one."""
+    return {
+        str(line.get_label()): (list(map(float, line.get_xdata())), list(map(float, y)))
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_") and len(y := line.get_ydata())
+    }
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def legend_of(owner: Figure | Axes) -> list[str]:
+    legend = owner.legends[0] if isinstance(owner, Figure) else owner.get_legend()
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def has_paper_band(axes: Axes) -> bool:
+    edges = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+    return any(edge == pytest.approx(PAPER_BAND) for edge in edges)
+
+
+# --- What is drawn -------------------------------------------------------------------------
+
+
+def test_accuracy_against_std(table: pd.DataFrame) -> None:
+    figure = plots.accuracy_against_std(table)
+    panels = np.array(figure.axes).reshape(2, 2)
+    assert [axes.get_title() for axes in panels[0]] == ["SGD", "Adam"]
+    assert [axes.get_ylabel() for axes in panels[:, 0]] == ["test accuracy", "training loss"]
+    assert {axes.get_xlabel() for axes in panels[1]} == {"initial std of the weights"}
+    assert legend_of(panels[1, 0]) == ["0.1", "0.3"]
+    assert legend_of(panels[1, 1]) == ["0.01"]
+    assert legend_of(figure)[0] == "the paper's band"
+    for (row, column), (k, rates) in zip(
+        [(r, c) for r, c in enumerate(("test_accuracy", "train_loss")) for _ in range(2)],
+        [(0, (0.1, 0.3)), (1, (0.01,))] * 2,
+        strict=True,
+    ):
+        axes = panels[row, k]
+        assert axes.get_xscale() == "log"
+        assert has_paper_band(axes)
+        for rate in rates:
+            runs = table[(table["optimizer"] == ("sgd", "adam")[k]) & (table["std"] > 0)]
+            runs = runs[runs["learning_rate"] == rate]
+            expected = {}
+            for std in STDS:
+                values = runs.loc[runs["std"] == std, column].to_numpy()
+                if np.isfinite(values).any():
+                    expected[std] = np.median(values[np.isfinite(values)])
+            assert lines(axes)[f"{rate:g}"] == (list(expected), pytest.approx([*expected.values()]))
+    critical = [line for line in panels[0, 0].get_lines() if line.get_linestyle() == "--"]
+    assert critical[0].get_xdata()[0] == pytest.approx(math.sqrt(2) * (13 * 16 * 8) ** (-1 / 6))
+
+
+def test_the_shade_goes_from_the_10th_to_the_90th_percentile(table: pd.DataFrame) -> None:
+    one = table[(table["learning_rate"] == 0.3) & (table["optimizer"] == "sgd")]
+    axes = plots.accuracy_against_std(one).axes[0]
+    (shade,) = axes.collections
+    corners = shade.get_paths()[0].vertices
+    for std in STDS:
+        heights = corners[np.isclose(corners[:, 0], std), 1]
+        values = one.loc[one["std"] == std, "test_accuracy"]
+        assert heights.min() == pytest.approx(values.quantile(0.1))
+        assert heights.max() == pytest.approx(values.quantile(0.9))
+
+
+def test_variance_through_layers(table: pd.DataFrame) -> None:
+    figure = plots.variance_through_layers(table, stds=(0.012, 0.3))
+    forward, backward = figure.axes
+    assert forward.get_ylabel() == "variance per element"
+    assert forward.get_xlabel() == backward.get_xlabel() == "weight layer"
+    assert forward.get_yscale() == backward.get_yscale() == "log"
+    assert legend_of(figure) == ["0.01", "0.3"]
+    first = table[(table["optimizer"] == "sgd") & (table["learning_rate"] == 0.1)]
+    for axes, name in ((forward, "forward_variance"), (backward, "backward_variance")):
+        drawn = [(line.get_xdata().tolist(), line.get_ydata()) for line in axes.get_lines()]
+        expected = [
+            row[:3]  # the first probe, at initialization, of three layers
+            for std in (0.01, 0.3)
+            for row in first.loc[first["std"] == std, name]
+        ]
+        assert len(drawn) == len(expected) == 6
+        for (x, y), row in zip(drawn, expected, strict=True):
+            assert x == [1, 2, 3]
+            assert list(y) == pytest.approx(row)
+
+
+def test_loss_curves(table: pd.DataFrame) -> None:
+    figure = plots.loss_curves(table, stds=(0.01, 0.3, 1e7))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["SGD, rate 0.1", "SGD, rate 0.3", "Adam, rate 0.01"]
+    assert figure.axes[0].get_ylabel() == "training loss"
+    for axes, optimizer in zip(figure.axes, (SGD, FAST, ADAM), strict=True):
+        assert axes.get_xlabel() == "update"
+        runs = table[table["learning_rate"] == optimizer.learning_rate]
+        for std in (0.01, 0.3):
+            losses = np.stack(runs.loc[runs["std"] == std, "loss"].to_list())
+            x, y = lines(axes)[f"{std:g}"]
+            assert x == list(range(1, 21))
+            assert y == pytest.approx(np.median(losses, axis=0))
+
+
+def test_loss_curves_end_where_most_runs_have_diverged(table: pd.DataFrame) -> None:
+    axes = plots.loss_curves(table, stds=(0.3, 1e7)).axes[1]
+    runs = table[(table["std"] == 1e7) & (table["learning_rate"] == 0.3)]
+    steps = runs["diverged_step"].astype(int)
+    assert (steps > 0).all()
+    x, _ = lines(axes)["1e+07"]
+    assert x == list(range(1, int(steps.median()) + 1))
+    all_at_once = sweep(stds=(0.1, 1e30))
+    figure = plots.loss_curves(all_at_once, stds=(0.1, 1e30))
+    assert legend_of(figure.axes[0]) == ["0.1", "1e+30 (diverged)"]
+
+
+@pytest.mark.parametrize("by", ["depth", "width"])
+def test_accuracy_map(grid: pd.DataFrame, by: str) -> None:
+    chosen = grid[grid["depth"] == 3] if by == "width" else grid[grid["widths"] != "13-32-32-3"]
+    figure = plots.accuracy_map(chosen, by=by)
+    *panels, bar = figure.axes
+    assert bar.get_ylabel() == "median test accuracy"
+    assert panels[0].get_ylabel() == {"depth": "weight layers", "width": "hidden width"}[by]
+    rows = {"depth": [2, 3, 4], "width": [16, 32]}[by]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == list(map(str, rows))
+    hidden = {"depth": [[16], [16, 16], [8, 8, 8]], "width": [[16, 16], [32, 32]]}[by]
+    for axes, optimizer in zip(panels, ("sgd", "adam"), strict=True):
+        mesh = axes.collections[0]
+        expected = [
+            [
+                chosen[
+                    (chosen["optimizer"] == optimizer)
+                    & (chosen["widths"] == "-".join(map(str, [13, *widths, 3])))
+                    & (chosen["std"] == std)
+                ]["test_accuracy"].median()
+                for std in STDS
+            ]
+            for widths in hidden
+        ]
+        assert mesh.get_array().tolist() == [pytest.approx(row) for row in expected]
+        assert axes.get_yticks().tolist() == list(range(len(rows)))
+        assert mesh.get_coordinates()[:, 0, 1].tolist() == [k - 0.5 for k in range(len(rows) + 1)]
+        edges = mesh.get_coordinates()[0, :, 0]
+        assert ((edges[:-1] < STDS) & (edges[1:] > np.array(STDS))).all()
+        lines = [line for line in axes.get_lines() if line.get_color() == plots.ON_MAP[1]]
+        black = [line for line in lines if line.get_xdata()[0] not in PAPER_BAND]
+        critical = [plots.critical_std([13, *widths, 3]) for widths in hidden]
+        assert [line.get_xdata()[0] for line in black] == pytest.approx(critical)
+
+
+def test_divergence(table: pd.DataFrame) -> None:
+    figure = plots.divergence(table)
+    above, below = figure.axes
+    assert legend_of(figure) == ["SGD, rate 0.1", "SGD, rate 0.3", "Adam, rate 0.01"]
+    assert above.get_ylabel() == "share diverged"
+    assert "diverge" in below.get_ylabel()
+    assert below.get_xlabel() == "initial std of the weights"
+    assert lines(above)["SGD, rate 0.3"] == (list(STDS), [0, 0, 0, 1])
+    assert lines(above)["Adam, rate 0.01"] == (list(STDS), [0, 0, 0, 0])
+    points = [line.get_ydata() for line in below.get_lines()]
+    assert [len(y) for y in points] == [3, 3, 0]
+    fast = table[(table["learning_rate"] == 0.3) & (table["std"] == 1e7)]
+    assert sorted(points[1]) == sorted(fast["diverged_step"] + 1)
+
+
+def test_bands(table: pd.DataFrame) -> None:
+    frame = stability_bands(table)
+    nothing = {"low": math.nan, "high": math.nan, "best_std": 0.3}
+    frame = pd.concat([frame, frame[:1].assign(**nothing)], ignore_index=True)
+    figure = plots.bands(frame)
+    (axes,) = figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[:3] == [f"wine 13-16-8-3, {name}" for name in ("SGD 0.1", "SGD 0.3", "Adam 0.01")]
+    assert has_paper_band(axes)
+    bars = [line for line in axes.get_lines() if line.get_linewidth() == 6]
+    assert len(bars) == frame["low"].notna().sum() > 0
+    for bar, (row, band) in zip(bars, frame[frame["low"].notna()].iterrows(), strict=True):
+        assert list(bar.get_xdata()) == [band["low"], band["high"]]
+        assert list(bar.get_ydata()) == [row, row]
+    crosses = [line for line in axes.get_lines() if line.get_marker() == "x"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == [(0.3, 3)]
+    dots = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+    assert dots == frame.loc[frame["low"].notna(), "best_std"].tolist()
+    arrows = [line for line in axes.get_lines() if line.get_marker() in ("<", ">")]
+    assert len(arrows) == frame["open_low"][:3].sum() + frame["open_high"][:3].sum()
+    assert legend_of(figure)[:3] == ["SGD", "Adam", "the paper's band"]
+    assert {"best std", "nothing trains"} < set(legend_of(figure))
+
+
+def test_variance_through_training(table: pd.DataFrame) -> None:
+    chosen = table[(table["learning_rate"] == 0.3) & (table["optimizer"] == "sgd")]
+    figure = plots.variance_through_training(chosen, stds=(0.01, 0.3))
+    panels = np.array(figure.axes).reshape(2, 2)
+    assert legend_of(figure) == ["layer 1", "layer 2", "layer 3"]
+    assert [axes.get_title() for axes in panels[0]] == ["std 0.01", "std 0.3"]
+    assert [axes.get_ylabel() for axes in panels[:, 0]] == ["forward variance", "weight std"]
+    for row, name in enumerate(("forward_variance", "weight_std")):
+        for k, std in enumerate((0.01, 0.3)):
+            runs = chosen[chosen["std"] == std]
+            steps = runs["probe_step"].iloc[0].tolist()
+            values = np.stack(runs[name].to_list()).reshape(3, len(steps), 3)
+            for layer in range(3):
+                assert lines(panels[row, k])[f"layer {layer + 1}"] == (
+                    steps,
+                    pytest.approx(np.median(values, axis=0)[:, layer]),
+                )
+
+
+def test_more_categories_than_colors_are_all_drawn() -> None:
+    rates = tuple(Optimizer("sgd", 0.01 * (k + 1)) for k in range(8))
+    many = sweep(hidden=((6,) * 8,), optimizers=rates, stds=np.logspace(-2, 0, 7), seeds=1)
+    first = many[many["learning_rate"] == 0.01]
+    for count, figure in (
+        (8, plots.accuracy_against_std(many)),
+        (8, plots.divergence(many)),
+        (7, plots.loss_curves(first, stds=np.logspace(-2, 0, 7))),
+        (9, plots.variance_through_training(first, stds=(0.3,))),
+        (7, plots.variance_through_layers(many, stds=np.logspace(-2, 0, 7))),
+    ):
+        drawn = [line for line in figure.axes[0].get_lines() if line.get_label()[0] != "_"]
+        assert len(drawn) == count
+        assert len({to_hex(line.get_color()) for line in drawn}) == count
+
+
+# --- The same for every figure -------------------------------------------------------------
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "accuracy_against_std": plots.accuracy_against_std,
+    "variance_through_layers": lambda t: plots.variance_through_layers(t, (0.01, 0.1, 1)),
+    "loss_curves": lambda t: plots.loss_curves(t, (0.01, 0.1, 1)),
+    "accuracy_map": plots.accuracy_map,
+    "accuracy_map_width": lambda t: plots.accuracy_map(t, by="width"),
+    "divergence": plots.divergence,
+    "bands": lambda t: plots.bands(stability_bands(t)),
+    "variance_through_training": lambda t: plots.variance_through_training(t, (0.01, 0.1, 1)),
+}
+
+
+def svg(figure: Figure) -> bytes:
+    # Without layout, which takes half the time: that of chapter 05 is compared by `make chapters`.
+    figure.set_layout_engine("none")
+    file = io.BytesIO()
+    with mpl.rc_context(plots.STYLE):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def is_public_figure(name: str) -> bool:
+    function = getattr(plots, name)
+    return callable(function) and getattr(function, "__annotations__", {}).get("return") == "Figure"
+
+
+def test_every_figure_is_tested() -> None:
+    public = {n for n in dir(plots) if not n.startswith("_") and is_public_figure(n)}
+    assert {name.removesuffix("_width") for name in FIGURES} <= public
+    # The figures of the theory chapters have tests of their own.
+    sources = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert {name for name in public if f"plots.{name}" not in sources} == set()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_drawn_twice_it_is_the_same_file(table: pd.DataFrame, name: str) -> None:
+    first = svg(FIGURES[name](table))
+    assert first == svg(FIGURES[name](table))
+    assert first.startswith(b"<?xml")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_colors_are_ours_and_every_text_is_inside(table: pd.DataFrame, name: str) -> None:
+    """Also where the reader's own settings are dark text on white, drawn after the call."""
+    before = dict(mpl.rcParams)
+    figure = FIGURES[name](table)
+    assert dict(mpl.rcParams) == before
+    figure.draw_without_rendering()
+    shown = [t for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
+    assert {to_hex(text.get_color()) for text in shown} == {plots.INK}
+    assert figure.get_facecolor()[3] == 0
+    assert all(axes.get_facecolor()[3] == 0 for axes in figure.axes)
+    box = figure.bbox.padded(3)
+    for text in shown:
+        extent = text.get_window_extent()
+        inside = box.x0 <= extent.x0 and extent.x1 <= box.x1
+        inside &= box.y0 <= extent.y0 and extent.y1 <= box.y1
+        # Ticks beyond the limits of their axis exist but are not drawn.
+        assert inside or text in _ticks_outside(figure), text
+
+
+def _ticks_outside(figure: Figure) -> list[Text]:
+    outside = []
+    for axes in figure.axes:
+        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            low, high = sorted(limits)
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not low <= tick.get_loc() <= high:
+                    outside += [tick.label1, tick.label2]
+    return outside
+
+
+UNLIKELY = {
+    "all diverged": {"stds": (1e28, 1e29, 1e30)},
+    "a single std": {"stds": (0.1,)},
+    "a single std that diverges": {"stds": (1e30,)},
+    "one seed": {"seeds": 1},
+    "one update": {"epochs": 1, "batch_size": 133, "probes": 2},
+    "one layer": {"hidden": ((),)},
+    "a std of zero": {"stds": (0.0, 0.1)},
+    "nothing trains": {"stds": (1e-6, 1e-5)},
+}
+
+
+@functools.cache
+def unlikely_table(case: str) -> pd.DataFrame:
+    return sweep(**({"seeds": 2, "epochs": 2} | UNLIKELY[case]))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("case", UNLIKELY)
+def test_unlikely_tables_are_drawn(case: str, name: str) -> None:
+    unlikely = unlikely_table(case)
+    figure = FIGURES[name](unlikely)
+    figure.set_layout_engine("none")  # where the panels go is not the question, and takes as long
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xlabel() or figure.axes[-1].get_xlabel()
+
+
+def test_a_table_of_schemes_alone_says_what_is_missing() -> None:
+    schemes = sweep(stds=(), schemes=("kaiming",))
+    for name in FIGURES:
+        message = "scheme 'normal'" if name == "bands" else "no runs with a std above 0"
+        with pytest.raises(UsageError, match=message):
+            FIGURES[name](schemes)
+
+
+# --- Small things --------------------------------------------------------------------------
+
+
+def test_the_critical_std_leaves_the_variance_unchanged() -> None:
+    widths = [784, 256, 128, 10]
+    std = plots.critical_std(widths)
+    assert math.prod(n * std**2 / 2 for n in widths[:-1]) == pytest.approx(1)
+    assert plots.critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
+
+
+def test_nearest_is_on_a_log_axis_and_names_each_once() -> None:
+    values = pd.Series([1.0, 0.01, 0.1, 0.1])
+    assert plots.nearest(values, [0.04, 0.02, 5.0]) == [0.1, 0.01, 1.0]
+    assert plots.nearest(values, [0.1, 0.11]) == [0.1]
+
+
+@pytest.mark.parametrize(
+    ("widths", "short"),
+    [
+        ("784-256-128-10", "784-256-128-10"),
+        ("784-128-128-128-10", "784-128×3-10"),
+        ("13-8-8-4-8-3", "13-8×2-4-8-3"),
+        ("13-3", "13-3"),
+    ],
+)
+def test_short_widths(widths: str, short: str) -> None:
+    assert plots.short_widths(widths) == short
+
+
+def test_the_note_under_a_figure_leads_to_data_and_command() -> None:
+    note = plots.source_note("05_std_sweep", "cpu", "results/a.parquet", "results/b.parquet").data
+    assert "[a.parquet](results/a.parquet), [b.parquet](results/b.parquet)" in note
+    assert "`python -m initscope reproduce 05_std_sweep --profile cpu`" in note
+
+
+def test_data_of_one_name_is_told_apart_by_its_folder() -> None:
+    files = [f"results/cpu/{run}/record/variances.parquet" for run in ("seed-0", "std-0.05")]
+    note = plots.source_note("07", "cpu", *files).data
+    first, second = files
+    assert note.startswith(
+        f"*Data:* variances.parquet of [seed-0]({first}), [std-0.05]({second}). *Made by:* "
+    )
+    assert "*Data:* [variances.parquet](results" in plots.source_note("07", "cpu", first).data
