@@ -91,6 +91,9 @@ def test_a_chapter_with_a_button_runs_on_what_binder_installs(page: str, tmp_pat
 
 
 def test_figures_theory_and_widgets_need_no_torch(tmp_path: Path) -> None:
-    names = ("chapter", "claims", "comparison", "plots", "theory", "weight_trajectories", "widgets")
+    names = (
+        *("analysis.comparison", "analysis.extremes", "analysis.trajectories", "chapter", "claims"),
+        *("plots", "theory", "tracking.tables", "widgets"),
+    )
     imports = "".join(f"import initscope.{name}\n" for name in names)
     run(WITHOUT.format(names=HEAVY) + imports, tmp_path)
