@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import initscope
@@ -126,6 +128,20 @@ def test_the_pins_are_within_the_ranges_of_the_package() -> None:
         assert name in pins, f"{name} is not pinned"
         assert requirement.specifier.contains(pins[name]), f"{name} {pins[name]}: {requirement}"
     assert pins["torch"].local is None
+
+
+def test_the_pins_can_be_installed_by_the_oldest_python_that_is_asked_for() -> None:
+    """A new Debian 12 has Python 3.11.2: a pin for 3.11.5 or newer, and nothing is installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = Version(project["requires-python"].removeprefix(">="))
+    pins = requirements()
+    asked = {
+        name: SpecifierSet(found.metadata["Requires-Python"] or "")
+        for found in distributions()
+        if str(pins.get(name := normalized(found.name))) == found.version.partition("+")[0]
+    }
+    assert len(asked) > 0.9 * len(pins)
+    assert {name: str(range) for name, range in asked.items() if oldest not in range} == {}
 
 
 def test_the_citation_is_complete_and_of_this_version() -> None:
