@@ -136,7 +136,7 @@ def test_the_pins_can_be_installed_by_the_oldest_python_that_is_asked_for() -> N
     oldest = Version(project["requires-python"].removeprefix(">="))
     pins = requirements()
     asked = {
-        name: SpecifierSet(found.metadata["Requires-Python"] or "")
+        name: SpecifierSet(found.metadata.get("Requires-Python", ""))
         for found in distributions()
         if str(pins.get(name := normalized(found.name))) == found.version.partition("+")[0]
     }
