@@ -60,7 +60,9 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copy_of_project(folder / "project")
     archive = build("sdist", project, folder / "dist")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Python before 3.11.4 knows no filters.
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        tar.extractall(folder)
     return folder / archive.name.removesuffix(".tar.gz")
 
 
