@@ -598,7 +598,6 @@ ROWS: dict[str, Row] = {
         says={"model": ("layer",)},
     ),
     "models.mlp.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
-    "models.mlp.check_widths": Row(lambda: {"widths": [3, 4, 2]}),
     "sweep.spec.Optimizer": Row(
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
@@ -611,7 +610,7 @@ ROWS: dict[str, Row] = {
     "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
-    "models.mlp.gpt2": Row(
+    "models.gpt.gpt2": Row(
         lambda: {
             "preset": "nano12",
             "n_layer": 1,
@@ -624,7 +623,7 @@ ROWS: dict[str, Row] = {
             "activation_function": "relu",
         }
     ),
-    "models.mlp.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    "models.gpt.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
     # random networks
     "monte_carlo.variances.variance_profiles": Row(
         lambda: {
@@ -906,8 +905,8 @@ ROWS: dict[str, Row] = {
     ),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
-    "models.throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
-    "models.throughput.peak_flops": Row(
+    "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
+    "devices.peak_flops": Row(
         lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
     ),
     # figures

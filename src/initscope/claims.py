@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown
 
 __all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "stability_bands"]
 

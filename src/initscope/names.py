@@ -29,14 +29,6 @@ DATASETS: Mapping[str, DatasetSizes] = {
 }
 """Sizes of :data:`initscope.data.DATASETS`, by name."""
 
-GPT2_PRESETS: Mapping[str, Mapping[str, int]] = {
-    "124m": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
-    "nano12": {"n_layer": 12, "n_embd": 96, "n_head": 4, "n_positions": 128, "vocab_size": 256},
-}
-"""Sizes of GPT-2 by name: ``124m`` is OpenAI's smallest, ``nano12`` as deep and 8 times narrower,
-for texts of bytes: with the 50,257 tokens of GPT-2 four fifths of its time would go into the output
-layer, with a BPE of 4,096 a fifth."""
-
 QUANTITIES = ("weight", "gradient", "update", "activation")
 """Kinds that :class:`initscope.tracking.VarianceTracker` records."""
 

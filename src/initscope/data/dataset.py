@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from initscope.checks import require_name
 from initscope.data.folders import (
     add_files,
     cache_folder,
@@ -33,7 +34,7 @@ from initscope.data.folders import (
     short_reason,
 )
 from initscope.data.text import Text, load_text
-from initscope.errors import UsageError, require_name, shown
+from initscope.errors import UsageError, shown
 
 MNIST_HUB_NAME = "ylecun/mnist"
 CACHE_FORMAT = "1"

@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from initscope import checks
+from initscope.checks import is_number, require
 from initscope.data.folders import (
     HUB_TEXTS,
     STDLIB,
@@ -37,7 +38,7 @@ from initscope.data.folders import (
     text_folder,
 )
 from initscope.data.tokenizers import Tokenizer, load_tokenizer
-from initscope.errors import UsageError, is_number, require, shown
+from initscope.errors import UsageError, shown
 from initscope.records import file_digest, sealed, unsealed
 
 __all__ = ["HUB_TEXTS", "Passages", "ShuffledPassages", "Text", "is_on_hub", "load_text"]
@@ -159,7 +160,7 @@ class ShuffledPassages(torch.utils.data.Dataset):
             isinstance(passages, Passages), f"passages must be Passages, not {shown(passages)}."
         )
         checks.whole("n", n)
-        checks.seed_of(seed)
+        checks.whole("seed", seed, 0)
         self._passages = passages
         self._n = n
         self._seed = seed

@@ -31,8 +31,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from initscope.devices import size as _size
 from initscope.errors import UsageError
+from initscope.memory import size as _size
 from initscope.records import (
     file_digest,
     read_table,

@@ -5,15 +5,12 @@ What a run records, and how, is decided here; :mod:`initscope.sweep` decides whi
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ import pyarrow as pa
 import torch
 
 from initscope import data
+from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
@@ -350,26 +348,6 @@ SCHEMA = pa.schema(
 """Columns of a table; see :func:`run_sweep`."""
 
 
-@contextlib.contextmanager
-def numerics(device: torch.device, threads: int | None = None) -> Iterator[None]:
-    """Plain float32, and so many threads, whatever this process has set; restored at the end.
-
-    TF32 on a GPU, bfloat16 products on a CPU and autocast would each change the results, a
-    different number of threads their last bits.
-    """
-    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    torch.set_float32_matmul_precision("highest")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        if threads is not None:
-            torch.set_num_threads(before)
-
-
 def run_chunk(
     chunk: Chunk,
     device: str | None = None,
@@ -391,7 +369,7 @@ def run_chunk(
     """
     used = torch.device(device or "cpu")
     start = time.perf_counter()
-    with numerics(used, threads):
+    with plain_float32(used, threads):
         records = ChunkTraining(chunk, used).train(advance or (lambda _: None))
         made_by = environment(device)
     runs = [(seed, scheme) for seed in chunk.seeds for scheme in chunk.initializations]
@@ -418,17 +396,3 @@ def run_chunk(
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
     return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
-
-
-def environment(device: str | None = None) -> dict[str, str]:
-    """What a result was computed with: versions and processor."""
-    used = torch.device(device or "cpu")
-    threads = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores"
-    processor = torch.cuda.get_device_name(used) if used.type == "cuda" else threads
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "device": processor,
-    }

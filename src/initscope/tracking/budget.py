@@ -24,7 +24,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.statistics import (
     HostCopy,

@@ -15,7 +15,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown, unknown_name
 from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from initscope.analysis.trajectories import predicted_std
-from initscope.errors import require
+from initscope.checks import require
 from initscope.tracking.tables import COLUMNS
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
