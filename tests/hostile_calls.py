@@ -868,24 +868,24 @@ ROWS: dict[str, Row] = {
     "data.dataset.load": Row(
         lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
     ),
-    "data.dataset.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "data.dataset.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
     "data.text.load_text": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.is_on_hub": Row(
+    "data.text_sources.is_on_hub": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.Passages": Row(
+    "data.passages.Passages": Row(
         lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
     ),
-    "data.text.ShuffledPassages": Row(
+    "data.passages.ShuffledPassages": Row(
         lambda: {
-            "passages": initscope.data.text.Passages((np.arange(8, dtype=np.uint16),), 3),
+            "passages": initscope.data.passages.Passages((np.arange(8, dtype=np.uint16),), 3),
             "n": 4,
             "seed": 0,
         },
-        call=lambda **arguments: initscope.data.text.ShuffledPassages(**arguments)[0],
+        call=lambda **arguments: initscope.data.passages.ShuffledPassages(**arguments)[0],
     ),
     "data.tokenizers.load_tokenizer": Row(
         lambda: {"name": "bytes"},
@@ -900,7 +900,7 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "sweep.schedule.evaluation_steps": Row(
+    "schema.evaluation_steps": Row(
         lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
     ),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),

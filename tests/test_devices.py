@@ -32,7 +32,7 @@ def test_memory_is_what_the_system_says_or_a_limit_below() -> None:
 def test_a_limit_of_the_process_counts() -> None:
     pytest.importorskip("resource")
     code = (
-        "import resource\nfrom initscope.devices import memory\n"
+        "import resource\nfrom initscope.memory import memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, -1))\nprint(memory())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -30,7 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer, TrainingArguments
 
 from initscope.cli import main
-from initscope.data.text import Passages, ShuffledPassages
+from initscope.data.passages import Passages, ShuffledPassages
 from initscope.devices import peak_flops
 from initscope.errors import UsageError
 from initscope.folder_lock import LOCK, only_writer

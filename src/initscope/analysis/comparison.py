@@ -18,7 +18,7 @@ from initscope.checks import is_number, require, require_name
 from initscope.claims import STEPS_OF, check_sweep
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
-from initscope.sweep.schedule import evaluation_steps
+from initscope.schema import evaluation_steps
 
 __all__ = ["CONFIGURATION", "STATISTICS", "compare", "layer_ratios", "run_measures"]
 

@@ -17,8 +17,8 @@ from scipy import stats
 from initscope import checks
 from initscope.checks import is_number, require, require_name
 from initscope.errors import UsageError, shown
+from initscope.schema import COLUMNS
 from initscope.theory import adamw_variance_trajectory
-from initscope.tracking.tables import COLUMNS
 
 __all__ = [
     "depth_correlation",

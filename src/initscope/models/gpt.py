@@ -110,8 +110,8 @@ def training_flops_per_token(model: GPT2LMHeadModel) -> int:
 
     Floating-point operations, ``6 n + 12 n_layer n_embd n_positions``, with `n` the parameters
     without the position embedding, which is only added; the output layer counts, and being the
-    token embedding it counts once. Chowdhery et al. (2022), appendix B; recomputation is not counted, and attention
-    as if it were not causal.
+    token embedding it counts once. Chowdhery et al. (2022), appendix B; recomputation is not
+    counted, and attention as if it were not causal.
     """
     wpe = getattr(getattr(model, "transformer", None), "wpe", None)
     require(wpe is not None, f"model must be a GPT-2, not {shown(model)}.")

@@ -11,17 +11,12 @@ from torch import nn
 from initscope.checks import layer_widths, require_name
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
+from initscope.models.activations import ACTIVATION_MODULES
 
 __all__ = ["ACTIVATIONS", "MLP"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "selu": nn.SELU,
-    "identity": nn.Identity,
+    name: getattr(nn, module) for name, module in ACTIVATION_MODULES.items()
 }
 """Activation functions by name."""
 

@@ -18,7 +18,6 @@ from initscope import checks
 from initscope.checks import require
 from initscope.claims import PAPER_BAND, check_sweep
 from initscope.errors import UsageError, shown
-from initscope.names import LAYER_STATISTICS
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -29,6 +28,7 @@ from initscope.plots.style import (
     palette,
     styled,
 )
+from initscope.schema import LAYER_STATISTICS
 
 __all__ = [
     "accuracy_against_std",

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 
 from initscope.checks import result_folder
-from initscope.data.text import is_on_hub
+from initscope.data.text_sources import is_on_hub
 from initscope.devices import peak_flops
 from initscope.pretrain.records import (
     BYTES_PER_PARAMETER,

@@ -24,7 +24,9 @@ import torch
 from tqdm import tqdm
 
 from initscope.checks import is_number, require, require_name, result_folder, whole
-from initscope.data.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.text import Text, load_text
+from initscope.data.text_sources import is_on_hub
 from initscope.devices import PRECISIONS, check_device, check_device_name, environment, peak_flops
 from initscope.errors import (
     OutOfResources,

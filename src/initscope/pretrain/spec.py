@@ -37,7 +37,7 @@ from initscope.errors import (
 )
 from initscope.memory import require_memory
 from initscope.models.gpt import GPT2_PRESETS
-from initscope.names import QUANTITIES
+from initscope.schema import QUANTITIES
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel

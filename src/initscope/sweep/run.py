@@ -26,6 +26,7 @@ from initscope.checks import result_folder, whole_or_none
 from initscope.claims import check_sweep
 from initscope.devices import check_device, check_device_name, check_threads
 from initscope.errors import UsageError
+from initscope.schema import LAYER_STATISTICS
 from initscope.sweep.records import (
     chunk_folder,
     finished_table,
@@ -44,7 +45,7 @@ from initscope.sweep.spec import (
     check_sizes,
     require_room,
 )
-from initscope.sweep.training import LAYER_STATISTICS, Chunk, dataset_of_seed, run_chunk
+from initscope.sweep.training import Chunk, dataset_of_seed, run_chunk
 
 __all__ = [
     "Optimizer",
@@ -153,7 +154,7 @@ def run_sweep(
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.sweep.schedule.evaluation_steps`).
+          each part of one (:func:`initscope.schema.evaluation_steps`).
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
           units; ``backward_variance``, of the gradient of one example's loss with respect to

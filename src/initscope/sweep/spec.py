@@ -28,6 +28,7 @@ from initscope.checks import (
     whole,
     whole_or_none,
 )
+from initscope.data.dataset import DATASETS
 from initscope.errors import (
     UsageError,
     given,
@@ -36,7 +37,8 @@ from initscope.errors import (
     yaml_hint,
 )
 from initscope.memory import require_memory
-from initscope.names import ACTIVATIONS, DATASETS, DISTRIBUTIONS, MODES, SCHEMES
+from initscope.models.activations import ACTIVATION_MODULES
+from initscope.names import DISTRIBUTIONS, MODES, SCHEMES
 from initscope.sweep.schedule import fewest_probes
 
 if TYPE_CHECKING:
@@ -322,7 +324,7 @@ class SweepSpec:
 
     def _validate(self, *, check_seeds: bool) -> None:
         require_name("data set", self.dataset, DATASETS)
-        require_name("activation", self.activation, ACTIVATIONS)
+        require_name("activation", self.activation, ACTIVATION_MODULES)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
         for widths in self.hidden:
             require(

@@ -25,11 +25,9 @@ from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
-from initscope.names import LAYER_STATISTICS
-from initscope.sweep.schedule import evaluation_steps, loss_steps, probe_steps
+from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA, evaluation_steps
+from initscope.sweep.schedule import loss_steps, probe_steps
 from initscope.sweep.spec import Optimizer, Scheme
-
-__all__ = ["LAYER_STATISTICS"]
 
 RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
@@ -319,35 +317,6 @@ def _float32_precision(values: np.ndarray) -> np.ndarray:
     return np.ldexp(mantissa.astype(np.float32).astype(float), exponent)
 
 
-SCHEMA = pa.schema(
-    {
-        "dataset": pa.string(),
-        "widths": pa.string(),
-        "depth": pa.int64(),
-        "activation": pa.string(),
-        "scheme": pa.string(),
-        "std": pa.float64(),
-        "seed": pa.int64(),
-        "optimizer": pa.string(),
-        "learning_rate": pa.float64(),
-        "momentum": pa.float64(),
-        "batch_size": pa.int64(),
-        "n_train": pa.int64(),
-        "epochs": pa.int64(),
-        "diverged_step": pa.int64(),
-        "train_loss": pa.float64(),
-        "test_loss": pa.float64(),
-        "test_accuracy": pa.float64(),
-        "loss_step": pa.list_(pa.int32()),
-        "loss": pa.list_(pa.float32()),
-        "accuracy_by_epoch": pa.list_(pa.float32()),
-        "probe_step": pa.list_(pa.int32()),
-        **{name: pa.list_(pa.float64()) for name in LAYER_STATISTICS},
-    }
-)
-"""Columns of a table; see :func:`run_sweep`."""
-
-
 def run_chunk(
     chunk: Chunk,
     device: str | None = None,
@@ -390,9 +359,9 @@ def run_chunk(
         "epochs": [chunk.epochs] * n,
         **records,
     }
-    for field in SCHEMA:
+    for field in SWEEP_SCHEMA:
         if pa.types.is_list(field.type):
             columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
-    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
+    return pa.table(columns, schema=SWEEP_SCHEMA).replace_schema_metadata(metadata)

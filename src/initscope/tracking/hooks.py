@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
-from initscope.tracking.tables import COLUMNS
+from initscope.schema import COLUMNS
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
 

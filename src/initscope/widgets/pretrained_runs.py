@@ -11,7 +11,7 @@ import pandas as pd
 
 from initscope.analysis.trajectories import predicted_std
 from initscope.checks import require
-from initscope.tracking.tables import COLUMNS
+from initscope.schema import COLUMNS
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
 __all__ = ["adamw_prediction"]

@@ -19,7 +19,7 @@ import numpy as np
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import shown
-from initscope.tracking.tables import COLUMNS, HISTOGRAM_COLUMNS
+from initscope.schema import COLUMNS, HISTOGRAM_COLUMNS
 
 __all__: list[str] = []  # for this package alone
 
