@@ -25,12 +25,12 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from initscope.yaml_files import parse_yaml
 
 from initscope.cli import LONGEST_ERROR, _parser, main
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
-from initscope.reproduce.parameters import parse_yaml
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec, require_room
 
