@@ -25,7 +25,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from initscope.yaml_files import parse_yaml
 
 from initscope.cli import LONGEST_ERROR, _parser, main
 from initscope.errors import UsageError
@@ -33,6 +32,7 @@ from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec, require_room
+from initscope.yaml_files import parse_yaml
 
 FEW = settings(
     max_examples=20,
