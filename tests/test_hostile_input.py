@@ -27,7 +27,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from initscope.yaml_files import parse_yaml
 
-from initscope.cli import LONGEST_ERROR, _parser, main
+from initscope.cli import _parser, main
+from initscope.cli.options import LONGEST_ERROR
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
