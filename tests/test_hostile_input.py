@@ -25,7 +25,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from initscope.yaml_files import parse_yaml
 
 from initscope.cli import _parser, main
 from initscope.cli.options import LONGEST_ERROR
@@ -34,6 +33,7 @@ from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec, require_room
+from initscope.yaml_files import parse_yaml
 
 FEW = settings(
     max_examples=20,
