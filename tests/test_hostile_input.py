@@ -26,7 +26,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from initscope.cli import LONGEST_ERROR, _parser, main
+from initscope.cli import _parser, main
+from initscope.cli.options import LONGEST_ERROR
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor

@@ -187,6 +187,7 @@ def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None)
     if folder.exists():
         tqdm.write(f"the tokens of {source.name} in {folder} are made again: {wrong}.")
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         # Another process may be first: its tokens are the same.
         with contextlib.suppress(FileExistsError), written_whole(folder, overwrite=False) as part:
             part.mkdir()

@@ -98,9 +98,10 @@ def declared_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
     """Parameters that a notebook declares in its cell tagged ``parameters``.
 
     The type of a parameter is its annotation, else the type of its default. A default of
-    ``None`` or one that is not a literal admits any value. (``papermill.inspect_notebook`` does
-    not see annotations like ``int | None``, nor lines with a second ``=`` in a comment.)
+    ``None`` or one that is not a literal admits any value.
     """
+    # papermill.inspect_notebook (2.7) sees neither `int | None` and `tuple[float, ...]` nor what
+    # follows on a line with a second `=` in a comment.
     cell = next((cell for cell in notebook.cells if tagged(cell, PARAMETERS)), None)
     if cell is None:
         return {}
