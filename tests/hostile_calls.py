@@ -496,10 +496,10 @@ ROWS: dict[str, Row] = {
     "theory.schemes.scheme_std": Row(
         lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
     ),
-    "theory.depth_scaling.depth_scaling": Row(
-        lambda: {"rule": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
+    "theory.schemes.depth_scaling": Row(
+        lambda: {"scheme": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
     ),
-    "theory.depth_scaling.mu_parametrization": Row(
+    "theory.schemes.mu_parametrization": Row(
         lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
     ),
     "theory.transformer.residual_stream_variance": Row(
@@ -580,8 +580,7 @@ ROWS: dict[str, Row] = {
             "generator": generator(),
         }
     ),
-    "init.scheme_options": Row(lambda: {"scheme": "kaiming"}),
-    "init.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
+    "theory.schemes.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
     "init.weight_layers": Row(
         lambda: {"model": mlp()}, call=lambda model: list(initscope.init.weight_layers(model))
     ),

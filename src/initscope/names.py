@@ -6,9 +6,8 @@ So a mistake in a specification is found at once. Each name stands beside what i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "tanh", "selu", "identity")
 """Names of :data:`initscope.models.ACTIVATIONS`."""
@@ -51,16 +50,3 @@ LAYER_STATISTICS = (
     "weight_std",
 )
 """Columns of :func:`initscope.sweep.run_sweep` with one number for each probe step and layer."""
-
-MODES = ("fan_in", "fan_out", "fan_avg")
-DISTRIBUTIONS = ("normal", "uniform")
-
-SCHEMES: Mapping[str, Mapping[str, Any]] = {
-    "normal": {"std": None},
-    "lecun": {"gain": 1.0, "distribution": "normal"},
-    "xavier": {"gain": 1.0, "distribution": "normal"},
-    "kaiming": {"gain": math.sqrt(2.0), "mode": "fan_in", "distribution": "normal"},
-    "orthogonal": {"gain": 1.0},
-    "gpt2": {"std": 0.02, "residual_scaling": True},
-}
-"""Options of :data:`initscope.init.SCHEMES` and their defaults; None for one that must be given."""

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 
-from initscope import data, init, models, names, tracking
+from initscope import data, models, names, tracking
 
 
 def test_names_are_those_of_what_they_name() -> None:
     assert set(names.ACTIVATIONS) == set(models.ACTIVATIONS)
     assert set(names.DATASETS) == set(data.DATASETS)
     assert names.QUANTITIES == tracking.QUANTITIES
-    assert names.MODES == init.MODES
-    assert names.DISTRIBUTIONS == init.DISTRIBUTIONS
-    assert list(names.SCHEMES) == list(init.SCHEMES)
-
-
-@pytest.mark.parametrize("scheme", names.SCHEMES)
-def test_options_of_a_scheme_are_those_of_its_function(scheme: str) -> None:
-    options = {
-        name: None if option.default is inspect.Parameter.empty else option.default
-        for name, option in init.scheme_options(scheme).items()
-    }
-    assert names.SCHEMES[scheme] == options
 
 
 @pytest.mark.parametrize("name", ["wine", "digits"])

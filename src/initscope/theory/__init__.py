@@ -12,13 +12,6 @@ from initscope.theory.adamw import (
     adamw_update_rms,
     adamw_variance_trajectory,
 )
-from initscope.theory.depth_scaling import (
-    DEPTH_RULES,
-    DepthScaling,
-    MuParametrization,
-    depth_scaling,
-    mu_parametrization,
-)
 from initscope.theory.finite_width import (
     LogNormMoments,
     WidthInterval,
@@ -44,7 +37,15 @@ from initscope.theory.propagation import (
     stability_band,
 )
 from initscope.theory.residual_mlp import residual_propagate
-from initscope.theory.schemes import SCHEMES, scheme_std
+from initscope.theory.schemes import (
+    DEPTH_RULES,
+    SCHEMES,
+    DepthScaling,
+    MuParametrization,
+    depth_scaling,
+    mu_parametrization,
+    scheme_std,
+)
 from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
 from initscope.theory.transformer_gradients import residual_gradient_variance
 
