@@ -372,7 +372,7 @@ def test_sweeps_and_theory_know_the_rule(scheme: str) -> None:
         assert theory.scheme_std(scheme, 150, 60, **options) == pytest.approx(
             expected("hidden", 0, 150, 60), rel=1e-12
         )
-        with pytest.raises(UsageError, match="depth-scaling rule"):
+        with pytest.raises(UsageError, match="depth-scaling scheme"):
             theory.depth_scaling(scheme, L, D, **options)
         if scheme != "normal":  # whose stds are given as such
             assert SweepSpec(hidden=((4,),), **in_a_sweep).schemes[0].name == scheme

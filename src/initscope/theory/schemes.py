@@ -432,7 +432,7 @@ def depth_scaling(scheme: str, n_layer: int, n_embd: int, **options: Any) -> Dep
     >>> print(f"{depth_scaling('deepnorm', 100, 512).residual_multiplier:.3f}")
     3.761
     """
-    require_name("depth-scaling rule", scheme, DEPTH_RULES)
+    require_name("depth-scaling scheme", scheme, DEPTH_RULES)
     known = DEPTH_RULES[scheme]
     depth, channels = whole("n_layer", n_layer, at_most=MOST_LAYERS), whole("n_embd", n_embd)
     if "std" in options:
