@@ -16,16 +16,17 @@ import torch
 from torch import nn
 
 from initscope import checks
-from initscope.errors import UsageError, require_name, shown
+from initscope.checks import require_name
+from initscope.errors import UsageError, shown
 from initscope.theory.rule import (
     ATTENTION_INPUTS,
     BRANCH_ENDS,
     DISTRIBUTIONS,
+    LARGEST_STD,
     MODES,
     Draw,
     Rule,
     Weight,
-    number,
 )
 from initscope.theory.schemes import SCHEMES, check_options, fan
 
@@ -102,7 +103,7 @@ def variance_scaling_std(
 ) -> float:
     """Standard deviation ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
     divisor = fan(mode, *fans(tensor, transposed=transposed))
-    return math.sqrt(number("scale", scale) / float(divisor))
+    return math.sqrt(checks.number("scale", scale, 0, LARGEST_STD) / float(divisor))
 
 
 def variance_scaling_(
@@ -155,7 +156,7 @@ def variance_scaling_(
     """
     std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
     _check_fillable("tensor", tensor)
-    checks.generator(generator)
+    checks.generator("generator", generator)
     return _fill_(tensor, std, distribution, generator)
 
 
@@ -349,8 +350,8 @@ def initialize_(
     {'weight': 0.2, 'bias': 0.0}
     """
     options = check_options(scheme, options)
-    bias_std = number("bias_std", bias_std)
-    checks.generator(generator)
+    bias_std = checks.number("bias_std", bias_std, 0, LARGEST_STD)
+    checks.generator("generator", generator)
     given = {}
     for assignment in _assignments(model, SCHEMES[scheme], options, bias_std, generator):
         assignment.fill_()

@@ -18,10 +18,11 @@ from initscope.checks import (
     ArrayLike,
     nonnegative,
     plain,
+    require_name,
     together,
     within,
 )
-from initscope.errors import UsageError, require_name
+from initscope.errors import UsageError
 from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.correlation_map import solve_correlation
 from initscope.theory.expectations import SMALLEST_Q, expectation

@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from initscope.checks import Array, ArrayLike, nonnegative, plain
-from initscope.errors import UsageError, require_name
+from initscope.checks import Array, ArrayLike, nonnegative, plain, require_name
+from initscope.errors import UsageError
 from initscope.theory.activations import ActivationLike, resolve
 from initscope.theory.expectations import expectation
 

@@ -13,10 +13,10 @@ from initscope.checks import (
     nonnegative,
     plain,
     positive,
+    require_name,
     together,
     whole,
 )
-from initscope.errors import require_name
 from initscope.theory.activations import ActivationLike, resolve
 from initscope.theory.expectations import expectation
 from initscope.theory.length_map import length_map

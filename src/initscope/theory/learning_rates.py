@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from initscope.errors import require_name
+from initscope.checks import require_name
 
 __all__: list[str] = []  # for this package alone
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from initscope.checks import Array, whole
-from initscope.errors import is_number, require, require_name, shown
+from initscope.checks import Array, number, require, require_name, whole
+from initscope.errors import shown
 
 __all__: list[str] = []  # for this package alone
 
@@ -80,16 +80,6 @@ class Draw(NamedTuple):
     gain: Number = 1.0
 
 
-def number(name: str, value: object) -> float:
-    """Return `value` as a std, or a factor on one: a finite float of at least 0."""
-    require(
-        is_number(value, 0), f"{name} must be a finite number of at least 0, not {shown(value)}."
-    )
-    given = float(value)  # type: ignore[arg-type]
-    require(given <= LARGEST_STD, f"{name} must be at most {LARGEST_STD:g}, not {shown(value)}.")
-    return given
-
-
 @dataclass(frozen=True)
 class Rule:
     """A rule by name, called with a :class:`Weight` and its options.
@@ -144,7 +134,7 @@ class Rule:
             return value
         if kind is int:
             return whole(name, value)
-        return number(name, value)
+        return number(name, value, 0, LARGEST_STD)
 
 
 RULES: dict[str, Rule] = {}

@@ -15,8 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from initscope import checks
-from initscope.checks import MOST_LAYERS, Array, ArrayLike, one, plain, positive, together, whole
-from initscope.errors import UsageError, require_name, unknown_name
+from initscope.checks import (
+    MOST_LAYERS,
+    Array,
+    ArrayLike,
+    one,
+    plain,
+    positive,
+    require_name,
+    together,
+    whole,
+)
+from initscope.errors import UsageError, unknown_name
 from initscope.theory.rule import (
     BRANCH_ENDS,
     LARGEST_STD,

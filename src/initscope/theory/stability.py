@@ -7,8 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.checks import Array, ArrayLike, layer_widths, nonnegative, one, plain, positive
-from initscope.errors import require_name
+from initscope.checks import (
+    Array,
+    ArrayLike,
+    layer_widths,
+    nonnegative,
+    one,
+    plain,
+    positive,
+    require_name,
+)
 from initscope.theory.activations import ActivationLike, resolve
 from initscope.theory.propagation import propagate
 

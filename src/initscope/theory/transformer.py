@@ -9,17 +9,18 @@ from numpy.polynomial import chebyshev
 from initscope.checks import (
     Array,
     ArrayLike,
-    fits,
     flag,
     nonnegative,
     one,
     plain,
     positive,
+    require_name,
     together,
     whole,
     within,
 )
-from initscope.errors import UsageError, require_name
+from initscope.errors import UsageError
+from initscope.memory import require_memory
 from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import expectation
 from initscope.theory.kernels import CorrelatedMoments
@@ -158,7 +159,7 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
     channels = whole("n_embd", n_embd, at_most=10**9)
     length = whole("seq_len", seq_len)
     # A few matrices of positions by positions, of which one stays, and a row a block.
-    fits(f"seq_len = {length:,}", 64.0 * length**2 + 8.0 * length * depth)
+    require_memory(64.0 * length**2 + 8.0 * length * depth, f"seq_len = {length:,}")
     return depth, channels, length
 
 
@@ -394,7 +395,7 @@ def residual_gradient_variance(
     107
     """
     depth, channels, length = sizes(n_layer, n_embd, seq_len)
-    fits(f"seq_len = {length:,} and n_layer = {depth:,}", 8.0 * depth * length**2)
+    require_memory(8.0 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     known = resolve(activation)
