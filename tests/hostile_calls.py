@@ -364,14 +364,14 @@ NO_FIXED_POINT = "missing='nan' asks for it"
 
 ROWS: dict[str, Row] = {
     # theory
-    "theory.activations.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
-    "theory.activations.gain": Row(
+    "theory.gains.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
+    "theory.gains.gain": Row(
         lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}
     ),
-    "theory.mean_field.length_map": Row(
+    "theory.length_map.length_map": Row(
         lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
     ),
-    "theory.mean_field.fixed_point": Row(
+    "theory.length_map.fixed_point": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -382,7 +382,7 @@ ROWS: dict[str, Row] = {
         },
         says={"activation": ("length map",), "q_range": ("q0",)},
     ),
-    "theory.mean_field.chi": Row(
+    "theory.criticality.chi": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -392,14 +392,14 @@ ROWS: dict[str, Row] = {
             "missing": "raise",
         },
     ),
-    "theory.mean_field.correlation_map": Row(
+    "theory.correlation_map.correlation_map": Row(
         lambda: {"c": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "q": 1.0}
     ),
-    "theory.mean_field.correlation_fixed_point": Row(
+    "theory.correlation_map.correlation_fixed_point": Row(
         lambda: {"activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "missing": "raise"},
         says={"activation": ("length map",)},
     ),
-    "theory.mean_field.depth_scale": Row(
+    "theory.criticality.depth_scale": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -409,7 +409,7 @@ ROWS: dict[str, Row] = {
         },
         says={"activation": ("length map",)},
     ),
-    "theory.mean_field.critical_point": Row(
+    "theory.criticality.critical_point": Row(
         lambda: {"activation": "tanh", "sigma_b2": 0.05, "q_range": (1e-10, 1e10)},
         says={"activation": ("critical point",), "q_range": ("between",)},
         nan="q of a homogeneous activation, for which every q is a fixed point",
@@ -425,7 +425,7 @@ ROWS: dict[str, Row] = {
         },
         says={"weight_std": ("scheme",)},
     ),
-    "theory.propagation.stability_band": Row(
+    "theory.stability.stability_band": Row(
         lambda: {
             "widths": [4, 4, 4],
             "activation": "relu",
@@ -471,7 +471,7 @@ ROWS: dict[str, Row] = {
             "q": 1.0,
         }
     ),
-    "theory.residual_mlp.log_variances": Row(
+    "theory.propagation.log_variances": Row(
         lambda: {
             "width": 4,
             "depth": 2,
@@ -482,7 +482,7 @@ ROWS: dict[str, Row] = {
             "layer_norm": True,
         }
     ),
-    "theory.residual_mlp.residual_propagate": Row(
+    "theory.propagation.residual_propagate": Row(
         lambda: {
             "width": 4,
             "depth": 2,
@@ -496,10 +496,10 @@ ROWS: dict[str, Row] = {
     "theory.schemes.scheme_std": Row(
         lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
     ),
-    "theory.depth_scaling.depth_scaling": Row(
-        lambda: {"rule": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
+    "theory.schemes.depth_scaling": Row(
+        lambda: {"scheme": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
     ),
-    "theory.depth_scaling.mu_parametrization": Row(
+    "theory.schemes.mu_parametrization": Row(
         lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
     ),
     "theory.transformer.residual_stream_variance": Row(
@@ -520,7 +520,7 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
-    "theory.transformer_gradients.residual_gradient_variance": Row(
+    "theory.transformer.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
             "n_embd": 8,
@@ -580,8 +580,7 @@ ROWS: dict[str, Row] = {
             "generator": generator(),
         }
     ),
-    "init.scheme_options": Row(lambda: {"scheme": "kaiming"}),
-    "init.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
+    "theory.schemes.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
     "init.weight_layers": Row(
         lambda: {"model": mlp()}, call=lambda model: list(initscope.init.weight_layers(model))
     ),
@@ -1005,7 +1004,7 @@ ROWS: dict[str, Row] = {
             chapter, profile, *(files if isinstance(files, list) else [files])
         ),
     ),
-    "plots.sweeps.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
+    "theory.stability.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
     "plots.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
     "plots.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
     "plots.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),

@@ -23,8 +23,10 @@ from initscope.theory import (
     adamw_update_rms,
     adamw_variance_trajectory,
 )
+from initscope.theory.learning_rates import SCHEDULES, learning_rates
+from initscope.theory.published_runs import PUBLISHED_RUNS
 from initscope.widgets import AdamWEquilibrium, BookWidget
-from initscope.widgets.adamw_equilibrium import _RANGES, PRESETS, SCHEDULES, learning_rates
+from initscope.widgets.adamw_equilibrium import _RANGES
 from initscope.widgets.bundle import STATIC
 
 MATH = "adamw_math.mjs"
@@ -65,7 +67,7 @@ EXTREMES = [
     {"alignment": -0.1},
     {"std0": 1e-4, "lr": 1e-6, "weight_decay": 1e-4},
 ]
-SMALL = {**PRESETS["shakespeare"], "steps": 2000}
+SMALL = {**PUBLISHED_RUNS["shakespeare"], "steps": 2000}
 CASES = [random_settings(seed) for seed in range(16)] + [
     {**SMALL, **extreme} for extreme in EXTREMES
 ]
@@ -226,7 +228,7 @@ def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
         "  return [busy() - start, run.state.t, run.done];\n}\n"
     )
     for schedule in SCHEDULES:
-        s = {**PRESETS["nanogpt"], "steps": 1_000_000, "schedule": schedule}
+        s = {**PUBLISHED_RUNS["nanogpt"], "steps": 1_000_000, "schedule": schedule}
         assert node(module, "seconds", s) < 0.2  # 14 to 28 ms on a laptop's core
     seconds, taken, done = node(module, "slice", s)
     assert seconds < 0.2
@@ -241,12 +243,12 @@ def test_presets_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path)
         f'import {{ CONTROLS }} from "{(STATIC / "adamw_equilibrium.mjs").as_uri()}";\n'
         "export const presets = () => PRESETS;\nexport const controls = () => CONTROLS;\n"
     )
-    assert node(module, "presets") == PRESETS
+    assert node(module, "presets") == PUBLISHED_RUNS
     controls = node(module, "controls")
     for name, (low, high, zero) in _RANGES.items():
         control = controls[name]
         assert (control["min"], control["max"], control.get("zero", False)) == (low, high, zero)
-    for name, values in (("schedule", SCHEDULES), ("preset", ("custom", *PRESETS))):
+    for name, values in (("schedule", SCHEDULES), ("preset", ("custom", *PUBLISHED_RUNS))):
         assert tuple(value for value, _ in controls[name]["options"]) == values
     own = set(AdamWEquilibrium.class_trait_names(sync=True)) - set(BookWidget.class_trait_names())
     assert set(controls) == own
@@ -254,10 +256,10 @@ def test_presets_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path)
 
 def test_published_numbers() -> None:
     """What the presets rest on, from the totals that the papers give."""
-    assert round(300e9 / 3.2e6) == PRESETS["gpt3-175b"]["steps"]
-    assert round(375e6 / 3.2e6) == PRESETS["gpt3-175b"]["warmup"]
-    assert round(1.0e12 / 4e6) == PRESETS["llama-7b"]["steps"]
-    assert round(1.4e12 / 4e6) == PRESETS["llama-65b"]["steps"]
+    assert round(300e9 / 3.2e6) == PUBLISHED_RUNS["gpt3-175b"]["steps"]
+    assert round(375e6 / 3.2e6) == PUBLISHED_RUNS["gpt3-175b"]["warmup"]
+    assert round(1.0e12 / 4e6) == PUBLISHED_RUNS["llama-7b"]["steps"]
+    assert round(1.4e12 / 4e6) == PUBLISHED_RUNS["llama-65b"]["steps"]
 
 
 # Python
@@ -460,7 +462,7 @@ def test_numbers_are_those_of_python_at_random_settings(opened) -> None:
 @pytest.mark.browser
 def test_presets_set_the_rest(opened) -> None:
     widget = opened()
-    for preset in PRESETS:
+    for preset in PUBLISHED_RUNS:
         widget.control("preset").select_option(preset)
         assert widget.message == AdamWEquilibrium(preset=preset).message
     widget.slide("weight decay", -2)

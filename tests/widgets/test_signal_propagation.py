@@ -20,7 +20,7 @@ from widget_page import widget_page
 
 from initscope.monte_carlo.variances import residual_pass
 from initscope.theory import NUMBER_FORMATS, finite_width_interval, propagate, scheme_std
-from initscope.theory.residual_mlp import log_variances
+from initscope.theory.propagation import log_variances
 from initscope.widgets import SignalPropagation
 from initscope.widgets.signal_propagation import ACTIVATIONS, STD_RANGE, WIDTHS, keeping, sentence
 

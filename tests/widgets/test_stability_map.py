@@ -23,9 +23,9 @@ from widget_page import ROOT, widget_page
 
 from initscope.claims import stability_bands
 from initscope.errors import UsageError
-from initscope.plots import critical_std, widths_of
+from initscope.plots import widths_of
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
-from initscope.theory import stability_band
+from initscope.theory import critical_std, stability_band
 from initscope.widgets import StabilityMap
 from initscope.widgets.bundle import STATIC
 from initscope.widgets.recorded_sweeps import FIELDS, NEVER, describe_sweep, pack, unpack

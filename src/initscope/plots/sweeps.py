@@ -29,12 +29,12 @@ from initscope.plots.style import (
     styled,
 )
 from initscope.schema import LAYER_STATISTICS
+from initscope.theory import critical_std
 
 __all__ = [
     "accuracy_against_std",
     "accuracy_map",
     "bands",
-    "critical_std",
     "divergence",
     "loss_curves",
     "nearest",
@@ -43,16 +43,6 @@ __all__ = [
     "variance_through_training",
     "widths_of",
 ]
-
-
-def critical_std(widths: Sequence[int]) -> float:
-    r"""Std, the same in all layers, that leaves the variance of a ReLU network unchanged.
-
-    Layer l multiplies it by :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the
-    product is 1 at :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins.
-    """
-    widths = checks.layer_widths(widths)
-    return float(np.sqrt(2.0) * np.exp(-0.5 * np.mean(np.log(widths[:-1]))))
 
 
 def widths_of(name: str) -> list[int]:

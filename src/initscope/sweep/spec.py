@@ -38,8 +38,8 @@ from initscope.errors import (
 )
 from initscope.memory import require_memory
 from initscope.models.activations import ACTIVATION_MODULES
-from initscope.names import DISTRIBUTIONS, MODES, SCHEMES
 from initscope.sweep.schedule import fewest_probes
+from initscope.theory.schemes import SCHEMES
 
 if TYPE_CHECKING:
     import torch
@@ -153,11 +153,13 @@ class Scheme:
             raise UsageError(
                 f"the options of scheme {self.name} must be a mapping, not {shown(self.options)}."
             ) from None
-        known = SCHEMES[self.name]
+        known = SCHEMES[self.name].options
         for name, value in options.items():
             if name not in known:
                 raise unknown_name(f"option of scheme {self.name!r}", name, known)
-            _check_option(name, value)
+            if name in ("std", "gain"):
+                weight_std(name, value)
+            SCHEMES[self.name].check_option(name, value)
         for name, default in known.items():
             require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
         pairs = (
@@ -194,19 +196,6 @@ class Scheme:
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
         return f"{self.name}({options})" if options else self.name
-
-
-def _check_option(name: str, value: object) -> None:
-    """Raise `UsageError` unless `value` will do for this option of a scheme."""
-    if name in ("std", "gain"):
-        weight_std(name, value)
-    elif name == "residual_scaling":
-        require(
-            isinstance(value, bool),
-            f"{name} must be true or false, not {shown(value)}.",
-        )
-    else:
-        require_name(name, value, MODES if name == "mode" else DISTRIBUTIONS)
 
 
 @dataclass(frozen=True)
@@ -426,14 +415,18 @@ class SweepSpec:
         return cast("tuple[int, ...]", self.seeds)
 
 
+IN_A_SWEEP = [n for n, rule in SCHEMES.items() if rule.scope == "layers" and n != "normal"]
+"""What `schemes` may hold: the networks are MLPs, and the stds of ``"normal"`` are `stds`."""
+
+
 def _scheme(value: Any) -> Scheme:
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
-    if isinstance(name, str) and "std" in SCHEMES.get(name, ()):
-        valid = ", ".join(other for other, options in SCHEMES.items() if "std" not in options)
+    if isinstance(name, str) and name in SCHEMES and name not in IN_A_SWEEP:
+        valid = ", ".join(IN_A_SWEEP)
         why = (
-            "it is for a GPT-2, whose residual projections and embeddings it sets"
-            if name == "gpt2"
-            else "give the stds of scheme 'normal' as stds"
+            "give the stds of scheme 'normal' as stds"
+            if name == "normal"
+            else "it is for a GPT-2, whose residual projections and embeddings it sets"
         )
         raise UsageError(f"schemes cannot hold {name!r}: {why}. Valid in a sweep: {valid}.")
     return Scheme.of(value)

@@ -10,39 +10,11 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope.theory import adamw_equilibrium_rms, adamw_variance_trajectory
+from initscope.theory.learning_rates import SCHEDULES, learning_rates
+from initscope.theory.published_runs import PUBLISHED_RUNS
 from initscope.widgets.base import BookWidget
 
-__all__ = ["PRESETS", "SCHEDULES", "AdamWEquilibrium"]
-
-_OPTIMIZER: dict[str, Any] = {
-    "weight_decay": 0.1,
-    "beta1": 0.9,
-    "beta2": 0.95,
-    "schedule": "cosine",
-    "final": 0.1,
-    "std0": 0.02,
-    "snr": 0.0,
-    "diffusion": 1.0,
-    "alignment": 0.0,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    # github.com/karpathy/nanoGPT, defaults of train.py; GPTConfig draws with std .02.
-    "nanogpt": {**_OPTIMIZER, "lr": 6e-4, "warmup": 2000, "steps": 600_000},
-    # The same, config/train_shakespeare_char.py.
-    "shakespeare": {**_OPTIMIZER, "lr": 1e-3, "beta2": 0.99, "warmup": 100, "steps": 5000},
-    # Brown et al. 2020, table 2.1 and appendix B: 300 billion tokens in batches of 3.2 million,
-    # warm-up over 375 million. That the batch grows at first, and that the cosine ends after 260
-    # billion tokens, is left out. Initialized as GPT-2, whose code has std .02.
-    "gpt3-175b": {**_OPTIMIZER, "lr": 6e-5, "warmup": 117, "steps": 93_750},
-    # Touvron et al. 2023, table 2 and section 2.3: 1.0 and 1.4 trillion tokens in batches of 4
-    # million. The paper says nothing of the initial std; .02 is the default of transformers.
-    "llama-7b": {**_OPTIMIZER, "lr": 3e-4, "warmup": 2000, "steps": 250_000},
-    "llama-65b": {**_OPTIMIZER, "lr": 1.5e-4, "warmup": 2000, "steps": 350_000},
-}
-"""Settings of published training runs."""
-
-SCHEDULES = ("constant", "cosine", "linear", "wsd")
+__all__ = ["AdamWEquilibrium"]
 
 # Lowest and highest value, and whether 0 is allowed besides: as the sliders have them.
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -60,39 +32,6 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 }
 
 
-def learning_rates(
-    lr: float, schedule: str, steps: int, warmup: int = 0, final: float = 0.0
-) -> np.ndarray:
-    """Learning rate at each of `steps` steps.
-
-    Parameters
-    ----------
-    lr
-        The peak.
-    schedule
-        ``"constant"``; ``"cosine"`` or ``"linear"`` from the end of warm-up to the last step;
-        ``"wsd"`` (warm-up, stable, decay) with a linear decay over the last fifth of the steps.
-    warmup
-        Steps in which the rate rises linearly from lr / warmup.
-    final
-        The last rate as a share of the peak, unless the schedule is constant.
-
-    Examples
-    --------
-    >>> print(learning_rates(1.0, "linear", 6, warmup=2, final=0.2).round(3))
-    [0.5 1.  0.8 0.6 0.4 0.2]
-    """
-    step = np.arange(1, steps + 1)
-    progress = np.clip((step - warmup) / max(1, steps - warmup), 0, 1)
-    shape = {
-        "constant": lambda: np.ones(steps),
-        "cosine": lambda: final + (1 - final) * (1 + np.cos(np.pi * progress)) / 2,
-        "linear": lambda: final + (1 - final) * (1 - progress),
-        "wsd": lambda: final + (1 - final) * np.minimum(1, (steps - step) / (0.2 * steps)),
-    }[schedule]()
-    return lr * shape * np.minimum(1, step / max(1, warmup))
-
-
 class AdamWEquilibrium(BookWidget):
     """The std of a weight matrix in a training run with AdamW, and where it settles.
 
@@ -103,12 +42,13 @@ class AdamWEquilibrium(BookWidget):
     Attributes
     ----------
     preset
-        A name of :data:`PRESETS`: sets all that follows but `log_steps` and `log_std`; becomes
-        ``"custom"`` when one of these is changed.
+        A name of :data:`initscope.theory.published_runs.PUBLISHED_RUNS`: sets all that follows but
+        `log_steps` and `log_std`; becomes ``"custom"`` when one of these is changed.
     lr, weight_decay
         Peak learning rate, 0 or 1e-6 to 0.1; weight decay, 0 or 1e-4 to 10.
     schedule, warmup, final, steps
-        As in :func:`learning_rates`; 10 to 1,000,000 steps, 0 to 100,000 of them warm-up.
+        As in :func:`~initscope.theory.learning_rates.learning_rates`; 10 to 1,000,000 steps, 0 to
+        100,000 of them warm-up.
     std0
         Std at initialization, 1e-4 to 10.
     beta1, beta2
@@ -126,7 +66,7 @@ class AdamWEquilibrium(BookWidget):
 
     module: ClassVar[str] = "adamw_equilibrium.mjs"
 
-    preset = traitlets.Enum(("custom", *PRESETS), "nanogpt").tag(sync=True)
+    preset = traitlets.Enum(("custom", *PUBLISHED_RUNS), "nanogpt").tag(sync=True)
     lr = traitlets.Float(6e-4).tag(sync=True)
     weight_decay = traitlets.Float(0.1).tag(sync=True)
     schedule = traitlets.Enum(SCHEDULES, "cosine").tag(sync=True)
@@ -145,7 +85,7 @@ class AdamWEquilibrium(BookWidget):
     def __init__(self, **settings: Any) -> None:
         self._following = True  # what is given besides a preset holds over it
         preset = settings.get("preset", "")
-        named = PRESETS.get(preset, {}) if isinstance(preset, str) else {}
+        named = PUBLISHED_RUNS.get(preset, {}) if isinstance(preset, str) else {}
         super().__init__(**{**named, **settings})
         self._following = False
         self._name_preset()
@@ -162,18 +102,18 @@ class AdamWEquilibrium(BookWidget):
 
     @traitlets.observe("preset")
     def _follow_preset(self, change: Any) -> None:
-        if not self._following and change["new"] in PRESETS:
+        if not self._following and change["new"] in PUBLISHED_RUNS:
             self._following = True
             try:
-                for name, value in PRESETS[change["new"]].items():
+                for name, value in PUBLISHED_RUNS[change["new"]].items():
                     setattr(self, name, value)
             finally:
                 self._following = False
 
-    @traitlets.observe(*PRESETS["nanogpt"])
+    @traitlets.observe(*PUBLISHED_RUNS["nanogpt"])
     def _name_preset(self, change: Any = None) -> None:
         if not self._following and self.preset != "custom":
-            preset = PRESETS[self.preset]
+            preset = PUBLISHED_RUNS[self.preset]
             if any(getattr(self, name) != value for name, value in preset.items()):
                 self.preset = "custom"
 

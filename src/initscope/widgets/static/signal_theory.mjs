@@ -1,7 +1,7 @@
 // Variance going forward and backward through a random network, in theory.
 //
 // As initscope.theory: `propagate`, `finite_width_interval`, and for residual branches and
-// LayerNorm initscope.theory.residual_mlp. Here all is in natural logarithms, so that no setting
+// LayerNorm initscope.theory.propagation. Here all is in natural logarithms, so that no setting
 // leaves the range of the numbers: a std of 1e3 gives a variance of 1e845 at layer 100.
 //
 // Settings: {activation, depth, width, std, bias_std, residual, layer_norm}.

@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 
 from initscope.errors import UsageError
-from initscope.theory import DEPTH_RULES, depth_scaling, mu_parametrization
-
-
-@pytest.mark.parametrize("rule", sorted(DEPTH_RULES))
-def test_every_rule_gives_a_std_for_each_matrix_of_each_block(rule):
-    scaling = depth_scaling(rule, 6, 128)
-    for std in scaling[:5]:
-        assert std.shape == (6,)
-        assert (std >= 0).all()
-    assert scaling.embedding > 0
+from initscope.theory import depth_scaling, mu_parametrization
 
 
 def test_gpt2():
@@ -56,6 +47,22 @@ def test_small_init_rules():
     spike = depth_scaling("spike_no_more", 8, 1024)
     assert spike.embedding == 1
     np.testing.assert_allclose(spike.mlp_out, small / 4)
+
+
+def test_the_rule_mup_is_the_initialization_of_the_maximal_update_parametrization():
+    table = mu_parametrization(1024, 256, std=0.05)
+    rule = depth_scaling("mup", 5, 1024, base_width=256, std=0.05)
+    assert rule.embedding == table.embedding_std
+    for std in rule[:5]:
+        np.testing.assert_allclose(std, table.hidden_std)
+
+
+def test_completep_divides_the_branches_by_the_depth():
+    shallow = depth_scaling("completep", 4, 64, base_width=32, base_depth=4)
+    deep = depth_scaling("completep", 64, 64, base_width=32, base_depth=4)
+    assert shallow.branch_multiplier == 1
+    assert deep.branch_multiplier == 1 / 16
+    np.testing.assert_array_equal(deep.mlp_out[:4], shallow.mlp_out)
 
 
 def test_mu_parametrization_table():
