@@ -24,11 +24,11 @@ from initscope.theory import (
     adamw_variance_trajectory,
 )
 from initscope.widgets import AdamWEquilibrium, BookWidget
-from initscope.widgets.adamw_equilibrium import _RANGES, PRESETS, SCHEDULES, learning_rates
-from initscope.widgets.bundle import STATIC
+from initscope.widgets.adamw_equilibrium.widget import _RANGES, PRESETS, SCHEDULES, learning_rates
+from initscope.widgets.bundle import SCRIPTS
 
-MATH = "adamw_math.mjs"
-TEXT = "adamw_text.mjs"
+MATH = "adamw_equilibrium/theory.mjs"
+TEXT = "adamw_equilibrium/message.mjs"
 
 
 def log_uniform(draw: random.Random, low: float, high: float) -> float:
@@ -91,8 +91,8 @@ def javascript(node, tmp_path_factory) -> list[dict]:
     """What the modules of the widget make of each of CASES, from one call of the engine."""
     module = tmp_path_factory.mktemp("modules") / "all.mjs"
     module.write_text(
-        f'import * as math from "{(STATIC / MATH).as_uri()}";\n'
-        f'import {{ python, sentence }} from "{(STATIC / TEXT).as_uri()}";\n'
+        f'import * as math from "{(SCRIPTS / MATH).as_uri()}";\n'
+        f'import {{ python, sentence }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
         """export const all = (cases) => cases.map((s) => ({
             run: math.trajectory(s),
             update: math.updateRms(s),
@@ -208,7 +208,7 @@ def test_the_simulation_follows_the_prediction(node, change: dict) -> None:
 def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
     module = tmp_path / "time.mjs"
     module.write_text(
-        f'import {{ Simulation, trajectory, sampleSteps }} from "{(STATIC / MATH).as_uri()}";\n'
+        f'import {{ Simulation, trajectory, sampleSteps }} from "{(SCRIPTS / MATH).as_uri()}";\n'
         # Of this process alone, whatever else the machine does.
         "const busy = () => { const { user, system } = process.cpuUsage(); "
         "return (user + system) / 1e6; };\n"
@@ -237,8 +237,8 @@ def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
 def test_presets_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path) -> None:
     module = tmp_path / "read.mjs"
     module.write_text(
-        f'import {{ PRESETS }} from "{(STATIC / TEXT).as_uri()}";\n'
-        f'import {{ CONTROLS }} from "{(STATIC / "adamw_equilibrium.mjs").as_uri()}";\n'
+        f'import {{ PRESETS }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
+        f'import {{ CONTROLS }} from "{(SCRIPTS / "adamw_equilibrium/widget.mjs").as_uri()}";\n'
         "export const presets = () => PRESETS;\nexport const controls = () => CONTROLS;\n"
     )
     assert node(module, "presets") == PRESETS

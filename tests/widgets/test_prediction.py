@@ -18,8 +18,8 @@ from widget_page import widget_page
 from initscope.errors import UsageError
 from initscope.theory import scheme_std
 from initscope.widgets import BookWidget, Prediction
-from initscope.widgets.bundle import STATIC, bundle
-from initscope.widgets.prediction import PROMPT
+from initscope.widgets.bundle import SCRIPTS, bundle
+from initscope.widgets.prediction.widget import PROMPT
 
 WHICH_STD = "Which std keeps the variance of a ReLU network of width 256?"
 STEPS = np.arange(1, 31)
@@ -89,7 +89,7 @@ def batch(node, tmp_path_factory) -> Callable:
     """Call a function of the mathematics for many lists of arguments at once."""
     module = tmp_path_factory.mktemp("batch") / "batch.mjs"
     module.write_text(
-        f"import * as all from {json.dumps((STATIC / 'prediction_math.mjs').as_uri())};\n"
+        f"import * as all from {json.dumps((SCRIPTS / 'prediction/message.mjs').as_uri())};\n"
         "export const each = (name, cases) => cases.map((given) => all[name](...given));\n"
     )
     return lambda name, cases: node(module, "each", name, cases)
@@ -318,7 +318,7 @@ def test_the_still_picture_asks_and_answers_upside_down(kind: str) -> None:
 
 
 def test_the_module_stays_small() -> None:
-    assert len(bundle("prediction.mjs").encode()) < 30_000
+    assert len(bundle("prediction/widget.mjs").encode()) < 30_000
 
 
 # In the browser

@@ -31,12 +31,12 @@ from initscope.pretrain.spec import PretrainSpec
 from initscope.theory import adamw_variance_trajectory
 from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets import QKVTraining
-from initscope.widgets.bundle import STATIC
+from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.number_text import short
-from initscope.widgets.pretrained_runs import adamw_prediction
-from initscope.widgets.recorded_runs import MANTISSA, pack, unpack
+from initscope.widgets.qkv_training.pretrained_runs import adamw_prediction
+from initscope.widgets.qkv_training.runs import MANTISSA, pack, unpack
 
-MATH = "qkv_training_math.mjs"
+MATH = "qkv_training/message.mjs"
 RESULTS = Path("results") / "07_gpt2_qkv_dynamics" / "cpu"
 FOLDERS = {
     "seed 0": RESULTS / "seed-0",
@@ -402,9 +402,9 @@ def ask(node: Callable[..., Any], tmp_path: Path) -> Ask:
         module = tmp_path / "module.mjs"
         module.write_text(
             'import { readFileSync } from "node:fs";\n'
-            f'import {{ inflate }} from "{(STATIC / "lib" / "inflate.mjs").as_uri()}";\n'
-            f'import {{ unpack }} from "{(STATIC / "recorded_runs.mjs").as_uri()}";\n'
-            f'import {{ {function} }} from "{(STATIC / MATH).as_uri()}";\n'
+            f'import {{ inflate }} from "{(SCRIPTS / "lib" / "inflate.mjs").as_uri()}";\n'
+            f'import {{ unpack }} from "{(SCRIPTS / "qkv_training/runs.mjs").as_uri()}";\n'
+            f'import {{ {function} }} from "{(SCRIPTS / MATH).as_uri()}";\n'
             "const read = (name) => readFileSync(new URL(name, import.meta.url));\n"
             'const bytes = await inflate(read("numbers"));\n'
             'const runs = unpack(JSON.parse(read("recorded.json")), bytes);\n'

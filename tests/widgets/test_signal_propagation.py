@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from conftest import STATIC
+from conftest import SCRIPTS
 from live_kernel import LiveKernel
 from matplotlib.figure import Figure
 from traitlets import TraitError
@@ -22,9 +22,16 @@ from initscope.monte_carlo.variances import residual_pass
 from initscope.theory import NUMBER_FORMATS, finite_width_interval, propagate, scheme_std
 from initscope.theory.residual_mlp import log_variances
 from initscope.widgets import SignalPropagation
-from initscope.widgets.signal_propagation import ACTIVATIONS, STD_RANGE, WIDTHS, keeping, sentence
+from initscope.widgets.signal_propagation.widget import (
+    ACTIVATIONS,
+    STD_RANGE,
+    WIDTHS,
+    keeping,
+    sentence,
+)
 
 LN10 = math.log(10)
+NETWORK = "signal_propagation/network.mjs"
 ARCHITECTURES = [(False, False), (True, False), (False, True), (True, True)]
 
 
@@ -87,7 +94,7 @@ def each(node, tmp_path_factory):
     def each(module: str, function: str, many: list) -> list:
         path = tmp_path_factory.mktemp("each") / "each.mjs"
         path.write_text(
-            f'import {{ {function} as f }} from "{(STATIC / module).as_uri()}";\n'
+            f'import {{ {function} as f }} from "{(SCRIPTS / module).as_uri()}";\n'
             "export const each = (many) => many.map((given) => f(...given));\n"
         )
         return node(path, "each", many)
@@ -96,7 +103,7 @@ def each(node, tmp_path_factory):
 
 
 def test_theory_agrees_with_python(each) -> None:
-    many = each("signal_theory.mjs", "propagate", [[s] for s in SETTINGS])
+    many = each("signal_propagation/theory.mjs", "propagate", [[s] for s in SETTINGS])
     for s, found in zip(SETTINGS, many, strict=True):
         for direction, expected in zip(("forward", "backward"), theory_of(s), strict=True):
             # Logarithms: 1e-5 of a variance is 1e-5 here.
@@ -112,7 +119,7 @@ def test_the_band_is_that_of_python(each) -> None:
             std = float(np.sqrt(rng.uniform(0.5, 3) / width))
             s = {"activation": activation, "depth": depth, "width": width, "std": std}
             many.append({**s, "bias_std": bias_std, "residual": False, "layer_norm": False})
-    bands = each("signal_theory.mjs", "finiteWidth", [[s] for s in many])
+    bands = each("signal_propagation/theory.mjs", "finiteWidth", [[s] for s in many])
     for s, found in zip(many, bands, strict=True):
         sizes = [s["width"]] * (s["depth"] + 1)
         name = name_in_python(s["activation"])
@@ -130,11 +137,11 @@ def test_no_band_where_none_is_known(node) -> None:
     s = {"activation": "relu", "depth": 9, "width": 64, "std": 0.1, "bias_std": 0.0}
     for residual, layer_norm in ARCHITECTURES[1:]:
         options = {"residual": residual, "layer_norm": layer_norm}
-        assert node("signal_theory.mjs", "finiteWidth", {**s, **options}) is None
+        assert node("signal_propagation/theory.mjs", "finiteWidth", {**s, **options}) is None
     plain = {"residual": False, "layer_norm": False}
     saturated = {**s, **plain, "activation": "tanh", "std": 1e3}
-    assert node("signal_theory.mjs", "finiteWidth", saturated) is None
-    assert node("signal_theory.mjs", "finiteWidth", {**s, **plain}) is not None
+    assert node("signal_propagation/theory.mjs", "finiteWidth", saturated) is None
+    assert node("signal_propagation/theory.mjs", "finiteWidth", {**s, **plain}) is not None
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -194,7 +201,9 @@ def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
         for exponent in (6, -6):
             s = {"activation": activation, "depth": 100, "residual": False, "layer_norm": False}
             given = {"weights": (10.0**exponent * weights).tolist(), "input": x.tolist()}
-            found = node("signal_network.mjs", "passWith", s, {**given, "gradient": x.tolist()})
+            found = node(
+                "signal_propagation/network.mjs", "passWith", s, {**given, "gradient": x.tolist()}
+            )
             h, log = x, 0.0
             for layer, w in enumerate(weights):
                 if layer and activation == "gelu":
@@ -208,7 +217,7 @@ def test_extreme_weights_neither_overflow_nor_underflow(node) -> None:
             else:
                 assert float(found["forward"][-1]) == pytest.approx(log, abs=1e-3)
     given = {"weights": np.zeros((3, 4, 4)).tolist(), "input": [1] * 4, "gradient": [1] * 4}
-    found = node("signal_network.mjs", "passWith", {**s, "depth": 3}, given)
+    found = node("signal_propagation/network.mjs", "passWith", {**s, "depth": 3}, given)
     assert found["forward"] == [0, "-Infinity", "-Infinity", "-Infinity"]
     assert found["backward"] == ["-Infinity", "-Infinity", "-Infinity", 0]
 
@@ -234,7 +243,7 @@ export function last(settings, others = []) {{
 @pytest.fixture(scope="module")
 def simulation(tmp_path_factory):
     path = tmp_path_factory.mktemp("simulation") / "last.mjs"
-    path.write_text(ALL_OF.format(module=(STATIC / "signal_network.mjs").as_uri()))
+    path.write_text(ALL_OF.format(module=(SCRIPTS / "signal_propagation/network.mjs").as_uri()))
     return path
 
 
@@ -288,7 +297,7 @@ def kept_by_python(s: dict) -> object:
 
 
 def test_stds_that_keep_the_variance(each) -> None:
-    many = each("signal_theory.mjs", "keeping", [[s] for s in SETTINGS])
+    many = each("signal_propagation/theory.mjs", "keeping", [[s] for s in SETTINGS])
     for s, found in zip(SETTINGS, many, strict=True):
         python = kept_by_python(s)
         assert float(found["change"]) == pytest.approx(python.change, rel=1e-3, abs=1e-6)
@@ -313,13 +322,13 @@ def test_the_sentence_is_that_of_python(each) -> None:
         expected.append(sentence(s["depth"], s["width"], s["std"], *logs, kept))
         given.append([s, *(part.tolist() for part in logs), kept._asdict()])
     assert len(given) > 8
-    assert each("signal_message.mjs", "sentence", given) == expected
+    assert each("signal_propagation/message.mjs", "sentence", given) == expected
 
 
 def test_number_formats_are_those_of_python(node, tmp_path) -> None:
     module = tmp_path / "formats.mjs"
     module.write_text(
-        f'import {{ NUMBER_FORMATS }} from "{(STATIC / "signal_network.mjs").as_uri()}";\n'
+        f'import {{ NUMBER_FORMATS }} from "{(SCRIPTS / NETWORK).as_uri()}";\n'
         "export const formats = () => NUMBER_FORMATS;\n"
     )
     assert node(module, "formats") == {

@@ -27,9 +27,9 @@ from initscope.plots import critical_std, widths_of
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import stability_band
 from initscope.widgets import StabilityMap
-from initscope.widgets.bundle import STATIC
-from initscope.widgets.recorded_sweeps import FIELDS, NEVER, describe_sweep, pack, unpack
-from initscope.widgets.stability_map import QUANTITIES
+from initscope.widgets.bundle import SCRIPTS
+from initscope.widgets.stability_map.sweeps import FIELDS, NEVER, describe_sweep, pack, unpack
+from initscope.widgets.stability_map.widget import QUANTITIES
 
 FOLDER = ROOT / "notebooks" / "results" / "05_std_sweep" / "cpu"
 FILES = {
@@ -349,9 +349,9 @@ def ask(node: Callable[..., Any], tmp_path: Path) -> Ask:
         module = tmp_path / "module.mjs"
         module.write_text(
             'import { readFileSync } from "node:fs";\n'
-            f'import {{ inflate }} from "{(STATIC / "lib" / "inflate.mjs").as_uri()}";\n'
+            f'import {{ inflate }} from "{(SCRIPTS / "lib" / "inflate.mjs").as_uri()}";\n'
             "import { cell, mapped, sentence, unpack }"
-            f' from "{(STATIC / "recorded_sweeps.mjs").as_uri()}";\n'
+            f' from "{(SCRIPTS / "stability_map/sweeps.mjs").as_uri()}";\n'
             "const read = (name) => readFileSync(new URL(name, import.meta.url));\n"
             'const bytes = await inflate(read("numbers"));\n'
             'const sweeps = unpack(JSON.parse(read("recorded.json")), bytes);\n'

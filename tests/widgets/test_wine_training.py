@@ -27,8 +27,8 @@ from initscope.data import load_wine
 from initscope.models import MLP
 from initscope.sweep import run_sweep
 from initscope.theory import schemes
-from initscope.widgets.bundle import STATIC
-from initscope.widgets.wine_training import (
+from initscope.widgets.bundle import SCRIPTS
+from initscope.widgets.wine_training.widget import (
     BATCH_SIZES,
     OPTIMIZERS,
     SCHEMES,
@@ -52,11 +52,11 @@ CONTROLS = (
 
 PROBE = f"""
 import {{ Network, Training, Workspace, accuracy, finish, standardized }}
-  from "{(STATIC / "mlp_training.mjs").as_uri()}";
-import {{ summary, table }} from "{(STATIC / "wine_training_summary.mjs").as_uri()}";
-import {{ trainingSettings }} from "{(STATIC / "wine_training.mjs").as_uri()}";
+  from "{(SCRIPTS / "wine_training/training.mjs").as_uri()}";
+import {{ summary, table }} from "{(SCRIPTS / "wine_training/message.mjs").as_uri()}";
+import {{ trainingSettings }} from "{(SCRIPTS / "wine_training/widget.mjs").as_uri()}";
 import {{ Generator, fillNormal, permutation, seedSequence }}
-  from "{(STATIC / "lib/torch_random.mjs").as_uri()}";
+  from "{(SCRIPTS / "lib/torch_random.mjs").as_uri()}";
 
 export const split = (data, seed) => standardized(data, seed);
 
@@ -394,7 +394,7 @@ def run_cell(text: str) -> Any:
 )
 def test_the_python_shown_gives_the_numbers_of_the_widget(js, node, changes: dict) -> None:
     settings = settings_of(WineTraining(**{"epochs": 3, "seeds": 3} | changes))
-    table = run_cell(node("wine_training.mjs", "pythonCode", settings))
+    table = run_cell(node("wine_training/widget.mjs", "pythonCode", settings))
     runs = js("train", wine_rows(), settings)["runs"]
     assert len(runs) == len(table)
     for run in runs:
@@ -410,7 +410,7 @@ def test_the_python_shown_gives_the_numbers_of_the_widget(js, node, changes: dic
 
 @pytest.mark.parametrize(("depth", "width"), [(1, 32), (2, 8), (30, 128)])
 def test_the_std_of_kaiming_is_named_beside_the_slider(node, depth: int, width: int) -> None:
-    text = node("wine_training.mjs", "kaimingNote", {"depth": depth, "width": width})
+    text = node("wine_training/widget.mjs", "kaimingNote", {"depth": depth, "width": width})
     fans = [13] if depth == 1 else [13, width]
     stated = [float(number) for number in re.findall(r"0\.\d+", text)]
     assert stated == [pytest.approx(math.sqrt(2 / fan), abs=6e-4) for fan in fans]

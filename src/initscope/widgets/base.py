@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from initscope.errors import UsageError, require, shown
 from initscope.plots.style import styled, themed
-from initscope.widgets.bundle import STATIC, bundle
+from initscope.widgets.bundle import SCRIPTS, bundle
 
 __all__ = ["BookWidget", "SettingError", "show"]
 
@@ -24,7 +24,7 @@ class SettingError(UsageError, traitlets.TraitError):
 class BookWidget(anywidget.AnyWidget):
     """A widget that computes in the browser: alive in a notebook and in the published page.
 
-    A subclass names its ES module, a file below ``static``, and has one trait for each control.
+    A subclass names its ES module, a file of this package, and has one trait for each control.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class BookWidget(anywidget.AnyWidget):
         super().__init_subclass__(**kwargs)
         if "module" in cls.__dict__:
             cls._esm = bundle(cls.module)
-            cls._css = (STATIC / "widget.css").read_text(encoding="utf8")
+            cls._css = (SCRIPTS / "widget.css").read_text(encoding="utf8")
 
     def figure(self) -> Figure:
         """The same message as a still picture, for print, GitHub and pages without JavaScript."""
