@@ -1072,7 +1072,10 @@ ROWS: dict[str, Row] = {
         call=lambda lr: _equilibrium_widget().equilibrium(lr),
     ),
     "widgets.base.show": Row(
-        lambda: {"widget": initscope.widgets.SignalPropagation(depth=2, width=16)}
+        lambda: {
+            "widget": initscope.widgets.SignalPropagation(depth=2, width=16),
+            "still": Figure(),
+        }
     ),
     "widgets.prediction.widget.Prediction": Row(
         lambda: {

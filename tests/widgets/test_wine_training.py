@@ -34,7 +34,6 @@ from initscope.widgets.wine_training.widget import (
     SCHEMES,
     WIDTHS,
     WineTraining,
-    outcome,
     wine_rows,
 )
 
@@ -118,6 +117,24 @@ def js(tmp_path_factory: pytest.TempPathFactory, node: Callable[..., Any]) -> Ca
 
 def settings_of(widget: WineTraining) -> dict[str, Any]:
     return {name: getattr(widget, name) for name in CONTROLS}
+
+
+def check_said(sentence: str, table: pd.DataFrame) -> None:
+    """How many learn, how well, and which diverge, is what Python's table of the sweep says."""
+    lost = table[table["diverged_step"].notna()]
+    if len(lost) == len(table):
+        assert re.search(r"[Aa]ll \d seeds diverged|[Ss]eed 0 diverged", sentence)
+        return
+    assert sentence.startswith(f"After all {table['loss_step'].iloc[0][-1]} steps: ")
+    for _, runs in table.groupby("scheme", sort=False):
+        alive = runs[runs["diverged_step"].isna()]
+        learned = int((alive["test_accuracy"] >= 0.9).sum())
+        assert f"{learned} of {len(runs)} seed" in sentence
+        if len(alive):
+            assert f"{alive['test_accuracy'].mean():.0%}" in sentence
+    for _, run in lost.iterrows():
+        assert re.search(rf"[Ss]eeds? [\d, and]*{run['seed']}\b.* diverged|all \d+ seeds", sentence)
+    assert ("diverged" in sentence) == bool(len(lost))
 
 
 def random_widget(rng: random.Random, **changes: Any) -> WineTraining:
@@ -287,7 +304,7 @@ def test_the_page_trains_the_runs_of_a_sweep(js, seed: int) -> None:
             # Rounding grows with every step; after these few it is still small.
             assert last["testLoss"] == pytest.approx(expected["test_loss"], rel=0.01)
             assert last["accuracy"] == pytest.approx(expected["test_accuracy"], abs=0.03)
-    assert found["after"].startswith(outcome(table))
+    check_said(found["after"], table)
 
 
 EXTREMES = [
@@ -449,11 +466,12 @@ def test_what_is_not_allowed_is_refused(name: str, value: object, allowed: str) 
 )
 def test_the_still_picture_shows_the_runs(changes: dict[str, Any]) -> None:
     widget = WineTraining(**{"epochs": 10} | changes)
-    figure = widget.figure()
-    losses, norms = figure.axes
     table = run_sweep(widget.spec(), progress=False)
-    assert widget.message == outcome(table)
-    assert "".join(figure.get_suptitle().split()) == "".join(widget.message.split())
+    figure = widget.figure(table)
+    losses, norms = figure.axes
+    for _, runs in table.groupby("scheme"):
+        learned = int((runs["test_accuracy"] >= 0.9).sum())
+        assert f"{learned} of {len(runs)}" in losses.get_title()
     drawn = [line for line in losses.get_lines() if len(line.get_xdata()) > 2]
     lost = int(table["diverged_step"].notna().sum())
     assert len(table) - lost <= len(drawn) <= len(table)
@@ -466,6 +484,14 @@ def test_the_still_picture_shows_the_runs(changes: dict[str, Any]) -> None:
         shown = norms.get_lines()[0].get_ydata()
         np.testing.assert_allclose(shown, np.exp(np.log(before).mean(0)), rtol=1e-6)
     figure.savefig(io.BytesIO(), format="svg")
+
+
+def test_what_is_not_trained_is_shown_so() -> None:
+    losses, norms = WineTraining().figure().axes
+    assert losses.get_title() == "not trained yet"
+    (guessing,) = losses.get_lines()
+    assert guessing.get_ydata()[0] == pytest.approx(math.log(3))
+    assert not norms.get_lines()
 
 
 def test_a_kernel_hears_what_the_page_sets(kernel: LiveKernel) -> None:
@@ -575,7 +601,7 @@ def test_ten_copies_train_as_torch_does(opened: Opener) -> None:
         table = sweep(widget)
         n_steps = table["loss_step"].iloc[0][-1]
         message = said(page, k, f"^(After all {n_steps} steps|All)")
-        assert message.startswith(outcome(table))
+        check_said(message, table)
         shown = downloaded(page, k)
         for (scheme, seed), run in shown.groupby(["scheme", "seed"]):
             chosen = (table["scheme"] == scheme) & (table["seed"] == seed)

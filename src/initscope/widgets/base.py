@@ -71,20 +71,39 @@ def _short(text: str) -> str:
     return line if len(line) <= 400 else f"{line[:300]} ... {line[-80:]}"
 
 
-def show(widget: BookWidget) -> None:
+def show(widget: BookWidget, still: Figure | None = None) -> None:
     """Display a widget together with its still picture, for a chapter of the book.
 
     Both are one output: a live notebook shows the widget, GitHub the picture, and the book the
     picture until the widget has taken its place. In a notebook of your own the widget alone is
     enough: end a cell with it.
+
+    Parameters
+    ----------
+    widget
+        What is shown.
+    still
+        The picture, where it shows what had to be measured first; by default the widget's own
+        :meth:`~BookWidget.figure`.
+
+    Raises
+    ------
+    UsageError
+        If `widget` is no widget, or `still` no figure.
     """
     require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")
+    require(
+        still is None or isinstance(still, Figure),
+        f"still must be a figure of matplotlib, not {shown(still)}.",
+    )
     from IPython.display import display
 
     picture = io.StringIO()
     # Text as text: outlines of every letter of a question would be most of a chapter's file.
     with styled(), mpl.rc_context({"svg.fonttype": "none"}):
-        widget.figure().savefig(picture, format="svg", bbox_inches="tight", metadata={"Date": None})
+        (still or widget.figure()).savefig(
+            picture, format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
     bundle = widget._repr_mimebundle_() or ({}, {})
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     display({**data, "image/svg+xml": themed(picture.getvalue())}, raw=True)

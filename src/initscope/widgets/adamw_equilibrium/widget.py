@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope.plots.adamw import adamw_run
 from initscope.theory import adamw_equilibrium_rms, adamw_variance_trajectory
 from initscope.widgets.base import BookWidget
 
@@ -149,7 +150,6 @@ class AdamWEquilibrium(BookWidget):
         super().__init__(**{**named, **settings})
         self._following = False
         self._name_preset()
-        self.message = self.sentence()
 
     @traitlets.validate(*_RANGES)
     def _in_range(self, proposal: Any) -> Any:
@@ -215,132 +215,27 @@ class AdamWEquilibrium(BookWidget):
         with np.errstate(under="ignore", over="ignore"):
             return self.std0 * np.abs(np.cumprod(keep))
 
-    def sentence(self) -> str:
-        """What happens, in words: the sentence under the picture."""
-        if self.lr == 0:
-            return f"With learning rate 0 nothing moves: the std stays at {_short(self.std0)}."
-        std, initial, lr = self.trajectory(), self.initial_part(), self.learning_rates()
-        pull, end, left = self.weight_decay + self.alignment, std[-1], initial[-1]
-        length = f"{self.steps:,} steps"
-        if pull <= 0:
-            why = (
-                "With weight decay 0 there is no equilibrium"
-                if self.alignment == 0
-                else "The alignment of the gradients undoes the weight decay, so there is no "
-                "equilibrium"
-            )
-            factor = "" if self.diffusion == 1 else f"{_short(self.diffusion)} "
-            how = (
-                f"the mean square grows by about {factor}lr² a step"
-                if pull == 0 and self.snr == 0
-                else "the weights keep growing"
-            )
-            return f"{why}: {how}, from std {_short(self.std0)} to {_short(end)} after {length}."
-        constant = 1 / (self.lr * pull)
-        time = _short(constant) if constant < 100 else f"{constant:,.0f}"
-        text = (
-            f"From std {_short(self.std0)} the weights head for {_short(self.equilibrium())}, the "
-            f"equilibrium at the peak rate, with a time constant of {time} steps. "
-            f"The run of {length} is "
-        )
-        constants = f"{_short(lr.sum() * pull, 2)} time constants long, at the rates it takes: "
-        forgotten = np.flatnonzero(initial < 0.1 * std)
-        if not len(forgotten):
-            return (
-                f"{text}only {constants}the initial std still shows at the end, where "
-                f"{(left / end) ** 2:.0%} of the mean square is left from initialization and the "
-                f"std is {_short(end)}, against {_short(math.sqrt(max(0, end**2 - left**2)))} from "
-                "a start at 0."
-            )
-        text += (
-            f"{constants}by step {forgotten[0] + 1:,}, with less than 1% of the mean square left "
-            "from initialization, its scale is forgotten. "
-        )
-        if math.isclose(lr[-1], self.lr, rel_tol=1e-9):
-            return f"{text}The std ends at {_short(end)}."
-        return (
-            f"{text}The std then follows the rate and ends at {_short(end)}; the equilibrium of "
-            f"the last rate is {_short(self.equilibrium(lr[-1]))}."
-        )
-
     def figure(self) -> Figure:
-        """The same message as a still picture: std and learning rate against the step."""
-        import matplotlib.pyplot as plt
-
-        from initscope.plots.style import COLORS, INK, WIDTH, styled
-
-        lr, std, initial = self.learning_rates(), self.trajectory(), self.initial_part()
+        """Std and learning rate against the step, as a still picture."""
         # A few hundred of up to a million points draw the same lines.
         even = np.linspace(1, self.steps, 300)
         ratios = np.geomspace(1, self.steps, 300)
         step = np.unique(np.concatenate([even, ratios]).round().astype(int))
-        std, initial, lr = std[step - 1], initial[step - 1], lr[step - 1]
+        lr, std, initial = (
+            values[step - 1]
+            for values in (self.learning_rates(), self.trajectory(), self.initial_part())
+        )
         pull = self.weight_decay + self.alignment
         settles = self.lr > 0 and pull > 0
-        forgotten = np.flatnonzero(initial < 0.1 * std)
-        with styled(), np.errstate(over="ignore", invalid="ignore"):
-            rest = np.maximum(0, std**2 - initial**2)
-            figure, (above, below) = plt.subplots(
-                2, sharex=True, figsize=(WIDTH, 4.8), height_ratios=(3, 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return adamw_run(
+                pd.DataFrame({"step": step, "lr": lr, "std": std, "initial": initial}).assign(
+                    equilibrium=self.equilibrium(lr) if settles else np.nan
+                ),
+                self.std0,
+                self.lr,
+                equilibrium=float(self.equilibrium()) if settles else None,
+                time_constant=1 / (self.lr * pull) if settles else None,
+                log_steps=self.log_steps,
+                log_std=self.log_std,
             )
-            for factor in (0.5, 2):
-                label = "from half or twice the initial std" if factor == 2 else None
-                other = np.sqrt(rest + (factor * initial) ** 2)
-                above.plot(step, other, color=COLORS[0], linewidth=0.7, label=label)
-            above.plot(step, initial, ":", color=COLORS[3], label="left of the initialization")
-            if settles:
-                marks = [(1 / (self.lr * pull), "one time constant", INK)]
-                if len(forgotten):
-                    marks += [(step[forgotten[0]], "initialization forgotten", COLORS[3])]
-                marks = [mark for mark in marks if mark[0] <= self.steps]
-                left = not self.log_steps and all(at < 0.6 * self.steps for at, *_ in marks)
-                # Each line ends at its label, and the one above is not below another label.
-                for row, (at, label, color) in enumerate(sorted(marks, reverse=not left)):
-                    top = 0.97 - 0.08 * row
-                    above.axvline(at, ymax=top, color=color, linestyle=":", linewidth=1)
-                    above.annotate(
-                        f" {label} ",
-                        (at, top),
-                        xycoords=("data", "axes fraction"),
-                        verticalalignment="top",
-                        horizontalalignment="left" if left else "right",
-                        fontsize=9,
-                    )
-                if self.equilibrium() < 6 * max(self.std0, std.max()):
-                    label = "equilibrium of the peak rate"
-                    above.axhline(self.equilibrium(), color=COLORS[1], linewidth=1, label=label)
-                label = "equilibrium of the rate at the step"
-                above.plot(step, self.equilibrium(lr), "--", color=COLORS[1], label=label)
-            above.plot(step, std, color=COLORS[0], linewidth=2.4, label="predicted std")
-            above.set_ylabel("std of the weights")
-            highest = max(2 * self.std0, *std[np.isfinite(std)])
-            if self.log_std:
-                above.set_yscale("log")
-                lowest = min(self.std0 / 2, *std[std > 0])
-                above.set_ylim(max(lowest / 1.3, 1e-9 * highest), 1.7 * highest)
-            else:
-                if settles and self.equilibrium() < 6 * highest:
-                    highest = max(highest, self.equilibrium())
-                above.set_ylim(0, 1.22 * highest)  # room for the labels of the marks
-            if self.log_steps:
-                above.set_xscale("log")
-            above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-            below.plot(step, lr, color=COLORS[1])
-            below.set(xlabel="step", ylabel="learning rate", ylim=(0, 1.1 * max(self.lr, 1e-12)))
-            below.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-            if not self.log_steps:
-                below.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            for axes in (above, below):
-                axes.spines["left"].set_color(INK)
-            plt.close(figure)
-        return figure
-
-
-def _short(value: float, digits: int = 3) -> str:
-    """`value` with `digits` significant digits, as the widgets write it: 0.0123, 1.2e-9, 4,500."""
-    if not math.isfinite(value):
-        return "not a number" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
-    if value != 0 and not 1e-3 <= abs(value) < 1e5:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{float(f'{value:.{digits}g}'):,.12g}"

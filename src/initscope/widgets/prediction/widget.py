@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import traitlets
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 
 from initscope import checks
 from initscope.errors import UsageError, is_number
 from initscope.errors import shown as printed
+from initscope.plots.prediction import question_and_answer
 from initscope.widgets.base import BookWidget
 
 __all__ = ["Prediction"]
 
-PROMPT = (
-    "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
-    "Nothing is stored or sent."
-)
 Range = tuple[float, float]
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -165,7 +160,6 @@ class Prediction(BookWidget):
             ),
             guess=middle if guess is None else guess,
             guess_high=_at(low, high, log, 2 / 3) if guess_high is None else guess_high,
-            message="" if others.get("revealed") else PROMPT,
             **others,
         )
         if not self.revealed and self.difference()["score"] == "close":
@@ -223,52 +217,19 @@ class Prediction(BookWidget):
 
     def figure(self) -> Figure:
         """The question over an empty axis; the answer upside down in small type below."""
-        from initscope.plots.style import COLORS, INK, WIDTH, styled  # all plots: they need torch
-
-        question = textwrap.fill(self.question, 74)
-        answer = textwrap.fill(f"Answer: {self._told()}. {self.explanation}".strip(), 116)
-        curve = self.kind == "curve"
-        # Inches, from above: the question, the axis, its labels, the answer.
-        above, tall = 0.22 + 0.2 * (question.count("\n") + 1), 1.9 if curve else 0.5
-        below, small = 0.65, 0.14 * (answer.count("\n") + 1)
-        height = above + tall + below + small
-        left = 0.1 if curve else 0.03
-        with styled():
-            figure = Figure(figsize=(WIDTH, height))
-            figure.set_layout_engine("none")
-            axes = figure.add_axes((left, (small + below) / height, 0.97 - left, tall / height))
-            figure.text(0.01, 1, question, va="top", weight="bold", size=10.5)
-            # Its first line is the lowest, and on the right: turn the page to read it.
-            figure.text(0.99, 0, answer, rotation=180, ha="right", va="bottom", size=7.5)
-            label = self.label + (f", {self.unit}" if self.unit not in ("", "%") else "")
-            scale = "log" if self.logarithmic else "linear"
-            axis: Any = axes.yaxis if curve else axes.xaxis
-            if curve:
-                end, middle = self.x[-1], _at(self.low, self.high, self.logarithmic, 0.5)
-                given = [points[: self.shown] for points in (self.x, self.y)]
-                axes.plot(*given, color=COLORS[0], marker="o" if self.shown == 1 else None)
-                axes.axvline(end, color=COLORS[1], ls="--")
-                axes.annotate("?", (end, middle), (-8, 0), textcoords="offset points", ha="right",
-                              va="center", size=16)  # fmt: skip
-                axes.set(xscale="log" if self.x_log else "linear", xlim=(self.x[0], end))
-                axes.set(yscale=scale, ylim=(self.low, self.high))
-                axes.set(xlabel=self.x_label, ylabel=label)
-            else:
-                axes.set(xscale=scale, xlim=(self.low, self.high), ylim=(0, 1), yticks=[])
-                axes.set(xlabel=label)
-                axes.spines["left"].set_visible(False)
-                mark = "?" if self.kind == "value" else "from  ?   to  ?"
-                axes.text(0.5, 0.5, mark, transform=axes.transAxes, ha="center", va="center",
-                          size=16, color=INK)  # fmt: skip
-            if self.logarithmic:
-                axis.set_minor_formatter(NullFormatter())
-                powers = math.floor(math.log10(self.high)) - math.ceil(math.log10(self.low)) + 1
-                if powers < 2:
-                    ends = [self.low, self.high]
-                    axis.set_ticks(ends, [f"{value:g}" for value in ends])
-            elif self.unit == "%":
-                axis.set_major_formatter("{x:g}%")
-        return figure
+        return question_and_answer(
+            self.question,
+            f"Answer: {self._told()}. {self.explanation}".strip(),
+            kind=self.kind,
+            axis=(self.low, self.high),
+            log=self.logarithmic,
+            label=self.label,
+            unit=self.unit,
+            given=(self.x[: self.shown], self.y[: self.shown]),
+            end=self.x[-1] if self.x else None,
+            x_label=self.x_label,
+            x_log=self.x_log,
+        )
 
     def _told(self) -> str:
         unit = self.unit if self.unit in ("", "%") else f" {self.unit}"

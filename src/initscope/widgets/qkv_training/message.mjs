@@ -78,7 +78,7 @@ export function summary(run, settings) {
 /** A text that begins a sentence or a heading. */
 export const capital = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
-/** The sentence below the picture. QKVTraining in Python says the same. */
+/** The sentence below the picture. */
 export function sentence(run, settings) {
   const s = summary(run, settings);
   const { name, layers } = run.roles[settings.role];

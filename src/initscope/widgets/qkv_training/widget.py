@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from initscope import checks
 from initscope.errors import is_number, require, require_name, shown
+from initscope.plots.recorded_run import recorded_run as recorded_run_figure
 from initscope.widgets.base import BookWidget
-from initscope.widgets.number_text import percent, short
 from initscope.widgets.qkv_training.pretrained_runs import pretrained_run
 from initscope.widgets.qkv_training.runs import (
     Matrices,
@@ -195,8 +195,8 @@ class QKVTraining(BookWidget):
         ... ]
         >>> columns = ["step", "layer", "role", "kind", "stat", "value"]
         >>> widget = QKVTraining.from_record(pd.DataFrame(rows, columns=columns))
-        >>> widget.message
-        'Step 10: the std of Q is 0.04 in every layer, on average 2 times its start.'
+        >>> print(widget.step, round(widget.summary()["growth"], 3))
+        10 2.0
         """
         std_table(frame)  # complains of a table that is none of these
         _check_roles(roles, [frame])
@@ -284,9 +284,7 @@ class QKVTraining(BookWidget):
             for name in ("step", "layer"):
                 setattr(self, name, _nearest(self._offered(name), getattr(self, name)))
 
-        self.message = self._sentence()
-
-    # --- What is said ----------------------------------------------------------------------------
+    # --- What is shown ---------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
         """The numbers of the sentence, at the settings.
@@ -332,71 +330,9 @@ class QKVTraining(BookWidget):
             "missing": [int(layer) for layer in layers[~np.isfinite(std[:, at])]],
         }
 
-    def _sentence(self) -> str:
-        """What the browser says at these settings, in the same words."""
-        s = self.summary()
-        name, run = self.matrices.name, self.shown
-        step = f"{run.label[0].upper()}{run.label[1:]}, step" if run.label else "Step"
-        step = f"{step} {s['step']:,}"
-        if s["low"] is None:
-            return " ".join(filter(None, [f"{step}: no finite std of {name}.", run.ending]))
-        several = s["low"][1] != s["high"][1]
-        times = " times" if self.quantity == "ratio" else ""
-        since = f"{times} its start" if times else ""
-        if several:
-            extent = " to ".join(f"{short(v)} (layer {k})" for v, k in (s["low"], s["high"]))
-            extent += since
-        else:
-            value, layer = s["low"]
-            every = "in every layer" if len(self.matrices.layers) > 1 else f"(layer {layer})"
-            extent = f"{short(value)}{since} {every}"
-        starting = self.step == run.steps[0]
-        predicting = self.show_prediction and math.isfinite(s["off"])
-        ended = math.isfinite(s["off_at_end"])
-        at_end = f"{_percent(s['off_at_end'])} at the last step"
-        if starting:
-            parts = [f"{step}: the run starts, the std of {name} is {extent}."]
-            if predicting and ended:
-                parts.append(f"AdamW theory starts from the same; it is off by {at_end}.")
-        else:
-            average = f"on average {short(s['growth'])} times{'' if times else ' its start'}"
-            parts = [f"{step}: the std of {name} is {extent}, {average}."]
-        if several and not starting:
-            change = s["spread"] / s["spread_at_start"]
-            verdict = "the layers are about as far apart"
-            if change > 1.05:
-                verdict = "the layers have moved apart"
-            elif change < 1 / 1.05:
-                verdict = "the layers have moved together"
-            parts.append(
-                f"The largest std is {short(s['spread'])} times the smallest, "
-                f"at the start {short(s['spread_at_start'])}: {verdict}."
-            )
-        if predicting and not starting:
-            if math.isfinite(s["predicted"]):
-                parts.append(
-                    f"AdamW theory gives {short(s['predicted'])}{times} for layer {self.layer}, "
-                    f"measured {short(s['measured'])}."
-                )
-            later = f", by {at_end}" if ended and self.step < run.steps[-1] else ""
-            off = _percent(s["off"])
-            parts.append(f"Over all layers it is off by {off} on average{later}.")
-        if predicting and run.adamw is not None and run.adamw["weight_decay"] == 0:
-            parts.append(
-                "Weight decay is 0: in theory there is no equilibrium, and the std grows with "
-                "every step."
-            )
-        if s["missing"]:
-            parts.append(f"Not finite in layer {', '.join(map(str, s['missing']))}.")
-        if run.ending:
-            parts.append(run.ending)
-        return " ".join(parts)
-
     def figure(self) -> Figure:
         """The same three pictures, still: over the steps, across the layers, and the histogram."""
-        from initscope.widgets.qkv_training.figure import draw
-
-        return draw(self)
+        return recorded_run_figure(self)
 
 
 def _check_roles(roles: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
@@ -426,7 +362,3 @@ def _ratio(values: np.ndarray) -> float:
     """Largest over smallest of what is finite."""
     finite = values[np.isfinite(values)]
     return float(finite.max() / finite.min()) if len(finite) else math.nan
-
-
-def _percent(share: float) -> str:
-    return percent(share) if share < 10 else f"{short(100 * share)}%"

@@ -1,4 +1,4 @@
-// What happened to the signal, as a sentence; initscope.widgets.signal_propagation.widget says the same.
+// What happened to the signal, as a sentence.
 
 import { short } from "../lib/format.mjs";
 import { NUMBER_FORMATS } from "./network.mjs";

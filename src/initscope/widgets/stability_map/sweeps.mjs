@@ -140,7 +140,7 @@ export function outcome(sweep, at, runs, seed) {
   };
 }
 
-/** The sentence that says what is seen at a place; Python says the same. */
+/** The sentence that says what is seen at a place; */
 export function sentence(sweep, at, seed) {
   const network = sweep.networks[at.network];
   const training = sweep.trainings[at.training];

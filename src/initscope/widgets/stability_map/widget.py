@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from initscope import checks
 from initscope.errors import UsageError, is_number, require, shown
+from initscope.plots.stability import stability_map
 from initscope.widgets.base import BookWidget
-from initscope.widgets.number_text import percent, short
 from initscope.widgets.stability_map.sweeps import NEVER, describe_sweep, pack, unpack
 
 __all__ = ["StabilityMap"]
@@ -59,7 +59,7 @@ class StabilityMap(BookWidget):
     recorded, numbers
         What is shown: descriptions of the sweeps, and their numbers, packed.
     message
-        The sentence about the selected cell.
+        The sentence about the selected cell: set by the browser.
     """
 
     module = "stability_map/widget.mjs"
@@ -95,8 +95,6 @@ class StabilityMap(BookWidget):
         }
         super().__init__(recorded=dict(recorded), numbers=numbers, **(start | settings))
         self.observe(self._follow_sweep, "sweep")
-        self.observe(self._say, ["sweep", "training", "network", "std", "seed"])
-        self._say()
 
     @classmethod
     def from_tables(
@@ -278,65 +276,10 @@ class StabilityMap(BookWidget):
         found = np.array(values)
         return labels, np.where(np.isposinf(found), np.nan, found), np.array(diverged)
 
-    # --- What is said and drawn ----------------------------------------------------------------
-
-    def _say(self, _: object = None) -> None:
-        self.message = self._sentence()
-
-    def _sentence(self) -> str:
-        """As ``sentence`` in sweeps.mjs."""
-        sweep, n, t, _, seed = self._place()
-        network, training = sweep["networks"][n], sweep["trainings"][t]
-        runs = self.cell()
-        if seed is not None:
-            runs = {name: array[seed : seed + 1] for name, array in runs.items()}
-        runs = {name: array[~np.isnan(runs["diverged"])] for name, array in runs.items()}
-        count = len(runs["diverged"])
-        where = f"{network['text']}, std {short(self.std)}, {training['text']}"
-        text = where[0].upper() + where[1:] + ": "
-        if count == 0:
-            return text + "not recorded."
-
-        above = network["learns_above"][t]
-        learn = 0 if above is None else int((runs["accuracy"] >= above).sum())
-        gone = runs["diverged"][runs["diverged"] != NEVER]
-        step, accuracy = _median(gone), percent(_median(runs["accuracy"]), 1)
-        updates = "update" if step == 1 else "updates"
-        if seed is None:
-            text += f"{learn} of {count} seeds learn, median accuracy {accuracy}"
-            if len(gone):
-                text += f"; {len(gone)} diverge, after {short(step)} {updates} (median)"
-        else:
-            verb = "learns" if learn else "does not learn"
-            text += f"seed {self.seed} {verb}, accuracy {accuracy}"
-            if len(gone):
-                text += f"; it diverges after {short(step)} {updates}"
-        text += ". "
-        signal = _median(_quantity("signal", {k: v[..., None] for k, v in runs.items()})[:, 0])
-        if network["depth"] > 1 and math.isfinite(signal):
-            fate = "vanishes" if signal < -3 else "explodes" if signal > 3 else "stays in range"
-            text += (
-                f"Before training the signal {fate}: its variance is multiplied by "
-                f"{short(10 ** (signal / (network['depth'] - 1)), 2)} a layer, "
-                f"{short(10**signal, 2)} in all. "
-            )
-        elif network["depth"] > 1:
-            fate = "vanishes: nothing of it" if signal < 0 else "explodes: no finite number"
-            text += f"Before training the signal {fate} is left. "
-        dead = _median(_quantity("dead", {k: v[..., None] for k, v in runs.items()})[:, 0])
-        if math.isfinite(dead) and dead > 0.5:
-            text += f"In the end {percent(dead)} of the units of the last hidden layer are dead. "
-        theory = _side(self.std, network["low"], network["high"])
-        return text + (
-            f"The std lies {theory} the theory band ({short(network['low'], 2)} to "
-            f"{short(network['high'], 2)}) and {_side(self.std, 0.01, 0.1)} the paper's "
-            "(0.01 to 0.1)."
-        )
+    # --- What is drawn -------------------------------------------------------------------------
 
     def figure(self) -> Figure:
         """The map and the loss curves of the selected cell, as a still picture."""
-        from initscope.plots.stability import stability_map
-
         sweep, network, training, _, seed = self._place()
         labels, values, diverged = self.grid()
         by_network = len(sweep["networks"]) > 1
@@ -386,8 +329,3 @@ def _median(values: np.ndarray) -> float:
     ordered = np.sort(np.where(np.isnan(values), np.inf, values))
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low if low == high else (low + high) / 2)
-
-
-def _side(std: float, low: float, high: float) -> str:
-    """The grid holds decimal numbers, so an edge may be off by rounding."""
-    return "below" if std < low * 0.999 else "above" if std > high * 1.001 else "inside"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import functools
-import math
-import textwrap
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from initscope.plots.training import training_of_networks
 from initscope.widgets.base import BookWidget
 
 __all__ = ["WineTraining"]
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from initscope.sweep.run import SweepSpec
 
 MAX_SEEDS = 8
@@ -29,8 +27,6 @@ SCHEMES = ("normal", "lecun", "xavier", "kaiming", "race")
 WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128)
 BATCH_SIZES = (4, 8, 16, 32, 64, 128)
 OPTIMIZERS = ("sgd", "momentum", "adam")
-NAMES = {"normal": "one std", "lecun": "LeCun", "xavier": "Xavier", "kaiming": "Kaiming"}
-LOST = "#cc4f5c"
 
 
 @functools.cache
@@ -129,104 +125,13 @@ class WineTraining(BookWidget):
             loss_points=100,
         )
 
-    def figure(self) -> Figure:
-        """Train the networks with torch; draw their losses and the gradient norms of their layers.
+    def figure(self, table: pd.DataFrame | None = None) -> Figure:
+        """Losses and gradient norms of the networks, as a still picture.
 
-        Sets `message` to what came of it. Under 2 s for networks of up to 10 layers of 64.
+        Parameters
+        ----------
+        table
+            What :func:`initscope.sweep.run_sweep` makes of :meth:`spec`; without it the picture
+            is that of networks that have not been trained.
         """
-        from initscope.plots.style import COLORS, INK, WIDTH, styled
-        from initscope.sweep.run import run_sweep
-
-        table = run_sweep(self.spec(), progress=False)
-        self.message = outcome(table)
-        layers = np.arange(1, self.depth + 1)
-        with styled():
-            figure = Figure(figsize=(WIDTH, 3.5))
-            loss_axes, norm_axes = figure.subplots(1, 2)
-            for color, (scheme, runs) in zip(
-                COLORS, table.groupby("scheme", sort=False), strict=False
-            ):
-                for _, run in runs.iterrows():
-                    finite = np.isfinite(run["loss"])
-                    steps, losses = run["loss_step"][finite], run["loss"][finite]
-                    loss_axes.plot(steps, losses, color=color, lw=1.1)
-                    if not pd.isna(run["diverged_step"]):
-                        loss_axes.plot(steps[-1:], losses[-1:], "x", color=LOST)
-                # A diverged run has no gradients at the end, and a dead layer none at all.
-                norms = np.stack([n.reshape(-1, self.depth) for n in runs["gradient_norm"]])
-                norms = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
-                name = f"{NAMES[str(scheme)]}, " if self.scheme == "race" else ""
-                for probe, style, when in ((0, "--", "before"), (-1, "-", "after")):
-                    means = np.exp(np.ma.masked_invalid(np.log(norms[:, probe])).mean(0))
-                    if means.count() == 0:
-                        continue
-                    norm_axes.plot(
-                        layers,
-                        means,
-                        style,
-                        marker="o",
-                        markersize=3,
-                        color=color,
-                        label=f"{name}{when} training",
-                    )
-            loss_axes.axhline(math.log(3), color=INK, ls=":", lw=1.2, label="guessing")
-            loss_axes.set(xlabel="step", ylabel="training loss, one line a seed", yscale="log")
-            norm_axes.set(xlabel="weight layer", ylabel="gradient norm", yscale="log")
-            norm_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            bottom, top = np.log10(norm_axes.get_ylim())
-            norm_axes.set_ylim(10 ** np.floor(bottom), 10 ** np.ceil(top))
-            figure.legend(loc="outside lower center", ncols=3)
-            figure.suptitle("\n".join(textwrap.wrap(self.message, 90)), fontsize=9.5)
-        return figure
-
-
-def outcome(table: pd.DataFrame) -> str:
-    """What came of a sweep over Wine, in words: how many seeds learn, and which diverged.
-
-    `table` is that of :func:`initscope.sweep.run_sweep`, with one row a scheme and seed.
-    """
-    groups = list(table.groupby("scheme", sort=False))
-    race = len(groups) > 1
-    states, lost = [], []
-    for scheme, runs in groups:
-        alive = runs[runs["diverged_step"].isna()]
-        learned = int((alive["test_accuracy"] >= LEARNED).sum())
-        count = f"{learned} of {len(runs)} {'seeds learn' if len(runs) > 1 else 'seed learns'}"
-        rest = " of the rest" if len(alive) < len(runs) else ""
-        mean = f"mean test accuracy{rest} {alive['test_accuracy'].mean():.0%}"
-        score = mean if len(alive) else "none is left"
-        name = NAMES[str(scheme)]
-        if race:
-            states.append(f"{name}: {count}, {score}")
-        else:
-            states.append(f"{count} (test accuracy of at least {LEARNED:.0%}); {score}")
-        if len(alive) < len(runs):
-            text = _diverged(runs)
-            lost.append(f" {name}: {text}" if race else f" {text[0].upper()}{text[1:]}")
-    if table["diverged_step"].notna().all():
-        return "".join(lost).strip()
-    n_steps = table["loss_step"].iloc[0][-1]
-    return f"After all {n_steps} steps: {'; '.join(states)}.{''.join(lost)}"
-
-
-def _diverged(runs: pd.DataFrame) -> str:
-    """Which runs diverged, and when: seeds 1 and 3 diverged at steps 4 and 9."""
-    gone = runs[runs["diverged_step"].notna()]
-    steps = gone["diverged_step"].tolist()
-    several, differ = len(gone) > 1, len(set(steps)) > 1
-    who = f"seed{'s' if several else ''} {_listed(gone['seed'])}"
-    if several and len(gone) == len(runs):
-        who = f"all {len(gone)} seeds"
-    if set(steps) == {0}:
-        when = "before the first update"
-    elif differ and len(gone) > 3:
-        when = f"from step {min(steps)} on"
-    else:
-        when = f"at steps {_listed(steps)}" if differ else f"at step {steps[0]}"
-    return f"{who} diverged {when}."
-
-
-def _listed(items: Iterable[object]) -> str:
-    """Items as in a sentence: 1, 2 and 3."""
-    *first, last = map(str, items)
-    return f"{', '.join(first)} and {last}" if first else last
+        return training_of_networks(table, self.depth, n_classes=3, learned=LEARNED)

@@ -1,10 +1,10 @@
-"""The still picture of a recorded run: over the steps, across the layers, and as a histogram."""
+"""The still picture of a recorded training run (chapter 07)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,24 +17,30 @@ __all__: list[str] = []  # for this package alone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from initscope.widgets.qkv_training.widget import QKVTraining
-
 MARGIN = 1.08
 """Factor between the outermost curve and the end of the axis."""
 
 
-def draw(widget: QKVTraining) -> Figure:
-    """What the browser draws at the settings of the widget."""
+def recorded_run(shown: Any) -> Figure:
+    """Draw a run over its steps, across its layers, and the histogram of one matrix.
+
+    Parameters
+    ----------
+    shown
+        The runs and what is looked at of them, as :class:`initscope.widgets.QKVTraining` holds
+        them: ``runs`` by label, ``roles``, and ``shown``, ``matrices``, ``step``, ``role``,
+        ``layer``, ``quantity``, ``show_prediction``.
+    """
     with styled():
         figure = Figure(figsize=(WIDTH, 5.6))
         over, across, counted = figure.subplot_mosaic("AA;BC").values()
-        _draw_steps(widget, over)
-        _draw_layers(widget, across)
-        _draw_histogram(widget, counted)
+        _draw_steps(shown, over)
+        _draw_layers(shown, across)
+        _draw_histogram(shown, counted)
     return figure
 
 
-def _draw_steps(widget: QKVTraining, axes: Axes) -> None:
+def _draw_steps(widget: Any, axes: Axes) -> None:
     steps, found = widget.shown.steps, widget.matrices
     layers = found.layers
     rows, guess = found.curves(widget.quantity)
@@ -63,7 +69,7 @@ def _draw_steps(widget: QKVTraining, axes: Axes) -> None:
     axes.legend()
 
 
-def _draw_layers(widget: QKVTraining, axes: Axes) -> None:
+def _draw_layers(widget: Any, axes: Axes) -> None:
     run = widget.shown
     at = run.steps.index(widget.step)
     for role, found in run.roles.items():
@@ -86,7 +92,7 @@ def _draw_layers(widget: QKVTraining, axes: Axes) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1.0)
 
 
-def _draw_histogram(widget: QKVTraining, axes: Axes) -> None:
+def _draw_histogram(widget: Any, axes: Axes) -> None:
     run, found = widget.shown, widget.matrices
     row = found.layers.index(widget.layer)
     known = run.histogram_steps
@@ -111,11 +117,11 @@ def _draw_histogram(widget: QKVTraining, axes: Axes) -> None:
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
 
 
-def _color(widget: QKVTraining, role: str) -> str:
+def _color(widget: Any, role: str) -> str:
     return COLORS[widget.recorded["roles"].index(role) % len(COLORS)]
 
 
-def _scale(widget: QKVTraining, axes: Axes, roles: Sequence[str]) -> None:
+def _scale(widget: Any, axes: Axes, roles: Sequence[str]) -> None:
     """A logarithmic axis that is the same whichever run is shown."""
     low, high = _limits(
         curves
