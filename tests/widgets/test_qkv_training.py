@@ -30,8 +30,9 @@ from initscope.theory import adamw_variance_trajectory
 from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets import QKVTraining
 from initscope.widgets.bundle import SCRIPTS
+from initscope.widgets.codec import MANTISSA
 from initscope.widgets.qkv_training.pretrained_runs import adamw_prediction
-from initscope.widgets.qkv_training.runs import MANTISSA, pack, unpack
+from initscope.widgets.qkv_training.runs import pack, unpack
 
 MATH = "qkv_training/message.mjs"
 RESULTS = Path("results") / "07_gpt2_qkv_dynamics" / "cpu"

@@ -2,7 +2,7 @@
 //
 // No document is touched here. Numbers that are not there are NaN.
 
-const MANTISSA = 12; // bits of it that are kept
+import { float, reader, whole } from "../lib/codec.mjs";
 
 /**
  * The runs of `recorded`, each {label, steps, folder, adamw, ending, roles}, with `roles` from a role to
@@ -12,36 +12,17 @@ const MANTISSA = 12; // bits of it that are kept
  * histograms       rows (layers) of {step, low, high, counts, std}, with the std of the weights
  */
 export function unpack({ runs }, bytes) {
-  let at = 0;
-  /** Whole numbers of `shape`, of which differences were taken along the axes `along`. */
-  function codes(shape, along) {
-    const count = shape.reduce((a, b) => a * b, 1);
-    const found = new Int32Array(count);
-    for (let i = 0; i < count; i += 1) {
-      let turns = 0;
-      for (let plane = 3; plane >= 0; plane -= 1) turns = turns * 256 + bytes[at + plane * count + i];
-      found[i] = turns % 2 ? -(turns + 1) / 2 : turns / 2;
-    }
-    at += 4 * count;
-    for (const axis of along) {
-      const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-      for (let i = 0; i < count; i += 1) {
-        if (Math.floor(i / stride) % shape[axis] > 0) found[i] += found[i - stride];
-      }
-    }
-    return found;
-  }
-  const numbers = (shape, along) => new Float32Array(codes(shape, along).map((code) => code << (23 - MANTISSA)).buffer);
+  const read = reader(bytes);
   const rows = (values, n, width) => Array.from({ length: n }, (_, k) => Array.from(values.slice(k * width, (k + 1) * width)));
 
   return runs.map((run) => {
     const roles = {};
     for (const { role, name, layers, predicted, bins } of run.roles) {
       const [n, width, counted] = [layers.length, run.steps.length, run.histogram_steps.length];
-      const std = rows(numbers([n, width], [1]), n, width);
-      const guess = predicted ? rows(numbers([n, width], [1]), n, width) : [];
-      const edges = numbers([n, counted, 2], [0, 1]); // in units of the std
-      const counts = codes([n, counted, bins], []);
+      const std = rows(read([n, width], float, [1]), n, width);
+      const guess = predicted ? rows(read([n, width], float, [1]), n, width) : [];
+      const edges = read([n, counted, 2], float, [0, 1]); // in units of the std
+      const counts = read([n, counted, bins], whole);
       const histograms = layers.map((_, k) => run.histogram_steps.flatMap((step, j) => {
         const here = k * counted + j;
         const of = std[k][run.steps.indexOf(step)];

@@ -1,15 +1,8 @@
-"""Recorded training runs packed for the browser, small enough for a page, and read back.
-
-A number is kept as a float32 with :data:`MANTISSA` bits of its mantissa, a histogram by its counts;
-each array is then kept as differences along the axes on which it is smooth, which are small whole
-numbers, and all are deflated. The module ``runs.mjs`` reads the same bytes.
-"""
+"""Recorded training runs as the widget shows them, and as they are packed; see `codec`."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +12,7 @@ import numpy as np
 from initscope import checks
 from initscope.errors import require, shown
 from initscope.tracking.tables import COLUMNS, HISTOGRAM_COLUMNS
+from initscope.widgets.codec import FLOAT, WHOLE, Reader, Writer
 
 __all__: list[str] = []  # for this package alone
 
@@ -39,13 +33,8 @@ NAMES = {
 }
 """What the reader reads for a role; others are read as they are."""
 
-MANTISSA = 12
-"""Bits of the mantissa that are sent: a number is right to within 1 in 8,000."""
-
 MOST_BINS = 20
 """Of a histogram that is sent; neighboring bins are put together until there are no more."""
-
-_DROPPED = 23 - MANTISSA
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,19 +242,19 @@ def _merged(counts: np.ndarray) -> np.ndarray:
 def pack(runs: Sequence[RecordedRun]) -> tuple[list[dict[str, Any]], bytes]:
     """Descriptions of the runs, plain values, and the bytes of their numbers."""
     descriptions = []
-    parts = []
+    writer = Writer()
     for run in runs:
         known = [run.steps.index(step) for step in run.histogram_steps]
         roles = []
         for role, found in run.roles.items():
-            parts.append(_bytes(_cut(found.std), (1,)))
+            writer.add(found.std, FLOAT, (1,))
             if found.predicted is not None:
-                parts.append(_bytes(_cut(found.predicted), (1,)))
+                writer.add(found.predicted, FLOAT, (1,))
             # In units of the std, the edges of all histograms are about the same.
             with np.errstate(divide="ignore", invalid="ignore"):
                 edges = found.edges / found.std[:, known, None]
-            parts.append(_bytes(_cut(edges), (0, 1)))
-            parts.append(_bytes(found.counts, ()))
+            writer.add(edges, FLOAT, (0, 1))
+            writer.add(found.counts, WHOLE)
             roles.append(
                 {
                     "role": role,
@@ -277,20 +266,12 @@ def pack(runs: Sequence[RecordedRun]) -> tuple[list[dict[str, Any]], bytes]:
             )
         names = ("label", "steps", "histogram_steps", "adamw", "folder", "ending")
         descriptions.append({name: getattr(run, name) for name in names} | {"roles": roles})
-    return descriptions, zlib.compress(b"".join(parts), 9)
+    return descriptions, writer.packed()
 
 
 def unpack(descriptions: Sequence[dict[str, Any]], data: bytes) -> list[RecordedRun]:
     """The runs as the browser sees them, of what :func:`pack` returned."""
-    raw = np.frombuffer(zlib.decompress(data), np.uint8)
-    at = 0
-
-    def read(shape: tuple[int, ...], along: tuple[int, ...]) -> np.ndarray:
-        nonlocal at
-        size = 4 * math.prod(shape)
-        at += size
-        return _numbers(raw[at - size : at], shape, along)
-
+    reader = Reader(data)
     runs = []
     for described in descriptions:
         run = dict(described)
@@ -300,45 +281,12 @@ def unpack(descriptions: Sequence[dict[str, Any]], data: bytes) -> list[Recorded
         for found in run.pop("roles"):
             layers = found["layers"]
             shape = (len(layers), len(steps))
-            std = _whole(read(shape, (1,)))
-            predicted = _whole(read(shape, (1,))) if found["predicted"] else None
-            edges = _whole(read((len(layers), len(counted), 2), (0, 1)))
+            std = reader.take(shape, FLOAT, (1,))
+            predicted = reader.take(shape, FLOAT, (1,)) if found["predicted"] else None
+            edges = reader.take((len(layers), len(counted), 2), FLOAT, (0, 1))
             with np.errstate(invalid="ignore"):
                 edges = edges * std[:, known, None]
-            counts = read((len(layers), len(counted), found["bins"]), ())
+            counts = reader.take((len(layers), len(counted), found["bins"]), WHOLE)
             roles[found["role"]] = Matrices(found["name"], layers, std, predicted, edges, counts)
         runs.append(RecordedRun(**run, roles=roles))
     return runs
-
-
-def _cut(values: np.ndarray) -> np.ndarray:
-    """Float32 as whole numbers, in the order of their size, rounded to the bits that are kept."""
-    values = np.where(np.isnan(values), np.nan, values)  # rounding might make a number of others
-    with np.errstate(over="ignore"):
-        bits = values.astype(np.float32).view(np.uint32).astype(np.int64)
-    return (bits + (1 << (_DROPPED - 1))) >> _DROPPED
-
-
-def _whole(codes: np.ndarray) -> np.ndarray:
-    """The numbers that :func:`_cut` stands for."""
-    return (codes << _DROPPED).astype(np.uint32).view(np.float32).astype(float)
-
-
-def _bytes(codes: np.ndarray, along: tuple[int, ...]) -> bytes:
-    """Differences along these axes, the lowest bytes of all of them first: the others are mostly 0.
-
-    Those below 0 take turns with the others: 0, -1, 1, -2, ... are 0, 1, 2, 3, ...
-    """
-    for axis in along:
-        codes = np.diff(codes, axis=axis, prepend=0)
-    turns = np.where(codes >= 0, 2 * codes, -2 * codes - 1).astype("<u4")
-    return turns.ravel().view(np.uint8).reshape(-1, 4).T.tobytes()
-
-
-def _numbers(raw: np.ndarray, shape: tuple[int, ...], along: tuple[int, ...]) -> np.ndarray:
-    """What :func:`_bytes` was given."""
-    turns = raw.reshape(4, -1).T.copy().view("<u4").astype(np.int64).reshape(shape)
-    codes = np.where(turns % 2, -(turns + 1) // 2, turns // 2)
-    for axis in along:
-        codes = np.cumsum(codes, axis=axis)
-    return codes

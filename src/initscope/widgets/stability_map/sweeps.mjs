@@ -2,6 +2,7 @@
 //
 // No document is touched here. Numbers that are not there are NaN.
 
+import { even, logarithmic, reader } from "../lib/codec.mjs";
 import { percent, short } from "../lib/format.mjs";
 
 // How each array is kept, in the order of the bytes: [kind, axes along which differences were taken].
@@ -15,8 +16,6 @@ const FIELDS = {
   backward_end: ["log", [3]],
   dead_end: ["percent", []],
 };
-const SHARES = { share: 10_000, percent: 100 };
-const MIDDLE = 32768;
 
 /** Stds between which networks train, as the paper states it. */
 export const PAPER_BAND = [1e-2, 1e-1];
@@ -26,14 +25,8 @@ export const PAPER_BAND = [1e-2, 1e-1];
  * {shape: [trainings, seeds, k, stds], values}.
  */
 export function unpack({ precision, sweeps }, bytes) {
-  const step = 2 * Math.log1p(precision);
-  const value = {
-    step: (code) => code - 2,
-    share: (code) => (code - 1) / SHARES.share,
-    percent: (code) => (code - 1) / SHARES.percent,
-    log: (code) => (code === 1 ? 0 : code === 2 ? Infinity : Math.exp((code - MIDDLE) * step)),
-  };
-  let at = 0;
+  const kinds = { step: even(1, -1), share: even(10_000), percent: even(100), log: logarithmic(precision) };
+  const read = reader(bytes);
   return sweeps.map((sweep) => ({
     ...sweep,
     arrays: sweep.networks.map(({ depth }) => {
@@ -41,27 +34,11 @@ export function unpack({ precision, sweeps }, bytes) {
       const arrays = {};
       for (const [name, [kind, along]] of Object.entries(FIELDS)) {
         const shape = [sweep.trainings.length, sweep.seeds.length, sizes[name] ?? depth, sweep.stds.length];
-        const count = shape.reduce((a, b) => a * b);
-        const codes = new Uint16Array(count);
-        for (let i = 0; i < count; i += 1) {
-          const small = bytes[at + i] + 256 * bytes[at + count + i];
-          codes[i] = small % 2 ? -(small + 1) / 2 : small / 2;
-        }
-        at += 2 * count;
-        for (const axis of [...along].reverse()) accumulate(codes, shape, axis);
-        arrays[name] = { shape, values: Float64Array.from(codes, (code) => (code === 0 ? NaN : value[kind](code))) };
+        arrays[name] = { shape, values: read(shape, kinds[kind], along) };
       }
       return arrays;
     }),
   }));
-}
-
-/** Sums along an axis, in place; a Uint16Array counts modulo 65536, as the differences did. */
-function accumulate(codes, shape, axis) {
-  const stride = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
-  for (let i = 0; i < codes.length; i += 1) {
-    if (Math.floor(i / stride) % shape[axis] > 0) codes[i] += codes[i - stride];
-  }
 }
 
 /**
@@ -140,7 +117,7 @@ export function outcome(sweep, at, runs, seed) {
   };
 }
 
-/** The sentence that says what is seen at a place; */
+/** The sentence that says what is seen at a place. */
 export function sentence(sweep, at, seed) {
   const network = sweep.networks[at.network];
   const training = sweep.trainings[at.training];

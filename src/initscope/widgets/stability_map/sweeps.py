@@ -1,20 +1,15 @@
-"""Tables of sweeps packed for the browser, small enough for a page, and read back.
-
-A number above 0 is kept as its logarithm, rounded to a given relative precision; each array is
-then kept as differences along its smooth axes, which are small numbers, and all are deflated. The
-module ``sweeps.mjs`` reads the same bytes.
-"""
+"""Tables of sweeps as the widget shows them, and as they are packed; see `codec`."""
 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from initscope.errors import UsageError, require
+from initscope.errors import require
+from initscope.widgets.codec import Kind, Reader, Writer, even, logarithmic
 
 __all__: list[str] = []  # for this package alone
 
@@ -45,8 +40,8 @@ FIELDS = {
 NEVER = -1.0
 """In ``diverged``: the run did not diverge. NaN is a run that is not there."""
 
-_SHARES = {"share": 10_000, "percent": 100}
-_MIDDLE = 32_768
+_ACCURACY = 10_000
+"""Steps of the accuracies that are kept."""
 
 _SAME = ["dataset", "activation", "batch_size", "n_train", "epochs"]
 _TRAINING = ["optimizer", "learning_rate", "momentum"]
@@ -214,7 +209,7 @@ def _learns_above(
     if band is None or math.isnan(band.low):
         return None
     enough = accuracies >= chance + (1 - tolerance) * (band.best_accuracy - chance)
-    return (round(_SHARES["share"] * accuracies[enough].min()) - 0.5) / _SHARES["share"]
+    return (round(_ACCURACY * accuracies[enough].min()) - 0.5) / _ACCURACY
 
 
 def _arrays(
@@ -262,43 +257,28 @@ def _arrays(
 
 def pack(sweeps: list[list[dict[str, np.ndarray]]], precision: float) -> bytes:
     """Bytes of the arrays of all sweeps; numbers kept as logarithms are off by `precision`."""
-    parts = []
+    writer, kinds = Writer(), _kinds(precision)
     for arrays in (network for sweep in sweeps for network in sweep):
         for name, (kind, along) in FIELDS.items():
-            codes = _to_codes(arrays[name], kind, precision)
-            for axis in along:
-                codes = np.diff(codes, axis=axis, prepend=0)
-            signed = (codes + _MIDDLE) % 65536 - _MIDDLE
-            small = np.where(signed >= 0, 2 * signed, -2 * signed - 1).astype("<u2")
-            pairs = small.ravel().view(np.uint8).reshape(-1, 2)
-            # Low bytes first, then the high ones, which are nearly all 0.
-            parts += [pairs[:, 0].tobytes(), pairs[:, 1].tobytes()]
-    return zlib.compress(b"".join(parts), 9)
+            writer.add(arrays[name], kinds[kind], along)
+    return writer.packed()
 
 
 def unpack(
     descriptions: list[dict[str, Any]], data: bytes, precision: float
 ) -> list[list[dict[str, np.ndarray]]]:
     """The arrays that :func:`pack` made bytes of."""
-    raw = np.frombuffer(zlib.decompress(data), np.uint8).astype(np.int64)
-    at = 0
-    sweeps = []
-    for sweep in descriptions:
-        networks = []
-        for network in sweep["networks"]:
-            arrays = {}
-            for name, (kind, along) in FIELDS.items():
-                shape = shape_of(sweep, network["depth"], name)
-                count = math.prod(shape)
-                small = raw[at : at + count] + 256 * raw[at + count : at + 2 * count]
-                at += 2 * count
-                codes = np.where(small % 2, -(small + 1) // 2, small // 2).reshape(shape)
-                for axis in reversed(along):
-                    codes = np.cumsum(codes, axis=axis)
-                arrays[name] = _from_codes(codes % 65536, kind, precision)
-            networks.append(arrays)
-        sweeps.append(networks)
-    return sweeps
+    reader, kinds = Reader(data), _kinds(precision)
+    return [
+        [
+            {
+                name: reader.take(shape_of(sweep, network["depth"], name), kinds[kind], along)
+                for name, (kind, along) in FIELDS.items()
+            }
+            for network in sweep["networks"]
+        ]
+        for sweep in descriptions
+    ]
 
 
 def shape_of(sweep: Mapping[str, Any], depth: int, name: str) -> tuple[int, int, int, int]:
@@ -308,34 +288,10 @@ def shape_of(sweep: Mapping[str, Any], depth: int, name: str) -> tuple[int, int,
     return n_trainings, n_seeds, sizes.get(name, depth), len(sweep["stds"])
 
 
-def _log_step(precision: float) -> float:
-    return 2 * math.log1p(precision)
-
-
-def _to_codes(values: np.ndarray, kind: str, precision: float) -> np.ndarray:
-    """Whole numbers below 65536 that stand for the values; 0 is a number that is not there."""
-    if kind == "step":
-        codes = np.clip(values + 2, 1, 65535)
-    elif kind in _SHARES:
-        codes = np.round(values * _SHARES[kind]) + 1
-    elif kind == "log":
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.round(np.log(values) / _log_step(precision)) + _MIDDLE
-        # 1 is zero, 2 infinity.
-        codes = np.clip(logs, 3, 65535)
-        codes = np.where(values == 0, 1, np.where(np.isposinf(values), 2, codes))
-    else:
-        raise UsageError(f"no kind of number {kind!r}.")
-    return np.where(np.isnan(values), 0, np.nan_to_num(codes)).astype(np.int64)
-
-
-def _from_codes(codes: np.ndarray, kind: str, precision: float) -> np.ndarray:
-    if kind == "step":
-        values = codes - 2.0
-    elif kind in _SHARES:
-        values = (codes - 1) / _SHARES[kind]
-    else:
-        with np.errstate(over="ignore"):
-            values = np.exp((codes - _MIDDLE) * _log_step(precision))
-        values = np.where(codes == 1, 0.0, np.where(codes == 2, np.inf, values))
-    return np.where(codes == 0, np.nan, values)
+def _kinds(precision: float) -> dict[str, Kind]:
+    return {
+        "step": even(1, lowest=NEVER),
+        "share": even(_ACCURACY),
+        "percent": even(100),
+        "log": logarithmic(precision),
+    }
