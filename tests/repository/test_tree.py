@@ -143,7 +143,14 @@ def test_what_accepts_a_change_installs_what_the_readme_says() -> None:
     """By the very lines of README.md, which it reads: no list of its own could differ."""
     (line,) = re.findall(r"^apt-get install .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     packages = {word for word in line.split()[2:] if not word.startswith("-")}
-    assert packages == {"git", "make", "nodejs", "chromium-headless-shell", "python3-venv"}
+    assert packages == {
+        "git",
+        "make",
+        "nodejs",
+        "node-typescript",
+        "chromium-headless-shell",
+        "python3-venv",
+    }
     script = (ROOT / ".ci" / "run").read_text()
     assert "grep '^apt-get ' README.md" in script
     assert not re.search(r"apt-get\s+\w+ ", script.replace("grep '^apt-get ' README.md", ""))

@@ -146,6 +146,7 @@ function render(context) {
     chart.options.yLog = s.log_std;
     rateChart.options.xLog = s.log_steps;
     const constant = timeConstant(s);
+    /** @type {import("../lib/chart.mjs").Layer[]} */
     const layers = [
       { kind: "line", x: step, y: low, color: BLUE, width: 0.8 },
       { kind: "line", x: step, y: high, color: BLUE, width: 0.8 },

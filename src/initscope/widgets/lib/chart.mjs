@@ -10,6 +10,20 @@ export const COLORS = ["#3f83c9", "#d9772b", "#2f9e73", "#b065c0", "#cc4f5c", "#
 const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
 
 /**
+ * One layer of a drawing; which properties count is said at Chart.
+ *
+ * @typedef {{
+ *   kind: string,
+ *   x?: any, y?: any, low?: any, high?: any, at?: number,
+ *   from?: number, to?: number, row?: number, edges?: any, heights?: any,
+ *   xEdges?: number[], yEdges?: number[], colors?: (string | null)[][], color?: string, dash?: string,
+ *   width?: number, opacity?: number, radius?: number, shape?: "cross", label?: string, text?: string,
+ *   anchor?: string,
+ * }} Layer
+ * @typedef {{ x: any, y: any, layers: Layer[] }} Drawing
+ */
+
+/**
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
@@ -77,6 +91,7 @@ export class Chart {
     return { x: value(this.drawing.x, xLog, u), y: value(this.drawing.y, yLog, v) };
   }
 
+  /** @param {Drawing} drawing */
   draw(drawing) {
     this.drawing = drawing;
     const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat, yFormat } = this.options;
@@ -123,6 +138,7 @@ export class Chart {
     this.svg.replaceChildren(...parts);
   }
 
+  /** @param {Layer} layer */
   layer(layer, px, py, { left, bottom, right }) {
     const { xLog, yLog } = this.options;
     const color = layer.color ?? "currentColor";
@@ -196,7 +212,13 @@ export class Chart {
     }
   }
 
-  /** The label of a vertical line: right of it, or left where there is no room on the right. */
+  /**
+   * The label of a vertical line: right of it, or left where there is no room on the right.
+   *
+   * @param {number} x
+   * @param {number} right
+   * @param {Layer} layer
+   */
   besideLine(x, right, { label, row = 0 }) {
     if (!label) return [];
     const fits = x + 4 + 6.2 * label.length < right;

@@ -25,6 +25,13 @@ import { csv } from "./format.mjs";
  * `enable(name, yes)`; `note(name, text)`, below a slider; `offer(name, {options, label})` changes what
  * a control offers, and its setting where that is no longer offered; `say(sentence)`; `refresh()` asks
  * for another update; `destroy()` is what render returns.
+ *
+ * @param {{ model: any, el: HTMLElement, page?: any }} context
+ * @param {{
+ *   title: string, controls: Record<string, any>, update: (settings: any, changed: Set<string>) => void,
+ *   python?: (settings: any) => string, table?: () => { columns: string[], rows: any[][] },
+ *   longest?: (settings: any) => number, reset?: boolean,
+ * }} options
  */
 export function frame({ model, el, page }, { title, controls, update, python, table, longest, reset = true }) {
   const names = Object.keys(controls);

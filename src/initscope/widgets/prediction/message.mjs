@@ -40,6 +40,7 @@ export function difference(question, guess, truth) {
     const score = edge.off <= close ? "close" : edge.off <= near ? "near" : "far";
     return { edges: [edge], overlap: null, score };
   }
+  /** @type {any[]} */
   const [a, b] = [guess, truth].map((band) => [...band].sort((x, y) => x - y));
   const length = ([from, to]) => (log ? Math.log10(to) - Math.log10(from) : to - from);
   const both = Math.max(0, length([Math.max(a[0], b[0]), Math.min(a[1], b[1])]));

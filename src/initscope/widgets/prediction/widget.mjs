@@ -14,7 +14,11 @@ const UNTOUCHED = "Set what you expect first, with the keyboard or the pointer: 
 const READ = ["question", "kind", "low", "high", "unit", "label", "truth", "explanation", "code", "thresholds",
   "x", "y", "shown", "x_label", "x_log"];
 
-/** Where an axis is labelled, as [share of the axis, text]. */
+/**
+ * Where an axis is labelled, as [share of the axis, text].
+ *
+ * @returns {[number, string][]}
+ */
 function labels(axis, count) {
   const ends = [axis.low, axis.high];
   const powers = axis.log ? decades(...ends, count) : [];
@@ -24,7 +28,8 @@ function labels(axis, count) {
 }
 
 function render(context) {
-  const { model, el } = context;
+  const { model } = context;
+  /** @type {any} */
   const q = Object.fromEntries(READ.map((name) => [name, model.get(name)]));
   q.log = model.get("logarithmic");
   const band = q.kind === "band";
@@ -108,6 +113,10 @@ function render(context) {
     return [line(left, bottom, right, bottom, "currentColor", null, 1), ...parts, ...titles];
   }
 
+  /**
+   * @param {number[]} guesses of which a curve has one
+   * @param {boolean} revealed
+   */
   function drawCurve([guess], revealed) {
     const last = q.shown - 1;
     const [y, yGuess] = [py(q.truth[0]), py(guess)];

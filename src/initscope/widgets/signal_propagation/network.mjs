@@ -171,6 +171,7 @@ export function* pass(settings, draws) {
   let z = normalize(Float64Array.from(draws.input), 0);
   forward[0] = z.log;
   for (let l = 1; l <= depth; l += 1) {
+    /** @type {{ v: Float64Array, e: number }} */
     let u = z;
     if (l > 1 || residual) {
       const norm = layerNorm ? layerNormalize(z) : null;
@@ -178,6 +179,7 @@ export function* pass(settings, draws) {
       u = active.u;
       kept[l] = { norm, slope: active.slope };
     }
+    /** @type {{ v: Float64Array, e: number }[]} */
     const terms = [multiply(draws.weights(l), u, std)];
     if (biasStd > 0) terms.push({ v: Float64Array.from(draws.biases(l), (b) => biasStd * b), e: 0 });
     if (residual) terms.push(z);

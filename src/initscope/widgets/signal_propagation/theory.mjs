@@ -181,7 +181,9 @@ export function finiteWidth(settings, { forward, backward } = propagate(settings
   if (layers.slice(1, depth).some(({ noise, derivativeNoise }) => noise > 0.5 || derivativeNoise > 0.5)) return null;
   const ownMean = digamma(width / 2) + Math.log(2 / width);
   const ownVariance = trigamma(width / 2);
-  const bounds = (center, means, variances) => Object.fromEntries([["low", -1], ["high", 1]].map(([name, sign]) => [
+  /** @type {[string, number][]} */
+  const ends = [["low", -1], ["high", 1]];
+  const bounds = (center, means, variances) => Object.fromEntries(ends.map(([name, sign]) => [
     name, center.map((value, l) => value + means[l] + sign * DEVIATION * Math.sqrt(variances[l])),
   ]));
   const backMean = new Float64Array(depth + 1);

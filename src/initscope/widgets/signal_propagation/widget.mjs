@@ -9,6 +9,7 @@ import { NUMBER_FORMATS, histogram, serve, shownLayers } from "./network.mjs";
 import { STD_RANGE, schemeStd } from "./theory.mjs";
 
 // This module's own text is also that of the worker.
+// @ts-ignore: in a page there is no WorkerGlobalScope
 if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope) {
   globalThis.onmessage = (() => {
     const receive = serve((answer) => globalThis.postMessage(answer), 40);
@@ -214,6 +215,7 @@ function render(context) {
     const range = axisRange(directions.flatMap((d) => [...d.theory, ...(d.low ?? []), ...(d.high ?? []), ...d.networks.flatMap((n) => [...n])]));
     directions.forEach((d, k) => {
       const color = [FORWARD, BACKWARD][k];
+      /** @type {import("../lib/chart.mjs").Drawing} */
       const drawing = { x: [0, depth], y: range, layers: [...formatLines(range)] };
       if (band) drawing.layers.push({ kind: "band", x: layers, low: d.low, high: d.high, color, opacity: 0.22 });
       for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.1 });
@@ -242,6 +244,7 @@ function render(context) {
   }
 
   /** Lines at the ends of the number formats' ranges that lie on the axis. */
+  /** @param {number[]} range */
   function* formatLines([low, high]) {
     yield { kind: "hline", at: 0, width: 0.8, opacity: 0.7 };
     const limit = (at, label) => ({ kind: "hline", at, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label });
@@ -295,11 +298,16 @@ function render(context) {
     const edges = Array.from({ length: bins + 1 }, (_, i) => low + (i * (high - low)) / bins);
     const heights = logs.map((values) => histogram(values, edges));
     const top = Math.max(...heights.flatMap((h) => [...h]), 1e-9) * 1.25;
+    /** @type {import("../lib/chart.mjs").Drawing} */
     const drawing = { x: [low, high], y: [0, top], layers: [] };
-    for (const [side, word, end] of [["largest", "beyond", high], ["smallest", "below", low]]) {
+    /** @type {["largest" | "smallest", string, number][]} */
+    const sides = [["largest", "beyond", high], ["smallest", "below", low]];
+    for (const [side, word, end] of sides) {
       const [near, far] = ["float16", "float32"].map((name) => Math.log10(NUMBER_FORMATS[name][side]));
       const cut = (at) => (side === "largest" ? Math.min(at, end) : Math.max(at, end));
-      for (const [from, to, name, opacity] of [[near, far, "float16", 0.12], [far, end, "float32", 0.24]]) {
+      /** @type {[number, number, string, number][]} */
+      const spans = [[near, far, "float16", 0.12], [far, end, "float32", 0.24]];
+      for (const [from, to, name, opacity] of spans) {
         const [a, b] = [cut(from), cut(to)];
         if ((b - a) * (side === "largest" ? 1 : -1) <= 0) continue;
         const room = (Math.abs(b - a) / (high - low)) * sizesChart.width > 110;

@@ -6,6 +6,7 @@ import { even, logarithmic, reader } from "../lib/codec.mjs";
 import { percent, short } from "../lib/format.mjs";
 
 // How each array is kept, in the order of the bytes: [kind, axes along which differences were taken].
+/** @type {Record<string, [string, number[]]>} */
 const FIELDS = {
   diverged: ["step", []],
   accuracy: ["share", []],

@@ -9,7 +9,7 @@ export const LEARNED = 0.9;
 
 /** Std of the weights of a layer; "normal" is one std for all layers. */
 export const SCHEMES = {
-  normal: (fanIn, fanOut, std) => std,
+  normal: (_fanIn, _fanOut, std) => std,
   lecun: (fanIn) => Math.sqrt(1 / fanIn),
   xavier: (fanIn, fanOut) => Math.sqrt(2 / (fanIn + fanOut)),
   kaiming: (fanIn) => Math.sqrt(2 / fanIn),
@@ -170,7 +170,7 @@ const length = (values) => Math.sqrt(values.reduce((sum, value) => sum + value *
  * parameter in place. `state` is an object of its own for each parameter, empty at first.
  */
 export const OPTIMIZERS = {
-  sgd(state, parameter, gradient, rate) {
+  sgd(_state, parameter, gradient, rate) {
     for (let i = 0; i < parameter.length; i += 1) parameter[i] -= rate * gradient[i];
   },
   momentum(state, parameter, gradient, rate) {

@@ -202,7 +202,7 @@ function render(context) {
     const groups = groupsOf(training).map((group, k) => ({ ...group, color: COLORS[k] }));
     drawRuns(groups);
     drawCurves(groups);
-    drawGradients(groups, groups.length > 1);
+    drawGradients(groups);
     drawKeys(groups);
   }
 
@@ -284,7 +284,7 @@ function render(context) {
     return Math.max(...counts) / testLabels.length;
   }
 
-  function drawGradients(groups, race) {
+  function drawGradients(groups) {
     const { depth } = training.settings;
     const layers = Array.from({ length: depth }, (_, k) => k + 1);
     const geometric = (values) => Math.exp(values.reduce((sum, v) => sum + Math.log(v), 0) / values.length);
