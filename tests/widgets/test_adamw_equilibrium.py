@@ -13,7 +13,6 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page
 from widget_page import SENTENCES, added_to_a_page, widget_page
 
@@ -322,25 +321,6 @@ def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
     assert ("equilibrium of the rate at the step" in labels) == settles
     assert above.get_xscale() == ("log" if widget.log_steps else "linear")
     assert below.get_ylabel() == "learning rate"
-
-
-def test_a_kernel_hears_the_front_end(kernel: LiveKernel) -> None:
-    """What a browser sends to a live kernel: a comm message that changes a trait."""
-    kernel.run(
-        "from initscope.widgets import AdamWEquilibrium\n"
-        "w = AdamWEquilibrium(preset='shakespeare'); seen = []\n"
-        "w.observe(lambda change: seen.append(change.name), ['lr', 'preset'])"
-    )
-    kernel.send("w", {"lr": 2e-3, "message": "as the browser says"})
-    assert kernel.run("print(sorted(seen), w.lr, w.preset, w.message)") == (
-        "['lr', 'preset'] 0.002 custom as the browser says"
-    )
-    kernel.send("w", {"preset": "llama-7b"})
-    assert kernel.run("print(w.lr, w.steps)") == "0.0003 250000"
-    refused = kernel.run(
-        "try:\n    w.lr = 7\nexcept Exception as error:\n    print(type(error).__name__, error)"
-    )
-    assert refused == "TraitError lr must be 0 or between 1e-06 and 0.1, not 7."
 
 
 # In the browser

@@ -11,7 +11,6 @@ import traitlets
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
 
@@ -637,23 +636,6 @@ def test_the_code_shown_gives_the_answer(visit: Visitor, capsys) -> None:
 
 
 # In a live kernel
-
-
-def test_a_live_kernel_hears_the_reader(kernel: LiveKernel) -> None:
-    kernel.run(
-        "from initscope.widgets import Prediction\n"
-        "p = Prediction('Which?', 0.0884, low=1e-4, high=10, guess=0.05)\n"
-        "heard = []\n"
-        "p.observe(lambda change: heard.append((change.name, change.new)))"
-    )
-    kernel.send("p", {"guess": 0.2, "revealed": True, "message": "You said 0.2."})
-    assert kernel.run("print(p.guess, p.revealed, p, p.difference()['score'])") == (
-        "0.2 True Prediction: You said 0.2. far"
-    )
-    assert kernel.run("print(('guess', 0.2) in heard, ('revealed', True) in heard)") == "True True"
-    assert kernel.run(
-        "try: p.guess = 50\nexcept Exception as error: print(type(error).__name__, error)"
-    ) == ("TraitError guess must lie on the axis, 0.0001 to 10; got 50")
 
 
 def test_no_trait_takes_the_place_of_what_a_widget_has() -> None:

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import traitlets
-from axe_playwright_python.sync_playwright import Axe
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import ROOT, SENTENCES, added_to_a_page, widget_page
@@ -851,17 +850,7 @@ def test_the_download_is_what_is_shown(page: Page, widget: QKVTraining) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_widget_is_accessible(
-    page: Page, visit: Open, widget: QKVTraining, ask: Ask, dark: bool
-) -> None:
-    if dark:
-        page = visit([widget], dark=True)
-    code = page.get_by_text("Show me the Python")
-    code.click()
-    found = Axe().run(page).response["violations"]
-    code.click()
-    assert [(v["id"], [n["html"][:120] for n in v["nodes"]]) for v in found] == []
+def test_pictures_are_described(page: Page, widget: QKVTraining, ask: Ask) -> None:
     names = [chart.get_attribute("aria-label") for chart in page.locator(".ins-chart").all()]
     assert len(set(names)) == 3
     assert ask("sentence", widget) in names[0]

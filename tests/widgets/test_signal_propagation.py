@@ -13,7 +13,6 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SCRIPTS
-from live_kernel import LiveKernel
 from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import SENTENCES, widget_page
@@ -418,24 +417,6 @@ def test_the_still_picture_is_drawn(settings: dict) -> None:
         assert [line.get_linestyle() for line in alone.lines] == ["--"]
 
 
-def test_a_live_kernel_hears_the_browser(kernel: LiveKernel) -> None:
-    """A real kernel: the front end sends a comm update, Python observes it."""
-    kernel.run(
-        "from initscope.widgets import SignalPropagation\n"
-        "widget = SignalPropagation()\n"
-        "heard = []\n"
-        "widget.observe(lambda change: heard.append((change.name, change.new)), ['std', 'message'])"
-    )
-    kernel.send("widget", {"std": 0.25, "message": "The browser says so."})
-    assert kernel.run("print(heard, widget.std, widget.message)") == (
-        "[('std', 0.25), ('message', 'The browser says so.')] 0.25 The browser says so."
-    )
-    refused = "try:\n    widget.std = -1\nexcept Exception as error:\n    print(error)"
-    assert kernel.run(refused) == "std must be from 0.0001 to 1000, not -1."
-    kernel.run("widget.std = 0.0884")
-    assert "('std', 0.0884)" in kernel.run("print(heard)")
-
-
 # --- in a real browser ---------------------------------------------------------------------------
 
 WIDGET = ".live-widget"
@@ -614,34 +595,6 @@ def test_the_sentence_tells_of_the_networks_in_the_table(open_page) -> None:
     told = float(message(page).split("The signal vanishes: ")[1].split(" of its")[0])
     assert math.log10(told) == pytest.approx(last, abs=0.03)
     assert len(rows) == 22
-
-
-@pytest.mark.browser
-def test_settings_come_back_from_the_address(open_page, browser) -> None:
-    page = open_page(SignalPropagation(width=64, draws=3))
-    control(page, "activation").select_option("tanh")
-    control(page, "depth").fill("30")
-    control(page, "LayerNorm").check()
-    settled(page)
-    page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
-    page.get_by_text("Copy link to this configuration").click()
-    link = page.get_by_label("Link to this configuration").input_value()
-    assert "SignalPropagation.activation=tanh" in link
-    told, picture = message(page), pictures(page)
-    other = open_page(SignalPropagation(), query="?" + link.split("?")[1])
-    assert message(other) == told
-    assert pictures(other) == picture
-
-
-@pytest.mark.browser
-def test_a_bad_address_is_noted_and_left_out(open_page) -> None:
-    bad = "std=abc", "depth=", "activation=%3Cscript%3E", "width=nan", "nothing=3"
-    query = "?" + "&".join(f"SignalPropagation.{part}" for part in bad)
-    page = open_page(SignalPropagation(width=32), query=query + "&SignalPropagation.draws=1e9")
-    note = page.locator(".ins-note").first.inner_text()
-    assert note.count("is not understood and left out") == len(bad)
-    assert control(page, "networks drawn").input_value() == "10"
-    assert "float16" in message(page) or "vanishes" in message(page)
 
 
 @pytest.mark.browser

@@ -19,7 +19,6 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Locator, Page
 from widget_page import widget_page
 
@@ -494,26 +493,6 @@ def test_what_is_not_trained_is_shown_so() -> None:
     assert not norms.get_lines()
 
 
-def test_a_kernel_hears_what_the_page_sets(kernel: LiveKernel) -> None:
-    """The front end's part is played by a message of the widgets' protocol."""
-    kernel.run(
-        "from initscope.widgets import WineTraining\n"
-        "widget, seen = WineTraining(depth=5), []\n"
-        "observed = ['depth', 'width']\n"
-        "widget.observe(lambda change: seen.append((change.name, change.new)), observed)"
-    )
-    kernel.send("widget", {"depth": 12, "width": 64})
-    assert kernel.run("print(widget.depth, widget.width, seen)") == (
-        "12 64 [('depth', 12), ('width', 64)]"
-    )
-    refused = kernel.run(
-        "try:\n    widget.depth = 99\nexcept Exception as error:\n    print(error)\n"
-        "print(widget.depth)"
-    )
-    assert "30" in refused
-    assert refused.endswith("12")
-
-
 # --- In the browser -------------------------------------------------------------------------------
 
 Opener = Callable[..., Page]
@@ -741,20 +720,6 @@ def test_the_address_keeps_the_settings(opened: Opener) -> None:
     button(page, "Run").click()
     said(page, 0, "^After all 6 steps")
     pd.testing.assert_frame_equal(downloaded(page), first)
-
-
-@pytest.mark.browser
-def test_a_bad_address_is_noted_and_left_out(opened: Opener) -> None:
-    query = "?WineTraining.scheme=<b>x&WineTraining.depth=many&WineTraining.colour=1"
-    query += "&WineTraining.width=1e99&WineTraining.std=-5&WineTraining.wine=1"
-    page = opened(WineTraining(seeds=1), query=query)
-    note = page.locator(".ins-note").inner_text()
-    for text in ("scheme=<b>x", "depth=many", "colour=1", "wine=1"):
-        assert text in note
-    button(page, "Show me the Python").click()
-    text = page.locator(".ins-code").inner_text()
-    assert "hidden=((128,) * 7,)" in text
-    assert "stds=(0.0001,)" in text
 
 
 @pytest.mark.browser

@@ -124,7 +124,7 @@ async function render(context) {
     label: "loss", xLabel: "update", yLog: true, height: 210,
   });
   const [seedPanel] = panel("Its seeds");
-  const seedTable = make("div", { class: "ins-scroll", tabindex: 0, role: "region", "aria-label": "Seeds of the selected cell" });
+  const seedTable = make("div", { class: "ins-scroll", tabindex: 0, role: "group", "aria-label": "Seeds of the selected cell" });
   seedPanel.append(seedTable);
   const layered = { xLabel: "weight layer", yLabel: "variance", yLog: true, height: 210 };
   const [forwardPanel, forwardChart] = panel("Signal: variance of pre-activations", { label: "signal", ...layered });
