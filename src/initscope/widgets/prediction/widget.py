@@ -10,7 +10,8 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope import checks
-from initscope.errors import UsageError, is_number
+from initscope.checks import is_number
+from initscope.errors import UsageError
 from initscope.errors import shown as printed
 from initscope.plots.prediction import question_and_answer
 from initscope.widgets.base import BookWidget

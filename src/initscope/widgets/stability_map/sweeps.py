@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from initscope.errors import require
+from initscope.checks import require
 from initscope.widgets.codec import Kind, Reader, Writer, even, logarithmic
 
 __all__: list[str] = []  # for this package alone
