@@ -47,7 +47,7 @@ LONG = (
     "test_damage.py",
 )
 
-STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
+SCRIPTS = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets"
 
 # One engine answers all calls, a line each: to start takes it longer than most calls take.
 ANSWER_CALLS = """
@@ -177,7 +177,7 @@ def node() -> Iterator[Callable[..., Any]]:
 
     def call(module: str | Path, function: str, *arguments: object) -> Any:
         # With a query of its own the module is read anew: a test may have written another text.
-        url = f"{(STATIC / module).as_uri()}?{next(calls)}"
+        url = f"{(SCRIPTS / module).as_uri()}?{next(calls)}"
         print(json.dumps([url, function, arguments]), file=engine.stdin, flush=True)
         answer = engine.stdout.readline()
         assert answer, f"Node.js stopped with exit status {engine.wait()}"

@@ -1047,7 +1047,7 @@ ROWS: dict[str, Row] = {
         lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
     ),
     # widgets
-    "widgets.adamw_equilibrium.AdamWEquilibrium": Row(
+    "widgets.adamw_equilibrium.widget.AdamWEquilibrium": Row(
         lambda: {
             "lr": 1e-3,
             "weight_decay": 0.1,
@@ -1065,14 +1065,17 @@ ROWS: dict[str, Row] = {
             "preset": "custom",
         }
     ),
-    "widgets.adamw_equilibrium.AdamWEquilibrium.equilibrium": Row(
+    "widgets.adamw_equilibrium.widget.AdamWEquilibrium.equilibrium": Row(
         lambda: {"lr": 1e-3},
         call=lambda lr: _equilibrium_widget().equilibrium(lr),
     ),
     "widgets.base.show": Row(
-        lambda: {"widget": initscope.widgets.SignalPropagation(depth=2, width=16)}
+        lambda: {
+            "widget": initscope.widgets.SignalPropagation(depth=2, width=16),
+            "still": Figure(),
+        }
     ),
-    "widgets.prediction.Prediction": Row(
+    "widgets.prediction.widget.Prediction": Row(
         lambda: {
             "question": "How much?",
             "truth": 0.5,
@@ -1091,18 +1094,18 @@ ROWS: dict[str, Row] = {
         },
         says={"low": ("axis",), "high": ("axis",)},
     ),
-    "widgets.qkv_training.QKVTraining": Row(
+    "widgets.qkv_training.widget.QKVTraining": Row(
         lambda: {"recorded": None}, valid=False, says={"recorded": ("records", "recorded")}
     ),
-    "widgets.qkv_training.QKVTraining.from_folder": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_folder": Row(
         lambda: {"folder": "not-there"}, valid=False, says={"folder": ("holds no record",)}
     ),
-    "widgets.qkv_training.QKVTraining.from_folders": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_folders": Row(
         lambda: {"folders": {"a": "not-there"}},
         valid=False,
         says={"folders": ("holds no record",)},
     ),
-    "widgets.qkv_training.QKVTraining.from_record": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_record": Row(
         lambda: {
             "frame": variances(),
             "histograms": histograms(),
@@ -1115,7 +1118,7 @@ ROWS: dict[str, Row] = {
         },
         says={"roles": ("role",), "frame": ("histograms",)},
     ),
-    "widgets.pretrained_runs.adamw_prediction": Row(
+    "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         lambda: {
             "frame": variances(),
             "lr": [0.01] * 20,
@@ -1126,17 +1129,17 @@ ROWS: dict[str, Row] = {
             "alignment": 0.1,
         }
     ),
-    "widgets.signal_propagation.SignalPropagation": Row(
+    "widgets.signal_propagation.widget.SignalPropagation": Row(
         lambda: {"depth": 4, "width": 16, "std": 0.1, "activation": "relu", "seed": 1}
     ),
-    "widgets.stability_map.StabilityMap": Row(
+    "widgets.stability_map.widget.StabilityMap": Row(
         lambda: {"recorded": None}, valid=False, says={"recorded": ("StabilityMap",)}
     ),
-    "widgets.stability_map.StabilityMap.from_tables": Row(
+    "widgets.stability_map.widget.StabilityMap.from_tables": Row(
         lambda: {"tables": {"mine": sweep()}, "points": 3, "precision": 0.05, "std": 0.3},
         says={"tables": ("'mine'", "activation")},
     ),
-    "widgets.wine_training.WineTraining": Row(
+    "widgets.wine_training.widget.WineTraining": Row(
         lambda: {
             "scheme": "normal",
             "std": 0.1,

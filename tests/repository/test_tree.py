@@ -164,6 +164,7 @@ def test_what_accepts_a_change_installs_what_the_readme_says() -> None:
         "git",
         "make",
         "nodejs",
+        "node-typescript",
         "chromium-headless-shell",
         "libatomic1",
         "python3-venv",
