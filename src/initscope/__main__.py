@@ -399,6 +399,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def _run_reproduce(options: argparse.Namespace) -> int:
     from initscope.chapters import plan
+    from initscope.machine import require_address_space
     from initscope.reproduce import describe_parameters, reproduce
 
     parameters = {name: _parse_yaml(name, text) for name, text in options.parameters}
@@ -406,6 +407,7 @@ def _run_reproduce(options: argparse.Namespace) -> int:
         for run in plan(options.chapters, options.profile, options.notebooks, parameters):
             print(f"{run.chapter}  {describe_parameters(run.parameters)}")
         return 0
+    require_address_space("reproduce")
     outcomes = reproduce(
         options.chapters,
         options.profile,
@@ -418,7 +420,9 @@ def _run_reproduce(options: argparse.Namespace) -> int:
 
 def _run_sweep(options: argparse.Namespace) -> int:
     from initscope.chapters import read_yaml
+    from initscope.machine import require_address_space
 
+    require_address_space("sweep")
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
@@ -474,7 +478,9 @@ def _run_sweep(options: argparse.Namespace) -> int:
 
 def _run_pretrain(options: argparse.Namespace) -> int:
     from initscope.chapters import read_yaml
+    from initscope.machine import require_address_space
 
+    require_address_space("pretrain")
     fields = read_yaml(options.spec) if options.spec is not None else {}
     for name in ("preset", "text", "steps", "batch_size", "seed"):
         if getattr(options, name) is not None:
