@@ -13,19 +13,14 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SCRIPTS
+from initscope.theory.residual_mlp import log_variances
 from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import SENTENCES, widget_page
 
-from initscope.monte_carlo.variances import residual_pass
-from initscope.theory import NUMBER_FORMATS
-from initscope.theory import finite_width_interval
-from initscope.theory import propagate
-from initscope.theory import scheme_std
+from initscope.monte_carlo.variances import residual_pass, residual_profiles, variance_profiles
+from initscope.theory import NUMBER_FORMATS, finite_width_interval, scheme_std
 from initscope.theory.propagation import log_variances
-from initscope.monte_carlo.variances import residual_profiles
-from initscope.monte_carlo.variances import variance_profiles
-from initscope.theory.residual_mlp import log_variances
 from initscope.widgets import SignalPropagation
 from initscope.widgets.signal_propagation.widget import (
     ACTIVATIONS,

@@ -143,8 +143,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    from initscope.memory import require_address_space
     from initscope.yaml_files import parse_option, read_yaml
 
+    require_address_space("pretrain")
     fields = read_yaml(options.spec) if options.spec is not None else {}
     for name in ("preset", "text", "steps", "batch_size", "seed"):
         if getattr(options, name) is not None:

@@ -86,6 +86,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    from initscope.memory import require_address_space
     from initscope.reproduce.parameters import plan
     from initscope.reproduce.run import describe_parameters, reproduce
     from initscope.yaml_files import parse_option
@@ -95,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         for run in plan(options.chapters, options.profile, options.notebooks, parameters):
             print(f"{run.chapter}  {describe_parameters(run.parameters)}")
         return 0
+    require_address_space("reproduce")
     outcomes = reproduce(
         options.chapters,
         options.profile,

@@ -97,8 +97,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    from initscope.memory import require_address_space
     from initscope.yaml_files import read_yaml
 
+    require_address_space("sweep")
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from initscope.checks import result_folder, whole_or_none
 from initscope.claims import check_sweep
 from initscope.devices import check_device, check_device_name, check_threads
-from initscope.errors import UsageError
+from initscope.errors import OutOfResources, UsageError, lack_of_resources
 from initscope.schema import LAYER_STATISTICS
 from initscope.sweep.records import (
     chunk_folder,
@@ -171,8 +171,10 @@ def run_sweep(
         sweep has written it in the meantime (then the chunks are kept).
     OSError
         The folder cannot be written, or the disk is full; finished chunks are kept.
+    OutOfResources
+        Not enough memory, here or on a worker; finished chunks are kept, and the message says so.
     Exception
-        What a chunk raised on a worker, after the other chunks have been trained and kept.
+        What else a chunk raised on a worker, after the other chunks have been trained and kept.
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
     """
@@ -238,6 +240,12 @@ def run_sweep(
         reason = error.strerror or str(error)
         where = f" ({error.filename})" if error.filename else ""
         raise OSError(error.errno, f"{reason}{where}: {hint} first. {state()}") from error
+    except UsageError:
+        raise
+    except Exception as error:
+        if not (lacking := lack_of_resources(error)):
+            raise
+        raise OutOfResources(f"{lacking} {state()}") from error
     return to_frame(whole)
 
 
@@ -280,7 +288,8 @@ def _train_elsewhere(
             else:
                 failures.append(error)
                 if len(failures) == 1:
-                    reason = (str(error) or type(error).__name__).splitlines()[0]
+                    said = str(error) or type(error).__name__
+                    reason = lack_of_resources(error).rstrip(".") or said.splitlines()[0]
                     tqdm.write(f"A chunk failed on a worker ({reason}); the others go on.")
             del submitted[future]
     finally:  # nothing is left unless an error or Ctrl-C came in between
