@@ -27,7 +27,7 @@ __all__ = ["VarianceCallback"]
 
 
 class VarianceCallback(TrainerCallback):
-    """Records the weight matrices of a transformer while a `Trainer` trains it.
+    """Record the weight matrices of a model while a `Trainer` trains it.
 
     ``Trainer(..., callbacks=[VarianceCallback("variances")])`` is all that is needed. The rows are
     those of :class:`initscope.tracking.VarianceTracker`; step t is the Trainer's global step t.
@@ -66,14 +66,15 @@ class VarianceCallback(TrainerCallback):
         quantities: Sequence[str] = ("weight", "gradient", "update"),
         distribution_every: Clock = 100,
         quantiles: Sequence[float] = QUANTILES,
-        histograms: Sequence[str] = ("q", "k", "v"),
+        histograms: Sequence[str] | None = None,
         overwrite: bool = False,
         log: bool = True,
     ) -> None:
         checks.file_path("out_folder", out_folder)
         checks.flag("overwrite", overwrite)
         checks.flag("log", log)
-        checks.items("histograms", histograms)
+        if histograms is not None:
+            checks.items("histograms", histograms)
         clock("every", every)
         clock("distribution_every", distribution_every)
         checked_quantities(quantities)

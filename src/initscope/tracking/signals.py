@@ -24,6 +24,9 @@ class SignalWatch:
     def __init__(self, matrices: Sequence[WeightMatrix]) -> None:
         self._by_module: dict[nn.Module, list[WeightMatrix]] = {}
         for matrix in matrices:
+            # What a module with several weights (an RNN cell) gives is the output of none of them.
+            if getattr(matrix.module, "weight", None) is not matrix.parameter:
+                continue
             self._by_module.setdefault(matrix.module, []).append(matrix)
         self._seen: dict[str, dict[WeightMatrix, torch.Tensor]] = {}
         self._handles: list[Any] = []

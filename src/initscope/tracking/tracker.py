@@ -1,4 +1,4 @@
-"""Follow the weight matrices of a transformer through its training."""
+"""Follow the weight matrices of a model through its training."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from initscope import checks
 from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
+from initscope.tracking.architectures import is_attention_input
 from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
@@ -41,7 +42,7 @@ Clock = int | Collection[int] | Callable[[int], bool]
 
 
 class VarianceTracker:
-    """Statistics of the weight matrices of a transformer, step by step, in a training loop.
+    """Record statistics of the weight matrices of a model, step by step, in a training loop.
 
     A context manager. With an optimizer nothing else is to be called: its steps are counted, and
     measured if they are due.
@@ -73,8 +74,8 @@ class VarianceTracker:
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
                    `decay`, `alignment`,  gives them
                    `step`
-    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t
-                   `forward_mean_square`
+    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t;
+                   `forward_mean_square`  none where its module gives no tensor (recurrent ones)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
                    `backward_mean_square` scaled for the backward pass
     ============== ====================== =========================================================
@@ -86,7 +87,8 @@ class VarianceTracker:
     Parameters
     ----------
     model
-        A transformer; it may be compiled or wrapped (:func:`initscope.tracking.weight_matrices`).
+        Any model, with attention or without, compiled or wrapped; its matrices are those of
+        :func:`initscope.tracking.weight_matrices`, frozen ones included.
     optimizer
         Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
     every
@@ -101,7 +103,7 @@ class VarianceTracker:
         Numbers from 0 to 1.
     histograms
         Roles whose histograms are kept, for :meth:`histograms_to_frame`; ``q`` also stands for
-        ``encoder_q`` and the like.
+        ``encoder_q`` and the like. By default q, k and v; all in a model without attention.
     step
         Steps already made, in a run that goes on.
     out_folder
@@ -121,9 +123,10 @@ class VarianceTracker:
     Raises
     ------
     UsageError
-        A model without attention, an unknown quantity or role, an optimizer whose steps cannot be
-        read, or that holds none of the matrices, activations of a compiled model; when it is
-        entered, a folder that cannot be written, or that holds another run.
+        A model without a weight matrix, or without data (on the device meta), an unknown quantity
+        or role, an optimizer whose steps cannot be read, or that holds none of the matrices,
+        activations of a compiled model; when it is entered, a folder that cannot be written, or
+        that holds another run.
     """
 
     def __init__(
@@ -135,7 +138,7 @@ class VarianceTracker:
         quantities: Sequence[str] | None = None,
         distribution_every: Clock = 100,
         quantiles: Sequence[float] = QUANTILES,
-        histograms: Sequence[str] = ("q", "k", "v"),
+        histograms: Sequence[str] | None = None,
         step: int = 0,
         out_folder: str | Path | None = None,
         overwrite: bool = False,
@@ -146,7 +149,7 @@ class VarianceTracker:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
-        self._matrices = find_weight_matrices(model)
+        self._matrices = find_weight_matrices(checks.module("model", model))
         self._groups = by_parameter(self._matrices)
         self._histograms = with_roles(self._matrices, histograms)
         if "activation" in self._quantities:
@@ -388,12 +391,20 @@ def refuse_another_run(table: VarianceTable) -> None:
     )
 
 
-def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str]) -> list[WeightMatrix]:
-    """The matrices of these roles, in a stack or not; `UsageError` for a role that none has."""
+def with_roles(
+    matrices: Sequence[WeightMatrix], roles: Sequence[str] | None
+) -> list[WeightMatrix]:
+    """Return the matrices of these roles, in a stack or not; refuse a role that none has.
+
+    By default those of q, k and v, or all if there is no attention.
+    """
 
     def is_one(matrix: WeightMatrix, role: str) -> bool:
         return matrix.role == role or matrix.role.endswith(f"_{role}")
 
+    if roles is None:
+        attention = [matrix for matrix in matrices if is_attention_input(matrix.role)]
+        return attention or list(matrices)
     for role in checks.items("histograms", roles):
         if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
             raise unknown_name("role", role, {matrix.role for matrix in matrices})
