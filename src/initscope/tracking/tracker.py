@@ -18,9 +18,9 @@ from initscope import checks
 from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
 from initscope.tracking.architectures import is_attention_input
 from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
+from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
-from initscope.tracking.signals import SignalWatch
 from initscope.tracking.statistics import (
     QUANTILES,
     HostCopy,
@@ -168,7 +168,7 @@ class VarianceTracker:
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
         self._gradients: list[Measured] = []
-        self._signals = SignalWatch(self._matrices)
+        self._signals = MatrixSignals(self._matrices)
         self._handles: list[Any] = []
         self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
         self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
