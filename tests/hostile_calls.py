@@ -36,6 +36,7 @@ from initscope.claims import Verdict, stability_bands
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
 
@@ -766,6 +767,7 @@ ROWS: dict[str, Row] = {
         ),
         call=lambda **arguments: _tracked(VarianceTracker(**arguments)),
         says={
+            "model": ("model", "role of histograms"),
             "optimizer": ("optimizer", "update of"),
             "model": ("model", "attention", "optimizer"),
             "histograms": ("role",),
@@ -789,6 +791,11 @@ ROWS: dict[str, Row] = {
             "log": True,
         },
         says={"quantities": ("quantity",)},
+    ),
+    "tracking.callback.VarianceCallback.log_through": Row(
+        lambda: {"trainer": "none"},
+        call=lambda trainer: VarianceCallback("variances").log_through(trainer),
+        valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
         lambda: {"model": small_gpt2()},

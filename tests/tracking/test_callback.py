@@ -95,6 +95,7 @@ def test_the_loggers_and_the_log_get_the_std_of_each_matrix(
     watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1)
     order = [watch, callback] if place == "before" else [callback, watch]
     training = trainer(tmp_path, *order)
+    callback.log_through(training)
     training.train()
     given = {step: logs for step, logs in watch.logs if "weight_std/q/layer_01" in logs}
     assert list(given) == [2, 4, 6]
@@ -108,9 +109,21 @@ def test_the_loggers_and_the_log_get_the_std_of_each_matrix(
     assert "weight_std" not in capsys.readouterr().out  # the console is spared
 
 
+def test_without_a_trainer_to_log_through_the_log_alone_has_the_std(tmp_path: Path) -> None:
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1)
+    training = trainer(tmp_path, watch, callback)
+    training.train()
+    assert "weight_std/q/layer_01" in training.state.log_history[0]
+    assert not any("weight_std" in name for _, logs in watch.logs for name in logs)
+    with pytest.raises(UsageError, match=r"trainer must be a transformers\.Trainer, not 3"):
+        callback.log_through(3)
+
+
 def test_nothing_is_logged_if_not_wanted(tmp_path: Path) -> None:
-    watch = Watch()
-    trainer(tmp_path, watch, VarianceCallback(tmp_path / "variances", every=1, log=False)).train()
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1, log=False)
+    training = trainer(tmp_path, watch, callback)
+    callback.log_through(training)
+    training.train()
     assert watch.logs
     assert not any("weight_std" in name for _, logs in watch.logs for name in logs)
 

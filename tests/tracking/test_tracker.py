@@ -686,7 +686,7 @@ def test_a_table_that_is_not_what_it_must_be_is_one_clear_error(
         ({"quantities": []}, "quantities must be a list"),
         ({"quantities": ["update"]}, "give the optimizer too"),
         ({"quantiles": [0.5, 2]}, "quantiles must be numbers from 0 to 1, not 2"),
-        ({"histograms": ["w"]}, "unknown role 'w'"),
+        ({"histograms": ["w"]}, "unknown role of histograms 'w'"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:

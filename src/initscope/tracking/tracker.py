@@ -391,9 +391,7 @@ def refuse_another_run(table: VarianceTable) -> None:
     )
 
 
-def with_roles(
-    matrices: Sequence[WeightMatrix], roles: Sequence[str] | None
-) -> list[WeightMatrix]:
+def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) -> list[WeightMatrix]:
     """Return the matrices of these roles, in a stack or not; refuse a role that none has.
 
     By default those of q, k and v, or all if there is no attention.
@@ -407,7 +405,7 @@ def with_roles(
         return attention or list(matrices)
     for role in checks.items("histograms", roles):
         if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
-            raise unknown_name("role", role, {matrix.role for matrix in matrices})
+            raise unknown_name("role of histograms", role, {matrix.role for matrix in matrices})
     return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
 
