@@ -767,9 +767,8 @@ ROWS: dict[str, Row] = {
         ),
         call=lambda **arguments: _tracked(VarianceTracker(**arguments)),
         says={
-            "model": ("model", "role of histograms"),
             "optimizer": ("optimizer", "update of"),
-            "model": ("model", "attention", "optimizer"),
+            "model": ("model", "role of histograms", "optimizer"),
             "histograms": ("role",),
             "quantities": ("quantity",),
             "out_folder": ("folder",),
