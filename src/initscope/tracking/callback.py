@@ -11,7 +11,8 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from initscope import checks
-from initscope.errors import UsageError, require, shown
+from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.tracking.statistics import QUANTILES
 from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (

@@ -21,10 +21,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.hooks import RemovableHandle
 
 from initscope import checks
-from initscope.errors import UsageError, require, shown
+from initscope.checks import require
+from initscope.errors import UsageError, shown
+from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix
 from initscope.tracking.statistics import Measured, mean_and_variance, widened
-from initscope.tracking.tables import COLUMNS
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
 

@@ -15,7 +15,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
 
 from initscope import checks
-from initscope.errors import UsageError, require
+from initscope.checks import require
+from initscope.errors import UsageError
 from initscope.init import weight_layers
 from initscope.tracking.architectures import (
     WRAPPERS,
@@ -125,7 +126,7 @@ def weight_matrices(model: nn.Module) -> Iterator[tuple[int, str, torch.Tensor]]
 
     Examples
     --------
-    >>> from initscope.models.mlp import MLP, gpt2
+    >>> from initscope.models import MLP, gpt2
     >>> matrices = list(weight_matrices(gpt2("nano12", n_layer=1)))
     >>> [(layer, role, tuple(view.shape)) for layer, role, view in matrices[:4]]
     [(0, 'token_embedding', (256, 96)), (0, 'position_embedding', (128, 96)), (1, 'q', (96, 96)), \
