@@ -52,7 +52,7 @@ class VarianceTracker:
     A context manager. With an optimizer nothing else is to be called: its steps are counted, and
     measured if they are due.
 
-    >>> from initscope.models.mlp import gpt2
+    >>> from initscope.models import gpt2
     >>> model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2, n_positions=8)
     >>> optimizer = torch.optim.AdamW(model.parameters())
     >>> with VarianceTracker(model, optimizer, every=2) as tracker:
