@@ -36,6 +36,7 @@ from initscope.claims import Verdict, stability_bands
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
 
@@ -765,7 +766,7 @@ ROWS: dict[str, Row] = {
         call=lambda **arguments: _tracked(VarianceTracker(**arguments)),
         says={
             "optimizer": ("optimizer", "update of"),
-            "model": ("model", "attention", "optimizer"),
+            "model": ("model", "role of histograms", "optimizer"),
             "histograms": ("role",),
             "quantities": ("quantity",),
             "out_folder": ("folder",),
@@ -787,6 +788,11 @@ ROWS: dict[str, Row] = {
             "log": True,
         },
         says={"quantities": ("quantity",)},
+    ),
+    "tracking.callback.VarianceCallback.log_through": Row(
+        lambda: {"trainer": "none"},
+        call=lambda trainer: VarianceCallback("variances").log_through(trainer),
+        valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
         lambda: {"model": small_gpt2()},

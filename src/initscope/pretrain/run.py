@@ -416,6 +416,7 @@ def _train(
         trainer.tokens_per_step = spec.tokens_per_step
         control.trainer = trainer
         control.checksums = tracker.checksums
+        tracker.log_through(trainer)
         if is_first:
             _prepare_folders(out, kept)
             write_outcome(control, _step_of(kept), "running")
