@@ -143,8 +143,8 @@ def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path)
 
 # What a command imports; a chapter chooses that for itself.
 LIBRARIES = {
-    "sweep": "initscope.executors, initscope.sweep, initscope.sweep_cost",
-    "pretrain": "initscope.pretrain, initscope.pretrain_cost",
+    "sweep": "initscope.sweep.executors, initscope.sweep.run, initscope.sweep.cost",
+    "pretrain": "initscope.pretrain.run, initscope.pretrain.cost",
 }
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a limit on addresses")
 
@@ -181,7 +181,7 @@ def test_a_limit_above_what_is_needed_is_not_refused(command: str) -> None:
     needed = ADDRESS_SPACE[command]
     program = (
         "import resource, sys\n"
-        "from initscope.machine import require_address_space\n"
+        "from initscope.memory import require_address_space\n"
         "resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), -1))\n"
         f"require_address_space({command!r})"
     )

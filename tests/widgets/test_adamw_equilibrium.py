@@ -25,8 +25,7 @@ from initscope.theory import (
 from initscope.theory.learning_rates import SCHEDULES, learning_rates
 from initscope.theory.published_runs import PUBLISHED_RUNS
 from initscope.widgets import AdamWEquilibrium, BookWidget
-from initscope.widgets.adamw_equilibrium import _RANGES
-from initscope.widgets.adamw_equilibrium.widget import _RANGES, SCHEDULES, learning_rates
+from initscope.widgets.adamw_equilibrium.widget import _RANGES
 from initscope.widgets.bundle import SCRIPTS
 
 MATH = "adamw_equilibrium/theory.mjs"

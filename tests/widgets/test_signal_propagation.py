@@ -13,7 +13,6 @@ import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from conftest import SCRIPTS
-from initscope.theory.residual_mlp import log_variances
 from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import SENTENCES, widget_page

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from initscope.errors import UsageError
 from initscope.plots.signal import signal_by_layer
 from initscope.theory import Propagation, finite_width_interval, scheme_std
-from initscope.theory.activations import expectation, resolve
-from initscope.theory.residual_mlp import log_variances
+from initscope.theory.activations import resolve
+from initscope.theory.expectations import expectation
+from initscope.theory.propagation import log_variances
 from initscope.widgets.base import BookWidget, SettingError
 
 __all__ = ["SignalPropagation"]
