@@ -16,16 +16,18 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from initscope import checks
 from initscope.errors import UsageError, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHECKSUM = b"sha256"
 """Key, in the metadata of a table, of the checksum of all that it holds."""
@@ -274,6 +276,8 @@ def recorded(
         Called, without arguments, if the record is missing, damaged, or of another specification;
         returns a frame with plain columns and the index 0, 1, ....
     """
+    import pandas as pd  # here, for a mistake in a command is found before it has been imported
+
     checks.file_path("path", path)
     checks.mapping("specification", specification)
     checks.function("measure", measure)
