@@ -25,10 +25,11 @@ import torch
 import torch.nn.functional as F
 
 from initscope import data
-from initscope.sweep import SweepSpec, chunks_of, run_sweep
-from initscope.sweep import training as batched_training
+from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
+from initscope.sweep import chunks as sweep_chunks
+from initscope.sweep.chunks import Chunk
 from initscope.sweep.executors import processes
-from initscope.sweep.training import Chunk, Optimizer, example_order, initial_network, run_chunk
+from initscope.sweep.training import example_order, initial_network, run_chunk
 
 ROUNDS, LONG_ROUNDS = 5, 3
 
@@ -182,7 +183,7 @@ def bench_mnist() -> None:
     else:
         kind = "random numbers of its shape: INITSCOPE_DATA is not set"
         stand_in = random_mnist()
-        batched_training._load = lambda *_: stand_in
+        sweep_chunks._load = lambda *_: stand_in
     print(
         f"\nMNIST 784-256-128-10, 26 networks, batch 128, an epoch ({kind}): a sweep against sgemm"
     )

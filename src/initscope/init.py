@@ -18,12 +18,14 @@ from torch import nn
 
 from initscope import checks
 from initscope.errors import UsageError, is_number, require_name, shown, unknown_name
+from initscope.scheme import Scheme
 
 __all__ = [
     "DISTRIBUTIONS",
     "MODES",
     "SCHEMES",
     "WHOLE_MODEL",
+    "Scheme",
     "check_options",
     "fans",
     "initialize_",

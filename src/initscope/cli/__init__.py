@@ -7,7 +7,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,7 +102,7 @@ examples:
   python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
                                                       on a running cluster; needs initscope[dask]
 
-`python -c "import initscope.sweep.run as s; help(s.SweepSpec)"` explains every field.
+`python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
 
 _PRETRAIN = """\
@@ -320,7 +319,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     sweep.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how much it is, and how long it takes on this machine; train and write nothing",
+        help="say how much it is, in operations and bytes; train and write nothing",
     )
     sweep.set_defaults(run=_run_sweep)
 
@@ -391,7 +390,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how much it is, and how long it takes on this machine; train and write nothing",
+        help="say how much it is, in operations and bytes; train and write nothing",
     )
     pretrain.set_defaults(run=_run_pretrain)
     return parser
@@ -423,7 +422,8 @@ def _run_sweep(options: argparse.Namespace) -> int:
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
     from initscope.devices import check_device_name, check_executor, check_out, check_threads
-    from initscope.sweep.spec import SweepSpec, require_room
+    from initscope.sweep.chunks import require_room
+    from initscope.sweep.spec import SweepSpec
 
     spec = SweepSpec.from_dict(fields)
     cores = os.cpu_count() or 1
@@ -435,7 +435,7 @@ def _run_sweep(options: argparse.Namespace) -> int:
         for name in ("workers", "scheduler"):
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} says where the workers are: name an --executor too.")
-    # The workers of a running cluster are its own affair; the time is then that of one of them.
+    # The workers of a running cluster are its own affair.
     elsewhere = options.executor is None or options.scheduler is not None
     workers = 1 if elsewhere else options.workers or cores
     threads = options.threads
@@ -452,7 +452,7 @@ def _run_sweep(options: argparse.Namespace) -> int:
     from initscope.sweep.run import run_sweep
 
     if options.dry_run:
-        print(sweep_cost(spec, options.out, options.device, threads=threads, workers=workers))
+        print(sweep_cost(spec, options.out, options.device))
         return 0
     where = {"out": options.out, "device": options.device, "threads": threads}
     if options.executor is None:
@@ -489,6 +489,7 @@ def _run_pretrain(options: argparse.Namespace) -> int:
     check_out(options.out)
     check_pretraining(spec, options.device, options.precision, options.micro_batch_size)
 
+    from initscope.data.text import is_on_hub
     from initscope.pretrain.cost import pretrain_cost
     from initscope.pretrain.run import end_processes, outcome_in_words, pretrain
 
@@ -497,7 +498,9 @@ def _run_pretrain(options: argparse.Namespace) -> int:
         for name in ("device", "precision", "micro_batch_size", "compile")
     }
     if options.dry_run:
-        pretrain_cost(spec, options.out, **machine, say=partial(print, flush=True))
+        print(pretrain_cost(spec, options.out, **machine))
+        for source in filter(is_on_hub, spec.text):
+            print(f"The text {source} is on the Hugging Face hub, which is not asked for it now.")
         return 0
     try:
         record = pretrain(

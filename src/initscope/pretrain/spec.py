@@ -310,7 +310,7 @@ class PretrainSpec:
         """Parameters, and the operations of training on a token; no weights are made.
 
         >>> PretrainSpec(text="stdlib").count_parameters()
-        (124439808, 854438400)
+        (124439808, 855166464)
         """
         width, positions = self.n_embd, self.context * self.n_embd
         # Query, key, value, both projections and the MLP are 12 width² weights and 9 width biases;

@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from initscope.errors import UsageError
 from initscope.records import read_table, what_is_wrong, write_table
-from initscope.sweep.training import RECORD_FORMAT, SCHEMA, Chunk
+from initscope.sweep.chunks import RECORD_FORMAT, Chunk
+from initscope.sweep.training import SCHEMA
 
 if TYPE_CHECKING:
-    from initscope.sweep.run import SweepSpec
+    from initscope.sweep.spec import SweepSpec
 
 RUN = (
     *("dataset", "widths", "activation", "scheme", "std", "seed"),
