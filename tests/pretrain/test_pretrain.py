@@ -44,13 +44,9 @@ from initscope.pretrain import (
 )
 from initscope.pretrain import records as pretrain_records
 from initscope.pretrain import trainer as pretrain_trainer
+from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_space
 from initscope.pretrain.cost import pretrain_cost
-from initscope.pretrain.records import (
-    FIRST_IMPLEMENTATION,
-    PretrainRecord,
-    checkpoints,
-    require_space,
-)
+from initscope.pretrain.records import FIRST_IMPLEMENTATION, PretrainRecord
 from initscope.pretrain.spec import learning_rate_factor
 from initscope.pretrain.trainer import PassageTrainer, decay_groups
 from initscope.sweep.cost import duration
@@ -361,6 +357,24 @@ def test_a_damaged_checkpoint_is_passed_over(undisturbed: tuple[Path, Any], tmp_
     assert (newest.name, older.name) == ("checkpoint-8", "checkpoint-6")
     (newest / "model.safetensors").write_bytes(b"")
     assert checkpoints(tmp_path, spec_of().digest) == [older]
+    assert_same(run(tmp_path), undisturbed[1])
+
+
+def test_a_checkpoint_that_knows_other_intervals_makes_no_difference(
+    undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """Older versions decided themselves what is due, and told the Trainer that nothing ever is."""
+    run(tmp_path, max_seconds=0)
+    (checkpoint,) = checkpoints(tmp_path, spec_of().digest)
+    path = checkpoint / "trainer_state.json"
+    state = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(state | {"logging_steps": 500, "eval_steps": 500, "save_steps": 500})
+    )
+    mark = checkpoint / "initscope.json"
+    facts = json.loads(mark.read_text())
+    mark.unlink()
+    mark_checkpoint(checkpoint, facts["digest"], facts["recorded"])
     assert_same(run(tmp_path), undisturbed[1])
 
 

@@ -483,7 +483,8 @@ def _run_pretrain(options: argparse.Namespace) -> int:
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
     from initscope.devices import check_out
-    from initscope.pretrain.spec import PretrainSpec, check_pretraining
+    from initscope.pretrain.plan import check_pretraining
+    from initscope.pretrain.spec import PretrainSpec
 
     spec = PretrainSpec.from_dict(fields)
     check_out(options.out)

@@ -6,17 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from initscope.devices import check_out
-from initscope.pretrain.records import (
+from initscope.pretrain.checkpoints import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
     checkpoints,
-    read_run,
-    record_folder,
-    refuse_another,
     require_space,
 )
-from initscope.pretrain.run import plan_training
-from initscope.pretrain.spec import PretrainSpec, check_pretraining
+from initscope.pretrain.plan import check_pretraining, plan_training
+from initscope.pretrain.records import read_run, record_folder, refuse_another
+from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.cost import duration, operations
 
 

@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from initscope.data.folders import text_folder
-from initscope.data.tokenizers import check_tokenizer
 from initscope.devices import (
     LARGEST_SEED,
     LARGEST_WHOLE,
-    check_device_name,
     check_std,
     check_whole,
     require_memory,
@@ -36,7 +33,7 @@ from initscope.errors import (
     shown,
     unknown_name,
 )
-from initscope.names import GPT2_PRESETS, PRECISIONS, QUANTITIES
+from initscope.names import GPT2_PRESETS, QUANTITIES
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -361,46 +358,6 @@ class PretrainSpec:
         )
         model.config.use_cache = False
         return model
-
-
-def check_pretraining(
-    spec: PretrainSpec,
-    device: str | None = None,
-    precision: str | None = None,
-    micro_batch_size: int | None = None,
-) -> None:
-    """Raise `UsageError` for what cannot be trained so on any machine, or not on this one.
-
-    The texts are looked for, not read; whether the hub has one is not asked.
-
-    Parameters
-    ----------
-    spec, device, precision, micro_batch_size
-        As for :func:`initscope.pretrain.pretrain`.
-    """
-    check_device_name(device, numbered=False)
-    if precision is not None:
-        require_name("precision", precision, PRECISIONS)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    require(
-        spec.batch_size % processes == 0,
-        f"batch_size {spec.batch_size} cannot be shared by {processes} processes.",
-    )
-    if micro_batch_size is not None:
-        share = spec.batch_size // processes
-        require(
-            is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,
-            f"micro_batch_size {shown(micro_batch_size)} must divide the {share} passages that a "
-            f"process has of each batch.",
-        )
-    for source in spec.text:
-        text_folder(source)
-    entries = {"gpt2": 50257, "bytes": 256}.get(spec.tokenizer)
-    if entries is None:
-        check_tokenizer(spec.tokenizer)
-    elif entries > spec.vocab_size:
-        raise vocabulary_too_small(spec, entries)
-    spec.require_room(device)
 
 
 def vocabulary_too_small(spec: PretrainSpec, entries: int) -> UsageError:
