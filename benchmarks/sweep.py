@@ -140,9 +140,8 @@ def bench_deep() -> None:
         ]
         sweep, loop = (statistics.median(column) for column in zip(*times, strict=True))
         ratio = statistics.median(b / a for a, b in times)
-        print(
-            f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}   {'at least 4' if optimizer.name == 'adam' else ''}"
-        )
+        aim = "at least 4" if optimizer.name == "adam" else ""
+        print(f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}   {aim}")
 
 
 # --- Two worker processes against one -------------------------------------------------------

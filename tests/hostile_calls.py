@@ -598,7 +598,6 @@ ROWS: dict[str, Row] = {
         says={"model": ("layer",)},
     ),
     "models.mlp.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
-    "models.mlp.check_widths": Row(lambda: {"widths": [3, 4, 2]}),
     "sweep.spec.Optimizer": Row(
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
@@ -611,7 +610,7 @@ ROWS: dict[str, Row] = {
     "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
-    "models.mlp.gpt2": Row(
+    "models.gpt.gpt2": Row(
         lambda: {
             "preset": "nano12",
             "n_layer": 1,
@@ -624,7 +623,7 @@ ROWS: dict[str, Row] = {
             "activation_function": "relu",
         }
     ),
-    "models.mlp.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    "models.gpt.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
     # random networks
     "monte_carlo.variances.variance_profiles": Row(
         lambda: {
@@ -869,24 +868,24 @@ ROWS: dict[str, Row] = {
     "data.dataset.load": Row(
         lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
     ),
-    "data.dataset.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "data.dataset.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
     "data.text.load_text": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.is_on_hub": Row(
+    "data.text_sources.is_on_hub": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.Passages": Row(
+    "data.passages.Passages": Row(
         lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
     ),
-    "data.text.ShuffledPassages": Row(
+    "data.passages.ShuffledPassages": Row(
         lambda: {
-            "passages": initscope.data.text.Passages((np.arange(8, dtype=np.uint16),), 3),
+            "passages": initscope.data.passages.Passages((np.arange(8, dtype=np.uint16),), 3),
             "n": 4,
             "seed": 0,
         },
-        call=lambda **arguments: initscope.data.text.ShuffledPassages(**arguments)[0],
+        call=lambda **arguments: initscope.data.passages.ShuffledPassages(**arguments)[0],
     ),
     "data.tokenizers.load_tokenizer": Row(
         lambda: {"name": "bytes"},
@@ -901,13 +900,13 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "sweep.schedule.evaluation_steps": Row(
+    "schema.evaluation_steps": Row(
         lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
     ),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
-    "models.throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
-    "models.throughput.peak_flops": Row(
+    "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
+    "devices.peak_flops": Row(
         lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
     ),
     # figures

@@ -30,10 +30,10 @@ from initscope.cli import LONGEST_ERROR, _parser, main
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
-from initscope.reproduce.parameters import parse_yaml
 from initscope.sweep.chunks import require_room
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec
+from initscope.yaml_files import parse_yaml
 
 FEW = settings(
     max_examples=20,

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require_name, shown, unknown_name
+from initscope.checks import require_name
+from initscope.errors import UsageError, shown, unknown_name
 from initscope.scheme import Scheme
 
 __all__ = [
@@ -71,15 +72,6 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
     return (fan_out, fan_in) if transposed else (fan_in, fan_out)
 
 
-def _checked(name: str, value: float) -> float:
-    """Return `value` as a float, or raise if it is no finite number of at least 0."""
-    if not is_number(value, 0):
-        raise UsageError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
-    if value > LARGEST:
-        raise UsageError(f"{name} must be at most {LARGEST:g}, not {shown(value)}.")
-    return float(value)
-
-
 def _check_fillable(name: str, tensor: torch.Tensor) -> None:
     """Raise unless a normal or uniform distribution can be drawn into `tensor`."""
     checks.tensor(name, tensor)
@@ -107,7 +99,7 @@ def variance_scaling_std(
     fan_in, fan_out = fans(tensor, transposed=transposed)
     by_mode = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     require_name("mode", mode, MODES)
-    return math.sqrt(_checked("scale", scale) / by_mode[mode])
+    return math.sqrt(checks.number("scale", scale, 0, LARGEST) / by_mode[mode])
 
 
 def variance_scaling_(
@@ -160,7 +152,7 @@ def variance_scaling_(
     """
     std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
     _check_fillable("tensor", tensor)
-    checks.generator(generator)
+    checks.generator("generator", generator)
     return _fill_(tensor, std, distribution, generator)
 
 
@@ -187,7 +179,7 @@ class Place(NamedTuple):
 def _normal(
     weight: torch.Tensor, place: Place, generator: torch.Generator | None, *, std: float
 ) -> float:
-    _fill_(weight, _checked("std", std), "normal", generator)
+    _fill_(weight, checks.number("std", std, 0, LARGEST), "normal", generator)
     return float(std)
 
 
@@ -199,7 +191,7 @@ def _variance_scaling(
     mode: str,
     distribution: str,
 ) -> float:
-    scale = _checked("gain", gain) ** 2
+    scale = checks.number("gain", gain, 0, LARGEST) ** 2
     variance_scaling_(
         weight, scale, mode, distribution, transposed=place.transposed, generator=generator
     )
@@ -247,7 +239,7 @@ def _orthogonal(
     *,
     gain: float = 1.0,
 ) -> float:
-    gain = _checked("gain", gain)
+    gain = checks.number("gain", gain, 0, LARGEST)
     nn.init.orthogonal_(weight, gain, generator=generator)
     rows, columns = weight.shape[0], weight[0].numel()
     # The shorter side is orthonormal, so its vectors of max(rows, columns) elements have norm 1.
@@ -264,7 +256,9 @@ def _gpt2(
 ) -> float:
     if not isinstance(residual_scaling, bool):
         raise UsageError(f"residual_scaling must be true or false, not {shown(residual_scaling)}.")
-    scaled = _checked("std", std) / math.sqrt(place.branches if residual_scaling else 1)
+    scaled = checks.number("std", std, 0, LARGEST) / math.sqrt(
+        place.branches if residual_scaling else 1
+    )
     _fill_(weight, scaled, "normal", generator)
     return scaled
 
@@ -403,8 +397,8 @@ def initialize_(
     {'weight': 0.2, 'bias': 0.0}
     """
     check_options(scheme, options)
-    bias_std = _checked("bias_std", bias_std)
-    checks.generator(generator)
+    bias_std = checks.number("bias_std", bias_std, 0, LARGEST)
+    checks.generator("generator", generator)
     layers = list(weight_layers(model))
     if not layers:
         raise UsageError(

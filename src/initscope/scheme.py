@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from initscope.devices import check_std
-from initscope.errors import UsageError, require, require_name, shown, unknown_name
+from initscope.checks import require, require_name, weight_std
+from initscope.errors import UsageError, shown, unknown_name
 from initscope.names import DISTRIBUTIONS, MODES, SCHEMES
 
 __all__ = ["Scheme"]
@@ -92,7 +92,7 @@ class Scheme:
 def _check_option(name: str, value: object) -> None:
     """Raise `UsageError` unless `value` will do for this option of a scheme."""
     if name in ("std", "gain"):
-        check_std(name, value)
+        weight_std(name, value)
     elif name == "residual_scaling":
         require(
             isinstance(value, bool),

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import require, unknown_name
+from initscope.checks import require
+from initscope.errors import unknown_name
 
 
 def row_of_largest(

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from initscope import __version__
 from initscope.errors import Terminated, UsageError, lack_of_resources, shown
@@ -399,8 +399,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 def _run_reproduce(options: argparse.Namespace) -> int:
     from initscope.reproduce.parameters import plan
     from initscope.reproduce.run import describe_parameters, reproduce
+    from initscope.yaml_files import parse_option
 
-    parameters = {name: _parse_yaml(name, text) for name, text in options.parameters}
+    parameters = {name: parse_option(name, text) for name, text in options.parameters}
     if options.list:
         for run in plan(options.chapters, options.profile, options.notebooks, parameters):
             print(f"{run.chapter}  {describe_parameters(run.parameters)}")
@@ -416,18 +417,19 @@ def _run_reproduce(options: argparse.Namespace) -> int:
 
 
 def _run_sweep(options: argparse.Namespace) -> int:
-    from initscope.reproduce.parameters import read_yaml
+    from initscope.yaml_files import read_yaml
 
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
-    from initscope.devices import check_device_name, check_executor, check_out, check_threads
+    from initscope.checks import result_folder
+    from initscope.devices import check_device_name, check_executor, check_threads
     from initscope.sweep.chunks import require_room
     from initscope.sweep.spec import SweepSpec
 
     spec = SweepSpec.from_dict(fields)
     cores = os.cpu_count() or 1
-    check_out(options.out)
+    result_folder("out folder", options.out)
     check_device_name(options.device)
     if options.executor is not None:
         check_executor(options.executor, options.workers, options.scheduler)
@@ -473,24 +475,24 @@ def _run_sweep(options: argparse.Namespace) -> int:
 
 
 def _run_pretrain(options: argparse.Namespace) -> int:
-    from initscope.reproduce.parameters import read_yaml
+    from initscope.yaml_files import parse_option, read_yaml
 
     fields = read_yaml(options.spec) if options.spec is not None else {}
     for name in ("preset", "text", "steps", "batch_size", "seed"):
         if getattr(options, name) is not None:
             fields[name] = getattr(options, name)
-    fields |= {name: _parse_yaml(name, text) for name, text in options.parameters}
+    fields |= {name: parse_option(name, text) for name, text in options.parameters}
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
-    from initscope.devices import check_out
+    from initscope.checks import result_folder
     from initscope.pretrain.plan import check_pretraining
     from initscope.pretrain.spec import PretrainSpec
 
     spec = PretrainSpec.from_dict(fields)
-    check_out(options.out)
+    result_folder("out folder", options.out)
     check_pretraining(spec, options.device, options.precision, options.micro_batch_size)
 
-    from initscope.data.text import is_on_hub
+    from initscope.data.text_sources import is_on_hub
     from initscope.pretrain.cost import pretrain_cost
     from initscope.pretrain.run import end_processes, outcome_in_words, pretrain
 
@@ -554,12 +556,3 @@ def _seconds(text: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{shown(text)} is no number of at least 0")
     return seconds
-
-
-def _parse_yaml(name: str, text: str) -> Any:
-    from initscope.reproduce.parameters import parse_yaml
-
-    try:
-        return parse_yaml(text)
-    except ValueError as error:
-        raise UsageError(f"-p {name}: {shown(text)} is not a YAML value. ({error})") from error

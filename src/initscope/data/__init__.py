@@ -1,5 +1,4 @@
-"""Load MNIST, Wine, digits and texts: from a folder, from the hub, or from an installed package.
-"""
+"""Load MNIST, Wine, digits and texts: from a folder, from the hub, or from an installed package."""
 
 from initscope import extras
 

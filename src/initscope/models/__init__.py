@@ -1,5 +1,4 @@
-"""Build the networks that are measured: multilayer perceptrons and GPT-2.
-"""
+"""Build the networks that are measured: multilayer perceptrons and GPT-2."""
 
 from initscope import extras
 

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
+from initscope.checks import require
 from initscope.claims import PAPER_BAND, check_sweep
-from initscope.errors import UsageError, require, shown
-from initscope.names import LAYER_STATISTICS
+from initscope.errors import UsageError, shown
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -28,6 +28,7 @@ from initscope.plots.style import (
     palette,
     styled,
 )
+from initscope.schema import LAYER_STATISTICS
 
 __all__ = [
     "accuracy_against_std",

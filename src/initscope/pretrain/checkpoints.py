@@ -7,16 +7,15 @@ record up to its step have the checksums in it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from initscope.devices import size as _size
 from initscope.errors import UsageError
+from initscope.memory import size as _size
 from initscope.pretrain.records import checkpoint_folder, record_folder
-from initscope.records import file_digest, sealed, unsealed
+from initscope.records import file_digest, sealed, unsealed, written_whole
 from initscope.tracking.tables import VarianceTable
 
 MARK = "initscope.json"
@@ -39,9 +38,9 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
     recorded
         Checksums of the tables up to this step, of :meth:`VarianceTable.digest`.
     """
-    files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
-    for name in (MARK, f"{MARK}.part"):
-        files.pop(name, None)
+    # Also without what a kill has left of an earlier mark.
+    parts = [p for p in sorted(folder.iterdir()) if p.is_file() and MARK not in p.name]
+    files = {p.name: file_digest(p) for p in parts}
     facts = {
         "digest": digest,
         "step": _step(folder),
@@ -49,9 +48,8 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
         "sizes": {name: (folder / name).stat().st_size for name in files},
         "recorded": dict(recorded),
     }
-    part = folder / f"{MARK}.part"
-    part.write_text(json.dumps(sealed(facts)))
-    os.replace(part, folder / MARK)
+    with written_whole(folder / MARK) as part:
+        part.write_text(json.dumps(sealed(facts)))
 
 
 def _step(folder: Path) -> int:

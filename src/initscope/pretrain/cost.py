@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from initscope.devices import check_out
+from initscope.checks import result_folder
 from initscope.pretrain.checkpoints import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
@@ -81,7 +81,7 @@ def pretrain_cost(
     """
     folder = Path(out)
     check_pretraining(spec, device, precision, micro_batch_size)
-    check_out(folder)
+    result_folder("out folder", folder)
     plan_training(spec, device, precision, micro_batch_size, compile, None)
     refuse_another(folder, spec.to_dict())
     kept = checkpoints(folder, spec.digest)

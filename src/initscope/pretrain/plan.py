@@ -9,11 +9,12 @@ import math
 import os
 from dataclasses import dataclass
 
+from initscope.checks import is_number, require, require_name, whole
 from initscope.data.folders import text_folder
 from initscope.data.tokenizers import check_tokenizer
-from initscope.devices import check_device_name, check_whole, require_memory
-from initscope.errors import is_number, require, require_name, shown
-from initscope.names import PRECISIONS
+from initscope.devices import PRECISIONS, check_device, check_device_name
+from initscope.errors import shown
+from initscope.memory import require_memory
 from initscope.pretrain.spec import PretrainSpec, vocabulary_too_small
 
 TOKENS_AT_ONCE = 16 * 1024
@@ -79,8 +80,6 @@ def plan_training(
     """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here."""
     import torch
 
-    from initscope.sweep.run import check_device
-
     check_device_name(device, numbered=False)
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -104,7 +103,7 @@ def plan_training(
         )
     if checkpoint_every is None:
         checkpoint_every = max(1, spec.steps // 20)
-    check_whole("checkpoint_every", checkpoint_every)
+    whole("checkpoint_every", checkpoint_every)
     return TrainingPlan(
         device=device,
         precision=precision,

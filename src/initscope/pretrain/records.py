@@ -20,8 +20,6 @@ written before there were checksums is read without, and checked by sizes, colum
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +36,10 @@ from initscope.records import (
     unsealed,
     what_is_wrong,
     write_table,
+    written_whole,
 )
+from initscope.schema import EVALUATION_COLUMNS, TRACKING_SCHEMAS, TRAINING_COLUMNS
 from initscope.tracking import read_histograms, read_variances
-from initscope.tracking.tables import SCHEMAS
 
 RECORD_FORMAT = 1
 
@@ -54,15 +53,7 @@ IMPLEMENTATION: Mapping[str, str] = {
 FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu_new"}
 """The same of the runs whose record does not say it yet."""
 
-TRAINING_COLUMNS = {
-    "step": "int64",
-    "loss": "float64",
-    "learning_rate": "float64",
-    "gradient_norm": "float64",
-    "tokens_per_second": "float64",
-}
-EVALUATION_COLUMNS = {"step": "int64", "loss": "float64"}
-TABLES = ("training", "evaluation", *SCHEMAS)
+TABLES = ("training", "evaluation", *TRACKING_SCHEMAS)
 ENDED = ("stopped", "finished", "diverged")
 
 RUN_FACTS: dict[str, type | tuple[type, ...]] = {
@@ -208,16 +199,11 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
     """Write ``run.json`` whole or not at all; once a run has ended with checksums of the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".run.json.{uuid.uuid4().hex}"
     if run["status"] in ENDED:
         files = [f"{name}.parquet" for name in TABLES]
         run = {**run, "files": {name: file_digest(folder / name) for name in files}}
-    try:
+    with written_whole(folder / "run.json") as part:
         part.write_text(json.dumps(sealed(run), indent=2) + "\n")
-        os.replace(part, folder / "run.json")
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:

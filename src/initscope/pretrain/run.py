@@ -21,18 +21,19 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from initscope.data.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
-from initscope.devices import check_out
+from initscope.checks import is_number, require, result_folder
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.text import Text, load_text
+from initscope.data.text_sources import is_on_hub
+from initscope.devices import environment, peak_flops
 from initscope.errors import (
     OutOfResources,
     UsageError,
     given,
-    is_number,
     lack_of_resources,
-    require,
 )
 from initscope.folder_lock import only_writer
-from initscope.models.throughput import peak_flops, training_flops_per_token
+from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.checkpoints import (
     CHECKPOINTS_KEPT,
     checkpoints,
@@ -59,7 +60,6 @@ from initscope.pretrain.spec import (
     learning_rate_factor,
     vocabulary_too_small,
 )
-from initscope.sweep.training import environment
 from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def pretrain(
         Ctrl-C; the checkpoints are kept.
     """
     folder = Path(out)
-    check_out(folder)
+    result_folder("out folder", folder)
     spec.require_room(device)
     plan = plan_training(spec, device, precision, micro_batch_size, compile, checkpoint_every)
     require(

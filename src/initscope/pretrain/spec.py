@@ -17,23 +17,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from initscope.devices import (
+from initscope.checks import (
     LARGEST_SEED,
     LARGEST_WHOLE,
-    check_std,
-    check_whole,
-    require_memory,
-)
-from initscope.errors import (
-    UsageError,
-    given,
     is_number,
     require,
     require_name,
-    shown,
-    unknown_name,
+    weight_std,
+    whole,
 )
-from initscope.names import GPT2_PRESETS, QUANTITIES
+from initscope.errors import UsageError, given, shown, unknown_name
+from initscope.memory import require_memory
+from initscope.models.gpt import GPT2_PRESETS
+from initscope.schema import QUANTITIES
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -147,7 +143,7 @@ class PretrainSpec:
         default("context", sizes["n_positions"])
         for name, value in PRESET_TRAINING[self.preset].items():
             default(name, value)
-        check_whole("steps", self.steps)
+        whole("steps", self.steps)
         default("warmup_steps", self.steps // 20)
         default("evaluate_every", max(1, self.steps // 20))
         default("distribution_every", max(1, self.steps // 30))
@@ -163,7 +159,7 @@ class PretrainSpec:
             )
             put(name, tuple(value))
         self._validate()
-        check_std("std", self.std)
+        weight_std("std", self.std)
         for name in ("std", "learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
             put(name, float(getattr(self, name)))
         put("clip", float(self.clip))
@@ -190,7 +186,7 @@ class PretrainSpec:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int":
-                check_whole(field.name, value, 0 if field.name in zero_allowed else 1)
+                whole(field.name, value, 0 if field.name in zero_allowed else 1)
             elif field.type == "float":
                 require(
                     is_number(value, 0),
@@ -345,7 +341,7 @@ class PretrainSpec:
         )
 
     def _uninitialized(self, activation_function: str = "gelu_pytorch_tanh") -> GPT2LMHeadModel:
-        from initscope.models.mlp import gpt2
+        from initscope.models.gpt import gpt2
 
         model = gpt2(
             self.preset,

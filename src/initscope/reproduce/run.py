@@ -26,7 +26,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from initscope.devices import check_out
+from initscope.checks import result_folder
 from initscope.errors import Terminated, UsageError
 from initscope.folder_lock import only_writer
 from initscope.reproduce.normalize import complaints, dumps, normalize
@@ -131,7 +131,7 @@ def reproduce(
     for run in runs:
         require_modules(run)
     destination = folder if output is None else Path(output)
-    check_out(destination, "output folder")
+    result_folder("output folder", destination)
     if output is not None and destination.resolve() == folder.resolve():
         raise UsageError(
             f"the output folder {output} is the folder of the published notebooks, which are to "

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from initscope import data
-from initscope.devices import require_memory
-from initscope.errors import require
-from initscope.names import DATASETS
+from initscope.checks import require
+from initscope.data.dataset import DATASETS
+from initscope.memory import require_memory
+from initscope.schema import evaluation_steps
 from initscope.scheme import Scheme
-from initscope.sweep.schedule import evaluation_steps, fewest_probes
+from initscope.sweep.schedule import fewest_probes
 from initscope.sweep.spec import Optimizer, SweepSpec
 
 if TYPE_CHECKING:

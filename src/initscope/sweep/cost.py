@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from initscope.devices import check_device
 from initscope.sweep.chunks import Chunk, bytes_per_run, chunks_of, dataset_of_seed
 from initscope.sweep.records import finished_table, read_chunk, table_path
-from initscope.sweep.run import check_device
 from initscope.sweep.spec import SweepSpec
 
 

@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from tqdm import tqdm
 
+from initscope.checks import result_folder, whole_or_none
 from initscope.claims import check_sweep
-from initscope.devices import check_device_name, check_out, check_threads, check_whole
+from initscope.devices import check_device, check_device_name, check_threads
 from initscope.errors import UsageError
+from initscope.schema import LAYER_STATISTICS
 from initscope.sweep.chunks import Chunk, chunks_of, require_room
 from initscope.sweep.records import (
     chunk_folder,
@@ -37,7 +38,7 @@ from initscope.sweep.records import (
     write_finished,
 )
 from initscope.sweep.spec import SweepSpec
-from initscope.sweep.training import LAYER_STATISTICS, run_chunk
+from initscope.sweep.training import run_chunk
 
 SUBMITTED_AT_ONCE = 1000
 """Chunks that an executor holds at most: schedulers of clusters limit the jobs of a user."""
@@ -95,7 +96,7 @@ def run_sweep(
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.sweep.schedule.evaluation_steps`).
+          each part of one (:func:`initscope.schema.evaluation_steps`).
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
           units; ``backward_variance``, of the gradient of one example's loss with respect to
@@ -117,13 +118,13 @@ def run_sweep(
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
     """
-    check_whole("threads", threads, none=True)
+    whole_or_none("threads", threads)
     if executor is None:
         check_threads(threads)
     check_device_name(device)
     folder = None if out is None else Path(out)
     if folder is not None:
-        check_out(folder)
+        result_folder("out folder", folder)
     if folder is not None and (finished := finished_table(folder, spec)) is not None:
         return to_frame(finished)
     require_room(spec, device, elsewhere=executor is not None)
@@ -184,26 +185,6 @@ def run_sweep(
 
 class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep; the message says what is kept."""
-
-
-def check_device(device: str) -> None:
-    """Raise `UsageError` unless torch can compute on this device here."""
-    check_device_name(device)
-    if device == "cpu":
-        return
-    if not torch.cuda.is_available():
-        built = torch.version.cuda is None and torch.version.hip is None
-        why = f"torch {torch.__version__} is built without CUDA" if built else "torch sees no GPU"
-        raise UsageError(f"device {device!r} is not to be had here ({why}): give cpu.")
-    n_gpus = torch.cuda.device_count()
-    if (torch.device(device).index or 0) >= n_gpus:
-        last = f" to cuda:{n_gpus - 1}" if n_gpus > 1 else ""
-        raise UsageError(f"device {device!r} is not to be had here: there is cuda:0{last}.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} is not to be had here ({reason}).") from None
 
 
 def _train_elsewhere(

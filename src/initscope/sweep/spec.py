@@ -16,18 +16,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from initscope.devices import LARGEST_SEED, LARGEST_WHOLE, check_std, check_whole, require_memory
-from initscope.errors import (
-    UsageError,
-    given,
+from initscope.checks import (
+    LARGEST_SEED,
+    LARGEST_WHOLE,
     is_number,
     require,
     require_name,
+    weight_std,
+    whole,
+    whole_or_none,
+)
+from initscope.data.dataset import DATASETS
+from initscope.errors import (
+    UsageError,
+    given,
     shown,
     unknown_name,
     yaml_hint,
 )
-from initscope.names import ACTIVATIONS, DATASETS, SCHEMES
+from initscope.memory import require_memory
+from initscope.models.activations import ACTIVATION_MODULES
+from initscope.names import SCHEMES
 from initscope.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -224,7 +233,7 @@ class SweepSpec:
 
     def _validate(self, *, check_seeds: bool) -> None:
         require_name("data set", self.dataset, DATASETS)
-        require_name("activation", self.activation, ACTIVATIONS)
+        require_name("activation", self.activation, ACTIVATION_MODULES)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
         for widths in self.hidden:
             require(
@@ -233,7 +242,7 @@ class SweepSpec:
                 f"{yaml_hint(widths, whole=True)}",
             )
         for std in self.stds:
-            check_std("stds: each", std)
+            weight_std("stds: each", std)
         require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
         require(bool(self.optimizers), "optimizers is empty: give at least one.")
         for optimizer in self.optimizers:
@@ -263,7 +272,8 @@ class SweepSpec:
                 raise UsageError(f"{name} holds a value twice: {twice}.")
         for name in _COUNTS:
             least = 2 if name == "probes" else 1
-            check_whole(name, getattr(self, name), least, none=name == "train_size")
+            check = whole_or_none if name == "train_size" else whole
+            check(name, getattr(self, name), least)
         require(
             isinstance(self.name, str)
             and bool(self.name)

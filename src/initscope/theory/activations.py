@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import erf, erfcx, expit, ndtr
 
-from initscope.checks import Array, ArrayLike, nonnegative, plain
-from initscope.errors import UsageError, require_name, shown, unknown_name
+from initscope.checks import Array, ArrayLike, nonnegative, plain, require_name
+from initscope.errors import UsageError, shown, unknown_name
 from initscope.theory import quadrature
 
 __all__ = [

@@ -14,10 +14,10 @@ from initscope.checks import (
     one,
     plain,
     positive,
+    require_name,
     together,
     whole,
 )
-from initscope.errors import require_name
 
 __all__ = [
     "DEPTH_RULES",

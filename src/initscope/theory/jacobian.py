@@ -13,10 +13,10 @@ from initscope.checks import (
     nonnegative,
     plain,
     positive,
+    require_name,
     together,
     whole,
 )
-from initscope.errors import require_name
 from initscope.theory.activations import ActivationLike, expectation, resolve
 from initscope.theory.mean_field import length_map
 

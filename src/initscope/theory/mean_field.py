@@ -23,10 +23,12 @@ from initscope.checks import (
     one,
     plain,
     positive,
+    require,
+    require_name,
     together,
     within,
 )
-from initscope.errors import UsageError, require, require_name, shown
+from initscope.errors import UsageError, shown
 from initscope.theory.activations import (
     SMALLEST_Q,
     Activation,

@@ -15,9 +15,10 @@ from initscope.checks import (
     one,
     plain,
     positive,
+    require_name,
     together,
 )
-from initscope.errors import UsageError, require_name
+from initscope.errors import UsageError
 from initscope.theory.activations import (
     Activation,
     ActivationLike,

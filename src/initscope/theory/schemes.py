@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from initscope.checks import Array, ArrayLike, plain, positive, real, together
-from initscope.errors import UsageError, require_name
+from initscope.checks import Array, ArrayLike, plain, positive, real, require_name, together
+from initscope.errors import UsageError
 
 __all__ = ["SCHEMES", "scheme_std"]
 

@@ -9,7 +9,6 @@ from numpy.polynomial import chebyshev
 from initscope.checks import (
     Array,
     ArrayLike,
-    fits,
     flag,
     nonnegative,
     one,
@@ -20,6 +19,7 @@ from initscope.checks import (
     within,
 )
 from initscope.errors import UsageError
+from initscope.memory import require_memory
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
 from initscope.theory.kernels import CorrelatedMoments
 
@@ -157,7 +157,7 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
     channels = whole("n_embd", n_embd, at_most=10**9)
     length = whole("seq_len", seq_len)
     # A few matrices of positions by positions, of which one stays, and a row a block.
-    fits(f"seq_len = {length:,}", 64.0 * length**2 + 8.0 * length * depth)
+    require_memory(64.0 * length**2 + 8.0 * length * depth, f"seq_len = {length:,}")
     return depth, channels, length
 
 

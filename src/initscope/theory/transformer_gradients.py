@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from initscope.checks import Array, fits, one, plain, positive, within
-from initscope.errors import require_name
+from initscope.checks import (
+    Array,
+    one,
+    plain,
+    positive,
+    require_name,
+    within,
+)
+from initscope.memory import require_memory
 from initscope.theory.activations import Activation, ActivationLike, expectation, resolve
 from initscope.theory.kernels import CorrelatedMoments
 from initscope.theory.transformer import (
@@ -85,7 +92,7 @@ def residual_gradient_variance(
     107
     """
     depth, channels, length = sizes(n_layer, n_embd, seq_len)
-    fits(f"seq_len = {length:,} and n_layer = {depth:,}", 8.0 * depth * length**2)
+    require_memory(8.0 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     known = resolve(activation)

@@ -10,7 +10,8 @@ import matplotlib as mpl
 import traitlets
 from matplotlib.figure import Figure
 
-from initscope.errors import UsageError, require, shown
+from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.plots.style import styled, themed
 from initscope.widgets.bundle import STATIC, bundle
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from initscope import checks
-from initscope.errors import UsageError, is_number
+from initscope.checks import is_number
+from initscope.errors import UsageError
 from initscope.errors import shown as printed
 from initscope.widgets.base import BookWidget
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from initscope.analysis.trajectories import predicted_std
-from initscope.errors import require
-from initscope.tracking.tables import COLUMNS
+from initscope.checks import require
+from initscope.schema import COLUMNS
 from initscope.widgets.recorded_runs import RecordedRun, recorded_run, std_table
 
 __all__ = ["adamw_prediction"]

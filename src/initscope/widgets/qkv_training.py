@@ -13,7 +13,8 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope import checks
-from initscope.errors import is_number, require, require_name, shown
+from initscope.checks import is_number, require, require_name
+from initscope.errors import shown
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.pretrained_runs import pretrained_run

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from initscope import checks
-from initscope.errors import require, shown
-from initscope.tracking.tables import COLUMNS, HISTOGRAM_COLUMNS
+from initscope.checks import require
+from initscope.errors import shown
+from initscope.schema import COLUMNS, HISTOGRAM_COLUMNS
 
 __all__: list[str] = []  # for this package alone
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from initscope.errors import UsageError, require
+from initscope.checks import require
+from initscope.errors import UsageError
 
 __all__: list[str] = []  # for this package alone
 

@@ -12,7 +12,8 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, shown
+from initscope.checks import is_number, require
+from initscope.errors import UsageError, shown
 from initscope.widgets.base import BookWidget
 from initscope.widgets.number_text import percent, short
 from initscope.widgets.recorded_sweeps import NEVER, describe_sweep, pack, unpack

@@ -1,0 +1,59 @@
+"""How much memory this machine has: asked before anything is allocated, and without torch.
+
+What is refused here certainly does not fit: needs are counted from below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from initscope.errors import UsageError
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory() -> int:
+    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
+    import psutil
+
+    limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
+    for name in _CGROUP_LIMITS:  # of a container; "max" where there is none
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(name).read_text()))
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(limits)
+
+
+def require_memory(needed: float, what: str, advice: str = "give less") -> None:
+    """Raise `UsageError` if `needed` bytes are more than this machine has.
+
+    Parameters
+    ----------
+    needed
+        A lower bound.
+    what
+        What they are needed for, to follow "needs about ... for".
+    advice
+        What to change, an imperative.
+    """
+    if needed > (available := memory()):
+        raise UsageError(
+            f"this needs about {size(needed)} of memory for {what}, and this machine has "
+            f"{size(available)}: {advice}."
+        )
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
+    if n_bytes > 1e300:
+        return "more than can be counted"
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
