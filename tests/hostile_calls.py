@@ -602,11 +602,11 @@ ROWS: dict[str, Row] = {
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
     ),
-    "sweep.spec.Scheme": Row(
+    "theory.scheme.Scheme": Row(
         lambda: {"name": "kaiming", "options": {"gain": 1.0}},
         says={"name": ("scheme",), "options": ("option",)},
     ),
-    "sweep.spec.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
+    "theory.scheme.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
     "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
