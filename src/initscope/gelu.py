@@ -20,8 +20,8 @@ class TanhGELU(nn.Module):
 
     Hendrycks & Gimpel (2016), arXiv:1606.08415; GPT-2's activation function. Equal to rounding
     to ``torch.nn.GELU(approximate="tanh")``, and computed by it but for float32 and float64 on a
-    CPU. There ``(1 + tanh(u)) / 2 = sigmoid(2 u)`` saves a third of the time, forward and backward:
-    torch's sigmoid takes an eighth of its tanh.
+    CPU. There ``(1 + tanh(u)) / 2 = sigmoid(2 u)`` saves up to a third of the time, forward and
+    backward: torch's sigmoid takes an eighth of its tanh.
 
     >>> TanhGELU()(torch.tensor([-1.0, 0.0, 2.0]))
     tensor([-0.1588,  0.0000,  1.9546])
@@ -38,8 +38,9 @@ class TanhGELU(nn.Module):
 class _BySigmoid(torch.autograd.Function):
     """``x sigmoid(z)`` with ``z = SLOPE (x + CUBIC x³)``.
 
-    What it costs is memory that is not in the cache. So it takes a block at a time, and computes
-    the slope while the block is at hand: one tensor to keep, and one pass in the backward pass.
+    Each line that computes is a pass over memory, which for a model of some size is what it costs.
+    So it takes a block at a time, and computes the slope while the block is in the cache: one
+    tensor to keep, and one pass in the backward pass.
     The slope is exact to 2e-6 in float32, where ``1 - gate`` is small beside the rounding of
     `gate`.
     """
