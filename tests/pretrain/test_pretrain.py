@@ -351,6 +351,34 @@ def test_killed_it_goes_on_as_if_nothing_had_been(
     assert final_weights(tmp_path) == final_weights(undisturbed[0])
 
 
+def test_what_is_logged_is_written_now_and_then_and_before_each_checkpoint(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, at_checkpoints = [], {}
+    write_logs, mark = pretrain_records.write_logs, pretrain_trainer.mark_checkpoint
+
+    def counted(folder: Path, history: Any) -> None:
+        write_logs(folder, history)
+        written.append(history[-1]["step"])
+
+    def marked(folder: Path, *facts: Any) -> None:
+        mark(folder, *facts)
+        steps = pd.read_parquet(tmp_path / "record" / "training.parquet")["step"]
+        at_checkpoints[folder.name] = steps.max()
+
+    monkeypatch.setattr("initscope.pretrain.write_logs", counted)
+    monkeypatch.setattr(pretrain_trainer, "mark_checkpoint", marked)
+    monkeypatch.setattr(pretrain_trainer, "RECORD_EVERY", math.inf)
+    assert_same(run(tmp_path), undisturbed[1])
+    every = range(4, STEPS + 1, 4)
+    assert at_checkpoints == {f"checkpoint-{step}": step for step in every}
+    assert set(written) == {0, *every}  # the first at once, for those who look
+    monkeypatch.setattr(pretrain_trainer, "RECORD_EVERY", 0.0)
+    written.clear()
+    run(tmp_path / "often")
+    assert set(written) == {0, *range(2, STEPS + 1, 2)}
+
+
 def test_a_damaged_checkpoint_is_passed_over(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     for _ in range(4):
         run(tmp_path, max_seconds=0)

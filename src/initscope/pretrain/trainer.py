@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from initscope.pretrain.spec import PretrainSpec
 
 NEVER = 2**62
+RECORD_EVERY = 10.0
+"""Seconds after which what was logged is written once more, all of it; before a checkpoint and in
+the end it is in any case."""
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -168,6 +171,7 @@ class RunControl(TrainerCallback):
         self._spec = spec
         self._max_seconds = max_seconds
         self._record = record
+        self._recorded = -math.inf
         self._bar = bar
         self._peak = peak
         self._flops_per_token = flops_per_token
@@ -216,8 +220,10 @@ class RunControl(TrainerCallback):
             if self._peak is not None:
                 shown["MFU"] = f"{rate * self._flops_per_token / self._peak / args.world_size:.1%}"
             self._bar.set_postfix(shown)
-        if state.is_world_process_zero and logs and {"loss", "eval_loss"} & logs.keys():
+        due = control.should_save or time.perf_counter() - self._recorded >= RECORD_EVERY
+        if due and state.is_world_process_zero and logs and {"loss", "eval_loss"} & logs.keys():
             self._record(self, state)
+            self._recorded = time.perf_counter()
         self._new_window(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **options: Any) -> None:
