@@ -9,9 +9,7 @@ import torch
 from torch.nn.functional import gelu
 from transformers.activations import ACT2FN
 
-from initscope.models.gelu import TanhGELU
-from initscope.gelu import BLOCK
-from initscope.gelu import TanhGELU
+from initscope.models.gelu import BLOCK, TanhGELU
 
 INPUTS = torch.cat([torch.linspace(-12, 12, 4801), torch.tensor([-1e15, -1e4, 1e-30, 1e4, 1e15])])
 
