@@ -607,7 +607,7 @@ ROWS: dict[str, Row] = {
         says={"name": ("scheme",), "options": ("option",)},
     ),
     "theory.scheme.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
-    "sweep.run.to_tidy": Row(
+    "analysis.sweeps.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
     "models.gpt.gpt2": Row(

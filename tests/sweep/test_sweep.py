@@ -47,6 +47,7 @@ from sweeps import (
 )
 
 from initscope import data
+from initscope.analysis import to_tidy
 from initscope.claims import stability_bands
 from initscope.errors import UsageError
 from initscope.init import Scheme, initialize_
@@ -54,7 +55,7 @@ from initscope.models import MLP
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.records import read_table, write_table
 from initscope.schema import LAYER_STATISTICS, evaluation_steps
-from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep, to_tidy
+from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
 from initscope.sweep.records import write_chunk
 from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (

@@ -1,5 +1,6 @@
 from .comparison import compare, layer_ratios, run_measures
 from .extremes import row_of_largest, row_of_smallest
+from .sweeps import to_tidy
 from .trajectories import (
     depth_correlation,
     expansion_rates,
@@ -26,5 +27,6 @@ __all__ = [
     "run_measures",
     "settling_steps",
     "statistic_table",
+    "to_tidy",
     "weight_std",
 ]

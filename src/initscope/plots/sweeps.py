@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
+from initscope.analysis.sweeps import to_tidy
 from initscope.checks import require
 from initscope.claims import PAPER_BAND, check_sweep
 from initscope.errors import UsageError, shown
@@ -176,8 +177,6 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     table = _with_std(table, LAYER_STATISTICS)
     first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
     chosen = nearest(first["std"], stds)
-    from initscope.sweep.run import to_tidy  # brings torch, which no other figure needs
-
     tidy = to_tidy(first[first["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 3.5))
@@ -423,8 +422,6 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     """
     table = _with_std(table, LAYER_STATISTICS)
     chosen = nearest(table["std"], stds)
-    from initscope.sweep.run import to_tidy  # brings torch, which no other figure needs
-
     tidy = to_tidy(table[table["std"].isin(chosen)])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))

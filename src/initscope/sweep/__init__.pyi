@@ -1,5 +1,5 @@
 from .chunks import chunks_of
-from .run import SweepInterrupted, run_sweep, to_tidy
+from .run import SweepInterrupted, run_sweep
 from .spec import Optimizer, SweepSpec
 
 __all__ = [
@@ -8,5 +8,4 @@ __all__ = [
     "SweepSpec",
     "chunks_of",
     "run_sweep",
-    "to_tidy",
 ]

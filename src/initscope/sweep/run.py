@@ -16,16 +16,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from tqdm import tqdm
 
 from initscope.checks import result_folder, whole_or_none
-from initscope.claims import check_sweep
 from initscope.devices import check_device, check_device_name, check_threads
 from initscope.errors import OutOfResources, UsageError, lack_of_resources
-from initscope.schema import LAYER_STATISTICS
 from initscope.sweep.chunks import Chunk, chunks_of, require_room
 from initscope.sweep.records import (
     chunk_folder,
@@ -98,11 +95,11 @@ def run_sweep(
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
           each part of one (:func:`initscope.schema.evaluation_steps`).
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
-          :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
-          units; ``backward_variance``, of the gradient of one example's loss with respect to
-          them; ``gradient_norm``, of the weight's gradient of the mean loss; ``dead_fraction``,
-          the share of units that are 0 on all probe examples (NaN for the output layer);
-          ``weight_std``, per element.
+          :func:`initscope.analysis.to_tidy`): ``forward_variance``, of the pre-activations over
+          examples and units; ``backward_variance``, of the gradient of one example's loss with
+          respect to them; ``gradient_norm``, of the weight's gradient of the mean loss;
+          ``dead_fraction``, the share of units that are 0 on all probe examples (NaN for the
+          output layer); ``weight_std``, per element.
 
         ``table.attrs`` holds the specification, the environment and the seconds it took.
 
@@ -252,42 +249,3 @@ def _progress_message(folder: Path | None, done: int, total: int) -> str:
     kept = f"those {done} are kept in {folder}, and the same call goes on from there"
     again = "the same call starts again"
     return f"Stopped after {done} of {total} chunks: {kept if done else again}."
-
-
-_TIDY_NAMES: dict[str, tuple[str, str]] = {
-    "forward_variance": ("activation", "forward_variance"),
-    "backward_variance": ("gradient", "backward_variance"),
-    "gradient_norm": ("gradient", "norm"),
-    "dead_fraction": ("activation", "dead_fraction"),
-    "weight_std": ("weight", "std"),
-}
-
-
-def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Layer statistics of a sweep in the tidy schema, one row a number.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The columns that say which run it is, then ``step, layer, role, kind, stat, value``;
-        layers are counted from 1, the role is ``"linear"``.
-    """
-    which = ["dataset", "widths", "depth", "activation", "scheme", "std", "seed"]
-    which += ["optimizer", "learning_rate", "momentum"]
-    check_sweep(table, which, LAYER_STATISTICS)
-    n_probes = table["probe_step"].map(len).to_numpy()
-    depth = table["depth"].to_numpy()
-    per_run = n_probes * depth
-    tidy = table[which].loc[table.index.repeat(per_run)].reset_index(drop=True)
-    tidy["step"] = np.concatenate(
-        [np.repeat(s, d) for s, d in zip(table["probe_step"], depth, strict=True)]
-    )
-    tidy["layer"] = np.concatenate(
-        [np.tile(np.arange(1, d + 1), n) for n, d in zip(n_probes, depth, strict=True)]
-    )
-    tidy["role"] = "linear"
-    pieces = [
-        tidy.assign(kind=kind, stat=stat, value=np.concatenate(table[name].to_list()))
-        for name, (kind, stat) in _TIDY_NAMES.items()
-    ]
-    return pd.concat(pieces, ignore_index=True)
