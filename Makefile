@@ -63,7 +63,7 @@ lint: $(EVERYTHING)
 	@echo "Checking style and types: about 25 s. Silence is success."
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-timings >$(VENV)/floors.txt || { cat $(VENV)/floors.txt; exit 1; }
+	@$(BIN)/lint-imports --no-logo >$(VENV)/floors.txt || { cat $(VENV)/floors.txt; exit 1; }
 	@if command -v tsc >/dev/null; then tsc --project tsconfig.json; \
 	else echo "No tsc found: the JavaScript is not checked. README.md says how to install it."; fi
 
