@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import initscope
+from initscope import chapter as chapters
 from initscope import monte_carlo, plots, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.trajectories import expansion_rates, layer_spread
@@ -1000,9 +1001,9 @@ ROWS: dict[str, Row] = {
     ),
     "plots.style.themed": Row(lambda: {"svg": "<svg><style></style></svg>"}),
     "plots.style.use_in_notebook": Row(),
-    "plots.style.source_note": Row(
+    "chapter.source_note": Row(
         lambda: {"chapter": "05", "profile": "cpu", "files": ["a.parquet", "b.parquet"]},
-        call=lambda chapter, profile, files: plots.source_note(
+        call=lambda chapter, profile, files: chapters.source_note(
             chapter, profile, *(files if isinstance(files, list) else [files])
         ),
     ),

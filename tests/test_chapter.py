@@ -301,3 +301,19 @@ def test_a_module_that_is_missing_is_named_before_anything_runs(tmp_path: Path) 
     (run,) = plan([], "smoke", tmp_path, {})
     with pytest.raises(UsageError, match=r"01_a needs the module no_such_module, .* pip install"):
         require_modules(run)
+
+
+def test_the_note_under_a_figure_leads_to_data_and_command() -> None:
+    note = source_note("05_std_sweep", "cpu", "results/a.parquet", "results/b.parquet").data
+    assert "[a.parquet](results/a.parquet), [b.parquet](results/b.parquet)" in note
+    assert "`python -m initscope reproduce 05_std_sweep --profile cpu`" in note
+
+
+def test_data_of_one_name_is_told_apart_by_its_folder() -> None:
+    files = [f"results/cpu/{run}/record/variances.parquet" for run in ("seed-0", "std-0.05")]
+    note = source_note("07", "cpu", *files).data
+    first, second = files
+    assert note.startswith(
+        f"*Data:* variances.parquet of [seed-0]({first}), [std-0.05]({second}). *Made by:* "
+    )
+    assert "*Data:* [variances.parquet](results" in source_note("07", "cpu", first).data

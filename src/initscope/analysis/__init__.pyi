@@ -1,5 +1,6 @@
 from .comparison import compare, layer_ratios, run_measures
-from .extremes import row_of_largest, row_of_smallest
+from .equilibration import equilibration, order_of_layers, tail_shape
+from .extremes import one_row, row_of_largest, row_of_smallest
 from .trajectories import (
     depth_correlation,
     expansion_rates,
@@ -11,20 +12,36 @@ from .trajectories import (
     statistic_table,
     weight_std,
 )
+from .verdicts import (
+    ahead,
+    ahead_from,
+    count_ahead,
+    deepest_whole_band,
+    where_one_trains,
+)
 
 __all__ = [
+    "ahead",
+    "ahead_from",
     "compare",
+    "count_ahead",
+    "deepest_whole_band",
     "depth_correlation",
+    "equilibration",
     "expansion_rates",
     "growth_over_noise",
     "layer_ratios",
     "layer_spread",
     "mean_interval",
+    "one_row",
+    "order_of_layers",
     "predicted_std",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
     "settling_steps",
     "statistic_table",
+    "tail_shape",
     "weight_std",
+    "where_one_trains",
 ]

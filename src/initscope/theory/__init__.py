@@ -43,6 +43,7 @@ from initscope.theory.propagation import (
     propagate,
     stability_band,
 )
+from initscope.theory.rescaling import Disguise, fan_ratios, xavier_as_kaiming
 from initscope.theory.residual_mlp import residual_propagate
 from initscope.theory.schemes import SCHEMES, scheme_std
 from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
@@ -56,6 +57,7 @@ __all__ = [
     "ActivationMoments",
     "CriticalPoint",
     "DepthScaling",
+    "Disguise",
     "JacobianMoments",
     "LogNormMoments",
     "MuParametrization",
@@ -74,6 +76,7 @@ __all__ = [
     "critical_point",
     "depth_scale",
     "depth_scaling",
+    "fan_ratios",
     "finite_width_interval",
     "fixed_point",
     "gain",
@@ -87,4 +90,5 @@ __all__ = [
     "residual_stream_variance",
     "scheme_std",
     "stability_band",
+    "xavier_as_kaiming",
 ]
