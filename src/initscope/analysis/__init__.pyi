@@ -1,6 +1,8 @@
 from .comparison import compare, layer_ratios, run_measures
+from .deviations import deviations, worst_deviations
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
+from .trainability import trainability_border
 from .trajectories import (
     depth_correlation,
     expansion_rates,
@@ -27,6 +29,7 @@ __all__ = [
     "count_ahead",
     "deepest_whole_band",
     "depth_correlation",
+    "deviations",
     "equilibration",
     "expansion_rates",
     "growth_over_noise",
@@ -42,6 +45,8 @@ __all__ = [
     "settling_steps",
     "statistic_table",
     "tail_shape",
+    "trainability_border",
     "weight_std",
     "where_one_trains",
+    "worst_deviations",
 ]

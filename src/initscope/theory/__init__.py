@@ -36,6 +36,7 @@ from initscope.theory.mean_field import (
     fixed_point,
     length_map,
 )
+from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import (
     NUMBER_FORMATS,
     Propagation,
@@ -55,6 +56,7 @@ __all__ = [
     "NUMBER_FORMATS",
     "SCHEMES",
     "ActivationMoments",
+    "CriticalLine",
     "CriticalPoint",
     "DepthScaling",
     "Disguise",
@@ -73,6 +75,8 @@ __all__ = [
     "chi",
     "correlation_fixed_point",
     "correlation_map",
+    "correlation_path",
+    "critical_line",
     "critical_point",
     "depth_scale",
     "depth_scaling",

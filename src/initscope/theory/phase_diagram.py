@@ -8,7 +8,7 @@ import numpy as np
 
 from initscope.checks import Array, ArrayLike, number, positive, whole
 from initscope.errors import require
-from initscope.theory.activations import Activation, activation_moments
+from initscope.theory.activations import ActivationLike, activation_moments
 from initscope.theory.mean_field import correlation_map
 
 __all__ = ["CriticalLine", "correlation_path", "critical_line"]
@@ -34,7 +34,7 @@ class CriticalLine(NamedTuple):
     stable: Array
 
 
-def critical_line(activation: Activation, q: ArrayLike) -> CriticalLine:
+def critical_line(activation: ActivationLike, q: ArrayLike) -> CriticalLine:
     r"""Return the line of a phase diagram on which :math:`\chi_1 = 1`, as a curve in q.
 
     With :math:`z \sim N(0, q)` it is :math:`\sigma_w^2 = 1 / E[\phi'(z)^2]` and
@@ -58,15 +58,13 @@ def critical_line(activation: Activation, q: ArrayLike) -> CriticalLine:
     moments = activation_moments(activation, q)
     sigma_w2 = 1 / moments.derivative_second
     slope = np.gradient(moments.second, q) if len(q) > 1 else moments.second / q
-    return CriticalLine(
-        q, sigma_w2, q - sigma_w2 * moments.second, sigma_w2 * slope <= 1 + 1e-9
-    )
+    return CriticalLine(q, sigma_w2, q - sigma_w2 * moments.second, sigma_w2 * slope <= 1 + 1e-9)
 
 
 def correlation_path(
     correlation: float,
     depth: int,
-    activation: Activation,
+    activation: ActivationLike,
     sigma_w2: float,
     sigma_b2: float = 0.0,
     *,
