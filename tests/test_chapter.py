@@ -10,10 +10,21 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
-from initscope.chapter import announced, enter, is_recorded, result, runs_left, sweeps_left
+from initscope.chapter import (
+    announced,
+    enter,
+    is_recorded,
+    put,
+    result,
+    runs_left,
+    source_note,
+    sweeps_left,
+    verdict_table,
+)
 from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
@@ -317,3 +328,58 @@ def test_data_of_one_name_is_told_apart_by_its_folder() -> None:
         f"*Data:* variances.parquet of [seed-0]({first}), [std-0.05]({second}). *Made by:* "
     )
     assert "*Data:* [variances.parquet](results" in source_note("07", "cpu", first).data
+
+
+def test_numbers_for_the_prose_are_plain_and_rounded_where_asked(monkeypatch) -> None:
+    glued: dict[str, object] = {}
+    monkeypatch.setattr(
+        "myst_nb.glue", lambda name, value, display: glued.update({name: value} | {"": display})
+    )
+    put(a=np.float64(1 / 3), b=np.int64(3), c="text")
+    assert glued == {"a": 1 / 3, "b": 3, "c": "text", "": False}
+    assert [type(glued[name]) for name in "abc"] == [float, int, str]
+    put(significant=3, a=np.float64(1 / 3), b=3, c="text")
+    assert (glued["a"], glued["b"], glued["c"]) == (0.333, 3, "text")
+
+
+def test_measurements_are_called_by_their_words() -> None:
+    measurements = {"n": 12, "share": 0.12345, "first": np.bool_(True), "text": "none"}
+    verdict = Verdict("a", "A claim.", "a paper", "holds where", "Here.", "fig-a", measurements)
+    words = {"n": "networks", "share": "share of them", "first": "shallow first", "text": "else"}
+    table = verdict_table(verdict, words)
+    assert list(table.columns) == ["holds where"]
+    assert table["holds where"].to_dict() == {
+        "networks": "12",
+        "share of them": "0.123",
+        "shallow first": "yes",
+        "else": "none",
+    }
+
+
+def cells_of(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def lines_of(cell: nbformat.NotebookNode) -> int:
+    """Lines of code: neither blank nor a comment alone."""
+    lines = (line.strip() for line in cell.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+@each_chapter
+def test_no_hidden_cell_is_long(path: Path) -> None:
+    for cell in cells_of(path):
+        tags = set(cell.metadata.get("tags", []))
+        if tags & {"parameters", "injected-parameters"}:  # values alone
+            body = ast.parse(cell.source).body
+            assert all(isinstance(line, ast.Assign) for line in body)
+            assert all(ast.literal_eval(line.value) is not ... for line in body)
+        elif tags & {"hide-input", "remove-input", "hide-cell", "remove-cell"}:
+            assert lines_of(cell) <= 30, f"{lines_of(cell)} hidden lines:\n{cell.source}"
+
+
+@each_chapter
+def test_what_chapters_share_is_in_the_package(path: Path) -> None:
+    for cell in cells_of(path):
+        assert "import glue" not in cell.source
+        assert "def put(" not in cell.source

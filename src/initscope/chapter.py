@@ -108,8 +108,8 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
 
     Files of one name, in a folder each, are told apart by the names of the folders.
 
-    >>> source_note("05_std_sweep", "cpu", "results/wine.parquet").data
-    '*Data:* [wine.parquet](results/wine.parquet). *Made by:* `python -m initscope reproduce 05_std_sweep --profile cpu`'
+    >>> print(source_note("05_std_sweep", "cpu", "results/wine.parquet").data.split(". ")[0])
+    *Data:* [wine.parquet](results/wine.parquet)
     """
     from IPython.display import Markdown
 

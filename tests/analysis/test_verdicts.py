@@ -54,8 +54,8 @@ def test_ahead_from_a_depth_is_ahead_in_every_deeper_row(rows, better):
 
 
 def test_a_cell_counts_where_one_scheme_mostly_trains():
-    cell = dict(dataset="wine", widths="13-8-3", depth=2, activation="relu")
-    cell |= dict(optimizer="sgd", momentum=0.0)
+    cell = {"dataset": "wine", "widths": "13-8-3", "depth": 2, "activation": "relu"}
+    cell |= {"optimizer": "sgd", "momentum": 0.0}
     rows = [
         cell | {"learning_rate": rate, "scheme": scheme, "seed": seed, "failed": failed}
         for rate, of_schemes in {

@@ -1,5 +1,6 @@
 """Xavier is Kaiming with other learning rates: held against networks that are trained so."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -33,7 +34,7 @@ def losses(widths, scheme, optimizer, disguise=(1.0, 1.0, 1.0), steps=30):
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 def test_ratios_are_those_of_the_variances(widths):
     stds = [
-        [scheme_std(scheme, *fans) for fans in zip(widths, widths[1:], strict=False)]
+        [scheme_std(scheme, *fans) for fans in itertools.pairwise(widths)]
         for scheme in ("xavier", "kaiming")
     ]
     np.testing.assert_allclose(fan_ratios(widths), (np.array(stds[0]) / stds[1]) ** 2, rtol=1e-14)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import UsageError, require, shown, unknown_name
+from initscope.errors import is_number, require, shown, unknown_name
 
 
 def row_of_largest(
@@ -90,12 +90,11 @@ def one_row(table: pd.DataFrame, **values: Any) -> pd.Series[Any]:
     for column, value in values.items():
         if column not in table.columns:
             raise unknown_name("column", column, map(str, table.columns))
-        try:
-            has &= (table[column] == value).to_numpy(dtype=bool)
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"{column} must be a value to find in the table, not {shown(value)}."
-            ) from None
+        require(
+            isinstance(value, str | bool | np.bool_) or is_number(value, -np.inf),
+            f"{column} must be a number or text to find in the table, not {shown(value)}.",
+        )
+        has &= (table[column] == value).to_numpy(dtype=bool)
     wanted = " and ".join(f"{column} = {shown(value)}" for column, value in values.items())
     require(
         has.sum() == 1,

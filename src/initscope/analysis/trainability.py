@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
+from initscope.errors import require
 
 __all__ = ["trainability_border"]
 
@@ -37,6 +38,7 @@ def trainability_border(runs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     checks.frame("runs", runs, numbers=("sigma_w2", "depth", "accuracy"))
     threshold = checks.number("threshold", threshold)
     medians = runs.groupby(["sigma_w2", "depth"])["accuracy"].median()
+    require(len(medians) > 0, "the table runs holds no number.")
     rows = {}
     for sigma_w2, of_depth in medians.groupby(level="sigma_w2"):
         by_depth = of_depth.droplevel("sigma_w2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from initscope.checks import Array, ArrayLike, number, positive, whole
 from initscope.errors import require
@@ -31,7 +32,7 @@ class CriticalLine(NamedTuple):
     q: Array
     sigma_w2: Array
     sigma_b2: Array
-    stable: Array
+    stable: npt.NDArray[np.bool_]
 
 
 def critical_line(activation: ActivationLike, q: ArrayLike) -> CriticalLine:
@@ -100,5 +101,6 @@ def correlation_path(
     require(q > 0 and q >= sigma_b2, "q must be above 0 and at least sigma_b2.")
     path = [correlation, ((q - sigma_b2) * correlation + sigma_b2) / q]
     while len(path) <= depth:
-        path.append(float(correlation_map(path[-1], activation, sigma_w2, sigma_b2, q=q)))
+        image = correlation_map(path[-1], activation, sigma_w2, sigma_b2, q=q)
+        path.append(float(np.clip(image, -1.0, 1.0)))  # rounding may lead beyond
     return np.array(path)

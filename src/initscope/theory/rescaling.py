@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.checks import Array, layer_widths
+from initscope.checks import Array, layer_widths, plain
 from initscope.errors import require_name
 
 __all__ = ["Disguise", "fan_ratios", "xavier_as_kaiming"]
@@ -74,4 +74,5 @@ def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> Disguise:
     ratios = fan_ratios(widths)
     require_name("optimizer", optimizer, POWERS)
     power = POWERS[optimizer]
-    return Disguise(ratios**-power, np.cumprod(ratios) ** -power, float(np.sqrt(ratios.prod())))
+    products = np.cumprod(ratios)
+    return Disguise(plain(ratios**-power), plain(products**-power), float(np.sqrt(ratios.prod())))
