@@ -27,7 +27,7 @@ help:
 	@echo "                   browser tests need Chromium; without it they are skipped, and it says so"
 	@echo "make chapters    execute every chapter twice: from nothing with  3 min"
 	@echo "                   the smoke profile, and as published, from its records"
-	@echo "make lint        ruff and mypy alone                             20 s"
+	@echo "make lint        ruff, mypy and, of the JavaScript, tsc alone    25 s"
 	@echo "make install     install everything into .venv, and stop         3 min, more if torch is slow"
 	@echo "make reproduce PROFILE=smoke|cpu|gpu"
 	@echo "                 execute the chapters again, then build the book"
@@ -60,9 +60,11 @@ install: $(EVERYTHING)
 	@echo "Everything is installed: .venv/bin/python -m initscope --help"
 
 lint: $(EVERYTHING)
-	@echo "Checking style and types: about 20 s. Silence is success."
+	@echo "Checking style and types: about 25 s. Silence is success."
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
+	@if command -v tsc >/dev/null; then tsc --project tsconfig.json; \
+	else echo "No tsc found: the JavaScript is not checked. README.md says how to install it."; fi
 
 reproduce: profile-is-given $(EVERYTHING)
 	@echo "Executing the chapters with the profile $(PROFILE); they replace those in notebooks/."

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from initscope.data.text import Passages, ShuffledPassages
+from initscope.data.passages import Passages, ShuffledPassages
 from initscope.pretrain import PretrainSpec, load_spec_text, pretrain
 from initscope.pretrain import trainer as pretrain_trainer
 

@@ -21,7 +21,7 @@ from conftest import CHROMIUM_FLAGS, chromium
 from widget_page import widget_page
 
 from initscope.widgets import SignalPropagation
-from initscope.widgets.signal_propagation import ACTIVATIONS
+from initscope.widgets.signal_propagation.widget import ACTIVATIONS
 
 
 class Timing(NamedTuple):

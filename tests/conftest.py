@@ -14,7 +14,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ LONG = (
     "test_damage.py",
 )
 
-STATIC = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets" / "static"
+SCRIPTS = Path(__file__).resolve().parents[1] / "src" / "initscope" / "widgets"
 
 # One engine answers all calls, a line each: to start takes it longer than most calls take.
 ANSWER_CALLS = """
@@ -104,7 +106,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lacking = [f"{count} need {what}" for what, count in counts.items() if count]
     if lacking:
         terminalreporter.write_line(
-            f"Skipped: {', '.join(lacking)}. README.md says how to install both."
+            f"Skipped: {', '.join(lacking)}. README.md says how to install them."
         )
 
 
@@ -115,6 +117,17 @@ def chromium(bundled: str) -> str | None:
     names += ("google-chrome-stable", "google-chrome")
     found = next(filter(None, map(shutil.which, names)), None)
     return found or (bundled if Path(bundled).exists() else None)
+
+
+@cache
+def why_not_driven() -> str:
+    """What Playwright's driver says instead of starting; empty if it starts.
+
+    On a machine with little installed it may lack a library.
+    """
+    asked = [sys.executable, "-m", "playwright", "--version"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    return "" if done.returncode == 0 else (done.stderr.strip() or "nothing").splitlines()[-1]
 
 
 @pytest.fixture
@@ -131,6 +144,8 @@ def ctrl_c() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium, closed with this module: Playwright's event loop would disturb other tests."""
+    if why := why_not_driven():
+        missing(f"No Chromium found that Playwright can drive: its driver says {why}")
     with sync_playwright() as playwright:
         path = chromium(playwright.chromium.executable_path)
         if path is None:
@@ -162,7 +177,7 @@ def node() -> Iterator[Callable[..., Any]]:
 
     def call(module: str | Path, function: str, *arguments: object) -> Any:
         # With a query of its own the module is read anew: a test may have written another text.
-        url = f"{(STATIC / module).as_uri()}?{next(calls)}"
+        url = f"{(SCRIPTS / module).as_uri()}?{next(calls)}"
         print(json.dumps([url, function, arguments]), file=engine.stdin, flush=True)
         answer = engine.stdout.readline()
         assert answer, f"Node.js stopped with exit status {engine.wait()}"

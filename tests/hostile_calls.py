@@ -383,14 +383,14 @@ NO_FIXED_POINT = "missing='nan' asks for it"
 
 ROWS: dict[str, Row] = {
     # theory
-    "theory.activations.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
-    "theory.activations.gain": Row(
+    "theory.gains.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
+    "theory.gains.gain": Row(
         lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}
     ),
-    "theory.mean_field.length_map": Row(
+    "theory.length_map.length_map": Row(
         lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
     ),
-    "theory.mean_field.fixed_point": Row(
+    "theory.length_map.fixed_point": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -401,7 +401,7 @@ ROWS: dict[str, Row] = {
         },
         says={"activation": ("length map",), "q_range": ("q0",)},
     ),
-    "theory.mean_field.chi": Row(
+    "theory.criticality.chi": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -411,14 +411,14 @@ ROWS: dict[str, Row] = {
             "missing": "raise",
         },
     ),
-    "theory.mean_field.correlation_map": Row(
+    "theory.correlation_map.correlation_map": Row(
         lambda: {"c": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "q": 1.0}
     ),
-    "theory.mean_field.correlation_fixed_point": Row(
+    "theory.correlation_map.correlation_fixed_point": Row(
         lambda: {"activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "missing": "raise"},
         says={"activation": ("length map",)},
     ),
-    "theory.mean_field.depth_scale": Row(
+    "theory.criticality.depth_scale": Row(
         lambda: {
             "activation": "tanh",
             "sigma_w2": 1.5,
@@ -428,7 +428,7 @@ ROWS: dict[str, Row] = {
         },
         says={"activation": ("length map",)},
     ),
-    "theory.mean_field.critical_point": Row(
+    "theory.criticality.critical_point": Row(
         lambda: {"activation": "tanh", "sigma_b2": 0.05, "q_range": (1e-10, 1e10)},
         says={"activation": ("critical point",), "q_range": ("between",)},
         nan="q of a homogeneous activation, for which every q is a fixed point",
@@ -444,7 +444,7 @@ ROWS: dict[str, Row] = {
         },
         says={"weight_std": ("scheme",)},
     ),
-    "theory.propagation.stability_band": Row(
+    "theory.stability.stability_band": Row(
         lambda: {
             "widths": [4, 4, 4],
             "activation": "relu",
@@ -490,7 +490,7 @@ ROWS: dict[str, Row] = {
             "q": 1.0,
         }
     ),
-    "theory.residual_mlp.log_variances": Row(
+    "theory.propagation.log_variances": Row(
         lambda: {
             "width": 4,
             "depth": 2,
@@ -501,7 +501,7 @@ ROWS: dict[str, Row] = {
             "layer_norm": True,
         }
     ),
-    "theory.residual_mlp.residual_propagate": Row(
+    "theory.propagation.residual_propagate": Row(
         lambda: {
             "width": 4,
             "depth": 2,
@@ -515,10 +515,10 @@ ROWS: dict[str, Row] = {
     "theory.schemes.scheme_std": Row(
         lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
     ),
-    "theory.depth_scaling.depth_scaling": Row(
-        lambda: {"rule": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
+    "theory.schemes.depth_scaling": Row(
+        lambda: {"scheme": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
     ),
-    "theory.depth_scaling.mu_parametrization": Row(
+    "theory.schemes.mu_parametrization": Row(
         lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
     ),
     "theory.transformer.residual_stream_variance": Row(
@@ -539,7 +539,7 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
-    "theory.transformer_gradients.residual_gradient_variance": Row(
+    "theory.transformer.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
             "n_embd": 8,
@@ -599,8 +599,7 @@ ROWS: dict[str, Row] = {
             "generator": generator(),
         }
     ),
-    "init.scheme_options": Row(lambda: {"scheme": "kaiming"}),
-    "init.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
+    "theory.schemes.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
     "init.weight_layers": Row(
         lambda: {"model": mlp()}, call=lambda model: list(initscope.init.weight_layers(model))
     ),
@@ -617,7 +616,6 @@ ROWS: dict[str, Row] = {
         says={"model": ("layer",)},
     ),
     "models.mlp.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
-    "models.mlp.check_widths": Row(lambda: {"widths": [3, 4, 2]}),
     "sweep.spec.Optimizer": Row(
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
@@ -630,7 +628,7 @@ ROWS: dict[str, Row] = {
     "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
-    "models.mlp.gpt2": Row(
+    "models.gpt.gpt2": Row(
         lambda: {
             "preset": "nano12",
             "n_layer": 1,
@@ -643,7 +641,7 @@ ROWS: dict[str, Row] = {
             "activation_function": "relu",
         }
     ),
-    "models.mlp.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    "models.gpt.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
     # random networks
     "monte_carlo.variances.variance_profiles": Row(
         lambda: {
@@ -888,24 +886,24 @@ ROWS: dict[str, Row] = {
     "data.dataset.load": Row(
         lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
     ),
-    "data.dataset.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "data.dataset.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.tabular.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
     "data.text.load_text": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.is_on_hub": Row(
+    "data.text_sources.is_on_hub": Row(
         lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
     ),
-    "data.text.Passages": Row(
+    "data.passages.Passages": Row(
         lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
     ),
-    "data.text.ShuffledPassages": Row(
+    "data.passages.ShuffledPassages": Row(
         lambda: {
-            "passages": initscope.data.text.Passages((np.arange(8, dtype=np.uint16),), 3),
+            "passages": initscope.data.passages.Passages((np.arange(8, dtype=np.uint16),), 3),
             "n": 4,
             "seed": 0,
         },
-        call=lambda **arguments: initscope.data.text.ShuffledPassages(**arguments)[0],
+        call=lambda **arguments: initscope.data.passages.ShuffledPassages(**arguments)[0],
     ),
     "data.tokenizers.load_tokenizer": Row(
         lambda: {"name": "bytes"},
@@ -920,13 +918,13 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "sweep.schedule.evaluation_steps": Row(
+    "schema.evaluation_steps": Row(
         lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
     ),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
-    "models.throughput.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
-    "models.throughput.peak_flops": Row(
+    "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
+    "devices.peak_flops": Row(
         lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
     ),
     # figures
@@ -1080,7 +1078,7 @@ ROWS: dict[str, Row] = {
             chapter, profile, *(files if isinstance(files, list) else [files])
         ),
     ),
-    "plots.sweeps.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
+    "theory.stability.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
     "plots.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
     "plots.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
     "plots.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
@@ -1123,7 +1121,7 @@ ROWS: dict[str, Row] = {
         lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
     ),
     # widgets
-    "widgets.adamw_equilibrium.AdamWEquilibrium": Row(
+    "widgets.adamw_equilibrium.widget.AdamWEquilibrium": Row(
         lambda: {
             "lr": 1e-3,
             "weight_decay": 0.1,
@@ -1141,14 +1139,17 @@ ROWS: dict[str, Row] = {
             "preset": "custom",
         }
     ),
-    "widgets.adamw_equilibrium.AdamWEquilibrium.equilibrium": Row(
+    "widgets.adamw_equilibrium.widget.AdamWEquilibrium.equilibrium": Row(
         lambda: {"lr": 1e-3},
         call=lambda lr: _equilibrium_widget().equilibrium(lr),
     ),
     "widgets.base.show": Row(
-        lambda: {"widget": initscope.widgets.SignalPropagation(depth=2, width=16)}
+        lambda: {
+            "widget": initscope.widgets.SignalPropagation(depth=2, width=16),
+            "still": Figure(),
+        }
     ),
-    "widgets.prediction.Prediction": Row(
+    "widgets.prediction.widget.Prediction": Row(
         lambda: {
             "question": "How much?",
             "truth": 0.5,
@@ -1167,18 +1168,18 @@ ROWS: dict[str, Row] = {
         },
         says={"low": ("axis",), "high": ("axis",)},
     ),
-    "widgets.qkv_training.QKVTraining": Row(
+    "widgets.qkv_training.widget.QKVTraining": Row(
         lambda: {"recorded": None}, valid=False, says={"recorded": ("records", "recorded")}
     ),
-    "widgets.qkv_training.QKVTraining.from_folder": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_folder": Row(
         lambda: {"folder": "not-there"}, valid=False, says={"folder": ("holds no record",)}
     ),
-    "widgets.qkv_training.QKVTraining.from_folders": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_folders": Row(
         lambda: {"folders": {"a": "not-there"}},
         valid=False,
         says={"folders": ("holds no record",)},
     ),
-    "widgets.qkv_training.QKVTraining.from_record": Row(
+    "widgets.qkv_training.widget.QKVTraining.from_record": Row(
         lambda: {
             "frame": variances(),
             "histograms": histograms(),
@@ -1191,7 +1192,7 @@ ROWS: dict[str, Row] = {
         },
         says={"roles": ("role",), "frame": ("histograms",)},
     ),
-    "widgets.pretrained_runs.adamw_prediction": Row(
+    "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         lambda: {
             "frame": variances(),
             "lr": [0.01] * 20,
@@ -1202,17 +1203,17 @@ ROWS: dict[str, Row] = {
             "alignment": 0.1,
         }
     ),
-    "widgets.signal_propagation.SignalPropagation": Row(
+    "widgets.signal_propagation.widget.SignalPropagation": Row(
         lambda: {"depth": 4, "width": 16, "std": 0.1, "activation": "relu", "seed": 1}
     ),
-    "widgets.stability_map.StabilityMap": Row(
+    "widgets.stability_map.widget.StabilityMap": Row(
         lambda: {"recorded": None}, valid=False, says={"recorded": ("StabilityMap",)}
     ),
-    "widgets.stability_map.StabilityMap.from_tables": Row(
+    "widgets.stability_map.widget.StabilityMap.from_tables": Row(
         lambda: {"tables": {"mine": sweep()}, "points": 3, "precision": 0.05, "std": 0.3},
         says={"tables": ("'mine'", "activation")},
     ),
-    "widgets.wine_training.WineTraining": Row(
+    "widgets.wine_training.widget.WineTraining": Row(
         lambda: {
             "scheme": "normal",
             "std": 0.1,

@@ -10,18 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from initscope.devices import (
-    check_device_name,
-    check_out,
-    check_threads,
-    largest_number_of_threads,
-    memory,
-    require_memory,
-    size,
-)
-from initscope.errors import UsageError, given, is_number, shown
+from initscope.checks import is_number, result_folder
+from initscope.devices import check_device_name, check_threads, largest_number_of_threads
+from initscope.errors import UsageError, given, shown
+from initscope.memory import memory, require_memory, size
 from initscope.models import GPT2_PRESETS, gpt2
-from initscope.models.throughput import training_flops_per_token
+from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.schedule import fewest_probes, probe_steps
 from initscope.sweep.spec import SweepSpec, bytes_per_run, require_room
@@ -38,7 +32,7 @@ def test_memory_is_what_the_system_says_or_a_limit_below() -> None:
 def test_a_limit_of_the_process_counts() -> None:
     pytest.importorskip("resource")
     code = (
-        "import resource\nfrom initscope.devices import memory\n"
+        "import resource\nfrom initscope.memory import memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, -1))\nprint(memory())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -105,10 +99,10 @@ def test_results_go_to_folders(tmp_path: Path) -> None:
     nameless = (Path("a\0b"), Path("x" * 999))
     for folder in (file, file / "inner", tmp_path / "broken" / "inner", *nameless):
         with pytest.raises(UsageError, match="the out folder"):
-            check_out(folder)
+            result_folder("out folder", folder)
     (tmp_path / "link").symlink_to(tmp_path)
     for folder in (tmp_path, tmp_path / "new" / "inner", tmp_path / "link" / "new"):
-        check_out(folder)
+        result_folder("out folder", folder)
     assert not (tmp_path / "new").exists()
 
 
@@ -144,9 +138,9 @@ def test_a_sweep_that_just_fits_is_not_refused(name: str, monkeypatch: pytest.Mo
     )
     each = bytes_per_run(spec, (13, 200, 300, 3), spec.optimizers[0])
     drawn = 12 * sum((i + 1) * o for i, o in ((13, 200), (200, 300), (300, 3)))
-    monkeypatch.setattr("initscope.devices.memory", lambda: max(each, drawn))
+    monkeypatch.setattr("initscope.memory.memory", lambda: max(each, drawn))
     require_room(spec)
-    monkeypatch.setattr("initscope.devices.memory", lambda: drawn - 1)
+    monkeypatch.setattr("initscope.memory.memory", lambda: drawn - 1)
     with pytest.raises(UsageError, match="of hidden widths 200-300"):
         require_room(spec)
 

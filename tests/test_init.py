@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,14 +20,14 @@ from initscope.init import (
     DISTRIBUTIONS,
     MODES,
     SCHEMES,
-    WHOLE_MODEL,
     fans,
     initialize_,
-    scheme_options,
     variance_scaling_,
     weight_layers,
 )
 from initscope.models import MLP, gpt2
+from initscope.sweep import Scheme, SweepSpec
+from initscope.theory.schemes import check_options
 
 transformers = pytest.importorskip("transformers")
 
@@ -131,11 +132,7 @@ def test_schemes_follow_their_formulas(
     assert_drawn(model.weight, std, distribution)
 
 
-def test_every_scheme_is_tested() -> None:
-    assert {case[0] for case in CASES} | {"orthogonal"} == set(SCHEMES)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["normal", "lecun", "xavier", "kaiming", "orthogonal", "gpt2"])
 def test_defaults_agree_with_torch(scheme: str) -> None:
     """Same draws as `torch.nn.init` from the same generator."""
     reference = torch.empty(SHAPE)
@@ -171,6 +168,230 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     identity = torch.eye(len(shorter), dtype=torch.double)
     torch.testing.assert_close(shorter @ shorter.T, 1.5**2 * identity, rtol=0, atol=1e-5)
     assert matrix.square().mean().sqrt().item() == pytest.approx(given["weight"], rel=1e-5)
+
+
+# --- Every rule of the table -----------------------------------------------------------------
+
+ROLES = {
+    "attn.c_attn": ("q", "k", "v"),
+    "attn.c_proj": ("attention_out",),
+    "mlp.c_fc": ("mlp_in",),
+    "mlp.c_proj": ("mlp_out",),
+    "wte": ("token_embedding",),
+    "wpe": ("position_embedding",),
+    "lm_head": ("output",),
+}
+"""What the weights of GPT-2 are, by a part of their names."""
+
+L, D = 3, 96  # of the GPT-2 below: three blocks of width 96
+XAVIER = {"q": 192, "k": 192, "v": 192, "attention_out": 192, "mlp_in": 480, "mlp_out": 480}
+ENDS = ("attention_out", "mlp_out")
+OUTSIDE = ("token_embedding", "position_embedding", "output")
+
+Expected = Callable[[str, int, int, int], float]
+"""The std of a weight from its role, its block from 1, and its fans."""
+
+
+def xavier(role: str) -> float:
+    return math.sqrt(2 / XAVIER[role])
+
+
+def scaled_xavier(factor: float, embedding: float = D**-0.5) -> Expected:
+    """Xavier, times a factor in all but queries and keys; and the embeddings."""
+    return lambda role, block, fan_in, fan_out: (
+        D**-0.5
+        if role == "output"
+        else embedding
+        if role in OUTSIDE
+        else xavier(role) * (1 if role in "qk" else factor)
+    )
+
+
+SMALL = math.sqrt(2 / (5 * D))
+FIXUP = {"q": D**-0.5, "k": D**-0.5, "v": (D * 2 * L) ** -0.5, "mlp_in": (D * L) ** -0.5}
+FIXUP |= {"token_embedding": D**-0.5, "position_embedding": D**-0.5}
+
+ROWS: dict[str, tuple[dict[str, object], Expected]] = {
+    "normal": ({"std": 0.3}, lambda role, block, i, o: 0.3),
+    "lecun": ({}, lambda role, block, i, o: i**-0.5),
+    "xavier": ({}, lambda role, block, i, o: math.sqrt(2 / (i + o))),
+    "kaiming": ({}, lambda role, block, i, o: math.sqrt(2 / i)),
+    "orthogonal": ({"gain": 1.5}, lambda role, block, i, o: 1.5 * max(i, o) ** -0.5),
+    "gpt2": (
+        {"std": 0.1},
+        lambda role, block, i, o: 0.1 / (math.sqrt(2 * L) if role in ENDS else 1),
+    ),
+    "lir": ({"std": 0.1}, lambda role, block, i, o: 0.1 / math.sqrt(block or 1)),
+    "ds_init": (
+        {},
+        lambda role, block, i, o: D**-0.5 if role in OUTSIDE else xavier(role) / math.sqrt(block),
+    ),
+    "t_fixup": ({}, scaled_xavier(0.67 * L**-0.25, D**-0.5 * (9 * L) ** -0.25)),
+    "fixup": ({}, lambda role, block, i, o: FIXUP.get(role, 0.0)),
+    "deepnorm": ({}, scaled_xavier((8 * L) ** -0.25)),
+    "small_init": ({}, lambda role, block, i, o: SMALL),
+    "small_wang": ({}, lambda role, block, i, o: 2 / (L * D**0.5) if role in ENDS else SMALL),
+    "spike_no_more": (
+        {},
+        lambda role, block, i, o: (
+            1.0 if "embedding" in role else SMALL / math.sqrt(2 * L) if role in ENDS else SMALL
+        ),
+    ),
+    "mup": ({"base_width": 24}, lambda role, block, i, o: 0.02 if role in OUTSIDE else 0.01),
+    "completep": (
+        {"base_width": 24, "base_depth": 2, "std": 0.2},
+        lambda role, block, i, o: 0.2 if role in OUTSIDE else 0.1,
+    ),
+}
+"""A row a rule: options, and its formula, written down once more."""
+
+LAYER_SCHEMES = [name for name, rule in SCHEMES.items() if rule.scope == "layers"]
+
+
+def untied() -> nn.Module:
+    """A GPT-2 of three blocks whose output layer has a weight of its own."""
+    return gpt2("nano12", n_layer=L, tie_word_embeddings=False)
+
+
+def with_linear_layers(model: nn.Module) -> nn.Module:
+    """The same model, its `Conv1D` layers replaced by `nn.Linear`."""
+    for name, module in list(model.named_modules()):
+        if type(module).__name__ == "Conv1D":
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, nn.Linear(*module.weight.shape))
+    return model
+
+
+def test_every_rule_has_a_row() -> None:
+    assert list(ROWS) == list(SCHEMES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("layer", ["Conv1D", "Linear"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_matrix_has_the_std_and_distribution_of_its_rule(
+    scheme: str, layer: str, dtype: torch.dtype
+) -> None:
+    options, expected = ROWS[scheme]
+    model = (untied() if layer == "Conv1D" else with_linear_layers(untied())).to(dtype)
+    returned = initialize_(model, scheme, generator=generator(7), **options)
+    alone = SCHEMES[scheme].scope == "layers"  # then a fused weight is one layer
+    matrices = {n: std for n, std in returned.items() if model.get_parameter(n).dim() == 2}
+    kept = {"layers": {"transformer.wte.weight", "transformer.wpe.weight"}}
+    assert set(matrices) == {n for n, p in model.named_parameters() if p.dim() == 2} - kept.get(
+        SCHEMES[scheme].scope, set()
+    )
+    for name, std in matrices.items():
+        matrix = model.get_parameter(name).detach().double()
+        if layer == "Conv1D" and ".c_" in name:
+            matrix = matrix.T  # Conv1D stores (in, out)
+        roles = next(roles for place, roles in ROLES.items() if place in name)
+        parts = matrix.chunk(1 if alone else len(roles))
+        block = int(name.split(".")[2]) + 1 if ".h." in name else 0
+        stds = [
+            expected(role, block, part.shape[1], part.shape[0])
+            for role, part in zip(roles, parts, strict=False)
+        ]
+        assert std == pytest.approx(math.sqrt(np.mean(np.square(stds))), rel=1e-12)
+        for part, one in zip(parts, stds, strict=True):
+            if not one:
+                assert not part.any()
+            elif scheme == "orthogonal":
+                shorter = part if len(part) <= len(part.T) else part.T
+                gram = shorter @ shorter.T / options["gain"] ** 2
+                torch.testing.assert_close(
+                    gram,
+                    torch.eye(len(gram)).double(),
+                    rtol=0,
+                    atol=2e-2 if dtype.itemsize < 4 else 1e-5,
+                )
+            else:
+                assert_drawn(part, one, "normal")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_generator_decides_the_draws_and_leaves_the_global_state_alone(scheme: str) -> None:
+    model, options = untied(), ROWS[scheme][0]
+    state = torch.get_rng_state()
+    draws = []
+    for seed in (5, 5, 6):
+        given = initialize_(model, scheme, bias_std=0.1, generator=generator(seed), **options)
+        draws.append({name: model.get_parameter(name).detach().clone() for name in given})
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, std in given.items():
+        assert torch.equal(draws[0][name], draws[1][name])
+        if std:  # no draw of it is left from the seed before
+            assert not (draws[0][name] == draws[2][name]).any()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_model_without_data_is_refused(scheme: str) -> None:
+    with torch.device("meta"):
+        model = untied()
+    with pytest.raises(UsageError, match="not a meta or sparse one"):
+        initialize_(model, scheme, **ROWS[scheme][0])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_no_option_takes_what_is_none(scheme: str) -> None:
+    options = ROWS[scheme][0]
+    model = untied()
+    before = [p.clone() for p in model.parameters()]
+    for name in SCHEMES[scheme].options:
+        for wrong in ("x", None, math.nan, -1.0, [], math.inf):
+            with pytest.raises(UsageError, match=f"{name} "):
+                initialize_(model, scheme, **(options | {name: wrong}))
+    for name in SCHEMES[scheme].needs:
+        with pytest.raises(UsageError, match=f"needs {name}: give {name}="):
+            initialize_(model, scheme, **{n: v for n, v in options.items() if n != name})
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_rule_for_blocks_wants_blocks(scheme: str) -> None:
+    model = MLP([40, 30, 20])
+    before = [p.clone() for p in model.parameters()]
+    if SCHEMES[scheme].scope != "blocks":
+        assert set(initialize_(model, scheme, **ROWS[scheme][0])) == {
+            name for name, _ in model.named_parameters()
+        }
+        return
+    with pytest.raises(UsageError, match=r"residual blocks, .* \(c_attn, c_fc, c_proj\): MLP has"):
+        initialize_(model, scheme, **ROWS[scheme][0])
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_sweeps_and_theory_know_the_rule(scheme: str) -> None:
+    options, expected = ROWS[scheme]
+    assert dict(Scheme(scheme, options).options) == {
+        name: value for name, value in options.items() if value != SCHEMES[scheme].options[name]
+    }
+    in_a_sweep = {"schemes": [{"name": scheme, **options}]}
+    if scheme in LAYER_SCHEMES:
+        assert theory.scheme_std(scheme, 150, 60, **options) == pytest.approx(
+            expected("hidden", 0, 150, 60), rel=1e-12
+        )
+        with pytest.raises(UsageError, match="depth-scaling scheme"):
+            theory.depth_scaling(scheme, L, D, **options)
+        if scheme != "normal":  # whose stds are given as such
+            assert SweepSpec(hidden=((4,),), **in_a_sweep).schemes[0].name == scheme
+        return
+    scaling = theory.depth_scaling(scheme, L, D, **options)
+    for field, role in {
+        "query_key": "q",
+        "value": "v",
+        "attention_out": "attention_out",
+        "mlp_in": "mlp_in",
+        "mlp_out": "mlp_out",
+    }.items():
+        stds = [expected(role, block, 0, 0) for block in range(1, L + 1)]
+        np.testing.assert_allclose(getattr(scaling, field), stds, rtol=1e-12)
+    assert scaling.embedding == pytest.approx(expected("token_embedding", 0, 0, 0), rel=1e-12)
+    with pytest.raises(UsageError, match="one for a transformer"):
+        theory.scheme_std(scheme, 150, 60, **options)
+    with pytest.raises(UsageError, match=r"schemes cannot hold .*: it is for a GPT-2"):
+        SweepSpec(hidden=((4,),), **in_a_sweep)
 
 
 # --- Models --------------------------------------------------------------------------------
@@ -316,27 +537,14 @@ def test_the_post_norm_ancestor_of_gpt2_gets_the_same_stds() -> None:
             assert_drawn(model.get_parameter(name), std, "normal")
 
 
-def test_gpt2_is_what_the_theory_says() -> None:
-    scaling = theory.depth_scaling("gpt2", 12, 96)
-    returned = initialize_(gpt2("nano12"), "gpt2")
-    for layer in range(12):
-        block = f"transformer.h.{layer}"
-        assert returned[f"{block}.attn.c_attn.weight"] == pytest.approx(scaling.value[layer])
-        assert returned[f"{block}.attn.c_proj.weight"] == pytest.approx(
-            scaling.attention_out[layer]
-        )
-        assert returned[f"{block}.mlp.c_fc.weight"] == pytest.approx(scaling.mlp_in[layer])
-        assert returned[f"{block}.mlp.c_proj.weight"] == pytest.approx(scaling.mlp_out[layer])
-
-
 def test_other_schemes_leave_embeddings_and_norms_alone() -> None:
     model = tiny_gpt2()
     norm = model.transformer.ln_f
     with torch.no_grad():
         norm.weight.fill_(3.0)
     position = model.transformer.wpe.weight.clone()
-    for scheme in set(SCHEMES) - WHOLE_MODEL:
-        initialize_(model, scheme, **({"std": 0.1} if scheme == "normal" else {}))
+    for scheme in LAYER_SCHEMES:
+        initialize_(model, scheme, **ROWS[scheme][0])
     assert torch.equal(model.transformer.wpe.weight, position)
     assert norm.weight.eq(3.0).all()
 
@@ -382,22 +590,6 @@ def test_returned_names_are_parameters() -> None:
 # --- Generators ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_generator_decides_the_draws_and_leaves_the_global_state_alone(scheme: str) -> None:
-    options = {"std": 0.1} if scheme == "normal" else {}
-    model = MLP([30, 20, 10])
-    state = torch.get_rng_state()
-    draws = []
-    for seed in (5, 5, 6):
-        initialize_(model, scheme, bias_std=0.1, generator=generator(seed), **options)
-        draws.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(draws[0], draws[1])
-    # The first 600 are the first weight: no draw of it is left from the seed before.
-    assert not (draws[0] == draws[2])[:600].any()
-    assert not (draws[0] == draws[2])[600:620].any()
-
-
 def test_without_a_generator_torch_s_own_is_used() -> None:
     model = nn.Linear(30, 20)
     torch.manual_seed(11)
@@ -434,12 +626,12 @@ def test_frozen_weights_are_set_too_and_gradients_are_not_asked_for() -> None:
     ("scheme", "options", "message"),
     [
         ("kaimin", {}, "unknown scheme 'kaimin'. Did you mean 'kaiming'"),
-        ("He", {}, "unknown scheme 'He'. Valid: gpt2, kaiming, lecun, normal, orthogonal, xavier."),
+        ("He", {}, "unknown scheme 'He'. Valid: completep, deepnorm, ds_init, fixup, gpt2, "),
         (None, {}, "unknown scheme None"),
         (["kaiming"], {}, r"unknown scheme \['kaiming'\]"),
         ("lecun", {"std": 0.1}, "unknown option of scheme 'lecun' 'std'"),
         ("kaiming", {"fan": "fan_in"}, "unknown option of scheme 'kaiming' 'fan'. Did you mean"),
-        ("normal", {}, r"needs std: initialize_\(model, 'normal', std=...\)"),
+        ("normal", {}, r"scheme 'normal' needs std: give std=\.\.\."),
         ("normal", {"std": -0.1}, "std must be a finite number of at least 0, not -0.1"),
         ("normal", {"std": math.nan}, "std must be a finite number of at least 0, not nan"),
         ("normal", {"std": math.inf}, "std must be a finite number of at least 0, not inf"),
@@ -503,10 +695,12 @@ def test_an_empty_layer_is_refused_before_anything_changes(scheme: str) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 0))
     before = model[0].weight.clone()
     with pytest.raises(UsageError, match="has no elements"):
-        initialize_(model, scheme, **({"std": 1.0} if scheme == "normal" else {}))
+        initialize_(model, scheme, **ROWS[scheme][0])
     assert torch.equal(model[0].weight, before)
 
 
 def test_options_of_the_schemes() -> None:
-    assert list(scheme_options("kaiming")) == ["gain", "mode", "distribution"]
-    assert list(scheme_options("normal")) == ["std"]
+    assert list(SCHEMES["kaiming"].options) == ["gain", "mode", "distribution"]
+    assert SCHEMES["normal"].options == {"std": None}
+    assert SCHEMES["gpt2"].options == {"std": 0.02, "residual_scaling": True}
+    assert check_options("gpt2", {"std": 1}) == {"std": 1.0}

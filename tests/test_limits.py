@@ -7,6 +7,7 @@ import errno
 import io
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from multiprocessing.connection import Connection
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sweeps import assert_same as assert_same_table
+from sweeps import chunk_files, run
 from test_pretrain import (  # noqa: F401  (fixtures)
     assert_same,
     command,
@@ -23,7 +26,10 @@ from test_pretrain import (  # noqa: F401  (fixtures)
 
 from initscope.cli import main
 from initscope.errors import OutOfResources, UsageError, lack_of_resources
+from initscope.memory import ADDRESS_SPACE, size
 from initscope.pretrain import read_record
+from initscope.sweep import SweepSpec
+from initscope.sweep.executors import processes
 
 resource = pytest.importorskip("resource")
 
@@ -121,7 +127,9 @@ def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path)
     program = (
         "import resource, sys, pathlib\n"
         "import numpy, pandas, pyarrow.parquet, yaml, tqdm\n"
+        "from initscope import memory\n"
         "from initscope.cli import main\n"
+        "memory.ADDRESS_SPACE['sweep'] = 0  # what is left is more, and not enough all the same\n"
         "used = int(pathlib.Path('/proc/self/statm').read_text().split()[0])\n"
         "limit = used * resource.getpagesize() + 2**26\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
@@ -131,6 +139,100 @@ def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path)
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is not enough memory for this, or a limit (ulimit")
     assert len(done.stderr.splitlines()) == 1
+
+
+# What a command imports; a chapter chooses that for itself.
+LIBRARIES = {
+    "sweep": "initscope.sweep.executors, initscope.sweep.run, initscope.sweep.cost",
+    "pretrain": "initscope.pretrain.run, initscope.pretrain.cost",
+}
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a limit on addresses")
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("command", "kilobytes"),
+    [
+        ("sweep --spec spec.yaml --out out", 400_000),
+        ("sweep --spec spec.yaml --out out", 800_000),
+        ("pretrain --text stdlib --out out", 400_000),
+        ("pretrain --text stdlib --out out", 1_000_000),
+        ("reproduce 1 --output out", 300_000),
+    ],
+)
+def test_a_limit_that_libraries_do_not_fit_in_is_refused_before_they_are_loaded(
+    command: str, kilobytes: int, tmp_path: Path
+) -> None:
+    """Some hang otherwise, and some abort the process."""
+    (tmp_path / "spec.yaml").write_text("dataset: wine\nstds: [0.1]\nepochs: 1\n")
+    limited = f"ulimit -v {kilobytes}; exec {sys.executable} -m initscope {command}"
+    done = subprocess.run(["sh", "-c", limited], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    name = command.partition(" ")[0]
+    assert line.startswith(f"error: {name} needs at least {size(ADDRESS_SPACE[name])} of memory")
+    assert f"leaves it {size(kilobytes * 1024)}: raise the limit" in line
+    assert not (tmp_path / "out").exists()
+
+
+@LINUX
+@pytest.mark.parametrize("command", ADDRESS_SPACE)
+def test_a_limit_above_what_is_needed_is_not_refused(command: str) -> None:
+    needed = ADDRESS_SPACE[command]
+    program = (
+        "import resource, sys\n"
+        "from initscope.memory import require_address_space\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]), -1))\n"
+        f"require_address_space({command!r})"
+    )
+    for limit, fits in ((needed, True), (needed - 1, False)):
+        done = subprocess.run([sys.executable, "-c", program, str(limit)], capture_output=True)
+        assert (done.returncode == 0) is fits
+
+
+@LINUX
+@pytest.mark.parametrize("command", LIBRARIES)
+def test_to_load_the_libraries_takes_at_least_what_is_said(command: str) -> None:
+    """And hardly more, with one thread: with more of them, or a torch for GPUs, it may be more."""
+    program = f"import {LIBRARIES[command]}; print(open('/proc/self/status').read())"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (peak,) = re.findall(r"^VmPeak:\s+(\d+) kB$", done.stdout, re.MULTILINE)
+    assert ADDRESS_SPACE[command] <= int(peak) * 1024
+
+
+def leave(n_bytes: int) -> None:
+    """Let this process have no more addresses than it has, and so many."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + n_bytes, resource.RLIM_INFINITY))
+
+
+@LINUX
+def test_too_little_memory_on_a_worker_is_one_sentence_and_nothing_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = SweepSpec(hidden=((2000, 3000), (8,), (6,)), stds=(0.1,), epochs=1)
+    with processes(1) as pool:
+        pool.submit(leave, 2**25).result()  # of the 72 MB that the weights and their gradients take
+        with pytest.raises(OutOfResources) as caught:
+            run(spec, tmp_path, executor=pool, threads=1)
+    assert str(caught.value) == (
+        "there is not enough memory for this, or a limit (ulimit -v) leaves too little of it. "
+        f"Stopped after 2 of 3 chunks: those 2 are kept in {tmp_path}, and the same call goes on "
+        "from there."
+    )
+    assert lack_of_resources(caught.value) == str(caught.value)  # what the command line says
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("A chunk failed on a worker (there is not enough memory for this")
+    assert len(chunk_files(tmp_path, spec)) == 2
+    alone = run(spec, threads=1)
+    with processes(1) as pool:
+        assert_same_table(run(spec, tmp_path, executor=pool, threads=1), alone)
 
 
 def chained(outer: Exception, inner: Exception) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from initscope.records import (
     unsealed,
     what_is_wrong,
     write_table,
+    written_whole,
 )
 
 TABLE = pa.table(
@@ -154,9 +156,7 @@ def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
     ],
 )
 def test_a_table_is_compared_with_what_it_must_be(change, wrong: str) -> None:
-    schema = pa.schema(
-        {"step": pa.int64(), "value": pa.float64(), "counts": pa.list_(pa.int64())}
-    )
+    schema = pa.schema({"step": pa.int64(), "value": pa.float64(), "counts": pa.list_(pa.int64())})
     table = pa.table({"step": [0, 1, 2], "value": [0.1, 0.2, 0.3], "counts": [[1], [], [2]]})
     found = what_is_wrong(change(table.cast(schema)), schema, ("step",))
     assert found.startswith(wrong)
@@ -250,3 +250,62 @@ def test_a_record_is_measured_once_and_again_for_another_specification(tmp_path)
     assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [3]
     path.write_bytes(path.read_bytes().replace(b"name", b"nome"))
     assert recorded(path, {"std": 0.02, "seed": 1}, measure)["x"].tolist() == [4]
+
+
+# --- A file or a folder, whole or not at all --------------------------------------------------
+
+
+def write_facts(part: Path, text: str, *, folder: bool) -> None:
+    if folder:
+        part.mkdir()
+    (part / "facts" if folder else part).write_text(text)
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_is_written_appears_when_it_is_whole(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "deep" / "facts.json"
+    with written_whole(path) as part:
+        write_facts(part, "{}", folder=folder)
+        assert not path.exists()
+        assert part.parent == path.parent
+        assert part.suffix != path.suffix  # or a reader might take it for a file of its own
+    assert (path / "facts" if folder else path).read_text() == "{}"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_error_leaves_what_was_there(tmp_path: Path, folder: bool) -> None:
+    path = tmp_path / "facts"
+    write_facts(path, "before", folder=folder)
+    with contextlib.suppress(KeyboardInterrupt), written_whole(path) as part:
+        write_facts(part, "half", folder=folder)
+        raise KeyboardInterrupt
+    assert (path / "facts" if folder else path).read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_unless_it_must_be_new(tmp_path: Path) -> None:
+    path = tmp_path / "facts"
+    for text in ("first", "second"):
+        with written_whole(path) as part:
+            part.write_text(text)
+    with pytest.raises(FileExistsError), written_whole(path, overwrite=False) as part:
+        part.write_text("third")
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_none_that_holds_something(tmp_path: Path) -> None:
+    path = tmp_path / "facts"
+    with written_whole(path) as part:
+        write_facts(part, "first", folder=True)
+    with pytest.raises(FileExistsError), written_whole(path) as part:
+        write_facts(part, "second", folder=True)
+    assert (path / "facts").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_was_not_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "facts"):
+        pass
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,11 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 
+SENTENCES: dict[str, list[str]] = json.loads(
+    (Path(__file__).parent / "widgets" / "sentences.json").read_text(encoding="utf8")
+)
+"""What each widget is to say of the settings that its tests list, to the letter."""
+
 
 def script(kind: str, value: object) -> str:
     """A script element that holds JSON, as myst-nb writes it."""

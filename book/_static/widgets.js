@@ -105,13 +105,15 @@
         },
       };
       const fail = (error) => {
-        element.closest(".widget-room")?.style.setProperty("min-height", "0");
+        /** @type {HTMLElement | null} */
+        const room = element.closest(".widget-room");
+        room?.style.setProperty("min-height", "0");
         element.remove();
         picture?.classList.remove("still-picture");
         console.error(`The widget ${key} does not start:`, error);
       };
       // The first drawing comes after render: see frame.mjs.
-      element.addEventListener("widget-failed", (event) => {
+      element.addEventListener("widget-failed", (/** @type {CustomEvent} */ event) => {
         event.preventDefault();
         fail(event.detail);
       });
@@ -137,13 +139,16 @@
   /** Go to the goal of the link once more, when everything above it has its height. */
   async function settle() {
     if (document.readyState !== "complete") await new Promise((loaded) => addEventListener("load", loaded));
+    // @ts-ignore: MathJax is there on pages with formulas
     await Promise.allSettled([document.fonts.ready, window.MathJax?.startup?.promise]);
     // Charts are drawn in the next frame, and again in the one after, when they know their width.
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+    /** @type {any[]} */
     const [visit] = performance.getEntriesByType("navigation");
     // Who comes back to a page, or loads it again, finds it where they left it.
     if (moved || visit?.type !== "navigate" || !location.hash) return;
     const goal = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    // @ts-ignore: "instant" is known to browsers longer than to some versions of the type checker
     goal?.scrollIntoView({ behavior: "instant" });
   }
 
@@ -151,7 +156,9 @@
   // in the text is shown. Afterwards all is as it was.
   const undo = [];
   addEventListener("beforeprint", () => {
-    for (const fold of document.querySelectorAll("article details:not([open])")) {
+    /** @type {NodeListOf<HTMLDetailsElement>} */
+    const folds = document.querySelectorAll("article details:not([open])");
+    for (const fold of folds) {
       fold.open = true;
       undo.push(() => { fold.open = false; });
     }

@@ -1,16 +1,21 @@
-"""Checks of what the caller gave: each returns the value as it is used, or raises `UsageError`."""
+"""Check what the caller gave: each returns the value as it is used, or raises `UsageError`.
+
+Most take the name of the value, for the message, and the value.
+"""
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from initscope.devices import memory, size
-from initscope.errors import UsageError, is_number, require, shown
+from initscope.errors import UsageError, given, shown, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +27,27 @@ __all__: list[str] = []  # for this package alone
 Array = npt.NDArray[np.float64]
 ArrayLike = npt.ArrayLike
 
-LARGEST_WHOLE = 2**53
-"""Up to here a float holds every whole number."""
+LARGEST_WHOLE = 2**63 - 1
+"""Largest whole number that tables and torch can hold."""
+
+LARGEST_SEED = 2**32 - 1
+"""Largest seed of scikit-learn's splits and of transformers."""
+
+LARGEST_STD = 2.0**125
+"""Largest std or gain of float32 weights: several times it still is a float32."""
+
+LARGEST_FLOAT = 2**1023
+"""About; a whole number above it is no finite number as a float."""
 
 MOST_LAYERS = 1_000_000
 """Layers of a network: more take hours, one after the other, and are no network."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise `UsageError` with `message` unless `condition` holds."""
+    if not condition:
+        raise UsageError(message)
+
 
 # --- Numbers and arrays ----------------------------------------------------------------------
 
@@ -98,48 +119,92 @@ def one(name: str, array: Array) -> float:
     return float(array)
 
 
+def is_number(value: object, low: float, *, whole: bool = False) -> bool:
+    """Return whether `value` is a finite (or `whole`) number of at least `low`; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    if isinstance(value, numbers.Integral):  # compared as it is: it may be too large for a float
+        return int(value) >= low and (whole or abs(int(value)) < LARGEST_FLOAT)
+    if whole:
+        return False
+    try:
+        number = float(value)
+    except OverflowError:
+        return False
+    return math.isfinite(number) and number >= low
+
+
 def number(name: str, value: object, low: float = -np.inf, high: float = np.inf) -> float:
     """Return `value` as a finite float from `low` to `high`; no array, no text, no bool."""
-    if is_number(value, low) and float(value) <= high:  # type: ignore[arg-type]
-        return float(value)  # type: ignore[arg-type]
-    bounds = f" from {low:g} to {high:g}" if np.isfinite(high) else f" of at least {low:g}"
-    bounds = bounds if np.isfinite(low) else ""
-    raise UsageError(f"{name} must be a finite number{bounds}, not {shown(value)}.")
+    if not is_number(value, low):
+        least = f" of at least {low:g}" if np.isfinite(low) else ""
+        raise UsageError(f"{name} must be a finite number{least}, not {given(value)}")
+    found = float(value)  # type: ignore[arg-type]
+    if found > high:
+        raise UsageError(f"{name} must be at most {high:g}, not {shown(value)}.")
+    return found
+
+
+def weight_std(name: str, value: object) -> float:
+    """Return `value` as a float that float32 weights can be drawn with, as a std or a gain.
+
+    >>> weight_std("std", 0.02)
+    0.02
+    """
+    found = number(name, value, 0)
+    require(
+        found <= LARGEST_STD,
+        f"{name} must be at most {LARGEST_STD:.3g}, for weights are float32, not {shown(value)}.",
+    )
+    return found
 
 
 def whole(name: str, value: object, at_least: int = 1, at_most: int = LARGEST_WHOLE) -> int:
-    """Return `value` as an int of at least `at_least` and at most `at_most`."""
-    try:
-        given = real(name, value)  # type: ignore[arg-type]
-    except UsageError:
-        given = np.array(np.nan)
-    if given.ndim or not np.isfinite(given) or given != np.floor(given) or given < at_least:
-        raise UsageError(
-            f"{name} must be a whole number of at least {at_least}, not {shown(value)}."
-        )
-    if given > at_most:
-        raise UsageError(f"{name} must be at most {at_most:,}, not {shown(value)}.")
-    return int(given)
+    """Return `value` as an int from `at_least` to `at_most`; no 3.0, no bool, no array.
+
+    >>> whole("depth", 3)
+    3
+    """
+    return _whole(name, value, at_least, at_most, "")
 
 
-def seed_of(value: object, name: str = "seed") -> int:
-    """Return a seed of a random generator: a whole number of 0 to 2**63 - 1."""
-    if not is_number(value, 0, whole=True) or value >= 2**63:  # type: ignore[operator]
-        raise UsageError(f"{name} must be a whole number from 0 to 2**63 - 1, not {shown(value)}.")
-    return int(value)  # type: ignore[call-overload]
+def whole_or_none(name: str, value: object, at_least: int = 1) -> int | None:
+    """Return `value` as :func:`whole` does, or None."""
+    return None if value is None else _whole(name, value, at_least, LARGEST_WHOLE, ", or None")
 
 
-def layer_widths(widths: Sequence[int] | ArrayLike) -> tuple[int, ...]:
+def _whole(name: str, value: object, at_least: int, at_most: int, otherwise: str) -> int:
+    if is_number(value, at_least, whole=True):
+        found = int(value)  # type: ignore[call-overload]
+        if found <= at_most:
+            return found
+        if at_most < LARGEST_WHOLE:
+            raise UsageError(f"{name} must be at most {at_most:,}, not {shown(value)}.")
+        otherwise = f" and below 2**63{otherwise}"
+    raise UsageError(
+        f"{name} must be a whole number of at least {at_least}{otherwise}, not "
+        f"{given(value, whole=True)}"
+    )
+
+
+def layer_widths(widths: Iterable[int]) -> tuple[int, ...]:
     """Return `widths` as a tuple of at least two positive whole numbers."""
-    array = real("widths", widths)
-    if array.ndim != 1 or array.size < 2:
-        raise UsageError(
-            f"widths {shown(widths)} describe no layer: give at least the number of inputs and of "
-            "outputs, for example [784, 256, 10]."
-        )
-    if array.min() < 1 or array.max() > LARGEST_WHOLE or (array != np.floor(array)).any():
-        raise UsageError(f"widths {shown(widths)} must be whole numbers of at least 1.")
-    return tuple(int(width) for width in array)
+    if isinstance(widths, str) or not isinstance(widths, Iterable):
+        raise UsageError(f"widths must be a list of whole numbers, not {shown(widths)}.")
+    try:
+        found = tuple(widths)
+    except TypeError:  # an array or a tensor without axes
+        raise UsageError(f"widths must be a list of whole numbers, not {shown(widths)}.") from None
+    require(
+        all(is_number(width, 1, whole=True) and width <= LARGEST_WHOLE for width in found),
+        f"widths {shown(found)} must be whole numbers of at least 1.",
+    )
+    require(
+        len(found) >= 2,
+        f"widths {shown(found)} describe no layer: give at least the number of inputs and of "
+        "outputs, for example [784, 256, 10].",
+    )
+    return tuple(int(width) for width in found)
 
 
 def together(**arrays: Array) -> tuple[int, ...]:
@@ -158,23 +223,26 @@ def plain(array: npt.ArrayLike) -> Array:
     return np.asarray(array, dtype=np.float64)[()]
 
 
-def fits(what: str, n_bytes: float) -> None:
-    """Raise if so much is more than the memory of this machine."""
-    if n_bytes > (available := memory()):
-        needed = size(float(n_bytes)) if n_bytes < 1e300 else "more than can be counted"
-        raise UsageError(
-            f"{what} would need {needed}, and this machine has {size(available)}: give less."
-        )
-
-
 # --- Words, choices, collections -------------------------------------------------------------
 
 
-def choice(name: str, value: object, among: Sequence[str]) -> None:
-    """Raise unless `value` is one of a few words, which are listed."""
+def require_name(kind: str, name: object, valid: Iterable[str]) -> str:
+    """Return `name` if it is one of `valid`, or raise :func:`~initscope.errors.unknown_name`.
+
+    What is no text never is one.
+    """
+    choices = set(valid)
+    if not isinstance(name, str) or name not in choices:
+        raise unknown_name(kind, name, choices)
+    return name
+
+
+def choice(name: str, value: object, among: Sequence[str]) -> str:
+    """Return `value` if it is one of a few words, which are listed otherwise."""
     if not isinstance(value, str) or value not in among:
         listed = ", ".join(repr(word) for word in among)
         raise UsageError(f"{name} must be one of {listed}, not {shown(value)}.")
+    return value
 
 
 def flag(name: str, value: object) -> bool:
@@ -191,10 +259,36 @@ def text(name: str, value: object) -> str:
     return value
 
 
-def file_path(name: str, value: object) -> None:
-    """Raise unless `value` can name a file or a folder."""
+def file_path(name: str, value: object) -> Path:
+    """Return `value` as a path if it can name a file or a folder."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise UsageError(f"{name} must be a path, not {shown(value)}.")
+    return Path(os.fsdecode(value))
+
+
+def result_folder(name: str, folder: Path) -> Path:
+    """Return `folder` if it can be a folder for results: no file stands in its way."""
+    place = folder.absolute()
+    while not _is_there(name, place) and place != place.parent:
+        place = place.parent
+    require(
+        place.is_dir(),
+        f"the {name} {shown(str(folder))} cannot be made: {shown(str(place))} is a file. "
+        f"Name another {name}.",
+    )
+    return folder
+
+
+def _is_there(name: str, path: Path) -> bool:
+    """Return whether something has this name; raise for what cannot be a name."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"the {name} {shown(str(path))} cannot be used: {reason}.") from None
+    return True
 
 
 def items(name: str, value: object, at_least: int = 0) -> list[Any]:
@@ -215,10 +309,11 @@ def mapping(name: str, value: object, of: str = "values by name") -> Mapping[Any
     return value
 
 
-def function(name: str, value: object) -> None:
-    """Raise unless `value` can be called."""
+def function(name: str, value: object) -> Callable[..., Any]:
+    """Return `value` if it can be called."""
     if not callable(value):
         raise UsageError(f"{name} must be a function, not {shown(value)}.")
+    return value
 
 
 # --- Tables ----------------------------------------------------------------------------------
@@ -339,11 +434,10 @@ def module(name: str, value: object, *, with_data: bool = True) -> nn.Module:
     return value
 
 
-def generator(value: object) -> None:
-    """Raise unless `value` is a generator of torch, or None."""
+def generator(name: str, value: object) -> torch.Generator | None:
+    """Return `value` if it is a generator of torch, or None."""
     import torch
 
-    require(
-        value is None or isinstance(value, torch.Generator),
-        f"generator must be a torch.Generator or None, not {shown(value)}.",
-    )
+    if value is None or isinstance(value, torch.Generator):
+        return value
+    raise UsageError(f"{name} must be a torch.Generator or None, not {shown(value)}.")

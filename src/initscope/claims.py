@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown
+from initscope.records import written_whole
 
 __all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "outcome_of", "stability_bands"]
 
@@ -248,15 +249,14 @@ class Verdict:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"the folder {folder} cannot be made ({error.strerror}).") from error
-        temporary = path.with_name(f".{path.name}.part")
         try:
             text = json.dumps(
                 asdict(self), indent=1, ensure_ascii=False, allow_nan=False, default=_plain_number
             )
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.claim}: a measurement is no finite number: {error}.") from None
-        temporary.write_text(text + "\n", encoding="utf8")
-        os.replace(temporary, path)
+        with written_whole(path) as part:
+            part.write_text(text + "\n", encoding="utf8")
         return path
 
     @classmethod

@@ -1,105 +1,43 @@
-"""What this machine can hold: asked before anything is allocated or started, and without torch.
+"""Know what is computed on: device, precision, threads, versions, peak speed.
 
-What is refused here certainly does not fit: needs are counted from below.
+Torch is imported by the functions that ask it, so that a mistake is found before.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
-from numbers import Integral
-from pathlib import Path
-from typing import cast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
 
-from initscope.errors import UsageError, given, is_number, require, require_name, shown
+import numpy as np
 
-LARGEST_WHOLE = 2**63 - 1
-"""Largest whole number that tables and torch can hold."""
+from initscope.checks import require, require_name, text, whole, whole_or_none
+from initscope.errors import UsageError, shown
 
-LARGEST_SEED = 2**32 - 1
-"""Largest seed of scikit-learn's splits and of transformers."""
+if TYPE_CHECKING:
+    import torch
 
-LARGEST_STD = 2.0**125
-"""Largest std or gain of float32 weights: several times it still is a float32."""
+PRECISIONS = ("float32", "bfloat16")
+"""Precisions that :func:`initscope.pretrain.pretrain` computes in."""
+
+PEAK_BFLOAT16_FLOPS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "RTX 4090": 165e12,
+}
+"""Dense bfloat16 operations per second that the makers state, by a part of the device's name."""
 
 LEAST_THREADS = 64
 """So many threads are allowed everywhere; what more cores than that have, beyond it."""
-
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def memory() -> int:
-    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
-    import psutil
-
-    limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
-    for name in _CGROUP_LIMITS:  # of a container; "max" where there is none
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path(name).read_text()))
-    with contextlib.suppress(ImportError):  # not on Windows
-        import resource
-
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limits += [limit] if limit != resource.RLIM_INFINITY else []
-    return min(limits)
-
-
-def require_memory(needed: int, what: str, advice: str) -> None:
-    """Raise `UsageError` if `needed` bytes are more than this machine has.
-
-    Parameters
-    ----------
-    needed
-        A lower bound.
-    what
-        What they are needed for, to follow "needs about ... for".
-    advice
-        What to change, an imperative.
-    """
-    if needed > (available := memory()):
-        raise UsageError(
-            f"this needs about {size(needed)} of memory for {what}, and this machine has "
-            f"{size(available)}: {advice}."
-        )
-
-
-def size(n_bytes: float) -> str:
-    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
-
-
-def check_std(name: str, value: object) -> None:
-    """Raise `UsageError` unless `value` is a number that float32 weights can be drawn with.
-
-    >>> check_std("std", 0.02)
-    """
-    require(
-        is_number(value, 0), f"{name} must be a finite number of at least 0, not {given(value)}"
-    )
-    require(
-        cast(float, value) <= LARGEST_STD,
-        f"{name} must be at most {LARGEST_STD:.3g}, for weights are float32, not {shown(value)}.",
-    )
-
-
-def check_whole(name: str, value: object, least: int = 1, *, none: bool = False) -> None:
-    """Raise `UsageError` unless `value` is a whole number from `least` to `LARGEST_WHOLE`."""
-    if none and value is None:
-        return
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    number = int(value) if is_whole else least - 1  # type: ignore[call-overload]
-    high = " and below 2**63" if number > LARGEST_WHOLE else ""
-    otherwise = ", or None" if none else ""
-    require(
-        least <= number <= LARGEST_WHOLE,
-        f"{name} must be a whole number of at least {least}{high}{otherwise}, not "
-        f"{given(value, whole=True)}",
-    )
 
 
 def largest_number_of_threads() -> int:
@@ -113,7 +51,7 @@ def check_threads(threads: int | None = None, workers: int | None = None) -> Non
     Each worker is a process that has so many threads; None is one.
     """
     for name, value in (("threads", threads), ("workers", workers)):
-        check_whole(name, value, none=True)
+        whole_or_none(name, value)
     largest, together = largest_number_of_threads(), int(threads or 1) * int(workers or 1)
     if together <= largest:
         return
@@ -136,7 +74,7 @@ def check_executor(kind: object, workers: object = None, scheduler: object = Non
     """Raise `UsageError` unless :func:`initscope.sweep.executors.open_executor` can take these."""
     require_name("executor", kind, EXECUTORS)
     if workers is not None:
-        check_whole("workers", workers)
+        whole("workers", workers)
     require(scheduler is None or kind == "dask", "a scheduler is for the executor dask only.")
     require(
         scheduler is None or workers is None,
@@ -173,26 +111,75 @@ def check_device_name(device: object, *, numbered: bool = True) -> None:
     raise UsageError(f"device {shown(device)} is not to be had here: give {valid}.{why}")
 
 
-def check_out(folder: Path, what: str = "out folder") -> None:
-    """Raise `UsageError` if `folder` cannot be a folder for results: a file stands in its way."""
-    place = folder.absolute()
-    while not _is_there(place, what) and place != place.parent:
-        place = place.parent
-    is_folder = place.is_dir()
-    require(
-        is_folder,
-        f"the {what} {shown(str(folder))} cannot be made: {shown(str(place))} is a file. "
-        f"Name another {what}.",
-    )
+def check_device(device: str) -> None:
+    """Raise `UsageError` unless torch can compute on this device here."""
+    check_device_name(device)
+    if device == "cpu":
+        return
+    import torch
 
-
-def _is_there(path: Path, what: str) -> bool:
-    """Whether something has this name; `UsageError` for what cannot be a name."""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda is None and torch.version.hip is None
+        why = f"torch {torch.__version__} is built without CUDA" if built else "torch sees no GPU"
+        raise UsageError(f"device {device!r} is not to be had here ({why}): give cpu.")
+    n_gpus = torch.cuda.device_count()
+    if (torch.device(device).index or 0) >= n_gpus:
+        last = f" to cuda:{n_gpus - 1}" if n_gpus > 1 else ""
+        raise UsageError(f"device {device!r} is not to be had here: there is cuda:0{last}.")
     try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"the {what} {shown(str(path))} cannot be used: {reason}.") from None
-    return True
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} is not to be had here ({reason}).") from None
+
+
+@contextlib.contextmanager
+def plain_float32(device: torch.device, threads: int | None = None) -> Iterator[None]:
+    """Compute in plain float32 and on so many threads, whatever is set; restored at the end.
+
+    TF32 on a GPU, bfloat16 products on a CPU and autocast would each change the results, a
+    different number of threads their last bits.
+    """
+    import torch
+
+    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
+    torch.set_float32_matmul_precision("highest")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
+def environment(device: str | None = None) -> dict[str, str]:
+    """Return what a result is computed with: versions and processor."""
+    import torch
+
+    used = torch.device(device or "cpu")
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores"
+    processor = torch.cuda.get_device_name(used) if used.type == "cuda" else threads
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "device": processor,
+    }
+
+
+def peak_flops(device_name: str, precision: str) -> float | None:
+    """Return the peak of a device for dense products, or None where it is not known.
+
+    >>> peak_flops("NVIDIA H100 80GB HBM3", "bfloat16")
+    989000000000000.0
+    """
+    text("device_name", device_name)
+    text("precision", precision)
+    if precision != "bfloat16":
+        return None
+    words = f" {device_name.replace('-', ' ')} "
+    return next((peak for name, peak in PEAK_BFLOAT16_FLOPS.items() if f" {name} " in words), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import errno
 import math
-import numbers
 import re
 import reprlib
 from collections.abc import Iterable
@@ -106,38 +105,6 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
     return UsageError(
         f"unknown {kind} {shown(name)}.{hint} Valid: {', '.join(choices[:MOST_NAMES])}{more}."
     )
-
-
-def require_name(kind: str, name: object, valid: Iterable[str]) -> None:
-    """Raise :func:`unknown_name` unless `name` is one of `valid`; what is no text never is."""
-    choices = set(valid)
-    if not isinstance(name, str) or name not in choices:
-        raise unknown_name(kind, name, choices)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise `UsageError` with `message` unless `condition` holds."""
-    if not condition:
-        raise UsageError(message)
-
-
-def is_number(value: object, low: float, *, whole: bool = False) -> bool:
-    """Whether `value` is a finite real (or `whole`) number of at least `low`; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return False
-    if isinstance(value, numbers.Integral):  # compared as it is: it may be too large for a float
-        return int(value) >= low and (whole or abs(int(value)) < LARGEST_FLOAT)
-    if whole:
-        return False
-    try:
-        number = float(value)
-    except OverflowError:
-        return False
-    return math.isfinite(number) and number >= low
-
-
-LARGEST_FLOAT = 2**1023
-"""About; a whole number above it is no finite number as a float."""
 
 
 class _Short(reprlib.Repr):

@@ -6,36 +6,40 @@ deviation each parameter was given, so that what was meant can be compared with 
 
 from __future__ import annotations
 
-import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require_name, shown, unknown_name
+from initscope.checks import require_name
+from initscope.errors import UsageError, shown
+from initscope.theory.rule import (
+    ATTENTION_INPUTS,
+    BRANCH_ENDS,
+    DISTRIBUTIONS,
+    LARGEST_STD,
+    MODES,
+    Draw,
+    Rule,
+    Weight,
+)
+from initscope.theory.schemes import SCHEMES, check_options, fan
 
 __all__ = [
     "DISTRIBUTIONS",
     "MODES",
     "SCHEMES",
-    "WHOLE_MODEL",
-    "check_options",
     "fans",
     "initialize_",
-    "scheme_options",
     "variance_scaling_",
     "variance_scaling_std",
     "weight_layers",
 ]
-
-MODES = ("fan_in", "fan_out", "fan_avg")
-LARGEST = 1e150  # its square is a float
-DISTRIBUTIONS = ("normal", "uniform")
 
 
 def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
@@ -69,15 +73,6 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
     return (fan_out, fan_in) if transposed else (fan_in, fan_out)
 
 
-def _checked(name: str, value: float) -> float:
-    """Return `value` as a float, or raise if it is no finite number of at least 0."""
-    if not is_number(value, 0):
-        raise UsageError(f"{name} must be a finite number of at least 0, not {shown(value)}.")
-    if value > LARGEST:
-        raise UsageError(f"{name} must be at most {LARGEST:g}, not {shown(value)}.")
-    return float(value)
-
-
 def _check_fillable(name: str, tensor: torch.Tensor) -> None:
     """Raise unless a normal or uniform distribution can be drawn into `tensor`."""
     checks.tensor(name, tensor)
@@ -85,13 +80,18 @@ def _check_fillable(name: str, tensor: torch.Tensor) -> None:
         raise UsageError(f"{name} is the result of a computation: only a parameter can be drawn.")
 
 
+def _check_range(std: float, dtype: torch.dtype) -> None:
+    """Raise if draws of this std are no numbers of this type."""
+    if 4 * std > torch.finfo(dtype).max:
+        raise UsageError(f"std or scale {std:g} is beyond the range of {dtype}.")
+
+
 def _fill_(
     tensor: torch.Tensor, std: float, distribution: str, generator: torch.Generator | None
 ) -> torch.Tensor:
     """Draw `tensor` with mean 0 and standard deviation `std`."""
     require_name("distribution", distribution, DISTRIBUTIONS)
-    if 4 * std > torch.finfo(tensor.dtype).max:
-        raise UsageError(f"std or scale {std:g} is beyond the range of {tensor.dtype}.")
+    _check_range(std, tensor.dtype)
     if distribution == "normal":
         return nn.init.normal_(tensor, 0.0, std, generator=generator)
     bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
@@ -102,10 +102,8 @@ def variance_scaling_std(
     tensor: torch.Tensor, scale: float, mode: str = "fan_in", *, transposed: bool = False
 ) -> float:
     """Standard deviation ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
-    fan_in, fan_out = fans(tensor, transposed=transposed)
-    by_mode = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
-    require_name("mode", mode, MODES)
-    return math.sqrt(_checked("scale", scale) / by_mode[mode])
+    divisor = fan(mode, *fans(tensor, transposed=transposed))
+    return math.sqrt(checks.number("scale", scale, 0, LARGEST_STD) / float(divisor))
 
 
 def variance_scaling_(
@@ -158,176 +156,11 @@ def variance_scaling_(
     """
     std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
     _check_fillable("tensor", tensor)
-    checks.generator(generator)
+    checks.generator("generator", generator)
     return _fill_(tensor, std, distribution, generator)
 
 
-class Place(NamedTuple):
-    """Where a weight stands in its model: all that a scheme knows besides the weight itself.
-
-    Attributes
-    ----------
-    transposed
-        Whether it is stored as ``(in, out)``.
-    branches
-        For a weight that ends a residual branch, how many such weights the model has, 2 a block
-        in GPT-2; otherwise 1.
-    """
-
-    transposed: bool = False
-    branches: int = 1
-
-
-# A scheme takes a weight, its place, and a generator, then its own options; it fills the weight
-# and returns the standard deviation per element that it meant.
-
-
-def _normal(
-    weight: torch.Tensor, place: Place, generator: torch.Generator | None, *, std: float
-) -> float:
-    _fill_(weight, _checked("std", std), "normal", generator)
-    return float(std)
-
-
-def _variance_scaling(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    gain: float,
-    mode: str,
-    distribution: str,
-) -> float:
-    scale = _checked("gain", gain) ** 2
-    variance_scaling_(
-        weight, scale, mode, distribution, transposed=place.transposed, generator=generator
-    )
-    return variance_scaling_std(weight, scale, mode, transposed=place.transposed)
-
-
-def _lecun(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    *,
-    gain: float = 1.0,
-    distribution: str = "normal",
-) -> float:
-    return _variance_scaling(weight, place, generator, gain, "fan_in", distribution)
-
-
-def _xavier(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    *,
-    gain: float = 1.0,
-    distribution: str = "normal",
-) -> float:
-    return _variance_scaling(weight, place, generator, gain, "fan_avg", distribution)
-
-
-def _kaiming(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    *,
-    gain: float = math.sqrt(2.0),
-    mode: str = "fan_in",
-    distribution: str = "normal",
-) -> float:
-    return _variance_scaling(weight, place, generator, gain, mode, distribution)
-
-
-def _orthogonal(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    *,
-    gain: float = 1.0,
-) -> float:
-    gain = _checked("gain", gain)
-    nn.init.orthogonal_(weight, gain, generator=generator)
-    rows, columns = weight.shape[0], weight[0].numel()
-    # The shorter side is orthonormal, so its vectors of max(rows, columns) elements have norm 1.
-    return gain / math.sqrt(max(rows, columns))
-
-
-def _gpt2(
-    weight: torch.Tensor,
-    place: Place,
-    generator: torch.Generator | None,
-    *,
-    std: float = 0.02,
-    residual_scaling: bool = True,
-) -> float:
-    if not isinstance(residual_scaling, bool):
-        raise UsageError(f"residual_scaling must be true or false, not {shown(residual_scaling)}.")
-    scaled = _checked("std", std) / math.sqrt(place.branches if residual_scaling else 1)
-    _fill_(weight, scaled, "normal", generator)
-    return scaled
-
-
-SCHEMES: dict[str, Callable[..., float]] = {
-    "normal": _normal,
-    "lecun": _lecun,
-    "xavier": _xavier,
-    "kaiming": _kaiming,
-    "orthogonal": _orthogonal,
-    "gpt2": _gpt2,
-}
-"""Schemes by name.
-
-================ ========================= =====================================================
-scheme           variance of a weight      options (default)
-================ ========================= =====================================================
-``normal``       ``std ** 2``              `std`
-``lecun``        gain² / fan_in            `gain` (1), `distribution` ("normal")
-``xavier``       2 gain² / (fan_in +       `gain` (1), `distribution` ("normal")
-                 fan_out)
-``kaiming``      gain² / fan               `gain` (√2), `mode` ("fan_in"; one of
-                                           :data:`MODES`), `distribution` ("normal")
-``orthogonal``   gain² / max(rows,         `gain` (1); a convolution's kernel is flattened into
-                 columns)                  the columns
-``gpt2``         std², or std² / (2        `std` (0.02), `residual_scaling` (True; False leaves the
-                 n_layer) where a residual division out). Radford et al. (2019), section 2.3; sets
-                 branch ends               embeddings to std² and norms to 1 and 0 as well
-================ ========================= =====================================================
-"""
-
-WHOLE_MODEL = frozenset({"gpt2"})
-"""Schemes that set embeddings and norms too, not the linear and convolutional layers alone."""
-
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-
-BRANCH_END = "c_proj"
-"""Name that GPT-2 gives the layers that write to the residual stream."""
-
-
-def scheme_options(scheme: str) -> dict[str, inspect.Parameter]:
-    """Options that `scheme` takes, by name; raises `UsageError` for an unknown scheme."""
-    require_name("scheme", scheme, SCHEMES)
-    parameters = inspect.signature(SCHEMES[scheme]).parameters
-    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-
-
-def check_options(scheme: str, options: Mapping[str, object]) -> None:
-    """Raise `UsageError` unless `scheme` takes each of `options`, and needs no other."""
-    known = scheme_options(scheme)
-    checks.mapping("options", options)
-    for name in options:
-        if name not in known:
-            raise unknown_name(f"option of scheme {scheme!r}", name, known)
-    missing = [n for n, p in known.items() if p.default is p.empty and n not in options]
-    if missing:
-        raise UsageError(
-            f"scheme {scheme!r} needs {' and '.join(missing)}: "
-            f"initialize_(model, {scheme!r}, {', '.join(f'{n}=...' for n in missing)})."
-        )
-
-
-def _check_values(scheme: str, options: Mapping[str, object], dtype: torch.dtype) -> None:
-    """Raise `UsageError` for an option that no layer could be drawn with, before one is."""
-    SCHEMES[scheme](torch.empty(1, 1, dtype=dtype), Place(), torch.Generator(), **options)
 
 
 def _conv1d_class() -> tuple[type, ...]:
@@ -350,6 +183,120 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
             yield name, module, False
 
 
+class _Assignment(NamedTuple):
+    """What one parameter will be given: `fill_` sets it, to this standard deviation."""
+
+    name: str
+    parameter: torch.Tensor
+    std: float
+    fill_: Callable[[], object]
+
+
+class _Layout(NamedTuple):
+    """The residual blocks of a model that has the names of GPT-2."""
+
+    roles: dict[str, tuple[str, ...]]  # layer's name to what it is, or to its parts
+    blocks: dict[str, int]  # layer's name to its block, from 1
+    n_branches: int
+    n_embd: int
+
+
+def _block(name: str) -> str:
+    """Path of the block that a layer stands in: up to the last number, or all but two names."""
+    path = name.split(".")
+    numbers = [i for i, part in enumerate(path) if part.isdigit()]
+    return ".".join(path[: numbers[-1] + 1] if numbers else path[:-2])
+
+
+def _layout(layers: list[tuple[str, nn.Module, bool]]) -> _Layout:
+    """Find what each layer is by the names that GPT-2 gives them, and in which block it stands."""
+    roles: dict[str, tuple[str, ...]] = {}
+    n_branches = n_embd = 0
+    for name, module, transposed in layers:
+        path = name.split(".")
+        fan_in, fan_out = fans(cast(torch.Tensor, module.weight), transposed=transposed)
+        if path[-1] == "c_proj":
+            roles[name] = ("attention_out" if "att" in "".join(path[-2:-1]) else "mlp_out",)
+            n_branches, n_embd = n_branches + 1, fan_out
+        elif path[-1] == "c_fc":
+            roles[name] = ("mlp_in",)
+        elif path[-1] == "c_attn" and fan_out in (2 * fan_in, 3 * fan_in):
+            roles[name] = ATTENTION_INPUTS[-(fan_out // fan_in) :]  # k and v in cross-attention
+        elif path[-1] == "q_attn":
+            roles[name] = ("q",)
+    paths = dict.fromkeys(_block(name) for name, role in roles.items() if role[0] in BRANCH_ENDS)
+    order = {path: i for i, path in enumerate(paths, 1)}
+    blocks = {name: order[_block(name)] for name, *_ in layers if _block(name) in order}
+    return _Layout(roles, blocks, n_branches, n_embd)
+
+
+def _orthogonal_(
+    weight: torch.Tensor, gain: float, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Draw an orthogonal matrix times `gain`."""
+    if weight.dtype.itemsize >= 4:
+        return nn.init.orthogonal_(weight, gain, generator=generator)
+    # torch decomposes no matrix of 16 bits.
+    drawn = nn.init.orthogonal_(torch.empty_like(weight, dtype=torch.float32), gain,
+                                generator=generator)  # fmt: skip
+    return weight.copy_(drawn)
+
+
+def _draw_(weight: torch.Tensor, draw: Draw, generator: torch.Generator | None) -> None:
+    if draw.distribution == "orthogonal":
+        _orthogonal_(weight, float(draw.gain), generator)
+    else:
+        _fill_(weight, float(draw.std), draw.distribution, generator)
+
+
+def _weight_assignment(
+    name: str,
+    parameter: torch.Tensor,
+    rule: Rule,
+    options: Mapping[str, Any],
+    layout: _Layout,
+    generator: torch.Generator | None,
+    *,
+    transposed: bool = False,
+    embedding: bool = False,
+) -> _Assignment:
+    """What `rule` gives one weight; the parts of a fused one each their own std."""
+    layer = name.removesuffix(".weight")
+    fan_in, fan_out = fans(parameter, transposed=transposed)
+    outside = "output" if layout.blocks and layer not in layout.blocks else "hidden"
+    roles = ("embedding",) if embedding else layout.roles.get(layer, (outside,))
+    if rule.scope == "layers":
+        roles = roles[:1]  # a fused weight is one layer
+    draws = [
+        rule(
+            Weight(
+                fan_in,
+                fan_out // len(roles),
+                role,
+                layout.blocks.get(layer, 0),
+                len(set(layout.blocks.values())),
+                layout.n_branches,
+                layout.n_embd,
+                math.prod(parameter.shape[2:]),
+            ),
+            **options,
+        )
+        for role in roles
+    ]
+    stds = [float(draw.std) for draw in draws]
+    _check_range(max(stds), parameter.dtype)
+    if len(set(draws)) == 1:
+        fill_ = partial(_draw_, parameter, draws[0], generator)
+        return _Assignment(name, parameter, stds[0], fill_)
+    parts = parameter.chunk(len(draws), 1 if transposed else 0)
+
+    def fill_parts_() -> None:
+        for part, draw in zip(parts, draws, strict=True):
+            _draw_(part, draw, generator)
+
+    return _Assignment(name, parameter, math.hypot(*stds) / math.sqrt(len(stds)), fill_parts_)
+
+
 @torch.no_grad()
 def initialize_(
     model: nn.Module,
@@ -363,10 +310,11 @@ def initialize_(
 
     Layers are drawn in the order of `model.named_modules()`: of each the weight, then the bias,
     zero or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are, unless
-    the scheme is one for a whole model (:data:`WHOLE_MODEL`): then embeddings are drawn in their
-    turn, and norms get weight 1 and bias 0. A weight that several layers share is drawn once; one
-    that a layer shares with an embedding counts as the layer's, or, in a whole model, as the
-    embedding's.
+    the scheme is one for a whole model: then embeddings are drawn in their turn, and norms get
+    weight 1 and bias 0. Such a scheme tells queries, keys, values and the ends of residual branches
+    apart by the names that GPT-2 gives them; what it asks of the forward pass (DeepNorm's factor on
+    the stream) is the model's. A weight that several layers share is drawn once; one that a layer
+    shares with an embedding counts as the layer's, or, in a whole model, as the embedding's.
 
     Parameters
     ----------
@@ -374,25 +322,26 @@ def initialize_(
         Any module with `nn.Linear`, `nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d` or transformers'
         `Conv1D` layers.
     scheme
-        One of :data:`SCHEMES`.
+        One of :data:`initscope.theory.SCHEMES`.
     generator
         Source of the draws; torch's default generator if None.
     bias_std
         Standard deviation of the biases, those of norms excepted.
     **options
-        Options of the scheme; see :data:`SCHEMES`.
+        Options of the scheme; see :data:`initscope.theory.SCHEMES`.
 
     Returns
     -------
     dict[str, float]
         Parameter name to the standard deviation per element that it was given; 0 for one that is
-        set to a constant.
+        set to a constant. For queries, keys and values in one parameter it is that of all of them.
 
     Raises
     ------
     UsageError
         For an unknown scheme or option, a negative or non-finite std or gain, a weight without
-        elements, or a model without a layer to initialize; the model is left as it was.
+        elements, or a model without a layer to initialize or without the residual blocks that the
+        scheme is for; the model is left as it was.
 
     Examples
     --------
@@ -400,9 +349,24 @@ def initialize_(
     >>> initialize_(nn.Linear(50, 10), "kaiming", generator=generator)
     {'weight': 0.2, 'bias': 0.0}
     """
-    check_options(scheme, options)
-    bias_std = _checked("bias_std", bias_std)
-    checks.generator(generator)
+    options = check_options(scheme, options)
+    bias_std = checks.number("bias_std", bias_std, 0, LARGEST_STD)
+    checks.generator("generator", generator)
+    given = {}
+    for assignment in _assignments(model, SCHEMES[scheme], options, bias_std, generator):
+        assignment.fill_()
+        given[assignment.name] = assignment.std
+    return given
+
+
+def _assignments(
+    model: nn.Module,
+    rule: Rule,
+    options: Mapping[str, Any],
+    bias_std: float,
+    generator: torch.Generator | None,
+) -> list[_Assignment]:
+    """What every parameter will be given, in the order of the draws, before one is drawn."""
     layers = list(weight_layers(model))
     if not layers:
         raise UsageError(
@@ -412,41 +376,49 @@ def initialize_(
         weight = cast(torch.Tensor, module.weight)
         fans(weight)  # all are checked before one is drawn
         _check_fillable("the weight of a layer of the model", weight)
-    _check_values(scheme, options, cast(torch.Tensor, layers[0][1].weight).dtype)
-    branches = sum(name.endswith(BRANCH_END) for name, _, _ in layers)
-    places = {
-        module: Place(transposed, branches if name.endswith(BRANCH_END) else 1)
-        for name, module, transposed in layers
-    }
-    given: dict[str, float] = {}
+    layout = _layout(layers)
+    if rule.scope == "blocks" and not layout.blocks:
+        raise UsageError(
+            f"scheme {rule.name!r} is for a model with residual blocks, whose layers have the "
+            f"names of GPT-2 (c_attn, c_fc, c_proj): {type(model).__name__} has none."
+        )
+    transposed = {module: flag for _, module, flag in layers}
+    found: list[_Assignment] = []
     seen: set[int] = set()
 
-    def set_(name: str, parameter: object, fill: Callable[[torch.Tensor], float]) -> None:
+    def constant(value: float) -> Callable[..., _Assignment]:
+        return lambda name, p: _Assignment(name, p, 0.0, partial(nn.init.constant_, p, value))
+
+    def weight_of(module: nn.Module) -> Callable[..., _Assignment]:
+        return partial(
+            _weight_assignment,
+            rule=rule,
+            options=options,
+            layout=layout,
+            generator=generator,
+            transposed=transposed.get(module, False),
+            embedding=module not in transposed,
+        )
+
+    def bias(name: str, p: torch.Tensor) -> _Assignment:
+        if not bias_std:
+            return constant(0.0)(name, p)
+        _check_range(bias_std, p.dtype)
+        return _Assignment(
+            name, p, bias_std, partial(nn.init.normal_, p, 0.0, bias_std, generator=generator)
+        )
+
+    def add(name: str, parameter: object, assign: Callable[..., _Assignment]) -> None:
         if isinstance(parameter, torch.Tensor) and id(parameter) not in seen:
             seen.add(id(parameter))
-            given[name] = fill(parameter)
-
-    def draw_bias(bias: torch.Tensor) -> float:
-        if bias_std:
-            nn.init.normal_(bias, 0.0, bias_std, generator=generator)
-        else:
-            nn.init.zeros_(bias)
-        return bias_std
+            found.append(assign(name, parameter))
 
     for prefix, module in model.named_modules():
         prefix = f"{prefix}." if prefix else ""
-        if scheme in WHOLE_MODEL and isinstance(module, NORMS):
-            set_(f"{prefix}weight", module.weight, partial(_constant, value=1.0))
-            set_(f"{prefix}bias", getattr(module, "bias", None), partial(_constant, value=0.0))
-        elif module in places or (scheme in WHOLE_MODEL and isinstance(module, nn.Embedding)):
-            draw = partial(
-                SCHEMES[scheme], place=places.get(module, Place()), generator=generator, **options
-            )
-            set_(f"{prefix}weight", module.weight, draw)
-            set_(f"{prefix}bias", getattr(module, "bias", None), draw_bias)
-    return given
-
-
-def _constant(tensor: torch.Tensor, value: float) -> float:
-    nn.init.constant_(tensor, value)
-    return 0.0
+        if rule.scope != "layers" and isinstance(module, NORMS):
+            add(f"{prefix}weight", module.weight, constant(1.0))
+            add(f"{prefix}bias", getattr(module, "bias", None), constant(0.0))
+        elif module in transposed or (rule.scope != "layers" and isinstance(module, nn.Embedding)):
+            add(f"{prefix}weight", module.weight, weight_of(module))
+            add(f"{prefix}bias", getattr(module, "bias", None), bias)
+    return found

@@ -1,4 +1,4 @@
-"""Tables on disk: parquet files that are there whole, verified, or not at all.
+"""Files that are there whole or not at all, and tables that are verified besides.
 
 Each table holds a checksum of its content, beside those of parquet, which cover the values and
 not their names, types and places. Tables written before there was one are read without.
@@ -6,13 +6,15 @@ not their names, types and places. Tables written before there was one are read 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import inspect
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,13 +172,70 @@ def _facts_digest(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
-    """Write whole or not at all: to a temporary file, to the disk, then renamed.
+@contextlib.contextmanager
+def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Write a file or a folder that is there whole or not at all.
 
-    Without `overwrite`, raises `FileExistsError` if there is a file of this name by then.
+    Yields a free name beside `path`. What stands under it at the end, made by the caller, is
+    brought to the disk and renamed to `path`; after an error it is removed. A folder replaces none
+    that holds something: that raises `FileExistsError`.
+
+    Parameters
+    ----------
+    path
+        Its name; the folder it is in is made.
+    overwrite
+        Whether a file of that name is replaced. Otherwise raises `FileExistsError` if there is
+        one by then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with written_whole(Path(folder) / "facts.json") as part:
+    ...         _ = part.write_text("{}")
+    ...     [file.name for file in Path(folder).iterdir()]
+    ['facts.json']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # Hidden, and with another ending than `path`, so that no reader takes it for one of its files.
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield part
+        if part.is_dir():
+            try:
+                return os.rename(part, path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(part, path)
+        else:
+            _rename_to_new(part, path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _rename_to_new(part: Path, path: Path) -> None:
+    """Give a file a name that is free: a second link to it is refused where the name is taken."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: look first, which leaves a short moment open
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(part, path)
+
+
+def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
+    """Write a table whole or not at all, see :func:`written_whole`."""
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     floats += [
         f"{f.name}.list.element"
@@ -187,37 +246,17 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), CHECKSUM: content_digest(table)}
     )
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(
-                table,
-                file,
-                compression="zstd",
-                compression_level=19,
-                use_dictionary=[n for n in others if n not in floats],
-                use_byte_stream_split=floats,
-                write_page_checksum=True,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            _rename_to_new(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _rename_to_new(temporary: Path, path: Path) -> None:
-    """Give a file a name that is free: a second link to it is refused where the name is taken."""
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links: look first, which leaves a short moment open
-        if path.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
-        os.replace(temporary, path)
+    # A file of Python's says of a limit or a full disk what it is, by its number.
+    with written_whole(path, overwrite=overwrite) as part, part.open("wb") as file:
+        pq.write_table(
+            table,
+            file,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=[n for n in others if n not in floats],
+            use_byte_stream_split=floats,
+            write_page_checksum=True,
+        )
 
 
 def recorded(

@@ -61,6 +61,35 @@ def test_every_formula_is_set(name: str, look: Open, site: Path) -> None:
 
 
 @pytest.mark.browser
+@for_each(DOCUMENTS)
+def test_punctuation_stays_with_its_formula(name: str, look: Open) -> None:
+    page = look().page
+    window = page.viewport_size
+    assert window is not None
+    try:
+        for width in (1280, 1024, 900, 768, 560, 390, 320):
+            page.set_viewport_size({"width": width, "height": window["height"]})
+            signs = page.evaluate(
+                r"""() => [...document.querySelectorAll("article span.math")].flatMap((formula) => {
+                    const text = formula.nextSibling?.nodeName === "NOSCRIPT"
+                        ? formula.nextSibling.nextSibling : formula.nextSibling;
+                    if (text?.nodeType !== 3 || !/^[-.,;:!?)]/.test(text.data)) return [];
+                    const sign = document.createRange();
+                    sign.setStart(text, 0);
+                    sign.setEnd(text, 1);
+                    const [at, box] = [sign, formula].map((one) => one.getBoundingClientRect());
+                    const together = at.left >= box.right - 1 && at.top < box.bottom;
+                    return [together ? "" : `${formula.textContent} ${text.data}`];
+                })"""
+            )
+            assert [sign for sign in signs if sign] == [], width
+    finally:
+        page.set_viewport_size(window)
+    if name in CHAPTERS:
+        assert signs
+
+
+@pytest.mark.browser
 @for_each(["book/notation"])
 def test_formulas_are_on_some_page(name: str, look: Open) -> None:
     """Keeps the test above from passing on a book whose formulas were lost before the browser."""

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from book_pages import DOCUMENTS, PAGES_WITH_WIDGETS, WIDGETS, for_each, parsed
+from book_pages import CHAPTERS, DOCUMENTS, PAGES_WITH_WIDGETS, WIDGETS, for_each, parsed
 from playwright.sync_api import Browser, Locator
 
 LARGEST_ADDITION = 150_000
@@ -74,6 +74,29 @@ def test_without_scripts_formulas_can_be_read(
     raw = page.locator("article .math")
     assert [one.inner_text() for one in raw.all() if one.is_visible()] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+@pytest.mark.browser
+@for_each(CHAPTERS)
+def test_without_scripts_nothing_is_folded_on_paper(
+    name: str, browser: Browser, address: str, site: Path
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/{name}.html")
+    blocks = page.locator("article details pre")
+    assert blocks.count() == len(parsed(site, name).select("article details pre")) > 0
+    assert not any(block.is_visible() for block in blocks.all())
+    page.emulate_media(media="print")
+    assert page.locator("article details[open]").count() == 0
+    for block in blocks.all():
+        assert block.evaluate("block => block.checkVisibility({ opacityProperty: true })")
+        box = block.bounding_box()
+        assert box is not None
+        assert box["height"] > 10
+        assert block.inner_text().strip()
+    assert page.locator("article details > summary:visible").count() == 0
     context.close()
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
 
 from initscope.widgets import bundle as bundling
-from initscope.widgets.bundle import STATIC, bundle
+from initscope.widgets.bundle import SCRIPTS, bundle
 
 pytestmark = pytest.mark.browser
 
@@ -315,17 +315,17 @@ export default { render };
 def framed(tmp_path_factory) -> type:
     """A widget of nothing but a frame."""
     folder = tmp_path_factory.mktemp("framed")
-    shutil.copytree(STATIC / "lib", folder / "lib")
+    shutil.copytree(SCRIPTS / "lib", folder / "lib")
     (folder / "framed.mjs").write_text(FRAMED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundling, "STATIC", folder)
+        patch.setattr(bundling, "SCRIPTS", folder)
         bundle.cache_clear()
         text = bundle("framed.mjs")
         bundle.cache_clear()
 
     class Framed(anywidget.AnyWidget):
         _esm = text
-        _css = (STATIC / "widget.css").read_text()
+        _css = (SCRIPTS / "widget.css").read_text()
         std = traitlets.Float(0.5).tag(sync=True)
         depth = traitlets.Int(8).tag(sync=True)
         scheme = traitlets.Unicode("kaiming").tag(sync=True)

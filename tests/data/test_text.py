@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from initscope.data import load_text
-from initscope.data.text import Passages, ShuffledPassages, Text
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.text import Text
 from initscope.data.tokenizers import load_tokenizer
 from initscope.errors import UsageError
 

@@ -12,8 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from initscope.checks import layer_widths
 from initscope.errors import UsageError
-from initscope.models import ACTIVATIONS, GPT2_PRESETS, MLP, check_widths, gpt2
+from initscope.models import (
+    ACTIVATIONS,
+    GPT2_PRESETS,
+    MLP,
+    gpt2,
+)
 
 FUNCTIONS = {
     "relu": lambda z: z * (z > 0),
@@ -65,7 +71,7 @@ def test_one_layer_of_width_one() -> None:
 
 @pytest.mark.parametrize("widths", [(4, 3), np.array([4, 3]), [np.int64(4), 3], iter([4, 3])])
 def test_whole_numbers_of_any_kind_are_widths(widths: object) -> None:
-    checked = check_widths(widths)
+    checked = layer_widths(widths)
     assert checked == (4, 3)
     assert all(type(width) is int for width in checked)
 

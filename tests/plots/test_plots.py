@@ -21,6 +21,7 @@ from initscope import plots
 from initscope.claims import PAPER_BAND, stability_bands
 from initscope.errors import UsageError
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.theory import critical_std
 
 # What an earlier test left unclosed may come to light here, whenever Python tidies up.
 pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
@@ -191,7 +192,7 @@ def test_accuracy_map(grid: pd.DataFrame, by: str) -> None:
         assert ((edges[:-1] < STDS) & (edges[1:] > np.array(STDS))).all()
         lines = [line for line in axes.get_lines() if line.get_color() == plots.ON_MAP[1]]
         black = [line for line in lines if line.get_xdata()[0] not in PAPER_BAND]
-        critical = [plots.critical_std([13, *widths, 3]) for widths in hidden]
+        critical = [critical_std([13, *widths, 3]) for widths in hidden]
         assert [line.get_xdata()[0] for line in black] == pytest.approx(critical)
 
 
@@ -383,9 +384,9 @@ def test_a_table_of_schemes_alone_says_what_is_missing() -> None:
 
 def test_the_critical_std_leaves_the_variance_unchanged() -> None:
     widths = [784, 256, 128, 10]
-    std = plots.critical_std(widths)
+    std = critical_std(widths)
     assert math.prod(n * std**2 / 2 for n in widths[:-1]) == pytest.approx(1)
-    assert plots.critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
+    assert critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
 
 
 def test_nearest_is_on_a_log_axis_and_names_each_once() -> None:

@@ -30,11 +30,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import Trainer, TrainingArguments
 
 from initscope.cli import main
-from initscope.data.text import Passages, ShuffledPassages
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.devices import peak_flops
 from initscope.errors import UsageError
 from initscope.folder_lock import LOCK, only_writer
 from initscope.models import gpt2
-from initscope.models.throughput import peak_flops, training_flops_per_token
+from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain import (
     PretrainSpec,
     load_spec_text,

@@ -14,11 +14,14 @@ import sys
 import tarfile
 import tomllib
 import zipfile
-from importlib.metadata import packages_distributions, requires
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from installed import asked_for, normalized, run, with_all_they_need, with_only
 from packaging.requirements import Requirement
+
+from initscope import extras
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "https://github.com/owner/name"
@@ -57,7 +60,9 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copy_of_project(folder / "project")
     archive = build("sdist", project, folder / "dist")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        # Python before 3.11.4 knows no filters.
+        tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        tar.extractall(folder)
     return folder / archive.name.removesuffix(".tar.gz")
 
 
@@ -73,7 +78,10 @@ def test_an_sdist_is_the_whole_project(unpacked: Path) -> None:
 
 
 def test_the_tests_of_an_sdist_run(unpacked: Path) -> None:
-    names = ("test_parameters.py", "test_claims.py", "test_tree.py", "theory/test_activations.py")
+    names = (
+        *("reproduce/test_parameters.py", "test_claims.py", "repository/test_tree.py"),
+        "theory/test_activations.py",
+    )
     pytest_quietly = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0"]
     done = subprocess.run(
         [*pytest_quietly, *(f"tests/{name}" for name in names)],
@@ -104,7 +112,7 @@ def test_a_wheel_has_the_package_and_no_link_to_nowhere(unpacked: Path, tmp_path
     sources = {
         path.relative_to(ROOT / "src").as_posix()
         for path in (ROOT / "src" / "initscope").rglob("*")
-        if path.suffix in (".py", ".mjs", ".css") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".mjs", ".css") or path.name == "py.typed"
     }
     assert names == sources
 
@@ -199,31 +207,6 @@ def imports(source: str) -> set[str]:
     return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
 
 
-def normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def with_all_they_need(names: set[str]) -> set[str]:
-    """Packages, and those that they need."""
-    todo, found = set(names), set()
-    while todo:
-        name = todo.pop()
-        found.add(name)
-        needed = map(Requirement, requires(name) or ())
-        todo |= {
-            normalized(r.name) for r in needed if not r.marker or r.marker.evaluate({"extra": ""})
-        } - found
-    return found
-
-
-def asked_for(*extras: str) -> set[str]:
-    project = tomllib.loads(read("pyproject.toml"))["project"]
-    lines = list(project["dependencies"])
-    for extra in extras:
-        lines += project["optional-dependencies"][extra]
-    return {normalized(Requirement(line).name) for line in lines}
-
-
 def test_what_is_imported_is_asked_for() -> None:
     """Or comes with something that is: as IPython with ipykernel."""
     packages = packages_distributions()
@@ -234,8 +217,11 @@ def test_what_is_imported_is_asked_for() -> None:
     tests = [path.read_text(encoding="utf8") for path in (ROOT / "tests").rglob("*.py")]
     beside = (ROOT / folder for folder in ("tests", "book/_ext"))
     of_tests = {path.stem for folder in beside for path in folder.rglob("*.py")}
-    for sources, extras in ((code, ("dask",)), (tests, ("test", "book"))):
-        there = with_all_they_need(asked_for(*extras)) | {"initscope"}
+    for sources, chosen in (
+        (code, ("train", "notebooks", "dask")),
+        (tests, ("train", "notebooks", "test", "book")),
+    ):
+        there = with_all_they_need(asked_for(*chosen)) | {"initscope"}
         modules = set().union(*map(imports, sources)) - of_tests
         assert len(modules) > 10
         missing = {
@@ -244,6 +230,13 @@ def test_what_is_imported_is_asked_for() -> None:
             if there.isdisjoint(map(normalized, packages.get(module, [module])))
         }
         assert missing == set()
+
+
+def bounds() -> list[Requirement]:
+    """What the package and the extras that it computes with ask for."""
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    extras = project["optional-dependencies"]
+    return list(map(Requirement, project["dependencies"] + extras["train"] + extras["notebooks"]))
 
 
 @pytest.mark.parametrize(
@@ -257,9 +250,111 @@ def test_what_is_imported_is_asked_for() -> None:
     ],
 )
 def test_bounds_that_were_seen_not_to_hold(package: str, too_old: str) -> None:
-    lines = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
-    (asked,) = [r for r in map(Requirement, lines) if normalized(r.name) == package]
+    (asked,) = [r for r in bounds() if normalized(r.name) == package]
     assert not asked.specifier.contains(too_old)
+
+
+# --- Dependencies in layers -----------------------------------------------------------------
+
+BASE = """
+import numpy as np, torch
+from torch import nn
+import initscope
+from initscope.init import initialize_
+from initscope.models import MLP
+from initscope.theory import propagate
+from initscope.tracking import VarianceTracker, read_variances, weight_matrices
+
+model = MLP([12, 8, 4])
+assert set(initialize_(model, "kaiming")) == {name for name, _ in model.named_parameters()}
+assert propagate([64] * 9, "gelu", 0.1).forward.shape == (9,)
+"""
+
+TRACKED = """
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(8, 8) for _ in range(3))
+        self.o_proj = nn.Linear(8, 8)
+    def forward(self, x):
+        return self.o_proj(self.q_proj(x) + self.k_proj(x) + self.v_proj(x))
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.self_attn = Attention()
+    def forward(self, x):
+        return x + self.self_attn(x)
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([Block(), Block()])
+    def forward(self, x):
+        for block in self.layers:
+            x = block(x)
+        return x
+net = Net()
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+with VarianceTracker(net, optimizer, every=1, out_folder="variances") as tracker:
+    net(torch.ones(2, 8)).sum().backward()
+    optimizer.step()
+assert {"q", "k", "v"} <= set(read_variances("variances")["role"])
+"""
+
+MISSING = """
+def missing(use):
+    try:
+        use()
+    except ModuleNotFoundError as error:
+        return str(error)
+    raise AssertionError("nothing was missing")
+"""
+
+
+def test_the_package_alone_initializes_and_tracks(tmp_path: Path) -> None:
+    code = (
+        BASE
+        + TRACKED
+        + MISSING
+        + """
+def callback():
+    from initscope.tracking import VarianceCallback
+assert missing(callback).endswith("needs transformers: pip install 'initscope[train]'")
+"""
+    )
+    run(with_only(with_all_they_need(asked_for())) + code, tmp_path)
+
+
+def test_with_train_it_sweeps(tmp_path: Path) -> None:
+    code = (
+        BASE
+        + """
+from initscope.sweep import SweepSpec, run_sweep
+table = run_sweep(SweepSpec(dataset="wine", stds=(0.1,), seeds=2, epochs=2), progress=False)
+assert len(table) == 2
+"""
+    )
+    run(with_only(with_all_they_need(asked_for("train"))) + code, tmp_path)
+
+
+def test_with_notebooks_it_draws(tmp_path: Path) -> None:
+    code = """
+from initscope.widgets import SignalPropagation
+widget = SignalPropagation(std=0.07, depth=5)
+assert "export default" in widget._esm
+"""
+    run(with_only(with_all_they_need(asked_for("notebooks")) - {"torch"}) + code, tmp_path)
+
+
+def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
+    packages = packages_distributions()
+    for extra, modules in extras.MODULES.items():
+        brought = with_all_they_need(asked_for(extra)) if extra in ("train", "notebooks") else set()
+        for module in modules:
+            names = set(map(normalized, packages.get(module, [module])))
+            if brought:
+                assert names & brought, f"{module} does not come with {extra}"
+            else:
+                assert names & asked_for(extra)
 
 
 USE = """
@@ -296,9 +391,8 @@ SignalPropagation(std=0.07, depth=5).figure()
 )
 def test_the_oldest_versions_that_are_asked_for_work(tmp_path: Path) -> None:
     """All but torch, whose oldest build pip would take for CUDA: gigabytes."""
-    lines = tomllib.loads(read("pyproject.toml"))["project"]["dependencies"]
     oldest = {}
-    for asked in map(Requirement, lines):
+    for asked in bounds():
         (bound,) = [clause.version for clause in asked.specifier if clause.operator == ">="]
         oldest[asked.name] = f"{asked.name}=={bound}"
     del oldest["torch"]

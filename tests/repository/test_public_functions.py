@@ -20,12 +20,14 @@ from hostile_calls import ROWS, bounded_memory, hostile_values, outcome, public_
 
 from initscope import checks
 from initscope.errors import UsageError, shown, unknown_name
+from initscope.memory import require_memory
 
 PUBLIC = public_callables()
 
 EXEMPT = {
     # What a command does, and the files that it leaves.
     "initscope.chapter.": "called in chapters, with their own parameters: test_chapter.py",
+    "initscope.extras.": "of packages, where they are imported: test_packaging.py",
     "initscope.cli.main": "the commands: test_cli.py, test_hostile_input.py",
     "initscope.reproduce.parameters.": "files of chapters: test_parameters.py, test_cli.py",
     "initscope.reproduce.": "a command: test_cli.py and test_reproduce.py",
@@ -33,6 +35,8 @@ EXEMPT = {
     "initscope.reproduce.small_svg.": "a step of normalize: test_figures.py",
     "initscope.sweep.executors.": "a command's: test_hostile_input.py, test_executors.py",
     "initscope.devices.": "checks of other arguments: test_devices.py",
+    "initscope.memory.": "asked before anything is allocated: test_devices.py",
+    "initscope.yaml_files.": "files and options of a command: test_hostile_input.py, test_cli.py",
     "initscope.folder_lock.": "called before files are written: test_folder_lock.py",
     "initscope.sweep.": "run of a specification: test_hostile_input.py, test_sweep.py",
     "initscope.sweep.spec.": "a specification: test_hostile_input.py, test_sweep.py",
@@ -50,10 +54,11 @@ EXEMPT = {
     "initscope.models.full_batch.full_batch_losses": "a training loop: test_rescaling.py",
     "initscope.models.gelu.": "a torch module inside of GPT-2: test_gelu.py",
     # Any name may be one on the hub.
-    "initscope.data.dataset.load_mnist": "test_data.py",
+    "initscope.data.mnist.load_mnist": "test_data.py",
     # What the package hands out, and nobody else makes.
     "initscope.data.dataset.Dataset": "made by the loaders",
     "initscope.data.text.Text": "made by load_text",
+    "initscope.schema.require_length": "a check of other arguments: test_sweep.py",
     "initscope.data.tokenizers.Tokenizer": "made by load_tokenizer",
     "initscope.tracking.hooks.LayerRecord": "made by record_variances",
     "initscope.tracking.hooks.VarianceRecord": "made by record_variances",
@@ -161,9 +166,11 @@ def test_an_unknown_name_among_thousands_lists_a_few() -> None:
 
 
 def test_more_than_the_machine_has_is_refused_with_both_figures() -> None:
-    checks.fits("a little", 1e3)
-    with pytest.raises(UsageError, match=r"much would need 1e\+06 TB, and .* has [\d.,]+ [GT]B"):
-        checks.fits("much", 1e18)
+    require_memory(1e3, "a little")
+    with pytest.raises(
+        UsageError, match=r"needs about 1e\+06 TB of memory for much, and .* has [\d.,]+ [GT]B"
+    ):
+        require_memory(1e18, "much")
 
 
 @pytest.mark.parametrize("value", ["1", b"1", True, [True], ["1", 2.0], 1j, None, {1}, [None]])

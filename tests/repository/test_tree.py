@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 import initscope
@@ -118,14 +120,29 @@ def test_the_pins_are_within_the_ranges_of_the_package() -> None:
     pins = requirements()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = dict(project["optional-dependencies"])
-    for cluster in ("mpi", "slurm"):  # nothing that is built or tested here needs a cluster
-        del extras[cluster]
+    # Nothing that is built or tested here needs a cluster, and `all` names other extras.
+    for left_out in ("mpi", "slurm", "all"):
+        del extras[left_out]
     ranges = [*project["dependencies"], *(item for extra in extras.values() for item in extra)]
     for requirement in map(Requirement, ranges):
         name = normalized(requirement.name)
         assert name in pins, f"{name} is not pinned"
         assert requirement.specifier.contains(pins[name]), f"{name} {pins[name]}: {requirement}"
     assert pins["torch"].local is None
+
+
+def test_the_pins_can_be_installed_by_the_oldest_python_that_is_asked_for() -> None:
+    """A new Debian 12 has Python 3.11.2: a pin for 3.11.5 or newer, and nothing is installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = Version(project["requires-python"].removeprefix(">="))
+    pins = requirements()
+    asked = {
+        name: SpecifierSet(found.metadata.get("Requires-Python", ""))
+        for found in distributions()
+        if str(pins.get(name := normalized(found.name))) == found.version.partition("+")[0]
+    }
+    assert len(asked) > 0.9 * len(pins)
+    assert {name: str(range) for name, range in asked.items() if oldest not in range} == {}
 
 
 def test_the_citation_is_complete_and_of_this_version() -> None:
@@ -143,7 +160,15 @@ def test_what_accepts_a_change_installs_what_the_readme_says() -> None:
     """By the very lines of README.md, which it reads: no list of its own could differ."""
     (line,) = re.findall(r"^apt-get install .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
     packages = {word for word in line.split()[2:] if not word.startswith("-")}
-    assert packages == {"git", "make", "nodejs", "chromium-headless-shell", "python3-venv"}
+    assert packages == {
+        "git",
+        "make",
+        "nodejs",
+        "node-typescript",
+        "chromium-headless-shell",
+        "libatomic1",
+        "python3-venv",
+    }
     script = (ROOT / ".ci" / "run").read_text()
     assert "grep '^apt-get ' README.md" in script
     assert not re.search(r"apt-get\s+\w+ ", script.replace("grep '^apt-get ' README.md", ""))

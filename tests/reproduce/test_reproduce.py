@@ -303,6 +303,8 @@ def test_killed_it_leaves_no_kernel_and_the_next_one_tidies(endless: Endless) ->
     assert len(left) == 2  # the notebook that was executed, and the lock, which nobody holds
     mine = endless.project.notebooks / ".notes.12.ipynb"
     mine.write_text("")
+    # Killed a moment later, it would have left this one.
+    (endless.project.notebooks / f".01_a.ipynb.{'0a' * 16}").write_text("")
     assert reproduce(["3"], notebooks=endless.project.notebooks)[0].ok
     assert endless.project.files() == CHAPTERS | {mine.name}
 

@@ -53,11 +53,11 @@ from initscope.init import initialize_
 from initscope.models import MLP
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.records import read_table, write_table
+from initscope.schema import LAYER_STATISTICS, evaluation_steps
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep, to_tidy
 from initscope.sweep.records import write_chunk
-from initscope.sweep.schedule import evaluation_steps, probe_steps
+from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (
-    LAYER_STATISTICS,
     Scheme,
     _layer_statistics,
     example_order,

@@ -11,7 +11,8 @@ from scipy.integrate import quad
 
 from initscope.errors import UsageError
 from initscope.theory import ACTIVATIONS, activation_moments, gain
-from initscope.theory.activations import INTEGRANDS, Activation, expectation, resolve
+from initscope.theory.activations import Activation, resolve
+from initscope.theory.expectations import INTEGRANDS, expectation
 
 
 def density(z: float) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from initscope.errors import UsageError
 from initscope.monte_carlo import residual_profiles
 from initscope.theory import propagate, residual_propagate
-from initscope.theory.residual_mlp import LAYER_NORM_EPSILON, log_variances
+from initscope.theory.propagation import LAYER_NORM_EPSILON, log_variances
 
 ACTIVATIONS = ["relu", "leaky_relu", "gelu", "tanh", "identity"]
 

@@ -28,6 +28,7 @@ from torch.optim import AdamW
 
 from initscope.errors import UsageError
 from initscope.models import MLP
+from initscope.schema import TRACKING_SCHEMAS, VARIANCES
 from initscope.tracking import VarianceTracker, read_histograms, read_variances, weight_matrices
 from initscope.tracking import moments as matrix_moments
 from initscope.tracking.matrices import Part, WeightMatrix, find_weight_matrices
@@ -40,7 +41,7 @@ from initscope.tracking.statistics import (
     histogram_counts,
     shapes,
 )
-from initscope.tracking.tables import SCHEMAS, VARIANCES, VarianceTable
+from initscope.tracking.tables import VarianceTable
 
 ALL = ("weight", "gradient", "update", "activation")
 
@@ -618,7 +619,7 @@ def test_a_stream_of_an_older_version_is_read_and_gone_on_with(
 ) -> None:
     path, whole = stream_of(tmp_path)
     # Double precision, no checksums, and after an interruption several steps in one batch.
-    table = pa.Table.from_pandas(whole, SCHEMAS[VARIANCES], preserve_index=False)
+    table = pa.Table.from_pandas(whole, TRACKING_SCHEMAS[VARIANCES], preserve_index=False)
     n = int((whole["step"] < 2).sum())
     with pa.ipc.new_stream(str(path), table.schema) as writer:
         for rows in (table[:n], table[n:]):

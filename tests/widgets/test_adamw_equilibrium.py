@@ -5,7 +5,7 @@ import io
 import math
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,8 @@ import pytest
 import torch
 import traitlets
 from axe_playwright_python.sync_playwright import Axe
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page
-from widget_page import added_to_a_page, widget_page
+from widget_page import SENTENCES, added_to_a_page, widget_page
 
 from initscope.theory import (
     adamw_equilibrium_rms,
@@ -23,12 +22,14 @@ from initscope.theory import (
     adamw_update_rms,
     adamw_variance_trajectory,
 )
+from initscope.theory.learning_rates import SCHEDULES, learning_rates
+from initscope.theory.published_runs import PUBLISHED_RUNS
 from initscope.widgets import AdamWEquilibrium, BookWidget
-from initscope.widgets.adamw_equilibrium import _RANGES, PRESETS, SCHEDULES, learning_rates
-from initscope.widgets.bundle import STATIC
+from initscope.widgets.adamw_equilibrium.widget import _RANGES
+from initscope.widgets.bundle import SCRIPTS
 
-MATH = "adamw_math.mjs"
-TEXT = "adamw_text.mjs"
+MATH = "adamw_equilibrium/theory.mjs"
+TEXT = "adamw_equilibrium/message.mjs"
 
 
 def log_uniform(draw: random.Random, low: float, high: float) -> float:
@@ -65,7 +66,7 @@ EXTREMES = [
     {"alignment": -0.1},
     {"std0": 1e-4, "lr": 1e-6, "weight_decay": 1e-4},
 ]
-SMALL = {**PRESETS["shakespeare"], "steps": 2000}
+SMALL = {**PUBLISHED_RUNS["shakespeare"], "steps": 2000}
 CASES = [random_settings(seed) for seed in range(16)] + [
     {**SMALL, **extreme} for extreme in EXTREMES
 ]
@@ -87,12 +88,25 @@ def predicted(s: dict) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
+def sentence(node, tmp_path_factory) -> Callable[[AdamWEquilibrium], str]:
+    """What JavaScript says of a widget's settings."""
+    module = tmp_path_factory.mktemp("sentence") / "say.mjs"
+    module.write_text(
+        f'import {{ sampleSteps, trajectory }} from "{(SCRIPTS / MATH).as_uri()}";\n'
+        f'import {{ sentence }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
+        "export const say = (s) => sentence(s, trajectory(s, sampleSteps(s.steps)));\n"
+    )
+    names = [*_RANGES, "schedule"]
+    return lambda widget: node(module, "say", {name: getattr(widget, name) for name in names})
+
+
+@pytest.fixture(scope="module")
 def javascript(node, tmp_path_factory) -> list[dict]:
     """What the modules of the widget make of each of CASES, from one call of the engine."""
     module = tmp_path_factory.mktemp("modules") / "all.mjs"
     module.write_text(
-        f'import * as math from "{(STATIC / MATH).as_uri()}";\n'
-        f'import {{ python, sentence }} from "{(STATIC / TEXT).as_uri()}";\n'
+        f'import * as math from "{(SCRIPTS / MATH).as_uri()}";\n'
+        f'import {{ python, sentence }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
         """export const all = (cases) => cases.map((s) => ({
             run: math.trajectory(s),
             update: math.updateRms(s),
@@ -142,8 +156,8 @@ def test_closed_forms_as_in_python(javascript, case: int) -> None:
 
 
 @every_case
-def test_the_sentence_is_the_one_of_python(javascript, case: int) -> None:
-    assert javascript[case]["sentence"] == AdamWEquilibrium(**CASES[case]).message
+def test_the_sentence(javascript, case: int) -> None:
+    assert javascript[case]["sentence"] == SENTENCES["AdamWEquilibrium"][case]
 
 
 @every_case
@@ -208,7 +222,7 @@ def test_the_simulation_follows_the_prediction(node, change: dict) -> None:
 def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
     module = tmp_path / "time.mjs"
     module.write_text(
-        f'import {{ Simulation, trajectory, sampleSteps }} from "{(STATIC / MATH).as_uri()}";\n'
+        f'import {{ Simulation, trajectory, sampleSteps }} from "{(SCRIPTS / MATH).as_uri()}";\n'
         # Of this process alone, whatever else the machine does.
         "const busy = () => { const { user, system } = process.cpuUsage(); "
         "return (user + system) / 1e6; };\n"
@@ -226,7 +240,7 @@ def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
         "  return [busy() - start, run.state.t, run.done];\n}\n"
     )
     for schedule in SCHEDULES:
-        s = {**PRESETS["nanogpt"], "steps": 1_000_000, "schedule": schedule}
+        s = {**PUBLISHED_RUNS["nanogpt"], "steps": 1_000_000, "schedule": schedule}
         assert node(module, "seconds", s) < 0.2  # 14 to 28 ms on a laptop's core
     seconds, taken, done = node(module, "slice", s)
     assert seconds < 0.2
@@ -237,16 +251,16 @@ def test_a_million_steps_do_not_freeze_the_page(node, tmp_path: Path) -> None:
 def test_presets_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path) -> None:
     module = tmp_path / "read.mjs"
     module.write_text(
-        f'import {{ PRESETS }} from "{(STATIC / TEXT).as_uri()}";\n'
-        f'import {{ CONTROLS }} from "{(STATIC / "adamw_equilibrium.mjs").as_uri()}";\n'
+        f'import {{ PRESETS }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
+        f'import {{ CONTROLS }} from "{(SCRIPTS / "adamw_equilibrium/widget.mjs").as_uri()}";\n'
         "export const presets = () => PRESETS;\nexport const controls = () => CONTROLS;\n"
     )
-    assert node(module, "presets") == PRESETS
+    assert node(module, "presets") == PUBLISHED_RUNS
     controls = node(module, "controls")
     for name, (low, high, zero) in _RANGES.items():
         control = controls[name]
         assert (control["min"], control["max"], control.get("zero", False)) == (low, high, zero)
-    for name, values in (("schedule", SCHEDULES), ("preset", ("custom", *PRESETS))):
+    for name, values in (("schedule", SCHEDULES), ("preset", ("custom", *PUBLISHED_RUNS))):
         assert tuple(value for value, _ in controls[name]["options"]) == values
     own = set(AdamWEquilibrium.class_trait_names(sync=True)) - set(BookWidget.class_trait_names())
     assert set(controls) == own
@@ -254,10 +268,10 @@ def test_presets_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path)
 
 def test_published_numbers() -> None:
     """What the presets rest on, from the totals that the papers give."""
-    assert round(300e9 / 3.2e6) == PRESETS["gpt3-175b"]["steps"]
-    assert round(375e6 / 3.2e6) == PRESETS["gpt3-175b"]["warmup"]
-    assert round(1.0e12 / 4e6) == PRESETS["llama-7b"]["steps"]
-    assert round(1.4e12 / 4e6) == PRESETS["llama-65b"]["steps"]
+    assert round(300e9 / 3.2e6) == PUBLISHED_RUNS["gpt3-175b"]["steps"]
+    assert round(375e6 / 3.2e6) == PUBLISHED_RUNS["gpt3-175b"]["warmup"]
+    assert round(1.0e12 / 4e6) == PUBLISHED_RUNS["llama-7b"]["steps"]
+    assert round(1.4e12 / 4e6) == PUBLISHED_RUNS["llama-65b"]["steps"]
 
 
 # Python
@@ -309,25 +323,6 @@ def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
     assert ("equilibrium of the rate at the step" in labels) == settles
     assert above.get_xscale() == ("log" if widget.log_steps else "linear")
     assert below.get_ylabel() == "learning rate"
-
-
-def test_a_kernel_hears_the_front_end(kernel: LiveKernel) -> None:
-    """What a browser sends to a live kernel: a comm message that changes a trait."""
-    kernel.run(
-        "from initscope.widgets import AdamWEquilibrium\n"
-        "w = AdamWEquilibrium(preset='shakespeare'); seen = []\n"
-        "w.observe(lambda change: seen.append(change.name), ['lr', 'preset'])"
-    )
-    kernel.send("w", {"lr": 2e-3, "message": "as the browser says"})
-    assert kernel.run("print(sorted(seen), w.lr, w.preset, w.message)") == (
-        "['lr', 'preset'] 0.002 custom as the browser says"
-    )
-    kernel.send("w", {"preset": "llama-7b"})
-    assert kernel.run("print(w.lr, w.steps)") == "0.0003 250000"
-    refused = kernel.run(
-        "try:\n    w.lr = 7\nexcept Exception as error:\n    print(type(error).__name__, error)"
-    )
-    assert refused == "TraitError lr must be 0 or between 1e-06 and 0.1, not 7."
 
 
 # In the browser
@@ -407,10 +402,10 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator:
 
 
 @pytest.mark.browser
-def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(opened) -> None:
+def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(opened, sentence) -> None:
     widget = opened(has_touch=True)
     python = AdamWEquilibrium(preset="shakespeare")
-    assert widget.message == python.message
+    assert widget.message == sentence(python)
     seen = [widget.picture]
 
     def changed(what: str) -> None:
@@ -421,7 +416,7 @@ def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(opened) -> None:
     slider.focus()
     widget.page.keyboard.press("ArrowRight")
     changed("keyboard")
-    assert widget.message != python.message
+    assert widget.message != sentence(python)
     box = slider.bounding_box()
     widget.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
     changed("mouse")
@@ -433,16 +428,16 @@ def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(opened) -> None:
     widget.control("schedule").select_option("wsd")
     changed("choice")
     widget.button("Reset").click()
-    assert widget.message == python.message
+    assert widget.message == sentence(python)
 
 
 @pytest.mark.browser
-def test_numbers_are_those_of_python_at_random_settings(opened) -> None:
+def test_numbers_are_those_of_python_at_random_settings(opened, sentence) -> None:
     widgets = [AdamWEquilibrium(**random_settings(seed)) for seed in range(100, 110)]
     page = opened(widgets).page
     for copy, python in enumerate(widgets):
         shown = Widget(page, copy)
-        assert shown.message == python.message
+        assert shown.message == sentence(python)
         facts = shown.facts
         assert float(facts[3].replace(",", "")) == pytest.approx(python.trajectory()[-1], rel=6e-4)
         if python.weight_decay + python.alignment > 0:
@@ -458,18 +453,18 @@ def test_numbers_are_those_of_python_at_random_settings(opened) -> None:
 
 
 @pytest.mark.browser
-def test_presets_set_the_rest(opened) -> None:
+def test_presets_set_the_rest(opened, sentence) -> None:
     widget = opened()
-    for preset in PRESETS:
+    for preset in PUBLISHED_RUNS:
         widget.control("preset").select_option(preset)
-        assert widget.message == AdamWEquilibrium(preset=preset).message
+        assert widget.message == sentence(AdamWEquilibrium(preset=preset))
     widget.slide("weight decay", -2)
     widget.drawn()
     assert widget.control("preset").input_value() == "custom"
 
 
 @pytest.mark.browser
-def test_the_address_restores_it_and_a_bad_one_is_noted(opened) -> None:
+def test_the_address_restores_it_and_a_bad_one_is_noted(opened, sentence) -> None:
     widget = opened()
     widget.control("preset").select_option("llama-65b")
     widget.slide("std at initialization", 0)
@@ -483,18 +478,18 @@ def test_the_address_restores_it_and_a_bad_one_is_noted(opened) -> None:
     again = opened(query=link.split("?", 1)[1].split("#")[0])
     assert again.message == said
     named = opened(query="AdamWEquilibrium.preset=llama-7b")
-    assert named.message == AdamWEquilibrium(preset="llama-7b").message
+    assert named.message == sentence(AdamWEquilibrium(preset="llama-7b"))
     mixed = opened(query="AdamWEquilibrium.preset=llama-7b&AdamWEquilibrium.lr=0.001")
-    assert mixed.message == AdamWEquilibrium(preset="llama-7b", lr=1e-3).message
+    assert mixed.message == sentence(AdamWEquilibrium(preset="llama-7b", lr=1e-3))
     bad = opened(query="AdamWEquilibrium.lr=fast&AdamWEquilibrium.steps=<b>&AdamWEquilibrium.x=1")
-    assert bad.message == AdamWEquilibrium(preset="shakespeare").message
+    assert bad.message == sentence(AdamWEquilibrium(preset="shakespeare"))
     note = bad.root.locator(".ins-note").inner_text()
     assert all(text in note for text in ("lr=fast", "steps=<b>", "x=1", "not understood"))
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("logarithmic", [False, True])
-def test_extreme_settings(opened, logarithmic: bool) -> None:
+def test_extreme_settings(opened, sentence, logarithmic: bool) -> None:
     axes = {"log_std": logarithmic, "log_steps": logarithmic}
     widgets = [AdamWEquilibrium(**{**SMALL, **extreme, **axes}) for extreme in EXTREMES]
     page = opened(widgets).page
@@ -504,7 +499,7 @@ def test_extreme_settings(opened, logarithmic: bool) -> None:
         assert "NaN" not in picture
         assert 'd="M' in picture
         if np.isfinite(python.trajectory()[-1]):
-            assert shown.message == python.message
+            assert shown.message == sentence(python)
         else:
             assert "infinity" in shown.message
 

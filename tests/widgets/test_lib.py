@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from initscope.widgets import bundle as bundling
-from initscope.widgets.bundle import STATIC, bundle
+from initscope.widgets.bundle import SCRIPTS, bundle
 
-WIDGETS = sorted(path.name for path in STATIC.glob("*.mjs") if "export default" in path.read_text())
+WIDGETS = sorted(f"{path.parent.name}/{path.name}" for path in SCRIPTS.glob("*/widget.mjs"))
 
 
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
     """An empty folder of modules."""
-    monkeypatch.setattr(bundling, "STATIC", tmp_path)
+    monkeypatch.setattr(bundling, "SCRIPTS", tmp_path)
     bundle.cache_clear()
     yield tmp_path
     bundle.cache_clear()
@@ -161,7 +161,7 @@ def test_normal_numbers(tmp_path, node) -> None:
     """Mean, variance and fourth moment of 100,000, and the same seed gives the same numbers."""
     module = tmp_path / "draw.mjs"
     module.write_text(
-        f'import {{ uniforms, fillNormal }} from "{(STATIC / "lib/random.mjs").as_uri()}";\n'
+        f'import {{ uniforms, fillNormal }} from "{(SCRIPTS / "lib/random.mjs").as_uri()}";\n'
         "export const draw = (seed, n) => fillNormal(new Float64Array(n), uniforms(seed));\n"
     )
     first = np.array(node(module, "draw", 3, 100_000))

@@ -11,16 +11,18 @@ import traitlets
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import widget_page
 
 from initscope.errors import UsageError
 from initscope.theory import scheme_std
 from initscope.widgets import BookWidget, Prediction
-from initscope.widgets.bundle import STATIC, bundle
-from initscope.widgets.prediction import PROMPT
+from initscope.widgets.bundle import SCRIPTS, bundle
 
+PROMPT = (
+    "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
+    "Nothing is stored or sent."
+)
 WHICH_STD = "Which std keeps the variance of a ReLU network of width 256?"
 STEPS = np.arange(1, 31)
 DECAY = 0.7 * 0.9**STEPS
@@ -89,7 +91,7 @@ def batch(node, tmp_path_factory) -> Callable:
     """Call a function of the mathematics for many lists of arguments at once."""
     module = tmp_path_factory.mktemp("batch") / "batch.mjs"
     module.write_text(
-        f"import * as all from {json.dumps((STATIC / 'prediction_math.mjs').as_uri())};\n"
+        f"import * as all from {json.dumps((SCRIPTS / 'prediction/message.mjs').as_uri())};\n"
         "export const each = (name, cases) => cases.map((given) => all[name](...given));\n"
     )
     return lambda name, cases: node(module, "each", name, cases)
@@ -240,9 +242,6 @@ def test_the_start_gives_nothing_away() -> None:
     assert value().guess == pytest.approx(math.sqrt(1e-4 * 10), rel=0.05)
     assert (band().guess, band().guess_high) == (0.0046, 0.22)
     assert curve().guess == 0.301 == pytest.approx(DECAY[7], rel=2e-3)
-    for make in KINDS.values():
-        assert make().message == PROMPT
-        assert repr(make()) == f"Prediction: {PROMPT}"
 
 
 @given(
@@ -318,7 +317,7 @@ def test_the_still_picture_asks_and_answers_upside_down(kind: str) -> None:
 
 
 def test_the_module_stays_small() -> None:
-    assert len(bundle("prediction.mjs").encode()) < 30_000
+    assert len(bundle("prediction/widget.mjs").encode()) < 30_000
 
 
 # In the browser
@@ -637,23 +636,6 @@ def test_the_code_shown_gives_the_answer(visit: Visitor, capsys) -> None:
 
 
 # In a live kernel
-
-
-def test_a_live_kernel_hears_the_reader(kernel: LiveKernel) -> None:
-    kernel.run(
-        "from initscope.widgets import Prediction\n"
-        "p = Prediction('Which?', 0.0884, low=1e-4, high=10, guess=0.05)\n"
-        "heard = []\n"
-        "p.observe(lambda change: heard.append((change.name, change.new)))"
-    )
-    kernel.send("p", {"guess": 0.2, "revealed": True, "message": "You said 0.2."})
-    assert kernel.run("print(p.guess, p.revealed, p, p.difference()['score'])") == (
-        "0.2 True Prediction: You said 0.2. far"
-    )
-    assert kernel.run("print(('guess', 0.2) in heard, ('revealed', True) in heard)") == "True True"
-    assert kernel.run(
-        "try: p.guess = 50\nexcept Exception as error: print(type(error).__name__, error)"
-    ) == ("TraitError guess must lie on the axis, 0.0001 to 10; got 50")
 
 
 def test_no_trait_takes_the_place_of_what_a_widget_has() -> None:

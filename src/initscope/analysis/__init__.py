@@ -1,6 +1,6 @@
 """Read tables of sweeps and of training runs: comparisons, trajectories, extremes. No torch.
 """
 
-import lazy_loader as lazy
+from initscope import extras
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = extras.attach(__name__, __file__)

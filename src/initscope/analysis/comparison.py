@@ -14,9 +14,11 @@ import pandas as pd
 from scipy import stats
 
 from initscope import checks
+from initscope.checks import is_number, require, require_name
 from initscope.claims import STEPS_OF, check_sweep
-from initscope.errors import UsageError, is_number, require, require_name, shown
-from initscope.sweep.schedule import evaluation_steps
+from initscope.errors import UsageError, shown
+from initscope.memory import require_memory
+from initscope.schema import evaluation_steps
 
 __all__ = ["CONFIGURATION", "STATISTICS", "compare", "layer_ratios", "run_measures"]
 
@@ -278,8 +280,8 @@ def compare(
         is_number(resamples, 1, whole=True),
         f"resamples must be a whole number of at least 1, not {shown(resamples)}.",
     )
-    checks.fits(f"resamples = {shown(resamples)}", 100 * resamples)
-    checks.seed_of(seed)
+    require_memory(100 * resamples, f"resamples = {shown(resamples)}")
+    checks.whole("seed", seed, 0)
     for scheme in (first, second):
         require_name("scheme", scheme, set(measures["scheme"]))
     require(

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import is_number, require, shown, unknown_name
+from initscope.checks import is_number, require
+from initscope.errors import shown, unknown_name
 
 
 def row_of_largest(

@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from initscope import checks
-from initscope.errors import require, shown
+from initscope.checks import require
+from initscope.errors import shown
 from initscope.theory import WidthInterval
 
 __all__ = ["HALF", "Moments", "fourth_moment", "log_band_moments", "log_moments", "pair_factor"]

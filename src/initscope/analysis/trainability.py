@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
 
 __all__ = ["trainability_border"]
 

@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown
+from initscope.schema import COLUMNS
 from initscope.theory import adamw_variance_trajectory
-from initscope.tracking.tables import COLUMNS
 
 __all__ = [
     "depth_correlation",

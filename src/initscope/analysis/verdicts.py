@@ -10,7 +10,7 @@ import pandas as pd
 
 from initscope import checks
 from initscope.analysis.comparison import CONFIGURATION
-from initscope.errors import require_name
+from initscope.checks import require_name
 
 __all__ = ["ahead", "ahead_from", "count_ahead", "deepest_whole_band", "where_one_trains"]
 

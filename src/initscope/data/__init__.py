@@ -1,6 +1,5 @@
-"""Load MNIST, Wine, digits and texts: from a folder, from the hub, or from an installed package.
-"""
+"""Load MNIST, Wine, digits and texts: from a folder, from the hub, or from an installed package."""
 
-import lazy_loader as lazy
+from initscope import extras
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = extras.attach(__name__, __file__)

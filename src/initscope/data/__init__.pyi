@@ -1,9 +1,14 @@
-from .dataset import DATASETS, Dataset, load, load_digits, load_mnist, load_wine
+from .dataset import DATASETS, Dataset, load
+from .mnist import load_mnist
+from .passages import Passages, ShuffledPassages
+from .tabular import load_digits, load_wine
 from .text import Text, load_text
 
 __all__ = [
     "DATASETS",
     "Dataset",
+    "Passages",
+    "ShuffledPassages",
     "Text",
     "load",
     "load_digits",

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from initscope.checks import require
 from initscope.data.folders import data_folder, no_progress_bars, short_reason
-from initscope.errors import UsageError, require, unknown_name
+from initscope.errors import UsageError, unknown_name
 
 GPT2_TOKENIZER_HUB_NAME = "openai-community/gpt2"
 TOKENIZERS = ("gpt2", "bytes")

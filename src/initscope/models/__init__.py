@@ -1,6 +1,5 @@
-"""Build the networks that are measured: multilayer perceptrons and GPT-2.
-"""
+"""Build the networks that are measured: multilayer perceptrons and GPT-2."""
 
-import lazy_loader as lazy
+from initscope import extras
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = extras.attach(__name__, __file__)

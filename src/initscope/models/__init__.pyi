@@ -1,3 +1,4 @@
-from .mlp import ACTIVATIONS, GPT2_PRESETS, MLP, check_widths, gpt2, post_norm_gpt
+from .gpt import GPT2_PRESETS, gpt2, post_norm_gpt
+from .mlp import ACTIVATIONS, MLP
 
-__all__ = ["ACTIVATIONS", "GPT2_PRESETS", "MLP", "check_widths", "gpt2", "post_norm_gpt"]
+__all__ = ["ACTIVATIONS", "GPT2_PRESETS", "MLP", "gpt2", "post_norm_gpt"]

@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from initscope import checks
+from initscope.checks import require
 from initscope.data.dataset import Dataset
-from initscope.errors import require, shown
+from initscope.errors import shown
 from initscope.models.mlp import MLP
 
 __all__ = ["full_batch_losses", "layer_rates"]

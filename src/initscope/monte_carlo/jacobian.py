@@ -15,9 +15,11 @@ import pandas as pd
 import torch
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, shown
+from initscope.checks import is_number, layer_widths, require
+from initscope.errors import UsageError, shown
 from initscope.init import initialize_
-from initscope.models.mlp import MLP, check_widths
+from initscope.memory import require_memory
+from initscope.models.mlp import MLP
 
 __all__ = ["LayerJacobian", "jacobian_spectra", "layer_jacobians"]
 
@@ -139,7 +141,7 @@ def jacobian_spectra(
     require(
         is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."
     )
-    widths = check_widths(widths)
+    widths = layer_widths(widths)
     n_hidden = len(widths) - 2
     for layer in checks.items("at", at):
         require(
@@ -147,12 +149,12 @@ def jacobian_spectra(
             f"at: layer {shown(layer)} is none of the {n_hidden} hidden layers of widths "
             f"{shown(widths)}.",
         )
-    checks.seed_of(seed)
+    checks.whole("seed", seed, 0)
     input_variance = checks.one(
         "input_variance", checks.positive("input_variance", input_variance)
     )
     kept = sum(min(widths[0], widths[layer]) for layer in at) + 3 * n_hidden
-    checks.fits(f"networks = {shown(networks)}", 8 * networks * kept)
+    require_memory(8 * networks * kept, f"networks = {shown(networks)}")
     generator = torch.Generator().manual_seed(seed)
     model = MLP(widths, activation).double()
     layers, activations = model.linear_layers, list(model)[1::2]

@@ -16,9 +16,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown
 from initscope.init import initialize_
-from initscope.models.mlp import GPT2_PRESETS, gpt2, post_norm_gpt
+from initscope.memory import require_memory
+from initscope.models.gpt import GPT2_PRESETS, gpt2, post_norm_gpt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -236,13 +238,13 @@ def draw_narrow_models(
         checks.whole(name, value)
     for name, value in (("scaled", scaled), ("post_norm", post_norm)):
         checks.flag(name, value)
-    checks.seed_of(seed)
+    checks.whole("seed", seed, 0)
     longest = GPT2_PRESETS["nano12"]["n_positions"]
     require(seq_len <= longest, f"seq_len must be at most {longest}, not {shown(seq_len)}.")
-    checks.fits(f"draws = {shown(draws)} with n_layer = {n_layer:,}", 30 * draws * (n_layer + 1))
+    require_memory(30 * draws * (n_layer + 1), f"draws = {shown(draws)} with n_layer = {n_layer:,}")
     # The stream, and the logits, which are far more.
     kept = 8 * batch * seq_len * (12 * width + 2 * 4096)
-    checks.fits(f"batch = {shown(batch)} with width = {width:,}", kept)
+    require_memory(kept, f"batch = {shown(batch)} with width = {width:,}")
     generator = torch.Generator().manual_seed(seed)
     vocabulary = 4096
     model: Any = gpt2("nano12", n_embd=width, n_layer=n_layer, vocab_size=vocabulary)

@@ -19,8 +19,17 @@ import pandas as pd
 import torch
 
 from initscope import checks
-from initscope.checks import layer_widths, nonnegative, one, positive
-from initscope.errors import UsageError, is_number, require, require_name, shown
+from initscope.checks import (
+    is_number,
+    layer_widths,
+    nonnegative,
+    one,
+    positive,
+    require,
+    require_name,
+)
+from initscope.errors import UsageError, shown
+from initscope.memory import require_memory
 from initscope.models.mlp import ACTIVATIONS
 from initscope.theory import NUMBER_FORMATS, Propagation, WidthInterval
 from initscope.theory.schemes import layer_stds
@@ -324,11 +333,11 @@ def _checked(
     require(
         is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."
     )
-    checks.seed_of(seed)
+    checks.whole("seed", seed, 0)
     # One network with all that is computed for it, and what is returned of each of them.
     weights = sum(after * (before + 1) for before, after in itertools.pairwise(sizes))
-    checks.fits(f"one network of widths {shown(sizes)}", 24 * weights)
-    checks.fits(f"networks = {shown(networks)}", 50 * networks * len(sizes))
+    require_memory(24 * weights, f"one network of widths {shown(sizes)}")
+    require_memory(50 * networks * len(sizes), f"networks = {shown(networks)}")
     require_name("activation", activation, ACTIVATIONS)
     weight = nonnegative("weight_std", layer_stds(weight_std, sizes))
     if isinstance(bias_std, str):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
 from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
 
 __all__ = ["correlation_with_depth", "depth_scales", "maps", "phase_diagrams", "trainability_map"]

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
 from initscope.errors import shown as printed
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
-from initscope.errors import require, require_name
+from initscope.checks import require, require_name
 from initscope.plots.style import INK, WIDTH, palette, styled
 from initscope.theory import NUMBER_FORMATS
 

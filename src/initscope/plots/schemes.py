@@ -18,8 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from initscope import checks
+from initscope.checks import require
 from initscope.claims import check_sweep
-from initscope.errors import require
 from initscope.plots.stability import BOTH_WAYS
 from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, line_looks, palette, styled
 

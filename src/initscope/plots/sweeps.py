@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
+from initscope.checks import require
 from initscope.claims import PAPER_BAND, check_sweep
-from initscope.errors import UsageError, require, shown
-from initscope.names import LAYER_STATISTICS
+from initscope.errors import UsageError, shown
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -28,12 +28,13 @@ from initscope.plots.style import (
     palette,
     styled,
 )
+from initscope.schema import LAYER_STATISTICS
+from initscope.theory import critical_std
 
 __all__ = [
     "accuracy_against_std",
     "accuracy_map",
     "bands",
-    "critical_std",
     "divergence",
     "loss_curves",
     "nearest",
@@ -42,16 +43,6 @@ __all__ = [
     "variance_through_training",
     "widths_of",
 ]
-
-
-def critical_std(widths: Sequence[int]) -> float:
-    r"""Std, the same in all layers, that leaves the variance of a ReLU network unchanged.
-
-    Layer l multiplies it by :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the
-    product is 1 at :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins.
-    """
-    widths = checks.layer_widths(widths)
-    return float(np.sqrt(2.0) * np.exp(-0.5 * np.mean(np.log(widths[:-1]))))
 
 
 def widths_of(name: str) -> list[int]:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
 from initscope.plots.style import COLORS, WIDTH, styled
 
 __all__ = [

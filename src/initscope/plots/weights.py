@@ -22,7 +22,8 @@ from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.analysis.trajectories import mean_interval
-from initscope.errors import require, shown
+from initscope.checks import require
+from initscope.errors import shown
 from initscope.plots.style import COLORS, INK, LINE_MAP, ON_MAP, WIDTH, line_looks, palette, styled
 
 __all__ = [

@@ -3,6 +3,6 @@
 What is here is imported when it is asked for: to read a specification takes no torch.
 """
 
-import lazy_loader as lazy
+from initscope import extras
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = extras.attach(__name__, __file__)

@@ -13,9 +13,9 @@ from typing import cast
 
 import torch
 
-from initscope.data.text import is_on_hub
-from initscope.devices import check_out
-from initscope.models.throughput import peak_flops
+from initscope.checks import result_folder
+from initscope.data.text_sources import is_on_hub
+from initscope.devices import peak_flops
 from initscope.pretrain.records import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
@@ -130,7 +130,7 @@ def pretrain_cost(
     """
     tell = say or (lambda _: None)
     check_pretraining(spec, device, precision, micro_batch_size)
-    check_out(Path(out))
+    result_folder("out folder", Path(out))
     plan = plan_training(spec, device, precision, micro_batch_size, compile, None)
     folder = Path(out)
     refuse_another(folder, spec.to_dict())

@@ -20,9 +20,7 @@ written before there were checksums is read without, and checked by sizes, colum
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +29,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from initscope.devices import size as _size
 from initscope.errors import UsageError
+from initscope.memory import size as _size
 from initscope.records import (
     file_digest,
     read_table,
@@ -40,9 +38,11 @@ from initscope.records import (
     unsealed,
     what_is_wrong,
     write_table,
+    written_whole,
 )
+from initscope.schema import EVALUATION_COLUMNS, TRACKING_SCHEMAS, TRAINING_COLUMNS
 from initscope.tracking import read_histograms, read_variances
-from initscope.tracking.tables import SCHEMAS, VarianceTable
+from initscope.tracking.tables import VarianceTable
 
 RECORD_FORMAT = 1
 MARK = "initscope.json"
@@ -62,15 +62,7 @@ IMPLEMENTATION: Mapping[str, str] = {
 FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu_new"}
 """The same of the runs whose record does not say it yet."""
 
-TRAINING_COLUMNS = {
-    "step": "int64",
-    "loss": "float64",
-    "learning_rate": "float64",
-    "gradient_norm": "float64",
-    "tokens_per_second": "float64",
-}
-EVALUATION_COLUMNS = {"step": "int64", "loss": "float64"}
-TABLES = ("training", "evaluation", *SCHEMAS)
+TABLES = ("training", "evaluation", *TRACKING_SCHEMAS)
 ENDED = ("stopped", "finished", "diverged")
 
 RUN_FACTS: dict[str, type | tuple[type, ...]] = {
@@ -216,16 +208,11 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
     """Write ``run.json`` whole or not at all; once a run has ended with checksums of the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".run.json.{uuid.uuid4().hex}"
     if run["status"] in ENDED:
         files = [f"{name}.parquet" for name in TABLES]
         run = {**run, "files": {name: file_digest(folder / name) for name in files}}
-    try:
+    with written_whole(folder / "run.json") as part:
         part.write_text(json.dumps(sealed(run), indent=2) + "\n")
-        os.replace(part, folder / "run.json")
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
@@ -293,9 +280,9 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
     recorded
         Checksums of the tables up to this step, of :meth:`VarianceTable.digest`.
     """
-    files = {p.name: file_digest(p) for p in sorted(folder.iterdir()) if p.is_file()}
-    for name in (MARK, f"{MARK}.part"):
-        files.pop(name, None)
+    # Also without what a kill has left of an earlier mark.
+    parts = [p for p in sorted(folder.iterdir()) if p.is_file() and MARK not in p.name]
+    files = {p.name: file_digest(p) for p in parts}
     facts = {
         "digest": digest,
         "step": _step(folder),
@@ -303,9 +290,8 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
         "sizes": {name: (folder / name).stat().st_size for name in files},
         "recorded": dict(recorded),
     }
-    part = folder / f"{MARK}.part"
-    part.write_text(json.dumps(sealed(facts)))
-    os.replace(part, folder / MARK)
+    with written_whole(folder / MARK) as part:
+        part.write_text(json.dumps(sealed(facts)))
 
 
 def _step(folder: Path) -> int:

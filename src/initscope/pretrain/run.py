@@ -23,21 +23,21 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from initscope.data.text import Passages, ShuffledPassages, Text, is_on_hub, load_text
-from initscope.devices import check_device_name, check_out, check_whole, require_memory
+from initscope.checks import is_number, require, require_name, result_folder, whole
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.text import Text, load_text
+from initscope.data.text_sources import is_on_hub
+from initscope.devices import PRECISIONS, check_device, check_device_name, environment, peak_flops
 from initscope.errors import (
     OutOfResources,
     UsageError,
     given,
-    is_number,
     lack_of_resources,
-    require,
-    require_name,
     shown,
 )
 from initscope.folder_lock import only_writer
-from initscope.models.throughput import peak_flops, training_flops_per_token
-from initscope.names import PRECISIONS
+from initscope.memory import require_memory
+from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.records import (
     CHECKPOINTS_KEPT,
     RECORD_FORMAT,
@@ -61,8 +61,6 @@ from initscope.pretrain.spec import (
     learning_rate_factor,
     vocabulary_too_small,
 )
-from initscope.sweep.run import check_device
-from initscope.sweep.training import environment
 from initscope.tracking import VarianceCallback
 
 __all__ = [
@@ -178,7 +176,7 @@ def pretrain(
         Ctrl-C; the checkpoints are kept.
     """
     folder = Path(out)
-    check_out(folder)
+    result_folder("out folder", folder)
     spec.require_room(device)
     plan = plan_training(spec, device, precision, micro_batch_size, compile, checkpoint_every)
     require(
@@ -254,7 +252,7 @@ def plan_training(
         )
     if checkpoint_every is None:
         checkpoint_every = max(1, spec.steps // 20)
-    check_whole("checkpoint_every", checkpoint_every)
+    whole("checkpoint_every", checkpoint_every)
     return TrainingPlan(
         device=device,
         precision=precision,

@@ -17,26 +17,27 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from initscope.data.folders import text_folder
-from initscope.data.tokenizers import check_tokenizer
-from initscope.devices import (
+from initscope.checks import (
     LARGEST_SEED,
     LARGEST_WHOLE,
-    check_device_name,
-    check_std,
-    check_whole,
-    require_memory,
-)
-from initscope.errors import (
-    UsageError,
-    given,
     is_number,
     require,
     require_name,
+    weight_std,
+    whole,
+)
+from initscope.data.folders import text_folder
+from initscope.data.tokenizers import check_tokenizer
+from initscope.devices import PRECISIONS, check_device_name
+from initscope.errors import (
+    UsageError,
+    given,
     shown,
     unknown_name,
 )
-from initscope.names import GPT2_PRESETS, PRECISIONS, QUANTITIES
+from initscope.memory import require_memory
+from initscope.models.gpt import GPT2_PRESETS
+from initscope.schema import QUANTITIES
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -150,7 +151,7 @@ class PretrainSpec:
         default("context", sizes["n_positions"])
         for name, value in PRESET_TRAINING[self.preset].items():
             default(name, value)
-        check_whole("steps", self.steps)
+        whole("steps", self.steps)
         default("warmup_steps", self.steps // 20)
         default("evaluate_every", max(1, self.steps // 20))
         default("distribution_every", max(1, self.steps // 30))
@@ -166,7 +167,7 @@ class PretrainSpec:
             )
             put(name, tuple(value))
         self._validate()
-        check_std("std", self.std)
+        weight_std("std", self.std)
         for name in ("std", "learning_rate", "final_learning_rate", "weight_decay", "epsilon"):
             put(name, float(getattr(self, name)))
         put("clip", float(self.clip))
@@ -193,7 +194,7 @@ class PretrainSpec:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int":
-                check_whole(field.name, value, 0 if field.name in zero_allowed else 1)
+                whole(field.name, value, 0 if field.name in zero_allowed else 1)
             elif field.type == "float":
                 require(
                     is_number(value, 0),
@@ -348,7 +349,7 @@ class PretrainSpec:
         )
 
     def _uninitialized(self, activation_function: str = "gelu_pytorch_tanh") -> GPT2LMHeadModel:
-        from initscope.models.mlp import gpt2
+        from initscope.models.gpt import gpt2
 
         model = gpt2(
             self.preset,

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
-from initscope.errors import require
+from initscope.checks import require
 from initscope.pretrain.records import mark_checkpoint
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 from nbformat import NotebookNode
 
-from initscope.errors import UsageError, shown, unknown_name, yaml_hint
+from initscope.errors import UsageError, unknown_name, yaml_hint
+from initscope.yaml_files import described, read_yaml
 
 PARAMETERS = "parameters"
 """Tag of the cell in which a chapter declares its parameters."""
@@ -75,7 +75,7 @@ class Parameter:
         if not _fits(value, self.types):
             what = " or ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in self.types))
             raise UsageError(
-                f"{where}: {self.name} must be {what}, not {_describe(value)}.{yaml_hint(value)}"
+                f"{where}: {self.name} must be {what}, not {described(value)}.{yaml_hint(value)}"
             )
         inner = value.values() if isinstance(value, dict) else value
         if isinstance(inner, str) or not isinstance(inner, Iterable):
@@ -84,7 +84,7 @@ class Parameter:
             if not _fits(item, self.items):
                 what = " or ".join(sorted(_WORDS.get(kind, kind.__name__) for kind in self.items))
                 raise UsageError(
-                    f"{where}: each item of {self.name} must be {what}, not {_describe(item)}."
+                    f"{where}: each item of {self.name} must be {what}, not {described(item)}."
                     f"{yaml_hint(item)}"
                 )
 
@@ -94,17 +94,14 @@ def _fits(value: object, types: frozenset[type]) -> bool:
     return not types or kind in types or (kind is int and float in types)
 
 
-def _describe(value: object) -> str:
-    return f"the text {shown(value)}" if isinstance(value, str) else shown(value)
-
-
 def declared_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
     """Parameters that a notebook declares in its cell tagged ``parameters``.
 
     The type of a parameter is its annotation, else the type of its default. A default of
-    ``None`` or one that is not a literal admits any value. (``papermill.inspect_notebook`` does
-    not see annotations like ``int | None``, nor lines with a second ``=`` in a comment.)
+    ``None`` or one that is not a literal admits any value.
     """
+    # papermill.inspect_notebook (2.7) sees neither `int | None` and `tuple[float, ...]` nor what
+    # follows on a line with a second `=` in a comment.
     cell = next((cell for cell in notebook.cells if tagged(cell, PARAMETERS)), None)
     if cell is None:
         return {}
@@ -225,97 +222,6 @@ def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
         if chapter not in chapters:
             raise UsageError(f"{path}: {unknown_name('chapter', chapter, chapters)}")
     return {chapter: read_yaml(path) for chapter, path in content.items()}
-
-
-LONGEST_FILE = 256_000
-"""Bytes of a file of values: a specification has hundreds, and a large one takes long to parse."""
-
-LARGEST_BITS = 1000
-"""Of a whole number: Python refuses to write much longer ones."""
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Refuses what YAML takes without a word, and what makes much out of little.
-
-    A key that stands in a mapping twice, of which YAML takes the last; anchors, aliases and merge
-    keys, of which a few lines can be made into billions of values.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent) or self.peek_event().anchor is not None:
-            mark = self.peek_event().start_mark
-            raise yaml.YAMLError(
-                f"line {mark.line + 1}: anchors (&) and aliases (*) are not read here, write the "
-                f"value out, and put a text that begins so into quotes"
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                raise yaml.YAMLError("merge keys (<<) are not read here, write the values out")
-            key = self.construct_object(key_node, deep=True)
-            try:
-                twice = key in seen
-                seen.add(key)
-            except TypeError:
-                raise yaml.YAMLError(f"{shown(key)} cannot be the name of a value") from None
-            if twice:
-                name = key if isinstance(key, str) and len(key) < 100 else shown(key)
-                raise yaml.YAMLError(f"{name} stands there twice")
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        number: int = super().construct_yaml_int(node)
-        if number.bit_length() > LARGEST_BITS:
-            raise yaml.YAMLError(f"{shown(number)} is too large")
-        return number
-
-
-_PlainLoader.add_constructor("tag:yaml.org,2002:int", _PlainLoader.construct_yaml_int)
-
-
-def parse_yaml(text: str) -> Any:
-    """The value that a text is in YAML; raises `ValueError`, with the reason in one line."""
-    try:
-        return yaml.load(text, _PlainLoader)
-    except Exception as error:
-        # Its own errors, and those of int(), float(), date() and the like on what looks like one.
-        reason = str(error) or type(error).__name__
-        if isinstance(error, RecursionError):
-            reason = "it is nested too deeply"
-        raise ValueError(" ".join(reason.split())) from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; empty for an empty file."""
-    name = shown(str(path))[1:-1]
-    try:
-        with path.open("rb") as file:
-            data = file.read(LONGEST_FILE + 1)
-        if len(data) > LONGEST_FILE:
-            raise UsageError(
-                f"{name} is no file of values: it has more than {LONGEST_FILE // 1000} kB."
-            )
-        content = parse_yaml(data.decode())
-    except UsageError:
-        raise
-    except FileNotFoundError:
-        raise UsageError(f"there is no file {name}.") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror or error}.") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{name} is not valid YAML: it is no text in UTF-8 (byte {error.start})."
-        ) from None
-    except ValueError as error:  # also of open, for what cannot be the name of a file
-        raise UsageError(f"{name} is not valid YAML: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{name} must hold a mapping (name: value), not {_describe(content)}.")
-    return {str(key): value for key, value in content.items()}
 
 
 @dataclass(frozen=True)

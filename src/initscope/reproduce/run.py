@@ -26,11 +26,12 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from initscope.devices import check_out
+from initscope.checks import result_folder
 from initscope.errors import Terminated, UsageError
 from initscope.folder_lock import only_writer
+from initscope.records import written_whole
 from initscope.reproduce.normalize import complaints, dumps, normalize
-from initscope.reproduce.parameters import PARAMETERS, Run, plan, require_modules, tagged
+from initscope.reproduce.parameters import Run, plan, require_modules, tagged
 
 _INJECTED = "injected-parameters"
 
@@ -131,7 +132,7 @@ def reproduce(
     for run in runs:
         require_modules(run)
     destination = folder if output is None else Path(output)
-    check_out(destination, "output folder")
+    result_folder("output folder", destination)
     if output is not None and destination.resolve() == folder.resolve():
         raise UsageError(
             f"the output folder {output} is the folder of the published notebooks, which are to "
@@ -204,9 +205,10 @@ def _terminable() -> Iterator[None]:
 
 def _remove_left_overs(folder: Path) -> None:
     """Remove what processes that were killed have left in `folder`; no other is at work in it."""
-    for path in folder.glob(".[0-9][0-9]_*.ipynb"):
-        process = re.fullmatch(r"\..+\.(\d+)\.ipynb", path.name)
-        if process and int(process[1]) != os.getpid():
+    for path in folder.glob(".[0-9][0-9]_*.ipynb*"):
+        # The notebook that was executed, by the process; one that was about to be in its place.
+        left = re.fullmatch(r"\..+\.(\d+)\.ipynb|\..+\.ipynb\.[0-9a-f]{32}", path.name)
+        if left and left[1] != str(os.getpid()):
             path.unlink(missing_ok=True)
 
 
@@ -233,10 +235,10 @@ def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
     start = time.perf_counter()
     error = ""
     try:
-        _write(work, dumps(_prepared(run)), destination)
         try:
             with _space_for(destination):
-                executed = _execute(work, run.path.resolve().parent)
+                work.write_text(dumps(_without_results(run)), encoding="utf-8")
+                executed = _execute(work, run.path.resolve().parent, run.parameters)
             _check_outputs(executed)
         except ChapterError as failure:
             error = str(failure)
@@ -244,8 +246,8 @@ def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
             shutil.move(work, kept)
         else:
             root = run.path.resolve().parent.parent
-            _write(work, dumps(normalize(executed, root)), destination)
-            work.replace(destination)
+            with _space_for(destination), written_whole(destination) as part:
+                part.write_text(dumps(normalize(executed, root)), encoding="utf-8")
             kept.unlink(missing_ok=True)
     finally:
         work.unlink(missing_ok=True)
@@ -253,30 +255,17 @@ def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
     return Outcome(run.chapter, seconds, error, kept if error else destination)
 
 
-def _prepared(run: Run) -> NotebookNode:
-    """The notebook without anything of an earlier execution, its parameters injected."""
+def _without_results(run: Run) -> NotebookNode:
+    """Return the notebook without anything of an earlier execution."""
     notebook = nbformat.from_dict(run.notebook)
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     # papermill would keep an old injected cell if no parameters are given now
     notebook.cells = [cell for cell in notebook.cells if not tagged(cell, _INJECTED)]
-    if run.parameters:
-        place = next(i for i, cell in enumerate(notebook.cells) if tagged(cell, PARAMETERS))
-        cell = nbformat.v4.new_code_cell(
-            _assignments(run.parameters), metadata={"tags": [_INJECTED, "remove-cell"]}
-        )
-        notebook.cells.insert(place + 1, cell)
     return notebook
 
 
-def _assignments(parameters: Mapping[str, Any]) -> str:
-    from papermill.translators import PythonTranslator
-
-    lines = (f"{name} = {PythonTranslator.translate(value)}" for name, value in parameters.items())
-    return "\n".join(["# Parameters", *lines])
-
-
-def _execute(work: Path, folder: Path) -> NotebookNode:
+def _execute(work: Path, folder: Path, parameters: Mapping[str, Any]) -> NotebookNode:
     """Execute the notebook `work` in place, in `folder`; raise `ChapterError` if it fails."""
     import papermill
     from nbclient.exceptions import CellControlSignal, DeadKernelError
@@ -285,9 +274,10 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its errors are raised too
     path = re.sub(r"([{}])", r"\1\1", str(work))  # papermill formats paths
     try:
-        return papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             path,
             path,
+            parameters=parameters,
             engine_name=_engine(),
             kernel_name="python3",
             language="python",
@@ -302,6 +292,10 @@ def _execute(work: Path, folder: Path) -> NotebookNode:
             kernel_manager_class=_kernel_manager(),
             shutdown_kernel="immediate",  # all is done, and to tidy up would take it seconds
         )
+        for cell in executed.cells:
+            if tagged(cell, _INJECTED):
+                cell.metadata.tags.append("remove-cell")  # from the pages of the book
+        return executed
     except PapermillExecutionError as error:
         reason = _first_line(f"{error.ename}: {error.evalue}")
         raise ChapterError(f"cell {error.exec_count}: {reason}") from error
@@ -376,13 +370,6 @@ def _check_outputs(notebook: NotebookNode) -> None:
 
 def _first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), text)
-
-
-def _write(work: Path, text: str, destination: Path) -> None:
-    with _space_for(destination), open(work, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import ceil, hypot, log10
 from xml.parsers.expat import ExpatError, ParserCreate
 
-from initscope.errors import require
+from initscope.checks import require
 
 __all__ = ["small_svg"]
 

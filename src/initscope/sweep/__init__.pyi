@@ -1,4 +1,4 @@
-from .run import SweepInterrupted, bytes_per_run, check_device, chunks_of, run_sweep, to_tidy
+from .run import SweepInterrupted, bytes_per_run, chunks_of, run_sweep, to_tidy
 from .spec import Optimizer, Scheme, SweepSpec
 
 __all__ = [
@@ -7,7 +7,6 @@ __all__ = [
     "SweepInterrupted",
     "SweepSpec",
     "bytes_per_run",
-    "check_device",
     "chunks_of",
     "run_sweep",
     "to_tidy",

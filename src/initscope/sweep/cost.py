@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
+from initscope.devices import check_device, plain_float32
 from initscope.sweep.records import finished_table, read_chunk, table_path
-from initscope.sweep.run import SweepSpec, bytes_per_run, check_device, chunks_of
+from initscope.sweep.run import SweepSpec, bytes_per_run, chunks_of
 from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (
     EVALUATION_BATCH,
     Chunk,
     ChunkTraining,
     dataset_of_seed,
-    numerics,
 )
 
 
@@ -187,7 +187,7 @@ def _seconds_of_chunk(
             torch.cuda.synchronize(used)
         return time.perf_counter() - start
 
-    with numerics(used, threads):
+    with plain_float32(used, threads):
         training: list[ChunkTraining] = []
         setup = seconds(lambda: training.append(ChunkTraining(chunk, used)))
         (run,) = training

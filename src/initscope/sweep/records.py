@@ -19,16 +19,11 @@ from tqdm import tqdm
 
 from initscope.errors import UsageError
 from initscope.records import read_table, what_is_wrong, write_table
-from initscope.sweep.training import RECORD_FORMAT, SCHEMA, Chunk
+from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
+from initscope.sweep.training import RECORD_FORMAT, Chunk
 
 if TYPE_CHECKING:
     from initscope.sweep.run import SweepSpec
-
-RUN = (
-    *("dataset", "widths", "activation", "scheme", "std", "seed"),
-    *("optimizer", "learning_rate", "momentum"),
-)
-"""Columns that together name a network."""
 
 WRITING_ATTEMPTS = 100
 """A sweep that finishes tidies once, so that this many would have to finish in between."""
@@ -172,9 +167,9 @@ def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
 
     A table of an older version has no checksum of its names, types and metadata.
     """
-    if not table.schema.equals(SCHEMA):
+    if not table.schema.equals(SWEEP_SCHEMA):
         raise ValueError("its columns are not those of a sweep")
-    if wrong := what_is_wrong(table, SCHEMA, RUN, ("std", "diverged_step")):
+    if wrong := what_is_wrong(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
         raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
     if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:

@@ -20,12 +20,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from tqdm import tqdm
 
+from initscope.checks import result_folder, whole_or_none
 from initscope.claims import check_sweep
-from initscope.devices import check_device_name, check_out, check_threads, check_whole
-from initscope.errors import UsageError
+from initscope.devices import check_device, check_device_name, check_threads
+from initscope.errors import OutOfResources, UsageError, lack_of_resources
+from initscope.schema import LAYER_STATISTICS
 from initscope.sweep.records import (
     chunk_folder,
     finished_table,
@@ -44,7 +45,7 @@ from initscope.sweep.spec import (
     check_sizes,
     require_room,
 )
-from initscope.sweep.training import LAYER_STATISTICS, Chunk, dataset_of_seed, run_chunk
+from initscope.sweep.training import Chunk, dataset_of_seed, run_chunk
 
 __all__ = [
     "Optimizer",
@@ -52,7 +53,6 @@ __all__ = [
     "SweepInterrupted",
     "SweepSpec",
     "bytes_per_run",
-    "check_device",
     "chunks_of",
     "run_sweep",
     "to_tidy",
@@ -154,7 +154,7 @@ def run_sweep(
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.sweep.schedule.evaluation_steps`).
+          each part of one (:func:`initscope.schema.evaluation_steps`).
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`to_tidy`): ``forward_variance``, of the pre-activations over examples and
           units; ``backward_variance``, of the gradient of one example's loss with respect to
@@ -171,18 +171,20 @@ def run_sweep(
         sweep has written it in the meantime (then the chunks are kept).
     OSError
         The folder cannot be written, or the disk is full; finished chunks are kept.
+    OutOfResources
+        Not enough memory, here or on a worker; finished chunks are kept, and the message says so.
     Exception
-        What a chunk raised on a worker, after the other chunks have been trained and kept.
+        What else a chunk raised on a worker, after the other chunks have been trained and kept.
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
     """
-    check_whole("threads", threads, none=True)
+    whole_or_none("threads", threads)
     if executor is None:
         check_threads(threads)
     check_device_name(device)
     folder = None if out is None else Path(out)
     if folder is not None:
-        check_out(folder)
+        result_folder("out folder", folder)
     if folder is not None and (finished := finished_table(folder, spec)) is not None:
         return to_frame(finished)
     require_room(spec, device, elsewhere=executor is not None)
@@ -238,31 +240,17 @@ def run_sweep(
         reason = error.strerror or str(error)
         where = f" ({error.filename})" if error.filename else ""
         raise OSError(error.errno, f"{reason}{where}: {hint} first. {state()}") from error
+    except UsageError:
+        raise
+    except Exception as error:
+        if not (lacking := lack_of_resources(error)):
+            raise
+        raise OutOfResources(f"{lacking} {state()}") from error
     return to_frame(whole)
 
 
 class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep; the message says what is kept."""
-
-
-def check_device(device: str) -> None:
-    """Raise `UsageError` unless torch can compute on this device here."""
-    check_device_name(device)
-    if device == "cpu":
-        return
-    if not torch.cuda.is_available():
-        built = torch.version.cuda is None and torch.version.hip is None
-        why = f"torch {torch.__version__} is built without CUDA" if built else "torch sees no GPU"
-        raise UsageError(f"device {device!r} is not to be had here ({why}): give cpu.")
-    n_gpus = torch.cuda.device_count()
-    if (torch.device(device).index or 0) >= n_gpus:
-        last = f" to cuda:{n_gpus - 1}" if n_gpus > 1 else ""
-        raise UsageError(f"device {device!r} is not to be had here: there is cuda:0{last}.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} is not to be had here ({reason}).") from None
 
 
 def _train_elsewhere(
@@ -300,7 +288,8 @@ def _train_elsewhere(
             else:
                 failures.append(error)
                 if len(failures) == 1:
-                    reason = (str(error) or type(error).__name__).splitlines()[0]
+                    said = str(error) or type(error).__name__
+                    reason = lack_of_resources(error).rstrip(".") or said.splitlines()[0]
                     tqdm.write(f"A chunk failed on a worker ({reason}); the others go on.")
             del submitted[future]
     finally:  # nothing is left unless an error or Ctrl-C came in between

@@ -6,38 +6,17 @@ import math
 
 import numpy as np
 
-from initscope.devices import check_whole
-from initscope.errors import require
+from initscope.checks import whole
+from initscope.schema import require_length
 
-__all__ = ["evaluation_steps", "loss_steps", "probe_steps"]
-
-MOST_STEPS = 100_000_000
-"""Of the lists made here; each entry stands for an evaluation or for a loss that is kept."""
-
-
-def _check_length(what: str, length: int) -> None:
-    require(length <= MOST_STEPS, f"{what} would be a list of more than {MOST_STEPS:,} steps.")
-
-
-def evaluation_steps(epochs: int, steps_per_epoch: int, per_epoch: int = 1) -> list[int]:
-    """Steps at which the test set is evaluated: 0, then `per_epoch` in each, the last at its end.
-
-    There are no more than one an update.
-    """
-    check_whole("epochs", epochs)
-    check_whole("steps_per_epoch", steps_per_epoch)
-    check_whole("per_epoch", per_epoch)
-    points = min(per_epoch, steps_per_epoch)
-    _check_length(f"{epochs:,} epochs with {points:,} evaluations per_epoch", epochs * points)
-    within = [round(steps_per_epoch * k / points) for k in range(1, points + 1)]
-    return [0, *(epoch * steps_per_epoch + step for epoch in range(epochs) for step in within)]
+__all__ = ["loss_steps", "probe_steps"]
 
 
 def probe_steps(n_steps: int, probes: int) -> list[int]:
     """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
-    check_whole("n_steps", n_steps)
-    check_whole("probes", probes)
-    _check_length(f"n_steps = {n_steps:,} with {probes:,} probes", min(n_steps, probes))
+    whole("n_steps", n_steps)
+    whole("probes", probes)
+    require_length(f"n_steps = {n_steps:,} with {probes:,} probes", min(n_steps, probes))
     if probes >= _all_probes(n_steps):
         return list(range(n_steps + 1))
     between = {round(s) for s in np.geomspace(1, n_steps, probes - 1)} if probes > 2 else set()
@@ -65,8 +44,8 @@ def fewest_probes(n_steps: int, probes: int) -> int:
 
 def loss_steps(n_steps: int, loss_points: int) -> list[int]:
     """Last steps of the stretches that the training loss is averaged over."""
-    check_whole("n_steps", n_steps)
-    check_whole("loss_points", loss_points)
+    whole("n_steps", n_steps)
+    whole("loss_points", loss_points)
     n_points = min(loss_points, n_steps)
-    _check_length(f"n_steps = {n_steps:,} with {loss_points:,} loss_points", n_points)
+    require_length(f"n_steps = {n_steps:,} with {loss_points:,} loss_points", n_points)
     return np.linspace(0, n_steps, n_points + 1).round().astype(int)[1:].tolist()

@@ -18,19 +18,28 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from initscope.devices import LARGEST_SEED, LARGEST_WHOLE, check_std, check_whole, require_memory
-from initscope.errors import (
-    UsageError,
-    given,
+from initscope.checks import (
+    LARGEST_SEED,
+    LARGEST_WHOLE,
     is_number,
     require,
     require_name,
+    weight_std,
+    whole,
+    whole_or_none,
+)
+from initscope.data.dataset import DATASETS
+from initscope.errors import (
+    UsageError,
+    given,
     shown,
     unknown_name,
     yaml_hint,
 )
-from initscope.names import ACTIVATIONS, DATASETS, DISTRIBUTIONS, MODES, SCHEMES
+from initscope.memory import require_memory
+from initscope.models.activations import ACTIVATION_MODULES
 from initscope.sweep.schedule import fewest_probes
+from initscope.theory.schemes import SCHEMES
 
 if TYPE_CHECKING:
     import torch
@@ -144,11 +153,13 @@ class Scheme:
             raise UsageError(
                 f"the options of scheme {self.name} must be a mapping, not {shown(self.options)}."
             ) from None
-        known = SCHEMES[self.name]
+        known = SCHEMES[self.name].options
         for name, value in options.items():
             if name not in known:
                 raise unknown_name(f"option of scheme {self.name!r}", name, known)
-            _check_option(name, value)
+            if name in ("std", "gain"):
+                weight_std(name, value)
+            SCHEMES[self.name].check_option(name, value)
         for name, default in known.items():
             require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
         pairs = (
@@ -185,19 +196,6 @@ class Scheme:
     def __str__(self) -> str:
         options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
         return f"{self.name}({options})" if options else self.name
-
-
-def _check_option(name: str, value: object) -> None:
-    """Raise `UsageError` unless `value` will do for this option of a scheme."""
-    if name in ("std", "gain"):
-        check_std(name, value)
-    elif name == "residual_scaling":
-        require(
-            isinstance(value, bool),
-            f"{name} must be true or false, not {shown(value)}.",
-        )
-    else:
-        require_name(name, value, MODES if name == "mode" else DISTRIBUTIONS)
 
 
 @dataclass(frozen=True)
@@ -315,7 +313,7 @@ class SweepSpec:
 
     def _validate(self, *, check_seeds: bool) -> None:
         require_name("data set", self.dataset, DATASETS)
-        require_name("activation", self.activation, ACTIVATIONS)
+        require_name("activation", self.activation, ACTIVATION_MODULES)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
         for widths in self.hidden:
             require(
@@ -324,7 +322,7 @@ class SweepSpec:
                 f"{yaml_hint(widths, whole=True)}",
             )
         for std in self.stds:
-            check_std("stds: each", std)
+            weight_std("stds: each", std)
         require(bool(self.stds or self.schemes), "nothing to sweep: stds and schemes are empty.")
         require(bool(self.optimizers), "optimizers is empty: give at least one.")
         for optimizer in self.optimizers:
@@ -354,7 +352,8 @@ class SweepSpec:
                 raise UsageError(f"{name} holds a value twice: {twice}.")
         for name in _COUNTS:
             least = 2 if name == "probes" else 1
-            check_whole(name, getattr(self, name), least, none=name == "train_size")
+            check = whole_or_none if name == "train_size" else whole
+            check(name, getattr(self, name), least)
         require(
             isinstance(self.name, str)
             and bool(self.name)
@@ -416,14 +415,18 @@ class SweepSpec:
         return cast("tuple[int, ...]", self.seeds)
 
 
+IN_A_SWEEP = [n for n, rule in SCHEMES.items() if rule.scope == "layers" and n != "normal"]
+"""What `schemes` may hold: the networks are MLPs, and the stds of ``"normal"`` are `stds`."""
+
+
 def _scheme(value: Any) -> Scheme:
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
-    if isinstance(name, str) and "std" in SCHEMES.get(name, ()):
-        valid = ", ".join(other for other, options in SCHEMES.items() if "std" not in options)
+    if isinstance(name, str) and name in SCHEMES and name not in IN_A_SWEEP:
+        valid = ", ".join(IN_A_SWEEP)
         why = (
-            "it is for a GPT-2, whose residual projections and embeddings it sets"
-            if name == "gpt2"
-            else "give the stds of scheme 'normal' as stds"
+            "give the stds of scheme 'normal' as stds"
+            if name == "normal"
+            else "it is for a GPT-2, whose residual projections and embeddings it sets"
         )
         raise UsageError(f"schemes cannot hold {name!r}: {why}. Valid in a sweep: {valid}.")
     return Scheme.of(value)

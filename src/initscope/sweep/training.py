@@ -5,15 +5,12 @@ What a run records, and how, is decided here; :mod:`initscope.sweep` decides whi
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,14 +21,13 @@ import pyarrow as pa
 import torch
 
 from initscope import data
+from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
-from initscope.names import LAYER_STATISTICS
-from initscope.sweep.schedule import evaluation_steps, loss_steps, probe_steps
+from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA, evaluation_steps
+from initscope.sweep.schedule import loss_steps, probe_steps
 from initscope.sweep.spec import Optimizer, Scheme
-
-__all__ = ["LAYER_STATISTICS"]
 
 RECORD_FORMAT = 1
 """Part of every digest: a change of what a run computes or records makes old chunks strangers."""
@@ -321,55 +317,6 @@ def _float32_precision(values: np.ndarray) -> np.ndarray:
     return np.ldexp(mantissa.astype(np.float32).astype(float), exponent)
 
 
-SCHEMA = pa.schema(
-    {
-        "dataset": pa.string(),
-        "widths": pa.string(),
-        "depth": pa.int64(),
-        "activation": pa.string(),
-        "scheme": pa.string(),
-        "std": pa.float64(),
-        "seed": pa.int64(),
-        "optimizer": pa.string(),
-        "learning_rate": pa.float64(),
-        "momentum": pa.float64(),
-        "batch_size": pa.int64(),
-        "n_train": pa.int64(),
-        "epochs": pa.int64(),
-        "diverged_step": pa.int64(),
-        "train_loss": pa.float64(),
-        "test_loss": pa.float64(),
-        "test_accuracy": pa.float64(),
-        "loss_step": pa.list_(pa.int32()),
-        "loss": pa.list_(pa.float32()),
-        "accuracy_by_epoch": pa.list_(pa.float32()),
-        "probe_step": pa.list_(pa.int32()),
-        **{name: pa.list_(pa.float64()) for name in LAYER_STATISTICS},
-    }
-)
-"""Columns of a table; see :func:`run_sweep`."""
-
-
-@contextlib.contextmanager
-def numerics(device: torch.device, threads: int | None = None) -> Iterator[None]:
-    """Plain float32, and so many threads, whatever this process has set; restored at the end.
-
-    TF32 on a GPU, bfloat16 products on a CPU and autocast would each change the results, a
-    different number of threads their last bits.
-    """
-    precision, before = torch.get_float32_matmul_precision(), torch.get_num_threads()
-    torch.set_float32_matmul_precision("highest")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-        if threads is not None:
-            torch.set_num_threads(before)
-
-
 def run_chunk(
     chunk: Chunk,
     device: str | None = None,
@@ -391,7 +338,7 @@ def run_chunk(
     """
     used = torch.device(device or "cpu")
     start = time.perf_counter()
-    with numerics(used, threads):
+    with plain_float32(used, threads):
         records = ChunkTraining(chunk, used).train(advance or (lambda _: None))
         made_by = environment(device)
     runs = [(seed, scheme) for seed in chunk.seeds for scheme in chunk.initializations]
@@ -412,23 +359,9 @@ def run_chunk(
         "epochs": [chunk.epochs] * n,
         **records,
     }
-    for field in SCHEMA:
+    for field in SWEEP_SCHEMA:
         if pa.types.is_list(field.type):
             columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
-    return pa.table(columns, schema=SCHEMA).replace_schema_metadata(metadata)
-
-
-def environment(device: str | None = None) -> dict[str, str]:
-    """What a result was computed with: versions and processor."""
-    used = torch.device(device or "cpu")
-    threads = f"{torch.get_num_threads()} of {os.cpu_count()} CPU cores"
-    processor = torch.cuda.get_device_name(used) if used.type == "cuda" else threads
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "device": processor,
-    }
+    return pa.table(columns, schema=SWEEP_SCHEMA).replace_schema_metadata(metadata)

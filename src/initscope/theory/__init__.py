@@ -1,54 +1,46 @@
 """Closed forms for variance at initialization and in training: numpy and scipy only."""
 
-from initscope.theory.activations import (
-    ACTIVATIONS,
-    ActivationMoments,
-    activation_moments,
-    gain,
-)
+from initscope.theory.activations import ACTIVATIONS
 from initscope.theory.adamw import (
     adamw_equilibrium_rms,
     adamw_rotation,
     adamw_update_rms,
     adamw_variance_trajectory,
 )
-from initscope.theory.depth_scaling import (
-    DEPTH_RULES,
-    DepthScaling,
-    MuParametrization,
-    depth_scaling,
-    mu_parametrization,
-)
+from initscope.theory.correlation_map import correlation_fixed_point, correlation_map
+from initscope.theory.criticality import CriticalPoint, chi, critical_point, depth_scale
 from initscope.theory.finite_width import (
     LogNormMoments,
     WidthInterval,
     finite_width_interval,
     log_norm_moments,
 )
+from initscope.theory.gains import ActivationMoments, activation_moments, gain
 from initscope.theory.jacobian import JacobianMoments, jacobian_moments
-from initscope.theory.mean_field import (
-    CriticalPoint,
-    chi,
-    correlation_fixed_point,
-    correlation_map,
-    critical_point,
-    depth_scale,
-    fixed_point,
-    length_map,
-)
+from initscope.theory.length_map import fixed_point, length_map
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
-from initscope.theory.propagation import (
+from initscope.theory.propagation import Propagation, propagate, residual_propagate
+from initscope.theory.rescaling import Disguise, fan_ratios, xavier_as_kaiming
+from initscope.theory.schemes import (
+    DEPTH_RULES,
+    SCHEMES,
+    DepthScaling,
+    MuParametrization,
+    depth_scaling,
+    mu_parametrization,
+    scheme_std,
+)
+from initscope.theory.stability import (
     NUMBER_FORMATS,
-    Propagation,
     StabilityBand,
-    propagate,
+    critical_std,
     stability_band,
 )
-from initscope.theory.rescaling import Disguise, fan_ratios, xavier_as_kaiming
-from initscope.theory.residual_mlp import residual_propagate
-from initscope.theory.schemes import SCHEMES, scheme_std
-from initscope.theory.transformer import attention_logit_variance, residual_stream_variance
-from initscope.theory.transformer_gradients import residual_gradient_variance
+from initscope.theory.transformer import (
+    attention_logit_variance,
+    residual_gradient_variance,
+    residual_stream_variance,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -78,6 +70,7 @@ __all__ = [
     "correlation_path",
     "critical_line",
     "critical_point",
+    "critical_std",
     "depth_scale",
     "depth_scaling",
     "fan_ratios",

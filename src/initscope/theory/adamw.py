@@ -8,13 +8,13 @@ from initscope.checks import (
     Array,
     ArrayLike,
     finite,
-    fits,
     nonnegative,
     plain,
     together,
     whole,
 )
 from initscope.errors import UsageError, shown
+from initscope.memory import require_memory
 
 __all__ = [
     "adamw_equilibrium_rms",
@@ -294,7 +294,7 @@ def adamw_variance_trajectory(
                 "lr is one number: give steps=..., or one learning rate for each step."
             )
         n_steps = whole("steps", steps)
-        fits(f"steps = {n_steps:,}", 100.0 * n_steps)
+        require_memory(100.0 * n_steps, f"steps = {n_steps:,}")
         eta = np.broadcast_to(eta, (n_steps,))
     elif steps is not None and whole("steps", steps) != eta.shape[-1]:
         raise UsageError(f"lr has {eta.shape[-1]} steps, but steps={steps}.")

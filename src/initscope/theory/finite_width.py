@@ -26,14 +26,8 @@ from initscope.checks import (
     within,
 )
 from initscope.errors import UsageError, shown
-from initscope.theory.activations import (
-    LARGEST_Q,
-    SMALLEST_Q,
-    Activation,
-    ActivationLike,
-    expectation,
-    resolve,
-)
+from initscope.theory.activations import Activation, ActivationLike, resolve
+from initscope.theory.expectations import LARGEST_Q, SMALLEST_Q, expectation
 from initscope.theory.propagation import Propagation, propagate
 from initscope.theory.schemes import layer_stds
 

@@ -13,12 +13,13 @@ from initscope.checks import (
     nonnegative,
     plain,
     positive,
+    require_name,
     together,
     whole,
 )
-from initscope.errors import require_name
-from initscope.theory.activations import ActivationLike, expectation, resolve
-from initscope.theory.mean_field import length_map
+from initscope.theory.activations import ActivationLike, resolve
+from initscope.theory.expectations import expectation
+from initscope.theory.length_map import length_map
 
 __all__ = ["ENSEMBLES", "JacobianMoments", "jacobian_moments"]
 

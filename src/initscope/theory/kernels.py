@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from initscope.checks import Array
 from initscope.theory import quadrature
-from initscope.theory.activations import Activation, expectation, panel_edges, panel_kinks
+from initscope.theory.activations import Activation
+from initscope.theory.expectations import expectation, panel_edges, panel_kinks
 
 __all__: list[str] = []  # for this package alone
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from initscope.checks import Array, ArrayLike, number, positive, whole
-from initscope.errors import require
-from initscope.theory.activations import ActivationLike, activation_moments
-from initscope.theory.mean_field import correlation_map
+from initscope.checks import Array, ArrayLike, number, positive, require, whole
+from initscope.theory.activations import ActivationLike
+from initscope.theory.correlation_map import correlation_map
+from initscope.theory.gains import activation_moments
 
 __all__ = ["CriticalLine", "correlation_path", "critical_line"]
 

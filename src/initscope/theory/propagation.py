@@ -1,38 +1,39 @@
-"""Variance going forward and backward through a fully connected network of wide layers."""
+"""Variance going forward and backward through a fully connected network of wide layers.
+
+:func:`propagate` is of a plain network; :func:`residual_propagate` of one with residual branches or
+LayerNorm.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from initscope.checks import (
+    MOST_LAYERS,
     Array,
     ArrayLike,
+    flag,
     layer_widths,
     nonnegative,
-    one,
     plain,
     positive,
     together,
+    whole,
 )
-from initscope.errors import UsageError, require_name
-from initscope.theory.activations import (
-    Activation,
-    ActivationLike,
-    expectation,
-    resolve,
-)
+from initscope.errors import UsageError
+from initscope.theory.activations import Activation, ActivationLike, resolve
+from initscope.theory.expectations import expectation
 from initscope.theory.schemes import layer_stds
 
 __all__ = [
-    "NUMBER_FORMATS",
-    "NumberFormat",
+    "LAYER_NORM_EPSILON",
     "Propagation",
-    "StabilityBand",
+    "log_variances",
     "propagate",
-    "stability_band",
+    "residual_propagate",
 ]
 
 
@@ -144,161 +145,161 @@ def propagate(
     return Propagation(plain(forward), plain(backward))
 
 
-class NumberFormat(NamedTuple):
-    """Range of a floating-point format: smallest normal, smallest above 0, and largest number."""
+LAYER_NORM_EPSILON = 1e-5
+"""What LayerNorm adds to the variance under its root (Ba et al. 2016; torch's default)."""
 
-    smallest_normal: float
-    smallest: float
-    largest: float
-
-
-NUMBER_FORMATS: dict[str, NumberFormat] = {
-    "float32": NumberFormat(2.0**-126, 2.0**-149, (2 - 2.0**-23) * 2.0**127),
-    "bfloat16": NumberFormat(2.0**-126, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
-    "float16": NumberFormat(2.0**-14, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
-}
-"""The formats networks are trained in, by name.
-
-On training in bfloat16 see Kalamkar et al. (2019, arXiv:1905.12322), in float16 Micikevicius et
-al. (2018, arXiv:1710.03740).
-"""
-
-STD_RANGE = (1e-8, 1e4)
-GRID = 241  # points of the first look over `STD_RANGE`, 20 a decade
-ZOOMS = 8  # times the best std is looked for again ten times closer
+# An activation is proportional to its input, or saturated, beyond these variances.
+SMALLEST, LARGEST = 1e-12, 1e100
 
 
-class StabilityBand(NamedTuple):
-    """Lowest and highest usable std; NaN where there is none."""
-
-    low: Array
-    high: Array
-
-
-def stability_band(
-    widths: Sequence[int],
+def log_variances(
+    width: int,
+    depth: int,
     activation: ActivationLike,
-    bias_std: float = 0.0,
+    weight_std: ArrayLike,
+    bias_std: ArrayLike = 0.0,
     *,
-    decades: ArrayLike = 1.0,
-    number_format: str | None = None,
-    input_variance: float = 1.0,
-    output_gradient_variance: float = 1.0,
-) -> StabilityBand:
-    r"""Range of the std, the same in all layers, that keeps the variance of a network in bounds.
+    residual: bool = False,
+    layer_norm: bool = False,
+) -> Propagation:
+    r"""Natural logarithms of the forward and backward variance, layer by layer.
 
-    Each std changes the forward variance and that of the gradient (:func:`propagate`) by so many
-    decades at the worst of the weight layers; with unequal widths even the best std changes them.
-    A std is inside the band if its worst change exceeds that of the best std by no more than
-    `decades`; or, with a number format, if both stay within its range. ReLU layers of width n
-    multiply both variances by :math:`n \sigma^2 / 2` (He et al. 2015, eq. 9), so that the band
-    around :math:`\sqrt{2/n}` has a half-width of about decades/(2 L) in
-    :math:`\log_{10} \sigma`: it narrows with the depth L and moves with :math:`n^{-1/2}`.
+    The network has `depth` weight layers of `width` inputs and outputs each:
+
+    .. math::
+        \text{plain} \quad & z_1 = W_1 x + b_1, \quad z_l = W_l \phi(z_{l-1}) + b_l, \\
+        \text{residual} \quad & z_0 = x, \quad z_l = z_{l-1} + W_l \phi(z_{l-1}) + b_l,
+
+    with :math:`\phi(\mathrm{LN}(z))` in place of :math:`\phi(z)` where there is LayerNorm (without
+    parameters of its own). With wide layers the branch has mean 0 and is not correlated with what
+    it is added to, so that variances add (Yang & Schoenholz 2017, arXiv:1712.08969), and LayerNorm
+    divides both z and the gradient by :math:`\sqrt{q + \epsilon}`. With
+    :math:`\hat q = q / (q + \epsilon)` under LayerNorm and :math:`\hat q = q` without,
+
+    .. math::
+        q_l &= [q_{l-1}] + n \sigma^2 \, E[\phi(\sqrt{\hat q_{l-1}} z)^2] + \sigma_b^2, \\
+        \mathrm{Var}\, \delta_{l-1} &= \Bigl([1] + n \sigma^2 \,
+            \frac{E[\phi'(\sqrt{\hat q_{l-1}} z)^2]}{q_{l-1} + \epsilon} \Bigr)
+            \mathrm{Var}\, \delta_l,
+
+    the terms in brackets with residual branches, the denominator with LayerNorm. Input and
+    gradient at the output have mean square 1.
 
     Parameters
     ----------
-    widths
-        Inputs, hidden layers, outputs.
+    width, depth
+        Units of every layer, and number of weight layers.
     activation
         Name or callable.
-    bias_std
-        Std of a bias.
-    decades
-        By how many powers of ten a variance may change further than under the best std: a number
-        or array, above 0. Not used with a number format.
-    number_format
-        One of `NUMBER_FORMATS`. Bounds are then put on the rms of the preactivations and of the
-        gradients: below the smallest normal number precision is lost and soon the gradient;
-        above the largest the value is infinite. Single elements leave the range earlier than
-        their rms does.
-    input_variance, output_gradient_variance
-        Mean squares of the elements of the input and of the gradient at the output.
+    weight_std, bias_std
+        Std of a weight, above 0, and of a bias; numbers or arrays, broadcast.
+    residual, layer_norm
+        Which network, see above.
 
     Returns
     -------
-    StabilityBand
-        `low` and `high`, std per element, of the shape of `decades`: the stretch of stds inside
-        around the best one, cut at 1e-8 and 1e4. NaN if a number format can hold none.
+    Propagation
+        Of logarithms, shape ``(..., depth + 1)``, by layer, 0 being the input: of the mean square
+        of z, and of the gradient with respect to it. No std is out of range.
 
     Raises
     ------
     UsageError
-        As :func:`propagate`; `decades` not above 0; an unknown number format.
+        Width or depth below 1, an unknown activation, a std that is not above 0.
 
     Examples
     --------
-    >>> band = stability_band([128] * 8, "relu")
-    >>> print(f"{band.low:.3f} to {band.high:.3f}; sqrt(2/n) = {np.sqrt(2 / 128):.3f}")
-    0.098 to 0.146; sqrt(2/n) = 0.125
-    >>> band = stability_band([512] * 51, "relu", number_format="float16")
-    >>> print(f"{band.low:.4f} to {band.high:.4f}")
-    0.0513 to 0.0775
+    >>> logs = log_variances(100, 50, "relu", 1e3)
+    >>> print(f"{logs.forward[-1] / np.log(10):.0f} decades")
+    385 decades
     """
-    sizes = layer_widths(widths)
+    n, n_layers = whole("width", width), whole("depth", depth, at_most=MOST_LAYERS)
+    flag("residual", residual)
+    flag("layer_norm", layer_norm)
     known = resolve(activation)
-    start = one("input_variance", positive("input_variance", input_variance))
-    end = one(
-        "output_gradient_variance", positive("output_gradient_variance", output_gradient_variance)
+    weight = 2 * np.log(positive("weight_std", weight_std)) + np.log(n)
+    with np.errstate(divide="ignore"):
+        bias = 2 * np.log(nonnegative("bias_std", bias_std))
+    together(weight_std=weight, bias_std=bias)
+    weight, bias = np.broadcast_arrays(weight, bias)
+    shape = weight.shape
+    forward = np.zeros((*shape, n_layers + 1))
+    backward = np.zeros((*shape, n_layers + 1))
+    factor = np.zeros((*shape, n_layers + 1))  # of the gradient, through the branch of a layer
+    for layer in range(1, n_layers + 1):
+        before = forward[..., layer - 1]
+        second, derivative = before, np.zeros(shape)
+        if layer > 1 or residual:
+            scale = np.zeros(shape)
+            if layer_norm:
+                scale = np.logaddexp(before, np.log(LAYER_NORM_EPSILON))
+            second, derivative = _log_moments(known, before - scale)
+            derivative = derivative - scale
+        forward[..., layer] = np.logaddexp(weight + second, bias)
+        if residual:
+            forward[..., layer] = np.logaddexp(forward[..., layer], before)
+        factor[..., layer] = weight + derivative
+    for layer in range(n_layers, 0, -1):
+        gain = np.logaddexp(0.0, factor[..., layer]) if residual else factor[..., layer]
+        backward[..., layer - 1] = backward[..., layer] + gain
+    return Propagation(plain(forward), plain(backward))
+
+
+def _log_moments(activation: Activation, log_q: Array) -> tuple[Array, Array]:
+    """Logarithms of E[phi^2] and E[phi'^2] at variance exp(log_q), however large or small."""
+    inside = np.clip(log_q, np.log(SMALLEST), np.log(LARGEST))
+    second, derivative = expectation(activation, np.exp(inside), ("second", "derivative_second"))
+    with np.errstate(divide="ignore"):
+        log_second, log_derivative = np.log(second), np.log(derivative)
+    # Beyond the range: in proportion, but for a bounded activation, which is saturated.
+    bounded = (second < np.sqrt(LARGEST)) & (log_q > inside)
+    log_second = log_second + np.where(bounded, 0.0, log_q - inside)
+    log_derivative = log_derivative - np.where(bounded, (log_q - inside) / 2, 0.0)
+    return log_second, log_derivative
+
+
+def residual_propagate(
+    width: int,
+    depth: int,
+    activation: ActivationLike,
+    weight_std: ArrayLike,
+    bias_std: ArrayLike = 0.0,
+    *,
+    residual: bool = True,
+    layer_norm: bool = False,
+) -> Propagation:
+    """Forward and backward variance, layer by layer, with residual branches or LayerNorm.
+
+    Parameters
+    ----------
+    width, depth, activation, weight_std, bias_std, residual, layer_norm
+        As in :func:`~initscope.theory.propagation.log_variances`, which also has the equations.
+
+    Returns
+    -------
+    Propagation
+        `forward` and `backward`, mean squares per element, shape ``(..., depth + 1)``. Values
+        beyond the range of float64 are `inf` or 0.
+
+    Raises
+    ------
+    UsageError
+        Width or depth below 1, an unknown activation, a std that is not above 0.
+
+    Examples
+    --------
+    Every residual branch of ReLU under He's scheme doubles the variance; LayerNorm before it makes
+    the variance grow by the same amount in every layer instead:
+
+    >>> profile = residual_propagate(100, 10, "relu", np.sqrt(2 / 100))
+    >>> print(f"{profile.forward[-1]:.0f}")
+    1024
+    >>> profile = residual_propagate(100, 10, "relu", np.sqrt(2 / 100), layer_norm=True)
+    >>> print(f"{profile.forward[-1]:.2f}")
+    11.00
+    """
+    logs = log_variances(
+        width, depth, activation, weight_std, bias_std, residual=residual, layer_norm=layer_norm
     )
-    bias = one("bias_std", nonnegative("bias_std", bias_std))
-    if number_format is None:
-        allowed = positive("decades", decades)
-    else:
-        require_name("number format", number_format, NUMBER_FORMATS)
-        allowed = np.zeros(())
-
-    def excess(std: Array) -> Array:
-        """Worst change of a variance in decades, or decades beyond the range of the format."""
-        profile = propagate(
-            sizes,
-            known,
-            std[..., None],
-            bias,
-            input_variance=start,
-            output_gradient_variance=end,
-        )
-        with np.errstate(divide="ignore"):
-            logs = [np.log10(variance[..., 1:]) for variance in profile]
-        if number_format is None:
-            return np.maximum(
-                np.abs(logs[0] - np.log10(start)).max(axis=-1),
-                np.abs(logs[1] - np.log10(end)).max(axis=-1),
-            )
-        low = 2 * np.log10(NUMBER_FORMATS[number_format].smallest_normal)
-        high = 2 * np.log10(NUMBER_FORMATS[number_format].largest)
-        both = np.concatenate(logs, axis=-1)
-        return np.maximum(both.max(axis=-1) - high, low - both.min(axis=-1))
-
-    # Deep networks have a band far narrower than any fixed grid: close in on the best std.
-    stds = np.geomspace(*STD_RANGE, GRID)
-    excesses = excess(stds)
-    ratio = stds[1] / stds[0]
-    for _ in range(ZOOMS):
-        best = stds[np.argmin(excesses)]
-        closer = np.clip(best * np.geomspace(1 / ratio, ratio, 21), *STD_RANGE)
-        stds, first = np.unique(np.concatenate([stds, closer]), return_index=True)
-        excesses = np.concatenate([excesses, excess(closer)])[first]
-        ratio **= 0.1
-
-    center = int(np.argmin(excesses))
-    if number_format is None:
-        allowed = allowed + excesses[center]
-    out = excesses > allowed[..., None]
-    below = np.where(out[..., :center], np.arange(center), -1).max(axis=-1, initial=-1)
-    above = np.where(out[..., center:], np.arange(center, len(stds)), len(stds)).min(axis=-1)
-    last = len(stds) - 1
-    low = _edge(excess, allowed, stds[np.maximum(below, 0)], stds[np.minimum(below + 1, last)])
-    high = _edge(excess, allowed, stds[np.minimum(above, last)], stds[np.maximum(above - 1, 0)])
-    low = np.where(below < 0, stds[0], low)
-    high = np.where(above > last, stds[-1], high)
-    none = out[..., center]
-    return StabilityBand(plain(np.where(none, np.nan, low)), plain(np.where(none, np.nan, high)))
-
-
-def _edge(excess: Callable[[Array], Array], allowed: Array, outside: Array, inside: Array) -> Array:
-    """Where `excess` crosses `allowed` between two stds, by bisection."""
-    for _ in range(36):
-        middle = np.sqrt(outside * inside)
-        good = excess(middle) <= allowed
-        inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
-    return inside
+    with np.errstate(over="ignore", under="ignore"):
+        return Propagation(plain(np.exp(logs.forward)), plain(np.exp(logs.backward)))

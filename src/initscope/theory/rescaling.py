@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from initscope.checks import Array, layer_widths, plain
-from initscope.errors import require_name
+from initscope.checks import Array, layer_widths, plain, require_name
 
 __all__ = ["Disguise", "fan_ratios", "xavier_as_kaiming"]
 

@@ -1,107 +1,543 @@
-"""The standard deviation that each initialization scheme gives a weight."""
+r"""Initialization rules: the standard deviation that each gives every weight of a network.
+
+This is the one table of them. :func:`initscope.init.initialize_` draws by it, sweeps and
+:func:`~initscope.theory.propagate` take its names, :func:`depth_scaling` tabulates it. To add a
+rule, write one function under :func:`~initscope.theory.rule.rule`, whose keyword-only parameters
+are its options, and one row in tests/test_init.py.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from initscope.checks import Array, ArrayLike, plain, positive, real, together
-from initscope.errors import UsageError, require_name
+from initscope import checks
+from initscope.checks import (
+    MOST_LAYERS,
+    Array,
+    ArrayLike,
+    one,
+    plain,
+    positive,
+    require_name,
+    together,
+    whole,
+)
+from initscope.errors import UsageError, unknown_name
+from initscope.theory.rule import (
+    BRANCH_ENDS,
+    LARGEST_STD,
+    MODES,
+    RULES,
+    Distribution,
+    Draw,
+    Mode,
+    Number,
+    Rule,
+    Weight,
+    rule,
+)
 
-__all__ = ["SCHEMES", "scheme_std"]
+__all__ = [
+    "DEPTH_RULES",
+    "SCHEMES",
+    "DepthScaling",
+    "MuParametrization",
+    "check_options",
+    "depth_scaling",
+    "mu_parametrization",
+    "scheme_std",
+]
 
-ROOT_2 = float(np.sqrt(2.0))
-
-
-def _lecun(fan_in: Array, fan_out: Array, gain: Array) -> Array:
-    return gain / np.sqrt(fan_in)
-
-
-def _xavier(fan_in: Array, fan_out: Array, gain: Array) -> Array:
-    return gain * np.sqrt(2 / (fan_in + fan_out))
-
-
-def _kaiming_fan_out(fan_in: Array, fan_out: Array, gain: Array) -> Array:
-    return gain / np.sqrt(fan_out)
+# --- By layer --------------------------------------------------------------------------------
 
 
-def _orthogonal(fan_in: Array, fan_out: Array, gain: Array) -> Array:
-    return gain / np.sqrt(np.maximum(fan_in, fan_out))
+@rule()
+def normal(weight: Weight, *, std: float) -> Draw:
+    """Give every weight variance ``std ** 2``."""
+    return Draw(std)
 
 
-Rule = Callable[[Array, Array, Array], Array]
-
-SCHEMES: dict[str, tuple[Rule, float]] = {
-    "lecun": (_lecun, 1.0),
-    "xavier": (_xavier, 1.0),
-    "kaiming": (_lecun, ROOT_2),
-    "kaiming_fan_out": (_kaiming_fan_out, ROOT_2),
-    "orthogonal": (_orthogonal, 1.0),
-}
-"""Schemes by name: the rule, and the gain it takes if none is given."""
+def fan(mode: str, fan_in: Number, fan_out: Number) -> Number:
+    """Return the fan that `mode` names."""
+    require_name("mode", mode, MODES)
+    return {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
 
 
-def scheme_std(
-    scheme: str, fan_in: ArrayLike, fan_out: ArrayLike, gain: ArrayLike | None = None
-) -> Array:
-    r"""Standard deviation per element that an initialization scheme gives a weight matrix.
+def _by_fan(weight: Weight, gain: float, mode: str, distribution: str) -> Draw:
+    return Draw(np.sqrt(gain**2 / fan(mode, weight.fan_in, weight.fan_out)), distribution)
 
-    =================== ================================ =========================
-    scheme              variance                         gain if none is given
-    =================== ================================ =========================
-    ``lecun``           gain² / fan_in                   1
-    ``xavier``          2 gain² / (fan_in + fan_out)     1
-    ``kaiming``         gain² / fan_in                   √2
-    ``kaiming_fan_out`` gain² / fan_out                  √2
-    ``orthogonal``      gain² / max(fan_in, fan_out)     1
-    =================== ================================ =========================
 
-    LeCun et al. (1998), eq. 16; Glorot & Bengio (2010), eq. 12; He et al. (2015), eqs. 10 and 14;
-    Saxe et al. (2014). Normal and uniform variants of a scheme have the same std.
+@rule()
+def lecun(weight: Weight, *, gain: float = 1.0, distribution: Distribution = "normal") -> Draw:
+    """Give variance gain² / fan_in (LeCun et al. 1998, eq. 16)."""
+    return _by_fan(weight, gain, "fan_in", distribution)
+
+
+@rule()
+def xavier(weight: Weight, *, gain: float = 1.0, distribution: Distribution = "normal") -> Draw:
+    """Give variance 2 gain² / (fan_in + fan_out) (Glorot & Bengio 2010, eq. 12)."""
+    return _by_fan(weight, gain, "fan_avg", distribution)
+
+
+@rule()
+def kaiming(
+    weight: Weight,
+    *,
+    gain: float = float(np.sqrt(2.0)),
+    mode: Mode = "fan_in",
+    distribution: Distribution = "normal",
+) -> Draw:
+    """Give variance gain² / fan (He et al. 2015, eq. 10; with ``mode="fan_out"`` eq. 14)."""
+    return _by_fan(weight, gain, mode, distribution)
+
+
+@rule()
+def orthogonal(weight: Weight, *, gain: float = 1.0) -> Draw:
+    """Give an orthogonal matrix times gain, variance gain² / max(rows, columns).
+
+    Saxe et al. (2014), arXiv:1312.6120, section 3. A convolution's kernel is flattened into the
+    columns.
+    """
+    # The shorter side is orthonormal, so its vectors of max(rows, columns) elements have norm 1.
+    longer = np.maximum(weight.fan_in, weight.fan_out / weight.receptive_field)
+    return Draw(gain / np.sqrt(longer), "orthogonal", gain)
+
+
+# --- Whole models, by depth and width --------------------------------------------------------
+
+
+@rule("model")
+def gpt2(weight: Weight, *, std: float = 0.02, residual_scaling: bool = True) -> Draw:
+    """Give std, and std / sqrt(2 n_layer) where a residual branch ends.
+
+    Radford et al. (2019), section 2.3; `residual_scaling` False leaves the division out.
+    """
+    if residual_scaling and weight.role in BRANCH_ENDS:
+        return Draw(std / np.sqrt(weight.n_branches))
+    return Draw(std)
+
+
+@rule("blocks")
+def lir(weight: Weight, *, std: float = 0.02) -> Draw:
+    """Give std / sqrt(l) in block l: Layer Index Rescaling (Owen et al. 2025, arXiv:2503.17500)."""
+    return Draw(std / np.sqrt(np.maximum(weight.layer, 1)))
+
+
+def _xavier(weight: Weight) -> Number:
+    return np.sqrt(2 / (weight.fan_in + weight.fan_out))
+
+
+def _outside(weight: Weight) -> bool:
+    """Whether a weight stands outside of the blocks."""
+    return weight.role in ("embedding", "output")
+
+
+@rule("blocks")
+def ds_init(weight: Weight) -> Draw:
+    """Give Xavier / sqrt(l) in block l (Zhang, Titov & Sennrich 2019, arXiv:1908.11365)."""
+    if _outside(weight):
+        return Draw(weight.n_embd**-0.5)
+    return Draw(_xavier(weight) / np.sqrt(weight.layer))
+
+
+@rule("blocks")
+def t_fixup(weight: Weight) -> Draw:
+    """Give Xavier; value, output and MLP times .67 L^-1/4, embeddings d^-1/2 (9 L)^-1/4.
+
+    Huang et al. (2020), ICML, for layers of one attention and one MLP branch and no
+    LayerNorm; in the paper's decoder, with two attention branches, the matrices have (9 L)^-1/4
+    as well.
+    """
+    if weight.role == "embedding":
+        return Draw(weight.n_embd**-0.5 * (9 * weight.n_layer) ** -0.25)
+    if weight.role == "output":
+        return Draw(weight.n_embd**-0.5)
+    factor = 1.0 if weight.role in ("q", "k") else 0.67 * weight.n_layer**-0.25
+    return Draw(_xavier(weight) * factor)
+
+
+@rule("blocks")
+def fixup(weight: Weight) -> Draw:
+    """Give 0 where a branch ends, its other matrices their std times (2 L)^(-1 / (2 m - 2)).
+
+    Zhang, Dauphin & Ma (2019), arXiv:1901.09321, section 3: 2 L branches of m = 2 matrices, He's
+    std in the MLP and fan_in^-1/2 in attention, whose queries and keys stay unscaled; 0 in an
+    output layer of its own; no LayerNorm.
+    """
+    if weight.role in (*BRANCH_ENDS, "output"):
+        return Draw(0.0)
+    if weight.role == "embedding":
+        return Draw(weight.n_embd**-0.5)
+    factor = 1.0 if weight.role in ("q", "k") else (2 * weight.n_layer) ** -0.5
+    variance = 2.0 if weight.role == "mlp_in" else 1.0
+    return Draw(np.sqrt(variance / weight.fan_in) * factor)
+
+
+@rule("blocks", stream_multiplier=lambda n_layer: (2 * n_layer) ** 0.25)
+def deepnorm(weight: Weight) -> Draw:
+    """Give Xavier; value, output and MLP times beta = (8 L)^-1/4.
+
+    Wang et al. (2022), arXiv:2203.00555, fig. 2, decoder-only, post-LayerNorm. The model multiplies
+    its stream by alpha = (2 L)^1/4 where a branch is added.
+    """
+    if _outside(weight):
+        return Draw(weight.n_embd**-0.5)
+    factor = 1.0 if weight.role in ("q", "k") else (8 * weight.n_layer) ** -0.25
+    return Draw(_xavier(weight) * factor)
+
+
+def _small(weight: Weight) -> float:
+    return float(np.sqrt(2 / (5 * weight.n_embd)))
+
+
+@rule("blocks")
+def small_init(weight: Weight) -> Draw:
+    """Give sqrt(2 / (5 d)) everywhere (Nguyen & Salazar 2019, arXiv:1910.05895)."""
+    return Draw(_small(weight))
+
+
+@rule("blocks")
+def small_wang(weight: Weight) -> Draw:
+    """Give `small_init`, and 2 / (L sqrt(d)) where a branch ends.
+
+    Black et al. (2022), arXiv:2204.06745, section 2.1, which names the MLP's; GPT-NeoX's
+    ``wang_init`` is given to both.
+    """
+    if weight.role in BRANCH_ENDS:
+        return Draw(float(2 / (weight.n_layer * np.sqrt(weight.n_embd))))
+    return Draw(_small(weight))
+
+
+@rule("blocks")
+def spike_no_more(weight: Weight) -> Draw:
+    """Give `small_init`, / sqrt(2 L) where a branch ends, and embeddings std 1.
+
+    Takase et al. (2023), arXiv:2312.16903, who ask for embeddings of a std close to 1:
+    sqrt(2 / 5) if those of ``small_init`` are scaled by sqrt(d).
+    """
+    if weight.role == "embedding":
+        return Draw(1.0)
+    scale = np.sqrt(weight.n_branches) if weight.role in BRANCH_ENDS else 1.0
+    return Draw(_small(weight) / scale)
+
+
+@rule("blocks")
+def mup(weight: Weight, *, base_width: int, std: float = 0.02) -> Draw:
+    """Give std in embeddings and output, std / sqrt(m) in the blocks, m = width / base_width.
+
+    Yang et al. (2022), arXiv:2203.03466, table 8. The initialization alone: learning rates and
+    multipliers are in :func:`mu_parametrization`.
+    """
+    if _outside(weight):
+        return Draw(std)
+    return Draw(std / np.sqrt(weight.n_embd / base_width))
+
+
+@rule(
+    "blocks",
+    branch_multiplier=lambda n_layer, base_depth, **options: base_depth / n_layer,
+)
+def completep(weight: Weight, *, base_width: int, base_depth: int, std: float = 0.02) -> Draw:
+    """Give the stds of `mup`, for a model whose branches are multiplied by base_depth / n_layer.
+
+    Dey et al. (2025), arXiv:2505.01618, table 1. The depth is in the multiplier, which is the
+    model's; no std depends on `base_depth`.
+    """
+    return mup(weight, base_width=base_width, std=std)
+
+
+SCHEMES: Mapping[str, Rule] = MappingProxyType(RULES)
+"""Every rule by name.
+
+================== ========================== ====================================================
+rule               std of a weight            options (default)
+================== ========================== ====================================================
+``normal``         std                        `std`
+``lecun``          gain / √fan_in             `gain` (1), `distribution` ("normal"; or "uniform")
+``xavier``         gain √(2 / (fan_in +       `gain` (1), `distribution` ("normal")
+                   fan_out))
+``kaiming``        gain / √fan                `gain` (√2), `mode` ("fan_in"; one of :data:`MODES`),
+                                              `distribution` ("normal")
+``orthogonal``     gain / √max(rows, columns) `gain` (1)
+``gpt2``           std; where a branch ends   `std` (0.02), `residual_scaling` (True)
+                   std / √(2 L)
+``lir``            std / √l                   `std` (0.02)
+``ds_init``        Xavier / √l
+``t_fixup``        Xavier; v, output, MLP
+                   times .67 L^-1/4
+``fixup``          first of a branch times
+                   (2 L)^-1/2, last 0
+``deepnorm``       Xavier; v, output, MLP
+                   times (8 L)^-1/4
+``small_init``     √(2 / (5 d))
+``small_wang``     the same; where a branch
+                   ends 2 / (L √d)
+``spike_no_more``  ``small_init``; where a
+                   branch ends / √(2 L)
+``mup``            std / √(d / base_width)    `base_width`, `std` (0.02)
+                   in blocks, std outside
+``completep``      as ``mup``                 `base_width`, `base_depth`, `std` (0.02)
+================== ========================== ====================================================
+
+L blocks of width d, l = 1 ... L the block. From ``gpt2`` on, a rule sets a whole model: embeddings,
+and norms to 1 and 0; from ``lir`` on it needs residual blocks. Each function cites its paper.
+"""
+
+DEPTH_RULES: Mapping[str, Rule] = MappingProxyType(
+    {name: known for name, known in SCHEMES.items() if known.scope != "layers"}
+)
+"""Those that set the matrices of a transformer by their role: what :func:`depth_scaling` takes."""
+
+
+def check_options(scheme: str, options: Mapping[str, object]) -> dict[str, Any]:
+    """Return the options of a rule as they are used.
 
     Parameters
     ----------
     scheme
-        One of the names above.
-    fan_in, fan_out
-        Number of inputs and of outputs; numbers or arrays.
-    gain
-        Factor on the std.
+        One of :data:`SCHEMES`.
+    options
+        Values by name.
 
     Raises
     ------
     UsageError
-        Unknown scheme; fans or gain not above 0.
+        Unknown scheme or option, a value out of range, or an option missing.
+
+    Examples
+    --------
+    >>> check_options("kaiming", {"gain": 1, "mode": "fan_out"})
+    {'gain': 1.0, 'mode': 'fan_out'}
+    """
+    require_name("scheme", scheme, SCHEMES)
+    known = SCHEMES[scheme]
+    checks.mapping("options", options)
+    for name in options:
+        if name not in known.options:
+            raise unknown_name(f"option of scheme {scheme!r}", name, known.options)
+    missing = [name for name in known.needs if name not in options]
+    if missing:
+        raise UsageError(
+            f"scheme {scheme!r} needs {' and '.join(missing)}: give "
+            f"{', '.join(f'{name}=...' for name in missing)}."
+        )
+    return {name: known.check_option(name, value) for name, value in options.items()}
+
+
+def scheme_std(scheme: str, fan_in: ArrayLike, fan_out: ArrayLike, **options: Any) -> Array:
+    r"""Return the standard deviation per element that a rule gives a weight matrix.
+
+    Parameters
+    ----------
+    scheme
+        One of :data:`SCHEMES` that goes layer by layer. Normal and uniform variants have one std.
+    fan_in, fan_out
+        Number of inputs and of outputs; numbers or arrays.
+    **options
+        Options of the rule; `gain` and `std` may be arrays, and are above 0.
+
+    Raises
+    ------
+    UsageError
+        Unknown scheme or option; fans, gain or std not above 0.
 
     Examples
     --------
     >>> print(f"{scheme_std('kaiming', 784, 256):.4f} {scheme_std('xavier', 784, 256):.4f}")
     0.0505 0.0439
+    >>> print(f"{scheme_std('kaiming', 784, 256, mode='fan_out'):.4f}")
+    0.0884
     """
     require_name("scheme", scheme, SCHEMES)
-    rule, default = SCHEMES[scheme]
+    if SCHEMES[scheme].scope != "layers":
+        raise UsageError(
+            f"scheme {scheme!r} is one for a transformer, and says nothing of single layers: see "
+            "depth_scaling."
+        )
+    arrays = {name: positive(name, options[name]) for name in ("gain", "std") if name in options}
+    for name, array in arrays.items():
+        checks.within(name, array, 0.0, LARGEST_STD)
+    # What is an array was checked here, and everything else there.
+    others = check_options(scheme, {n: 1.0 if n in arrays else v for n, v in options.items()})
     inputs, outputs = positive("fan_in", fan_in), positive("fan_out", fan_out)
-    factor = positive("gain", default if gain is None else gain)
-    together(fan_in=inputs, fan_out=outputs, gain=factor)
-    return plain(rule(inputs, outputs, factor))
+    together(fan_in=inputs, fan_out=outputs, **arrays)
+    return plain(SCHEMES[scheme](Weight(inputs, outputs), **(others | arrays)).std)
 
 
 def layer_stds(
     weight_std: ArrayLike | str, widths: tuple[int, ...], name: str = "weight_std"
 ) -> Array:
-    """Standard deviation of every weight layer, shape ``(..., n_layers)``.
+    """Return the standard deviation of every weight layer, shape ``(..., n_layers)``.
 
     `weight_std` is one number, an array whose last axis is the layers (or has length 1), or the
     name of a scheme.
     """
     n_layers = len(widths) - 1
     if isinstance(weight_std, str):
-        return scheme_std(weight_std, np.array(widths[:-1]), np.array(widths[1:]))
-    std = real(name, weight_std)
+        stds = scheme_std(weight_std, np.array(widths[:-1]), np.array(widths[1:]))
+        return np.broadcast_to(stds, n_layers)
+    std = checks.real(name, weight_std)
     if std.ndim and std.shape[-1] not in (1, n_layers):
         raise UsageError(
             f"{name} has shape {std.shape}: its last axis must have one entry for each of the "
             f"{n_layers} weight layers, or a single one for all."
         )
     return np.broadcast_to(std, (*std.shape[:-1], n_layers))
+
+
+class DepthScaling(NamedTuple):
+    """Stds of one transformer under a rule.
+
+    Attributes
+    ----------
+    query_key, value, attention_out, mlp_in, mlp_out
+        Std per element of each matrix in every block, shape ``(n_layer,)``. `mlp_in` is
+        ``(n_embd, 4 n_embd)``, `mlp_out` the reverse.
+    embedding
+        Std of the token embeddings.
+    residual_multiplier, branch_multiplier
+        Factors where a branch is added: ``x * residual_multiplier + branch * branch_multiplier``.
+    """
+
+    query_key: Array
+    value: Array
+    attention_out: Array
+    mlp_in: Array
+    mlp_out: Array
+    embedding: float
+    residual_multiplier: float
+    branch_multiplier: float = 1.0
+
+
+def depth_scaling(scheme: str, n_layer: int, n_embd: int, **options: Any) -> DepthScaling:
+    r"""Return the stds that a rule gives the matrices of a decoder-only transformer.
+
+    Parameters
+    ----------
+    scheme
+        One of :data:`DEPTH_RULES`.
+    n_layer, n_embd
+        Blocks and channels.
+    **options
+        Options of the rule, for example `std`, above 0.
+
+    Raises
+    ------
+    UsageError
+        Unknown rule or option; sizes below 1; a std not above 0.
+
+    Notes
+    -----
+    Uniform draws of the original papers (DS-Init, T-Fixup) are given by their std.
+
+    Examples
+    --------
+    >>> scaling = depth_scaling("gpt2", 12, 768)
+    >>> print(f"{scaling.query_key[0]:.3f} {scaling.mlp_out[0]:.5f}")
+    0.020 0.00408
+    >>> print(f"{depth_scaling('deepnorm', 100, 512).residual_multiplier:.3f}")
+    3.761
+    """
+    require_name("depth-scaling scheme", scheme, DEPTH_RULES)
+    known = DEPTH_RULES[scheme]
+    depth, channels = whole("n_layer", n_layer, at_most=MOST_LAYERS), whole("n_embd", n_embd)
+    if "std" in options:
+        options["std"] = one("std", positive("std", options["std"]))
+    options = check_options(scheme, options)
+    blocks = np.arange(1, depth + 1)
+
+    def std(role: str, fan_in: int = 1, fan_out: int = 1) -> Array:
+        weight = Weight(
+            fan_in * channels,
+            fan_out * channels,
+            role,
+            0 if role == "embedding" else blocks,
+            depth,
+            2 * depth,
+            channels,
+        )
+        return np.broadcast_to(known(weight, **options).std, depth)
+
+    return DepthScaling(
+        std("q"),
+        std("v"),
+        std("attention_out"),
+        std("mlp_in", fan_out=4),
+        std("mlp_out", fan_in=4),
+        float(std("embedding")[0]),
+        float(known.stream_multiplier(depth, **options)),
+        float(known.branch_multiplier(depth, **options)),
+    )
+
+
+class MuParametrization(NamedTuple):
+    """Stds, learning rates and multipliers under the maximal update parametrization, for Adam."""
+
+    embedding_std: Array
+    hidden_std: Array
+    output_std: Array
+    embedding_lr: Array
+    hidden_lr: Array
+    output_lr: Array
+    logit_multiplier: Array
+    attention_multiplier: Array
+
+
+def mu_parametrization(
+    width: ArrayLike,
+    base_width: ArrayLike,
+    std: ArrayLike = 0.02,
+    lr: ArrayLike = 1e-3,
+    head_dim: ArrayLike = 64,
+) -> MuParametrization:
+    r"""Maximal update parametrization with Adam, in terms of the width multiple m.
+
+    With m = `width` / `base_width`, hidden matrices get variance s^2 / m and learning rate
+    eta / m; embeddings keep s and eta; logits are divided by m and the output matrix keeps s and
+    eta; attention logits are q.k / d_head instead of / sqrt(d_head) (Yang et al. 2022,
+    arXiv:2203.03466, table 8 and definition 4.1). What is best for `base_width` then stays best.
+
+    Parameters
+    ----------
+    width, base_width
+        Channels of the model, and of the one its `std` and `lr` were chosen for; arrays broadcast.
+    std, lr
+        Std and learning rate at `base_width`.
+    head_dim
+        Width of an attention head.
+
+    Raises
+    ------
+    UsageError
+        Values not above 0.
+
+    Examples
+    --------
+    >>> wide = mu_parametrization(1024, 256)
+    >>> print(f"{wide.hidden_std:.3f} {wide.hidden_lr:.5f} {wide.logit_multiplier:.2f}")
+    0.010 0.00025 0.25
+    """
+    channels, base = positive("width", width), positive("base_width", base_width)
+    base_std, rate = positive("std", std), positive("lr", lr)
+    head = positive("head_dim", head_dim)
+    together(width=channels, base_width=base, std=base_std, lr=rate, head_dim=head)
+    multiple, base_std, rate, head = np.broadcast_arrays(channels / base, base_std, rate, head)
+    return MuParametrization(
+        *map(
+            plain,
+            (
+                base_std,
+                base_std / np.sqrt(multiple),
+                base_std,
+                rate,
+                rate / multiple,
+                rate,
+                1 / multiple,
+                1 / head,
+            ),
+        )
+    )

@@ -6,6 +6,6 @@ is in :mod:`initscope.tracking.hooks`, what is followed through a training run i
 is imported when it is asked for: tables are read without torch.
 """
 
-import lazy_loader as lazy
+from initscope import extras
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = extras.attach(__name__, __file__)

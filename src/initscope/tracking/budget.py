@@ -24,7 +24,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from initscope import checks
-from initscope.errors import require
+from initscope.checks import require
+from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.statistics import (
     HostCopy,
@@ -34,7 +35,6 @@ from initscope.tracking.statistics import (
     widened,
     widest,
 )
-from initscope.tracking.tables import COLUMNS
 
 __all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
 

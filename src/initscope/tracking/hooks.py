@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from initscope import checks
-from initscope.errors import UsageError, require, shown
-from initscope.tracking.tables import COLUMNS
+from initscope.checks import require
+from initscope.errors import UsageError, shown
+from initscope.schema import COLUMNS
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
 

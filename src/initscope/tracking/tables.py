@@ -9,7 +9,6 @@ precision, which halves the files.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,53 +19,24 @@ from tqdm import tqdm
 
 from initscope import checks
 from initscope.errors import UsageError
-from initscope.records import CHECKSUM, content_digest, read_table, what_is_wrong, write_table
+from initscope.records import (
+    CHECKSUM,
+    content_digest,
+    read_table,
+    what_is_wrong,
+    write_table,
+    written_whole,
+)
+from initscope.schema import (
+    COLUMNS,
+    HISTOGRAM_COLUMNS,
+    HISTOGRAMS,
+    TRACKING_KEYS,
+    TRACKING_SCHEMAS,
+    VARIANCES,
+)
 
-__all__ = [
-    "COLUMNS",
-    "HISTOGRAMS",
-    "HISTOGRAM_COLUMNS",
-    "SCHEMAS",
-    "VARIANCES",
-    "read_histograms",
-    "read_variances",
-]
-
-VARIANCES, HISTOGRAMS = "variances", "histograms"
-
-SCHEMAS = {
-    VARIANCES: pa.schema(
-        [
-            ("step", pa.int64()),
-            ("layer", pa.int64()),
-            ("role", pa.string()),
-            ("kind", pa.string()),
-            ("stat", pa.string()),
-            ("value", pa.float64()),
-        ]
-    ),
-    HISTOGRAMS: pa.schema(
-        [
-            ("step", pa.int64()),
-            ("layer", pa.int64()),
-            ("role", pa.string()),
-            ("low", pa.float64()),
-            ("high", pa.float64()),
-            ("counts", pa.list_(pa.int64())),
-        ]
-    ),
-}
-COLUMNS = tuple(SCHEMAS[VARIANCES].names)
-"""Of every table of what was measured in a model: one row for each number."""
-
-HISTOGRAM_COLUMNS = tuple(SCHEMAS[HISTOGRAMS].names)
-"""Of every table of histograms: one row for each matrix and step."""
-
-KEYS = {
-    VARIANCES: ("step", "layer", "role", "kind", "stat"),
-    HISTOGRAMS: ("step", "layer", "role"),
-}
-"""Columns that together name a row."""
+__all__ = ["COLUMNS", "HISTOGRAM_COLUMNS", "read_histograms", "read_variances"]
 
 # Waking threads for the few kilobytes of a step takes longer than compressing them.
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
@@ -113,11 +83,11 @@ class VarianceTable:
     folder
         Where the files are; None keeps the rows in memory.
     name
-        One of :data:`SCHEMAS`.
+        One of :data:`initscope.schema.TRACKING_SCHEMAS`.
     """
 
     def __init__(self, folder: Path | None, name: str) -> None:
-        self.folder, self.name, self.schema = folder, name, SCHEMAS[name]
+        self.folder, self.name, self.schema = folder, name, TRACKING_SCHEMAS[name]
         self._memory: list[pa.RecordBatch] = []
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
         self._sink: pa.NativeFile | None = None
@@ -171,7 +141,7 @@ class VarianceTable:
     def _read_final(self, _: bool) -> list[pa.RecordBatch]:
         try:
             table = read_table(self.final_path)
-            if wrong := what_is_wrong(table, self.schema, KEYS[self.name]):
+            if wrong := what_is_wrong(table, self.schema, TRACKING_KEYS[self.name]):
                 raise OSError(wrong)
         except (FileNotFoundError, NotADirectoryError):
             raise
@@ -196,14 +166,13 @@ class VarianceTable:
         if self.folder is None:
             return None
         kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
-        new = self.stream_path.with_name(f".{self.stream_path.name}.new")
-        self._sink = pa.OSFile(str(new), "wb")
-        stored = _in_single_precision(self.schema)
-        self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)
-        self._written = hashlib.sha256()
-        for batch in kept:
-            self._write(batch)
-        os.replace(new, self.stream_path)
+        with written_whole(self.stream_path) as new:
+            self._sink = pa.OSFile(str(new), "wb")
+            stored = _in_single_precision(self.schema)
+            self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)
+            self._written = hashlib.sha256()
+            for batch in kept:
+                self._write(batch)
         self.final_path.unlink(missing_ok=True)
         return kept[-1]["step"][-1].as_py() if kept else None
 

@@ -15,7 +15,15 @@ from torch import nn
 from torch.optim import Optimizer
 
 from initscope import checks
-from initscope.errors import UsageError, is_number, require, require_name, shown, unknown_name
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown, unknown_name
+from initscope.schema import (
+    COLUMNS,
+    HISTOGRAMS,
+    QUANTITIES,
+    TRACKING_SCHEMAS,
+    VARIANCES,
+)
 from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
@@ -29,12 +37,9 @@ from initscope.tracking.statistics import (
     histogram_counts,
     shapes,
 )
-from initscope.tracking.tables import COLUMNS, HISTOGRAMS, SCHEMAS, VARIANCES, VarianceTable
+from initscope.tracking.tables import VarianceTable
 
 __all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
-
-QUANTITIES = ("weight", "gradient", "update", "activation")
-"""What can be followed: kinds of the rows."""
 
 Clock = int | Collection[int] | Callable[[int], bool]
 """Every so many steps, a set of steps, or a function that says of a step whether it is one."""
@@ -163,7 +168,7 @@ class VarianceTracker:
             self._optimized = optimized(self._optimizer, self._groups)
         self._overwrite = overwrite
         folder = None if out_folder is None else Path(out_folder)
-        self._tables = {name: VarianceTable(folder, name) for name in SCHEMAS}
+        self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
         self._gradients: list[Measured] = []
         self._signals = SignalWatch(self._matrices)
         self._handles: list[Any] = []
@@ -268,7 +273,7 @@ class VarianceTracker:
     def _frame(self, name: str) -> pd.DataFrame:
         self.flush()
         table = self._tables[name].read()
-        return (SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+        return (TRACKING_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
 
     # --- measuring ---
 
@@ -339,11 +344,13 @@ class VarianceTracker:
                 for matrix in one.matrices
                 for kind, stat in one.labels
             ]
-            types = [SCHEMAS[VARIANCES].field(name).type for name in COLUMNS[1:5]]
+            types = [TRACKING_SCHEMAS[VARIANCES].field(name).type for name in COLUMNS[1:5]]
             columns = zip(*rows, strict=True)
             self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
         batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
-        self._tables[VARIANCES].append(pa.RecordBatch.from_arrays(batch, schema=SCHEMAS[VARIANCES]))
+        self._tables[VARIANCES].append(
+            pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
+        )
         for one, array in zip(measured, values, strict=True):
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()
@@ -359,7 +366,7 @@ class VarianceTracker:
             for matrix, row in zip(counts.matrices, raw.tolist(), strict=True)
         ]  # fmt: skip
         self._tables[HISTOGRAMS].append(
-            pa.RecordBatch.from_pylist(rows, schema=SCHEMAS[HISTOGRAMS])
+            pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
         )
 
 

@@ -10,9 +10,10 @@ import matplotlib as mpl
 import traitlets
 from matplotlib.figure import Figure
 
-from initscope.errors import UsageError, require, shown
+from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.plots.style import styled, themed
-from initscope.widgets.bundle import STATIC, bundle
+from initscope.widgets.bundle import SCRIPTS, bundle
 
 __all__ = ["BookWidget", "SettingError", "show"]
 
@@ -24,7 +25,7 @@ class SettingError(UsageError, traitlets.TraitError):
 class BookWidget(anywidget.AnyWidget):
     """A widget that computes in the browser: alive in a notebook and in the published page.
 
-    A subclass names its ES module, a file below ``static``, and has one trait for each control.
+    A subclass names its ES module, a file of this package, and has one trait for each control.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class BookWidget(anywidget.AnyWidget):
         super().__init_subclass__(**kwargs)
         if "module" in cls.__dict__:
             cls._esm = bundle(cls.module)
-            cls._css = (STATIC / "widget.css").read_text(encoding="utf8")
+            cls._css = (SCRIPTS / "widget.css").read_text(encoding="utf8")
 
     def figure(self) -> Figure:
         """The same message as a still picture, for print, GitHub and pages without JavaScript."""
@@ -71,20 +72,39 @@ def _short(text: str) -> str:
     return line if len(line) <= 400 else f"{line[:300]} ... {line[-80:]}"
 
 
-def show(widget: BookWidget) -> None:
+def show(widget: BookWidget, still: Figure | None = None) -> None:
     """Display a widget together with its still picture, for a chapter of the book.
 
     Both are one output: a live notebook shows the widget, GitHub the picture, and the book the
     picture until the widget has taken its place. In a notebook of your own the widget alone is
     enough: end a cell with it.
+
+    Parameters
+    ----------
+    widget
+        What is shown.
+    still
+        The picture, where it shows what had to be measured first; by default the widget's own
+        :meth:`~BookWidget.figure`.
+
+    Raises
+    ------
+    UsageError
+        If `widget` is no widget, or `still` no figure.
     """
     require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")
+    require(
+        still is None or isinstance(still, Figure),
+        f"still must be a figure of matplotlib, not {shown(still)}.",
+    )
     from IPython.display import display
 
     picture = io.StringIO()
     # Text as text: outlines of every letter of a question would be most of a chapter's file.
     with styled(), mpl.rc_context({"svg.fonttype": "none"}):
-        widget.figure().savefig(picture, format="svg", bbox_inches="tight", metadata={"Date": None})
+        (still or widget.figure()).savefig(
+            picture, format="svg", bbox_inches="tight", metadata={"Date": None}
+        )
     bundle = widget._repr_mimebundle_() or ({}, {})
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     display({**data, "image/svg+xml": themed(picture.getvalue())}, raw=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__: list[str] = []  # for this package alone
 
-STATIC = Path(__file__).parent / "static"
+SCRIPTS = Path(__file__).parent
 
 _IMPORT = re.compile(
     r'^import\s*\{(?P<names>[^}]*)\}\s*from\s*"(?P<path>\.[^"]+)";\n', re.MULTILINE
@@ -27,7 +27,7 @@ _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)(?s:.))*\*/)\n", re.MULTILIN
 
 @functools.cache
 def bundle(name: str) -> str:
-    """Text of the ES module `name`, a path below ``static``, with all that it imports.
+    """Text of the ES module `name`, a path below this package, with all that it imports.
 
     Modules are written in the one way that is understood: ``import { a, b } from "./lib/c.mjs";``
     on lines of their own, ``export`` before a declaration, and one ``export default`` in the
@@ -40,14 +40,14 @@ def bundle(name: str) -> str:
         If a module imports or exports in another way, or imports itself by way of others.
     """
     order: dict[Path, str] = {}
-    _collect((STATIC / name).resolve(), order, ())
+    _collect((SCRIPTS / name).resolve(), order, ())
     *needed, main = order.items()
     parts = [f"const {_variable(path)} = (() => {{\n{text}\n}})();" for path, text in needed]
     return "\n".join([*parts, main[1]]) + "\n"
 
 
 def _variable(path: Path) -> str:
-    return "$" + re.sub(r"\W", "_", path.relative_to(STATIC.resolve()).with_suffix("").as_posix())
+    return "$" + re.sub(r"\W", "_", path.relative_to(SCRIPTS.resolve()).with_suffix("").as_posix())
 
 
 def _collect(path: Path, order: dict[Path, str], within: tuple[Path, ...]) -> None:

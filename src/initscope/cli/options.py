@@ -1,0 +1,98 @@
+"""Read the values of options, and end a command with a line that says why."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from initscope.errors import shown
+
+__all__: list[str] = []  # for this package alone
+
+
+class Commands:
+    """The commands of a command line, to which each adds itself.
+
+    Parameters
+    ----------
+    subparsers
+        Those of the parser of all commands.
+    program
+        What the user typed to start it.
+    """
+
+    def __init__(self, subparsers: Any, program: str) -> None:
+        self._subparsers, self._program = subparsers, program
+
+    def add(self, name: str, *, help: str, about: str, examples: str) -> argparse.ArgumentParser:
+        """Add a command; returns the parser of its options."""
+        parser: argparse.ArgumentParser = self._subparsers.add_parser(
+            name,
+            help=help,
+            description=about,
+            epilog=of_program(examples, self._program),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        return parser
+
+
+def of_program(examples: str, program: str) -> str:
+    """Return examples of the command line as they are typed for `program`."""
+    torchrun = "torchrun --nproc-per-node 8 -m initscope"  # it starts a module, not a command
+    parts = examples.split(torchrun)
+    return torchrun.join(part.replace("python -m initscope", program) for part in parts)
+
+
+# --- Values: what argparse takes as `type` ---------------------------------------------------
+
+
+def count(text: str, least: int = 1) -> int:
+    """Return a whole number of at least `least`."""
+    # 18 digits are as many as 64 bits hold for certain.
+    if not text.isdecimal() or len(text) > 18 or int(text) < least:
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} is no whole number of at least {least} and at most 18 digits"
+            if text.isdecimal() and len(text) > 18
+            else f"{shown(text)} is no whole number of at least {least}"
+        )
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """Return a whole number of at least 0."""
+    return count(text, 0)
+
+
+def seconds(text: str) -> float:
+    """Return a number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{shown(text)} is no number of at least 0")
+    return number
+
+
+# --- Errors: one line ------------------------------------------------------------------------
+
+LONGEST_ERROR = 1000
+"""Characters of an error message; the middle of a longer one is left out."""
+
+
+def one_line(message: str) -> str:
+    """Return a message in one line of some length, whatever names of the caller's are in it."""
+    plain = "".join(c if c.isprintable() else f"{ascii(c)[1:-1]}" for c in message[:100_000])
+    if len(plain) <= LONGEST_ERROR:
+        return plain
+    half = LONGEST_ERROR // 2 - 3
+    return f"{plain[:half]} ... {plain[-half:]}"
+
+
+def fail(message: str, status: int) -> int:
+    """Say what went wrong; return `status`."""
+    if os.environ.get("RANK", "0") == "0":  # of the processes of torchrun, one speaks
+        print(message, file=sys.stderr)
+    return status

@@ -1,0 +1,92 @@
+"""How much memory this machine has: asked before anything is allocated, and without torch.
+
+What is refused here certainly does not fit: needs are counted from below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from initscope.errors import UsageError
+
+_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def memory() -> int:
+    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
+    import psutil
+
+    limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
+    for name in _CGROUP_LIMITS:  # of a container; "max" where there is none
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(name).read_text()))
+    with contextlib.suppress(ImportError):  # not on Windows
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [limit] if limit != resource.RLIM_INFINITY else []
+    return min(limits)
+
+
+def require_memory(needed: float, what: str, advice: str = "give less") -> None:
+    """Raise `UsageError` if `needed` bytes are more than this machine has.
+
+    Parameters
+    ----------
+    needed
+        A lower bound.
+    what
+        What they are needed for, to follow "needs about ... for".
+    advice
+        What to change, an imperative.
+    """
+    if needed > (available := memory()):
+        raise UsageError(
+            f"this needs about {size(needed)} of memory for {what}, and this machine has "
+            f"{size(available)}: {advice}."
+        )
+
+
+def size(n_bytes: float) -> str:
+    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
+    if n_bytes > 1e300:
+        return "more than can be counted"
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
+
+
+ADDRESS_SPACE = {"sweep": 990_000_000, "pretrain": 1_030_000_000, "reproduce": 350_000_000}
+"""Bytes of address space without which a command cannot even load its libraries, by the name of the
+command. To import them takes a little more, with one thread and torch for CPUs, and what is not
+trained again needs 1.03e9 (sweep) and 1.06e9 (pretrain); the smallest chapter needs 0.39e9."""
+
+
+def require_address_space(command: str) -> None:
+    """Raise `UsageError` if a limit leaves `command` too little to load its libraries.
+
+    They do not all end with an error then: some abort the process, and some wait for a thread that
+    could not be started. Only Linux keeps such a limit.
+
+    Parameters
+    ----------
+    command
+        A key of :data:`ADDRESS_SPACE`.
+
+    >>> require_address_space("sweep")
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    limit, needed = resource.getrlimit(resource.RLIMIT_AS)[0], ADDRESS_SPACE[command]
+    if limit == resource.RLIM_INFINITY or limit >= needed:
+        return
+    raise UsageError(
+        f"{command} needs at least {size(needed)} of memory for its libraries, and a limit leaves "
+        f"it {size(limit)}: raise the limit, by `ulimit -v unlimited` for example."
+    )

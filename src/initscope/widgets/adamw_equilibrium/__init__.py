@@ -1,0 +1,1 @@
+"""The std of a weight matrix under AdamW, and where it settles."""

@@ -1,0 +1,262 @@
+// The std of a weight matrix in a training run with AdamW, and where it settles.
+
+import {
+  equilibrium, learningRate, rotation, sampleSteps, Simulation, simulatedCoordinates, trajectory,
+} from "./theory.mjs";
+import { PRESETS, python, sentence, stepCount, timeConstant, whole } from "./message.mjs";
+import { Chart, COLORS, legend } from "../lib/chart.mjs";
+import { make, reducedMotion } from "../lib/dom.mjs";
+import { percent, short } from "../lib/format.mjs";
+import { frame } from "../lib/frame.mjs";
+
+const NOISE = "Gradients that are not pure noise";
+
+export const CONTROLS = {
+  preset: {
+    label: "preset", kind: "choice",
+    options: [
+      ["custom", "your own"],
+      ["nanogpt", "nanoGPT 124M"],
+      ["shakespeare", "Shakespeare char"],
+      ["gpt3-175b", "GPT-3 175B"],
+      ["llama-7b", "LLaMA 7B"],
+      ["llama-65b", "LLaMA 65B"],
+    ],
+    hint: "nanoGPT 124M and Shakespeare char: train.py of nanoGPT, its defaults and config/train_shakespeare_char.py. "
+      + "GPT-3: Brown et al. 2020, table 2.1 and appendix B; 300 billion tokens in batches of 3.2 million, where the "
+      + "batch grows at first and the cosine ends after 260 billion. "
+      + "LLaMA: Touvron et al. 2023, table 2; 1.0 and 1.4 trillion tokens in batches of 4 million. "
+      + "Std 0.02 is GPT-2's; the LLaMA paper gives none.",
+  },
+  lr: { label: "peak learning rate", kind: "log", min: 1e-6, max: 0.1, zero: true },
+  weight_decay: { label: "weight decay", kind: "log", min: 1e-4, max: 10, zero: true },
+  schedule: {
+    label: "schedule", kind: "choice",
+    options: [["constant", "constant"], ["cosine", "cosine"], ["linear", "linear"], ["wsd", "warm-up, stable, decay"]],
+    hint: "After a linear warm-up. Warm-up, stable, decay (WSD): a linear decay over the last fifth of the steps.",
+  },
+  warmup: { label: "warm-up steps", kind: "log", min: 1, max: 1e5, whole: true, zero: true, format: whole },
+  final: { label: "last rate / peak", kind: "linear", min: 0, max: 1, step: 0.01 },
+  steps: { label: "steps", kind: "log", min: 10, max: 1e6, whole: true, format: whole },
+  std0: { label: "std at initialization", kind: "log", min: 1e-4, max: 10 },
+  log_steps: { label: "logarithmic steps", kind: "switch" },
+  log_std: { label: "logarithmic std", kind: "switch" },
+  beta1: { label: "beta1", kind: "linear", min: 0, max: 0.99, step: 0.01, group: NOISE },
+  beta2: {
+    label: "beta2", kind: "linear", min: 0.9, max: 0.9999, step: 0.0001, group: NOISE,
+    format: (value) => short(value, 4),
+    hint: "Enters in the simulation alone: the prediction takes the second moment at its mean.",
+  },
+  snr: {
+    label: "signal to noise", kind: "log", min: 1e-4, max: 10, zero: true, group: NOISE,
+    hint: "Square of the gradient's mean over its variance; the mean keeps its direction through the whole run.",
+  },
+  diffusion: {
+    label: "diffusion D", kind: "log", min: 0.1, max: 100, group: NOISE,
+    hint: "Growth of the mean square over lr² a step: 1 for gradients independent from step to step, more where they agree.",
+  },
+  alignment: {
+    label: "alignment α", kind: "linear", min: -0.5, max: 0.5, step: 0.005, group: NOISE,
+    hint: "A pull of the gradient along the weights (below 0: a push), added to the weight decay.",
+  },
+};
+
+const [BLUE, ORANGE, GREEN, PURPLE] = COLORS;
+
+/** Names of the settings that a preset sets. */
+const PRESET_NAMES = Object.keys(PRESETS.nanogpt);
+
+const sameAs = (preset, s) => PRESET_NAMES.every((name) => PRESETS[preset][name] === s[name]);
+
+function render(context) {
+  const { page } = context;
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 470 });
+  const legendPlace = make("div", { class: "ins-wide" });
+  const facts = make("dl", { class: "ins-facts ins-wide" });
+  f.view.append(legendPlace);
+  const main = make("div", { class: "ins-wide" });
+  const rates = make("div", { class: "ins-wide" });
+  f.view.append(main, rates, facts);
+  const chart = new Chart(main, { label: "std of the weights", xLabel: "step", yLabel: "std of the weights", xFormat: whole, height: 290 });
+  const rateChart = new Chart(rates, { label: "learning rate", xLabel: "step", yLabel: "learning rate", xFormat: whole, height: 150 });
+  const button = make("button", { type: "button", onclick: () => {
+    if (simulation && !simulation.done) {
+      stop();
+      draw(run.settings);
+    } else start();
+  } }, "Simulate");
+  const progress = make("span", { class: "ins-label", hidden: true });
+  f.buttons.prepend(button, progress);
+
+  let run = null;
+  let simulation = null;
+  let drawn = 0; // points of the simulation in the picture
+  let seed = 0;
+  let frameRequest = 0;
+
+  // A link may name a preset alone; what it says besides holds over the preset.
+  const given = new Set((page?.parameters ?? []).map(([name]) => name));
+  const linked = PRESETS[f.settings().preset];
+  if (given.has("preset") && linked) {
+    f.set(Object.fromEntries(PRESET_NAMES.filter((name) => !given.has(name)).map((name) => [name, linked[name]])));
+  }
+
+  function update(settings, changed) {
+    let s = settings;
+    if (changed.size === 1 && changed.has("preset") && PRESETS[s.preset]) {
+      f.set(PRESETS[s.preset]);
+      s = f.settings();
+    } else if (s.preset !== "custom" && !sameAs(s.preset, s)) {
+      f.set({ preset: "custom" });
+      s = f.settings();
+    }
+    f.enable("final", s.schedule !== "constant");
+    if (!run || !PRESET_NAMES.every((name) => run.settings[name] === s[name])) {
+      stop();
+      simulation = null;
+      run = { ...trajectory(s, sampleSteps(s.steps)), settings: s };
+    }
+    button.disabled = s.diffusion !== 1;
+    button.title = s.diffusion === 1
+      ? `AdamW itself on ${whole(simulatedCoordinates(s.steps))} independent weights whose gradients are normal noise`
+      : "Simulated gradients are independent from step to step: set diffusion to 1.";
+    draw(s);
+  }
+
+  /** Std from another initial std: the mean square of the initialization is a part of the sum. */
+  const fromStart = (factor) => run.std.map((std, i) => Math.sqrt(
+    Math.max(0, std * std - run.initial[i] ** 2) + (factor * run.initial[i]) ** 2,
+  ));
+
+  function draw(s) {
+    const { step } = run;
+    const peak = equilibrium(s, s.lr);
+    const settles = Number.isFinite(peak) && s.lr > 0;
+    const moving = Float64Array.from(run.lr, (rate) => equilibrium(s, rate));
+    const [low, high] = [fromStart(0.5), fromStart(2)];
+    const finite = (values) => [...values].filter((value) => Number.isFinite(value));
+    const largest = Math.max(s.std0, ...finite(run.std));
+    const shown = settles && peak < 6 * largest;
+    // Room above the lines for the labels of the marks.
+    const top = Math.min(1e300, 1.22 * Math.max(largest, ...finite(high), shown ? peak : 0));
+    const smallest = Math.min(...finite([...run.std, ...low, shown ? peak : Infinity]).filter((value) => value > 0), s.std0 / 2);
+    const x = s.log_steps ? [1, Math.max(10, s.steps)] : [0, s.steps];
+    const y = s.log_std ? [Math.max(smallest / 1.3, top * 1e-9), top * 1.4] : [0, top];
+    chart.options.xLog = s.log_steps;
+    chart.options.yLog = s.log_std;
+    rateChart.options.xLog = s.log_steps;
+    const constant = timeConstant(s);
+    /** @type {import("../lib/chart.mjs").Layer[]} */
+    const layers = [
+      { kind: "line", x: step, y: low, color: BLUE, width: 0.8 },
+      { kind: "line", x: step, y: high, color: BLUE, width: 0.8 },
+      { kind: "line", x: step, y: run.initial, color: PURPLE, dash: "2 3" },
+    ];
+    if (constant <= s.steps) layers.push({ kind: "vline", at: constant, color: "currentColor", opacity: 0.7, dash: "1 3", width: 1.2, label: "one time constant" });
+    if (settles && run.forgotten) layers.push({ kind: "vline", at: run.forgotten, color: PURPLE, dash: "2 3", width: 1.2, label: "initialization forgotten", row: 1 });
+    if (shown) layers.push({ kind: "hline", at: peak, color: ORANGE, width: 1.2 });
+    if (settles) layers.push({ kind: "line", x: step, y: moving, color: ORANGE, dash: "6 4" });
+    layers.push({ kind: "line", x: step, y: run.std, color: BLUE, width: 2.4 });
+    const simulated = simulation && (simulation.done || !reducedMotion()) ? simulation : null;
+    if (simulated?.std.length) {
+      const { margin } = simulated;
+      layers.push({ kind: "band", x: simulated.step, low: simulated.std.map((v) => v * (1 - margin)), high: simulated.std.map((v) => v * (1 + margin)), color: GREEN, opacity: 0.22 });
+      layers.push({ kind: "points", x: simulated.step, y: simulated.std, color: GREEN, radius: 2.4 });
+    }
+    chart.draw({ x, y, layers });
+    rateChart.draw({ x, y: [0, s.lr > 0 ? 1.1 * s.lr : 1e-3], layers: [{ kind: "line", x: step, y: run.lr, color: ORANGE }] });
+
+    legendPlace.replaceChildren(legend([
+      { text: "predicted std", color: BLUE },
+      { text: "from half or twice the initial std", color: BLUE, width: 0.8 },
+      {
+        text: `equilibrium of the peak rate${shown ? "" : " (above the picture)"}`, color: ORANGE, hidden: !settles,
+        longest: "equilibrium of the peak rate (above the picture)",
+      },
+      { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4", hidden: !settles },
+      { text: "left of the initialization", color: PURPLE, dash: "2 3" },
+      {
+        text: `AdamW on ${whole(simulated?.coordinates ?? 0)} simulated weights, 95% interval`, color: GREEN, shape: "point",
+        hidden: !simulated, longest: "AdamW on 100,000 simulated weights, 95% interval",
+      },
+    ]));
+
+    const end = run.std[run.std.length - 1];
+    const share = (run.initial[run.initial.length - 1] / end) ** 2;
+    const shownFacts = [
+      ["equilibrium at the peak rate", settles ? short(peak, 4) : "none"],
+      ["time constant", settles ? `${stepCount(constant)} steps` : "none"],
+      ["length of the run", settles ? `${short(run.timeConstants)} time constants` : `${whole(s.steps)} steps`],
+      ["std at the end", short(end, 4)],
+      ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],
+      ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
+    ];
+    facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
+      // The longest of all: how long the run is.
+      make("dd", { class: "ins-sized", "data-longest": "1.23e-4 time constants" }, make("span", {}, value)))));
+
+    const text = sentence(s, run);
+    const told = simulation?.done ? ` ${simulationSentence()}` : "";
+    f.say(text + told);
+    chart.describe(`Std of the weights against the step, from 0 to ${whole(s.steps)}. ${text}${told}`);
+    const last = run.lr[run.lr.length - 1];
+    const middle = learningRate(s)(Math.max(1, Math.round(s.steps / 2)));
+    rateChart.describe(`Learning rate against the step: ${short(run.lr[0])} at first, ${short(middle)} halfway, ${short(last)} at the end.`);
+  }
+
+  function simulationSentence() {
+    const last = simulation.std[simulation.std.length - 1];
+    const margin = (last * simulation.margin).toLocaleString("en", { maximumSignificantDigits: 2 });
+    return `Simulated, AdamW on ${whole(simulation.coordinates)} weights with random gradients ends at ${short(last)} ± ${margin}.`;
+  }
+
+  function start() {
+    seed += 1;
+    simulation = new Simulation(run.settings, seed);
+    drawn = 0;
+    button.textContent = "Stop";
+    frameRequest = requestAnimationFrame(advance);
+  }
+
+  function advance() {
+    // Two thirds of a frame: the page has the rest.
+    simulation.advance(10);
+    progress.hidden = simulation.done;
+    progress.textContent = percent(simulation.state.t / run.settings.steps);
+    if (simulation.done) button.textContent = "Simulate again";
+    else frameRequest = requestAnimationFrame(advance);
+    if (simulation.done || (simulation.std.length !== drawn && !reducedMotion())) {
+      drawn = simulation.std.length;
+      draw(f.settings());
+    }
+  }
+
+  function stop() {
+    cancelAnimationFrame(frameRequest);
+    progress.hidden = true;
+    button.textContent = "Simulate";
+    if (simulation && !simulation.done) simulation = null;
+  }
+
+  function table() {
+    const s = run.settings;
+    const measured = new Map(simulation?.done ? simulation.step.map((step, i) => [step, simulation.std[i]]) : []);
+    const steps = [...new Set([...run.step, ...measured.keys()])].sort((a, b) => a - b);
+    const at = trajectory(s, steps);
+    return {
+      columns: ["step", "learning_rate", "std", "equilibrium_of_the_rate", "left_of_initialization", "simulated_std"],
+      rows: steps.map((step, i) => [
+        step, at.lr[i], at.std[i], equilibrium(s, at.lr[i]), at.initial[i], measured.get(step) ?? "",
+      ]),
+    };
+  }
+
+  return () => {
+    cancelAnimationFrame(frameRequest);
+    f.destroy();
+    chart.destroy();
+    rateChart.destroy();
+  };
+}
+
+export default { render };

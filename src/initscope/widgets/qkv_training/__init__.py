@@ -1,0 +1,1 @@
+"""Q, K and V through recorded training runs."""

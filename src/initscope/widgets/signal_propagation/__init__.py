@@ -1,0 +1,1 @@
+"""A random network: what becomes of a signal and its gradient, layer by layer."""

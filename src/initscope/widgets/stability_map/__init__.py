@@ -1,0 +1,1 @@
+"""Recorded sweeps as a map over std and depth, width or training."""
