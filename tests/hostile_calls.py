@@ -29,8 +29,10 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import initscope
-from initscope import monte_carlo, plots, theory
+from initscope import chapter as chapters
+from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
+from initscope.analysis.deviations import deviations
 from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Verdict, stability_bands
 from initscope.errors import UsageError
@@ -251,6 +253,23 @@ def differences() -> pd.DataFrame:
 @functools.cache
 def _differences() -> pd.DataFrame:
     return compare(measures(), "kaiming", "xavier", "test_accuracy", resamples=20)
+
+
+def tails() -> pd.DataFrame:
+    """Of one matrix, what its tails are computed from."""
+    names = ("kurtosis", "quantile_0.001", "quantile_0.999", "std")
+    rows = [
+        (0, 1, "q", "weight", name, value)
+        for name, value in zip(names, (3, -1, 1, 0.5), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["step", "layer", "role", "kind", "stat", "value"])
+
+
+def deviating() -> pd.DataFrame:
+    """As a comparison of networks with theory has it."""
+    rows = {"direction": ["forward", "backward"], "layer": [1, 1], "inside": [0.9, 1.0]}
+    rows |= {name: [1.0, 2.0] for name in ("mean", "median", "theory", "low")}
+    return pd.DataFrame(rows | {"standard_error": 0.1, "high": [3.0, 4.0]})
 
 
 def of_schemes() -> pd.DataFrame:
@@ -1002,11 +1021,66 @@ ROWS: dict[str, Row] = {
         lambda: {"table": loss_table(), "column": "loss", "of_size": False},
         says={"table": ("column",)},
     ),
+    "analysis.extremes.one_row": Row(
+        lambda: {"table": loss_table().iloc[:1], "loss": 5.0},
+        says={"table": ("column",), "loss": ("column",)},
+    ),
+    "analysis.verdicts.ahead": Row(lambda: {"differences": differences(), "better": "highest"}),
+    "analysis.verdicts.count_ahead": Row(
+        lambda: {"differences": differences(), "better": "lowest"}
+    ),
+    "analysis.verdicts.ahead_from": Row(lambda: {"differences": differences()}),
+    "analysis.verdicts.where_one_trains": Row(lambda: {"measures": measures()}),
+    "analysis.verdicts.deepest_whole_band": Row(
+        lambda: {"bands": pd.DataFrame({"depth": [2, 4], "paper_share": [1.0, 0.5]})}
+    ),
+    "analysis.equilibration.order_of_layers": Row(lambda: {"stds": [std(), std()], "until": 10}),
+    "analysis.equilibration.equilibration": Row(
+        lambda: {"stds": [std(), std()], "until": 10, "narrow": 1.5}
+    ),
+    "analysis.deviations.deviations": Row(lambda: {"tables": {"a": deviating()}}),
+    "analysis.deviations.worst_deviations": Row(
+        lambda: {"table": deviations({"a": deviating()})}, says={"table": ("column",)}
+    ),
+    "analysis.trainability.trainability_border": Row(
+        lambda: {
+            "runs": pd.DataFrame({"sigma_w2": 1.0, "depth": [4, 8], "accuracy": [0.9, 0.1]}),
+            "threshold": 0.5,
+        },
+        nan="no depth fails, or none trains",
+    ),
+    "analysis.equilibration.tail_shape": Row(
+        lambda: {"variances": tails(), "role": "q", "layer": 1},
+        says={"variances": ("role", "layer")},
+    ),
+    "analysis.log_norms.log_band_moments": Row(
+        lambda: {"interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming")}
+    ),
+    "models.full_batch.layer_rates": Row(
+        lambda: {"model": MLP([4, 2]), "rate": 0.1, "weight_factors": 1.0, "bias_factors": [2.0]}
+    ),
+    "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),
+    "analysis.log_norms.fourth_moment": Row(lambda: {"variances": [1.0, 2.0, 4.0]}),
+    "analysis.log_norms.pair_factor": Row(lambda: {"logs": [1.0, 2.0, 4.0], "share": 0.5}),
+    "theory.rescaling.fan_ratios": Row(lambda: {"widths": [4, 4, 2]}),
+    "theory.rescaling.xavier_as_kaiming": Row(lambda: {"widths": [4, 4, 2], "optimizer": "adam"}),
+    "theory.phase_diagram.critical_line": Row(lambda: {"activation": "tanh", "q": [0.5, 1.0]}),
+    "theory.phase_diagram.correlation_path": Row(
+        lambda: {
+            "correlation": 0.5,
+            "depth": 3,
+            "activation": "tanh",
+            "sigma_w2": 1.5,
+            "sigma_b2": 0.1,
+            "q": 0.5,
+        }
+    ),
+    "claims.outcome_of": Row(lambda: {"cases_for": 3, "cases_against": 0}),
     "plots.style.themed": Row(lambda: {"svg": "<svg><style></style></svg>"}),
     "plots.style.use_in_notebook": Row(),
-    "plots.style.source_note": Row(
+    "chapter.source_note": Row(
         lambda: {"chapter": "05", "profile": "cpu", "files": ["a.parquet", "b.parquet"]},
-        call=lambda chapter, profile, files: plots.source_note(
+        call=lambda chapter, profile, files: chapters.source_note(
             chapter, profile, *(files if isinstance(files, list) else [files])
         ),
     ),

@@ -10,11 +10,22 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from initscope.chapter import announced, enter, is_recorded, result, runs_left, sweeps_left
+from initscope.chapter import (
+    announced,
+    enter,
+    is_recorded,
+    put,
+    result,
+    runs_left,
+    source_note,
+    sweeps_left,
+    verdict_table,
+)
 from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
@@ -321,3 +332,74 @@ def test_a_module_that_is_missing_is_named_before_anything_runs(tmp_path: Path) 
     (run,) = plan([], "smoke", tmp_path, {})
     with pytest.raises(UsageError, match=r"01_a needs the module no_such_module, .* pip install"):
         require_modules(run)
+
+
+def test_the_note_under_a_figure_leads_to_data_and_command() -> None:
+    note = source_note("05_std_sweep", "cpu", "results/a.parquet", "results/b.parquet").data
+    assert "[a.parquet](results/a.parquet), [b.parquet](results/b.parquet)" in note
+    assert "`python -m initscope reproduce 05_std_sweep --profile cpu`" in note
+
+
+def test_data_of_one_name_is_told_apart_by_its_folder() -> None:
+    files = [f"results/cpu/{run}/record/variances.parquet" for run in ("seed-0", "std-0.05")]
+    note = source_note("07", "cpu", *files).data
+    first, second = files
+    assert note.startswith(
+        f"*Data:* variances.parquet of [seed-0]({first}), [std-0.05]({second}). *Made by:* "
+    )
+    assert "*Data:* [variances.parquet](results" in source_note("07", "cpu", first).data
+
+
+def test_numbers_for_the_prose_are_plain_and_rounded_where_asked(monkeypatch) -> None:
+    glued: dict[str, object] = {}
+    monkeypatch.setattr(
+        "myst_nb.glue", lambda name, value, display: glued.update({name: value} | {"": display})
+    )
+    put(a=np.float64(1 / 3), b=np.int64(3), c="text")
+    assert glued == {"a": 1 / 3, "b": 3, "c": "text", "": False}
+    assert [type(glued[name]) for name in "abc"] == [float, int, str]
+    put(significant=3, a=np.float64(1 / 3), b=3, c="text")
+    assert (glued["a"], glued["b"], glued["c"]) == (0.333, 3, "text")
+
+
+def test_measurements_are_called_by_their_words() -> None:
+    measurements = {"n": 12, "share": 0.12345, "first": np.bool_(True), "text": "none"}
+    verdict = Verdict("a", "A claim.", "a paper", "holds where", "Here.", "fig-a", measurements)
+    words = {"n": "networks", "share": "share of them", "first": "shallow first", "text": "else"}
+    table = verdict_table(verdict, words)
+    assert list(table.columns) == ["holds where"]
+    assert table["holds where"].to_dict() == {
+        "networks": "12",
+        "share of them": "0.123",
+        "shallow first": "yes",
+        "else": "none",
+    }
+
+
+def cells_of(path: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+def lines_of(cell: nbformat.NotebookNode) -> int:
+    """Lines of code: neither blank nor a comment alone."""
+    lines = (line.strip() for line in cell.source.splitlines())
+    return sum(bool(line) and not line.startswith("#") for line in lines)
+
+
+@each_chapter
+def test_no_hidden_cell_is_long(path: Path) -> None:
+    for cell in cells_of(path):
+        tags = set(cell.metadata.get("tags", []))
+        if tags & {"parameters", "injected-parameters"}:  # values alone
+            body = ast.parse(cell.source).body
+            assert all(isinstance(line, ast.Assign) for line in body)
+            assert all(ast.literal_eval(line.value) is not ... for line in body)
+        elif tags & {"hide-input", "remove-input", "hide-cell", "remove-cell"}:
+            assert lines_of(cell) <= 30, f"{lines_of(cell)} hidden lines:\n{cell.source}"
+
+
+@each_chapter
+def test_what_chapters_share_is_in_the_package(path: Path) -> None:
+    for cell in cells_of(path):
+        assert "import glue" not in cell.source
+        assert "def put(" not in cell.source

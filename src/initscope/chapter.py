@@ -1,4 +1,4 @@
-"""What a chapter needs wherever it is run: its folder, a word before long work, its result.
+"""What all chapters need: their folder, a word before long work, numbers for the prose, a result.
 
 The chapters import this; what is done *with* chapters is in :mod:`initscope.reproduce.parameters`.
 """
@@ -11,6 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from initscope import checks
 
 if TYPE_CHECKING:
     from initscope.claims import Verdict
@@ -78,6 +83,53 @@ def _variables_of_notebook() -> dict[str, Any]:
     return {} if shell is None else dict(shell.user_ns)
 
 
+def put(*, significant: int | None = None, **values: Any) -> None:
+    """Glue numbers and texts, so that the prose of the chapter can show them by name.
+
+    Parameters
+    ----------
+    significant
+        Digits to which numbers are rounded, where the last ones depend on the machine.
+    values
+        What is glued, by name; numpy's numbers as Python's.
+
+    >>> put()
+    """
+    from myst_nb import glue
+
+    for name, value in values.items():
+        if significant and not isinstance(value, str | int):
+            value = float(f"{value:.{significant}g}")
+        glue(name, value.item() if isinstance(value, np.generic) else value, display=False)
+
+
+def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
+    """Return the way from a figure to its data and to what makes it, as Markdown output.
+
+    Files of one name, in a folder each, are told apart by the names of the folders.
+
+    >>> print(source_note("05_std_sweep", "cpu", "results/wine.parquet").data.split(". ")[0])
+    *Data:* [wine.parquet](results/wine.parquet)
+    """
+    from IPython.display import Markdown
+
+    checks.text("chapter", chapter)
+    checks.text("profile", profile)
+    for file in files:
+        checks.file_path("files", file)
+    paths = [Path(file) for file in files]
+    names, before = [path.name for path in paths], ""
+    if len(set(paths)) > 1 and len(set(names)) == 1:
+        before = f"{names[0]} of "
+        shared = len(Path(os.path.commonpath(paths)).parts)
+        names = [path.parts[shared] for path in paths]
+    links = ", ".join(
+        f"[{name}]({path.as_posix()})" for name, path in zip(names, paths, strict=True)
+    )
+    command = f"python -m initscope reproduce {chapter} --profile {profile}"
+    return Markdown(f"*Data:* {before}{links}. *Made by:* `{command}`")
+
+
 def result(summary: str, verdict: Verdict | None = None) -> Any:
     """The one-line result of a chapter, and the verdict on its claim, as Markdown output.
 
@@ -101,6 +153,32 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
     return Markdown(
         f"**The claim.** {verdict.statement} ({verdict.source})\n\n**Verdict: {outcome}** {summary}"
     )
+
+
+def verdict_table(verdict: Verdict, words: Mapping[str, str]) -> pd.DataFrame:
+    """Return the measurements of a verdict as a table to read, under its outcome.
+
+    Parameters
+    ----------
+    verdict
+        The verdict.
+    words
+        What each of its measurements is called in the table.
+
+    >>> from initscope.claims import Verdict
+    >>> verdict = Verdict("a", "A claim.", "a paper", "holds", "Always.", "fig-a", {"n_runs": 3})
+    >>> print(verdict_table(verdict, {"n_runs": "runs"}).to_string())
+         holds
+    runs     3
+    """
+
+    def shown(value: Any) -> str:
+        if isinstance(value, bool | np.bool_):
+            return "yes" if value else "no"
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    rows = {words[name]: shown(value) for name, value in verdict.measurements.items()}
+    return pd.Series(rows, name=verdict.outcome, dtype=object).to_frame()
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:

@@ -17,7 +17,7 @@ from initscope.checks import is_number, require, require_name
 from initscope.errors import UsageError, shown
 from initscope.records import written_whole
 
-__all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "stability_bands"]
+__all__ = ["CONFIGURATION", "OUTCOMES", "PAPER_BAND", "Verdict", "outcome_of", "stability_bands"]
 
 PAPER_BAND = (1e-2, 1e-1)
 """Stds between which ReLU networks train stably, as the paper states it (Han 2025, abstract)."""
@@ -173,6 +173,29 @@ def _band(group: pd.DataFrame, tolerance: float, share: float) -> dict[str, Any]
     if in_paper.any():
         found["paper_share"] = float(inside[in_paper].mean())
     return found
+
+
+def outcome_of(cases_for: int, cases_against: int) -> str:
+    """Return the outcome of a claim that was tried in several cases.
+
+    It holds if nothing speaks against it and something for it, and does not hold if nothing does.
+
+    Parameters
+    ----------
+    cases_for, cases_against
+        Numbers of cases. One that decides nothing is in neither.
+
+    >>> outcome_of(10, 0), outcome_of(10, 2), outcome_of(0, 12)
+    ('holds', 'holds where', 'does not hold here')
+    """
+    for name, cases in (("cases_for", cases_for), ("cases_against", cases_against)):
+        require(
+            is_number(cases, 0, whole=True),
+            f"{name} must be a whole number of at least 0, not {shown(cases)}.",
+        )
+    if not cases_for:
+        return "does not hold here"
+    return "holds where" if cases_against else "holds"
 
 
 @dataclass(frozen=True)

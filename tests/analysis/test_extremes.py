@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from initscope.analysis.extremes import row_of_largest, row_of_smallest
+from initscope.analysis.extremes import one_row, row_of_largest, row_of_smallest
 from initscope.errors import UsageError
 
 TABLE = pd.DataFrame(
@@ -67,3 +67,15 @@ def test_the_row_is_one_of_the_table_and_none_exceeds_it(rows: list[tuple[int, i
     assert tuple(row_of_smallest(table, "b"))[1] == min(b for _, b in rows)
     assert abs(row_of_largest(table, "a", of_size=True)["a"]) == max(abs(a) for a, _ in rows)
     assert tuple(row_of_largest(table, "a", of_size=True)) in rows
+
+
+def test_the_one_row_with_some_values() -> None:
+    found = one_row(TABLE, direction="forward", errors=0.1 + 2.5)
+    assert found.name == ("a", 1)
+    assert found["off"] == 0.075
+    with pytest.raises(UsageError, match="must have direction = 'forward', and 2 do"):
+        one_row(TABLE, direction="forward")
+    with pytest.raises(UsageError, match="and 0 do"):
+        one_row(TABLE, direction="sideways")
+    with pytest.raises(UsageError, match="unknown column 'where'"):
+        one_row(TABLE, where="here")

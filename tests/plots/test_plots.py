@@ -406,19 +406,3 @@ def test_nearest_is_on_a_log_axis_and_names_each_once() -> None:
 )
 def test_short_widths(widths: str, short: str) -> None:
     assert plots.short_widths(widths) == short
-
-
-def test_the_note_under_a_figure_leads_to_data_and_command() -> None:
-    note = plots.source_note("05_std_sweep", "cpu", "results/a.parquet", "results/b.parquet").data
-    assert "[a.parquet](results/a.parquet), [b.parquet](results/b.parquet)" in note
-    assert "`python -m initscope reproduce 05_std_sweep --profile cpu`" in note
-
-
-def test_data_of_one_name_is_told_apart_by_its_folder() -> None:
-    files = [f"results/cpu/{run}/record/variances.parquet" for run in ("seed-0", "std-0.05")]
-    note = plots.source_note("07", "cpu", *files).data
-    first, second = files
-    assert note.startswith(
-        f"*Data:* variances.parquet of [seed-0]({first}), [std-0.05]({second}). *Made by:* "
-    )
-    assert "*Data:* [variances.parquet](results" in plots.source_note("07", "cpu", first).data

@@ -1,6 +1,9 @@
 from .comparison import compare, layer_ratios, run_measures
-from .extremes import row_of_largest, row_of_smallest
+from .deviations import deviations, worst_deviations
+from .equilibration import equilibration, order_of_layers, tail_shape
+from .extremes import one_row, row_of_largest, row_of_smallest
 from .sweeps import to_tidy
+from .trainability import trainability_border
 from .trajectories import (
     depth_correlation,
     expansion_rates,
@@ -12,21 +15,40 @@ from .trajectories import (
     statistic_table,
     weight_std,
 )
+from .verdicts import (
+    ahead,
+    ahead_from,
+    count_ahead,
+    deepest_whole_band,
+    where_one_trains,
+)
 
 __all__ = [
+    "ahead",
+    "ahead_from",
     "compare",
+    "count_ahead",
+    "deepest_whole_band",
     "depth_correlation",
+    "deviations",
+    "equilibration",
     "expansion_rates",
     "growth_over_noise",
     "layer_ratios",
     "layer_spread",
     "mean_interval",
+    "one_row",
+    "order_of_layers",
     "predicted_std",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
     "settling_steps",
     "statistic_table",
+    "tail_shape",
     "to_tidy",
+    "trainability_border",
     "weight_std",
+    "where_one_trains",
+    "worst_deviations",
 ]

@@ -1,4 +1,4 @@
-"""Rows in which a column is largest or smallest: a value and its name, taken from one place."""
+"""One row of a table, by its values or its largest: a value and its name from one place."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
-from initscope.checks import require
-from initscope.errors import unknown_name
+from initscope.checks import is_number, require
+from initscope.errors import shown, unknown_name
 
 
 def row_of_largest(
@@ -63,6 +63,45 @@ def row_of_smallest(
     b 1.5
     """
     return _row(table, column, -1, of_size)
+
+
+def one_row(table: pd.DataFrame, **values: Any) -> pd.Series[Any]:
+    """Return the only row of a table that has these values.
+
+    Parameters
+    ----------
+    table
+        A frame.
+    values
+        What the row has, by column.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column, or not exactly one such row.
+
+    Examples
+    --------
+    >>> losses = pd.DataFrame({"scheme": ["lecun", "kaiming"], "loss": [2.0, 1.5]})
+    >>> one_row(losses, scheme="kaiming")["loss"]
+    np.float64(1.5)
+    """
+    checks.frame("table", table, rows=False)
+    has = np.ones(len(table), dtype=bool)
+    for column, value in values.items():
+        if column not in table.columns:
+            raise unknown_name("column", column, map(str, table.columns))
+        require(
+            isinstance(value, str | bool | np.bool_) or is_number(value, -np.inf),
+            f"{column} must be a number or text to find in the table, not {shown(value)}.",
+        )
+        has &= (table[column] == value).to_numpy(dtype=bool)
+    wanted = " and ".join(f"{column} = {shown(value)}" for column, value in values.items())
+    require(
+        has.sum() == 1,
+        f"one row of the table must have {wanted or 'these values'}, and {has.sum()} do.",
+    )
+    return table.iloc[int(np.flatnonzero(has)[0])]
 
 
 def _row(

@@ -39,7 +39,6 @@ from initscope.plots.style import (
     PAPER_COLOR,
     STYLE,
     WIDTH,
-    source_note,
     use_in_notebook,
 )
 from initscope.plots.sweeps import (
@@ -114,7 +113,6 @@ __all__ = [
     "short_widths",
     "signals_through_training",
     "singular_values",
-    "source_note",
     "stream_against_theory",
     "theory_against_networks",
     "trainability_map",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -21,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from initscope import checks
 
 __all__ = ["COLORS", "COLOR_MAP", "INK", "INK_ON_DARK", "LINE_MAP", "ON_MAP"]
-__all__ += ["PAPER_COLOR", "STYLE", "WIDTH", "source_note", "themed", "use_in_notebook"]
+__all__ += ["PAPER_COLOR", "STYLE", "WIDTH", "themed", "use_in_notebook"]
 
 INK = "#6e6e6e"
 """Text, ticks and axes, with a contrast of 5:1 on a white page and above 3:1 on a dark one."""
@@ -168,27 +166,3 @@ def cell_edges(centers: np.ndarray) -> np.ndarray:
     middle = (logs[1:] + logs[:-1]) / 2
     half = (logs[1] - logs[0]) / 2 if len(logs) > 1 else 0.1
     return np.exp([logs[0] - half, *middle, logs[-1] + half])
-
-
-def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
-    """The way from a figure to its data and to the command that makes it, as Markdown output.
-
-    Files of one name, in a folder each, are told apart by the names of the folders.
-    """
-    from IPython.display import Markdown
-
-    checks.text("chapter", chapter)
-    checks.text("profile", profile)
-    for file in files:
-        checks.file_path("files", file)
-    paths = [Path(file) for file in files]
-    names, before = [path.name for path in paths], ""
-    if len(set(paths)) > 1 and len(set(names)) == 1:
-        before = f"{names[0]} of "
-        shared = len(Path(os.path.commonpath(paths)).parts)
-        names = [path.parts[shared] for path in paths]
-    links = ", ".join(
-        f"[{name}]({path.as_posix()})" for name, path in zip(names, paths, strict=True)
-    )
-    command = f"python -m initscope reproduce {chapter} --profile {profile}"
-    return Markdown(f"*Data:* {before}{links}. *Made by:* `{command}`")

@@ -18,7 +18,9 @@ from initscope.theory.finite_width import (
 from initscope.theory.gains import ActivationMoments, activation_moments, gain
 from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
+from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
+from initscope.theory.rescaling import Disguise, fan_ratios, xavier_as_kaiming
 from initscope.theory.schemes import (
     DEPTH_RULES,
     SCHEMES,
@@ -46,8 +48,10 @@ __all__ = [
     "NUMBER_FORMATS",
     "SCHEMES",
     "ActivationMoments",
+    "CriticalLine",
     "CriticalPoint",
     "DepthScaling",
+    "Disguise",
     "JacobianMoments",
     "LogNormMoments",
     "MuParametrization",
@@ -63,10 +67,13 @@ __all__ = [
     "chi",
     "correlation_fixed_point",
     "correlation_map",
+    "correlation_path",
+    "critical_line",
     "critical_point",
     "critical_std",
     "depth_scale",
     "depth_scaling",
+    "fan_ratios",
     "finite_width_interval",
     "fixed_point",
     "gain",
@@ -80,4 +87,5 @@ __all__ = [
     "residual_stream_variance",
     "scheme_std",
     "stability_band",
+    "xavier_as_kaiming",
 ]

@@ -1,0 +1,109 @@
+"""Variances of many networks on a logarithmic scale: moments with their errors, and spreads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import norm
+
+from initscope import checks
+from initscope.checks import require
+from initscope.errors import shown
+from initscope.theory import WidthInterval
+
+__all__ = ["HALF", "Moments", "fourth_moment", "log_band_moments", "log_moments", "pair_factor"]
+
+HALF = float(norm.ppf(0.975))
+"""Half of a 95% interval, in standard errors."""
+
+
+class Moments(NamedTuple):
+    """Mean and variance of a sample, with the half-width of the 95% interval of each."""
+
+    mean: float
+    mean_error: float
+    variance: float
+    variance_error: float
+
+
+def _sample(name: str, values: ArrayLike, at_least: int) -> np.ndarray:
+    sample = np.asarray(checks.finite(name, values), float)
+    require(
+        sample.ndim == 1 and len(sample) >= at_least,
+        f"{name} must be a list of at least {at_least} numbers, not {shown(values)}.",
+    )
+    return sample
+
+
+def log_moments(logs: ArrayLike) -> Moments:
+    """Return mean and variance of a sample of logarithms, as if it were normal.
+
+    >>> moments = log_moments([1.0, 2.0, 3.0])
+    >>> moments.mean, moments.variance
+    (2.0, 1.0)
+    """
+    sample = _sample("logs", logs, 2)
+    variance = float(sample.var(ddof=1))
+    return Moments(
+        float(sample.mean()),
+        float(HALF * sample.std() / np.sqrt(len(sample))),
+        variance,
+        float(HALF * variance * np.sqrt(2 / (len(sample) - 1))),
+    )
+
+
+def log_band_moments(interval: WidthInterval) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the log of the forward variance that a 95% band is made of.
+
+    Parameters
+    ----------
+    interval
+        Result of :func:`initscope.theory.finite_width_interval`.
+
+    Returns
+    -------
+    tuple
+        Both from the input to the last layer.
+    """
+    require(
+        isinstance(interval, WidthInterval),
+        f"interval must be one of finite_width_interval, not {shown(interval)}.",
+    )
+    low, high = np.log(interval.low.forward), np.log(interval.high.forward)
+    return (low + high) / 2, ((high - low) / (2 * HALF)) ** 2
+
+
+def fourth_moment(variances: ArrayLike) -> tuple[float, float]:
+    """Return the mean square of a sample over its squared mean, and its 95% half-width.
+
+    The error is that of the delta method: what one value adds to the ratio, to first order.
+
+    >>> fourth_moment([1.0, 1.0, 1.0])
+    (1.0, 0.0)
+    """
+    q = _sample("variances", variances, 2)
+    require(bool(q.mean() != 0), "variances must have a mean other than 0.")
+    ratio = (q**2).mean() / q.mean() ** 2
+    influence = (q**2 - (q**2).mean()) / q.mean() ** 2 - 2 * ratio * (q / q.mean() - 1)
+    return float(ratio), float(HALF * influence.std(ddof=1) / np.sqrt(len(q)))
+
+
+def pair_factor(logs: ArrayLike, share: float = 0.5) -> float:
+    """Return the factor by which two networks differ, as a quantile over all pairs.
+
+    Parameters
+    ----------
+    logs
+        Logarithms of a variance, one a network.
+    share
+        Of the pairs that differ by less.
+
+    >>> round(pair_factor(np.log([1.0, 2.0, 8.0])), 6)
+    4.0
+    """
+    sample = _sample("logs", logs, 2)
+    share = checks.number("share", share, 0.0, 1.0)
+    differences = np.abs(sample[:, None] - sample[None, :])[np.triu_indices(len(sample), 1)]
+    return float(np.exp(np.quantile(differences, share)))

@@ -1,0 +1,77 @@
+"""Xavier as Kaiming with other learning rates: ReLU networks whose layers are scaled alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from initscope.checks import Array, layer_widths, plain, require_name
+
+__all__ = ["Disguise", "fan_ratios", "xavier_as_kaiming"]
+
+POWERS = {"sgd": 1.0, "adam": 0.5}
+"""By optimizer: a weight scaled by sqrt(r) moves alike at a learning rate scaled by r to this."""
+
+
+class Disguise(NamedTuple):
+    """What a network drawn by Kaiming needs to train as one drawn by Xavier.
+
+    Attributes
+    ----------
+    weight_factors, bias_factors
+        What multiplies the learning rate of the weights and of the biases, layer by layer.
+    output_factor
+        What multiplies the output of the network.
+    """
+
+    weight_factors: Array
+    bias_factors: Array
+    output_factor: float
+
+
+def fan_ratios(widths: Sequence[int]) -> Array:
+    """Return the variance of Xavier's weights over that of Kaiming's, layer by layer.
+
+    Parameters
+    ----------
+    widths
+        From the input to the output.
+
+    >>> fan_ratios([30, 10, 10])
+    array([0.75, 0.5 ])
+    """
+    sizes = layer_widths(widths)
+    return np.array([n_in / (n_in + n_out) for n_in, n_out in itertools.pairwise(sizes)])
+
+
+def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> Disguise:
+    r"""Return the learning rates at which Kaiming's draw trains as Xavier's of the same normals.
+
+    Layer l of Xavier has :math:`\sqrt{r_l}` times the weights of Kaiming. ReLU is homogeneous, so
+    with biases that start at 0 the two networks compute the same up to :math:`\prod_l \sqrt{r_l}`,
+    and go on to do so at learning rates over :math:`r_l` (weights) and :math:`\prod_{k \le l} r_k`
+    (biases) under SGD, and over the square roots of these under Adam without epsilon.
+
+    Parameters
+    ----------
+    widths
+        Of a ReLU network, from the input to the output.
+    optimizer
+        ``"sgd"`` or ``"adam"``.
+
+    Raises
+    ------
+    UsageError
+        For widths that are none, or another optimizer.
+
+    >>> xavier_as_kaiming([10, 10, 10], "sgd")
+    Disguise(weight_factors=array([2., 2.]), bias_factors=array([2., 4.]), output_factor=0.5)
+    """
+    ratios = fan_ratios(widths)
+    require_name("optimizer", optimizer, POWERS)
+    power = POWERS[optimizer]
+    products = np.cumprod(ratios)
+    return Disguise(plain(ratios**-power), plain(products**-power), float(np.sqrt(ratios.prod())))
