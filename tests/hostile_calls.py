@@ -36,6 +36,7 @@ from initscope.claims import Verdict, stability_bands
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
 
@@ -601,11 +602,11 @@ ROWS: dict[str, Row] = {
         lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
         says={"name": ("optimizer",)},
     ),
-    "sweep.spec.Scheme": Row(
+    "theory.scheme.Scheme": Row(
         lambda: {"name": "kaiming", "options": {"gain": 1.0}},
         says={"name": ("scheme",), "options": ("option",)},
     ),
-    "sweep.spec.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
+    "theory.scheme.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
     "sweep.run.to_tidy": Row(
         lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
     ),
@@ -765,7 +766,7 @@ ROWS: dict[str, Row] = {
         call=lambda **arguments: _tracked(VarianceTracker(**arguments)),
         says={
             "optimizer": ("optimizer", "update of"),
-            "model": ("model", "attention", "optimizer"),
+            "model": ("model", "role of histograms", "optimizer"),
             "histograms": ("role",),
             "quantities": ("quantity",),
             "out_folder": ("folder",),
@@ -787,6 +788,11 @@ ROWS: dict[str, Row] = {
             "log": True,
         },
         says={"quantities": ("quantity",)},
+    ),
+    "tracking.callback.VarianceCallback.log_through": Row(
+        lambda: {"trainer": "none"},
+        call=lambda trainer: VarianceCallback("variances").log_through(trainer),
+        valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
         lambda: {"model": small_gpt2()},

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from initscope.chapter import announced, enter, is_recorded, result, runs_left, sweeps_left
@@ -21,6 +22,7 @@ from initscope.records import recorded
 from initscope.reproduce import reproduce
 from initscope.reproduce.parameters import plan, require_modules, tagged
 from initscope.sweep import SweepSpec, run_sweep
+from initscope.sweep.cost import duration, operations, sweep_cost
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -201,28 +203,45 @@ def test_nothing_is_said_where_nothing_is_trained(
     assert capsys.readouterr().out == ""
 
 
-def test_little_work_is_named_and_not_measured(
+def test_little_work_is_named_and_not_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with announced(sweeps_left([SMALL], tmp_path), out=tmp_path):
         said = capsys.readouterr().out
     assert "About to train 2 networks" in said
     assert str(tmp_path) in said
-    assert "Measuring" not in said
+    assert "FLOP" not in said
 
 
-def test_long_work_says_how_long_and_how_to_take_the_records(
+def test_long_work_says_how_much_and_how_to_take_the_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    left = sweeps_left([SMALL, LONG], tmp_path)
+    out = tmp_path / "results" / "mine"
+    left = sweeps_left([SMALL, LONG], out)
     assert left == [SMALL, LONG]
-    with announced(left, out=tmp_path):
+    with announced(left, out=out):
         said = capsys.readouterr().out  # before, not after
     assert "About to train 10 networks" in said
-    assert re.search(r"About [\d.]+ (s|min|h) on this machine", said)
+    flops = sum(sweep_cost(spec).flops for spec in left)
+    assert f"That is {operations(flops)}. Stopped, it goes on" in said
     assert "notebooks/results/" in said
-    assert list(tmp_path.iterdir()) == []  # measuring writes nothing
+    assert list(tmp_path.iterdir()) == []  # counting writes nothing
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("number", ["05", "07"])
+def test_long_work_says_how_long_the_published_records_took(
+    number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results,) = (ROOT / "notebooks" / "results").glob(f"{number}_*")
+    if number == "05":
+        tables = map(pq.read_schema, results.glob("cpu/*.parquet"))
+        records = [json.loads(table.metadata[b"initscope"]) for table in tables]
+    else:
+        records = [json.loads(p.read_text()) for p in results.glob("cpu/*/record/run.json")]
+    took = duration(sum(record["seconds"] for record in records))
+    with announced([LONG], out=results / "mine"):
+        assert f"the records in\n  {results}\ntook {took}." in capsys.readouterr().out
 
 
 def test_pretraining_is_announced_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,10 +254,11 @@ def test_pretraining_is_announced_too(tmp_path: Path, capsys: pytest.CaptureFixt
     }
     left = runs_left(specs, tmp_path)
     assert left == specs
-    with announced(runs=left, out=tmp_path, device="cpu"):
+    with announced(runs=left, out=tmp_path / "results" / "mine", device="cpu"):
         said = capsys.readouterr().out
     assert "About to train 2 language models" in said
-    assert re.search(r"About [\d.]+ (s|min|h) on this machine", said)
+    _, per_token = specs["seed-0"].count_parameters()
+    assert f"That is {operations(2 * 1500 * 16 * per_token)}." in said
 
 
 def test_published_runs_are_not_trained_again() -> None:

@@ -31,7 +31,7 @@ from test_pretrain import (  # noqa: F401  (fixtures)
 from initscope.data.text import Text
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec, load_spec_text, pretrain, read_record
-from initscope.pretrain.records import checkpoints
+from initscope.pretrain.checkpoints import checkpoints
 
 Damage = Callable[[bytes, random.Random], bytes | None]
 

@@ -17,8 +17,9 @@ from initscope.memory import memory, require_memory, size
 from initscope.models import GPT2_PRESETS, gpt2
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.spec import PretrainSpec
+from initscope.sweep.chunks import bytes_per_run, require_room
 from initscope.sweep.schedule import fewest_probes, probe_steps
-from initscope.sweep.spec import SweepSpec, bytes_per_run, require_room
+from initscope.sweep.spec import SweepSpec
 
 
 def test_memory_is_what_the_system_says_or_a_limit_below() -> None:

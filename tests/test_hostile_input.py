@@ -31,8 +31,9 @@ from initscope.cli.options import LONGEST_ERROR
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
+from initscope.sweep.chunks import require_room
 from initscope.sweep.cost import sweep_cost
-from initscope.sweep.spec import Optimizer, SweepSpec, require_room
+from initscope.sweep.spec import Optimizer, SweepSpec
 from initscope.yaml_files import parse_yaml
 
 FEW = settings(
@@ -359,7 +360,7 @@ def test_what_a_specification_accepts_can_be_trained(place: Path) -> None:
             return
         tried += 1
         with contextlib.suppress(UsageError):
-            sweep_cost(spec, probe_seconds=0.0)
+            sweep_cost(spec)
 
     accepted()
     assert tried

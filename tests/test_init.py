@@ -26,7 +26,8 @@ from initscope.init import (
     weight_layers,
 )
 from initscope.models import MLP, gpt2
-from initscope.sweep import Scheme, SweepSpec
+from initscope.sweep import SweepSpec
+from initscope.theory.scheme import Scheme
 from initscope.theory.schemes import check_options
 
 transformers = pytest.importorskip("transformers")

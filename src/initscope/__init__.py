@@ -9,7 +9,7 @@ The rooms, each using only those below it::
     init   models                         what is measured
     theory                                closed forms
 
-Import the room you need, for example ``from initscope.sweep.run import SweepSpec, run_sweep``.
+Import the room you need, for example ``from initscope.sweep import SweepSpec, run_sweep``.
 Importing :mod:`initscope` itself imports nothing else.
 """
 

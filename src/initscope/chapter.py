@@ -5,20 +5,20 @@ The chapters import this; what is done *with* chapters is in :mod:`initscope.rep
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from initscope.claims import Verdict
     from initscope.pretrain.spec import PretrainSpec
-    from initscope.sweep.run import SweepSpec
+    from initscope.sweep import SweepSpec
 
 LITTLE_WORK = 2_000
-"""Epochs of networks, or updates of a language model, that are over before their time is measured.
-"""
+"""Epochs of networks, or updates of a language model, that are over before they are counted."""
 
 
 def enter(chapter: str) -> None:
@@ -155,7 +155,7 @@ def announced(
     out: str | Path,
     device: str | None = None,
 ) -> Iterator[None]:
-    """Say before a chapter trains what, for how long, and how to take the records instead.
+    """Say before a chapter trains what, how much, and how to take the records instead.
 
     Nothing is said where nothing is left to train. What was said is taken back when it has been
     done, so that a chapter that trained looks like one that read its records.
@@ -200,36 +200,49 @@ def _announce(
         return
     if any(spec.dataset == "mnist" for spec in sweeps):
         print("MNIST is loaded first; if it is not on this machine, 15 MB are downloaded.")
-    print("Measuring how long the training takes ...", flush=True)
-    from initscope.sweep.cost import duration
+    from initscope.sweep.cost import duration, operations
 
-    seconds = _seconds(sweeps, runs, out, device)
+    flops = _flops(sweeps, runs, out, device)
+    recorded = _seconds_recorded(out.parent)
+    took = f"; the records in\n  {Path.cwd() / out.parent}\ntook {duration(recorded)}"
     print(
-        f"About {duration(seconds)} on this machine, as measured on a few updates; stopped, it "
-        "goes on\nwhere it was. To take the published measurements instead, stop here and run the "
-        "chapter in\nthe folder notebooks/ of a copy of the project, with the parameters that "
-        "stand there: the\nmeasurements are in notebooks/results/, and nothing is trained.",
+        f"That is {operations(flops)}{took if recorded else ''}. Stopped, it goes on where "
+        "it was. To take\nthe published measurements instead, stop here and run the chapter in "
+        "the folder notebooks/\nof a copy of the project, with the parameters that stand there: "
+        "the measurements are in\nnotebooks/results/, and nothing is trained.",
         flush=True,
     )
 
 
-def _seconds(
+def _flops(
     sweeps: list[SweepSpec], runs: dict[str, PretrainSpec], out: Path, device: str | None
 ) -> float:
-    """Time to train what is left: a few updates of each sweep and of the first run are timed."""
+    """Return the floating-point operations of what is left to train."""
+    from initscope.pretrain.cost import pretrain_cost
     from initscope.sweep.cost import sweep_cost
     from initscope.sweep.records import table_path
 
-    seconds = 0.0
+    total = 0.0
     for spec in sweeps:
         # A file of its name that stands there all the same holds only what is kept of a sweep.
         kept = None if table_path(out, spec).exists() else out
-        seconds += sweep_cost(spec, kept, device, probe_seconds=0.5).seconds
-    for name, first in list(runs.items())[:1]:  # the others are of its size
-        from initscope.pretrain.cost import pretrain_cost
+        total += sweep_cost(spec, kept, device).flops_left
+    for name, run in runs.items():
+        total += pretrain_cost(run, out / name, device=device).flops_left
+    return total
 
-        cost = pretrain_cost(first, out / name, device=device, probe_seconds=2.0)
-        tokens = sum(run.steps * run.tokens_per_step for run in runs.values())
-        tokens -= (first.steps - cost.steps_left) * first.tokens_per_step
-        seconds += tokens / cost.tokens_per_second
+
+def _seconds_recorded(results: Path) -> float:
+    """Return the seconds that the sweeps and pretraining runs recorded below a folder took."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    seconds = 0.0
+    for path in results.glob("*/*.parquet"):
+        with suppress(OSError, pa.ArrowException, ValueError):
+            metadata = pq.read_schema(path).metadata or {}
+            seconds += json.loads(metadata.get(b"initscope", "{}")).get("seconds", 0.0)
+    for path in results.glob("*/*/record/run.json"):
+        with suppress(OSError, ValueError):
+            seconds += json.loads(path.read_text()).get("seconds", 0.0)
     return seconds

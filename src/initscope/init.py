@@ -28,12 +28,14 @@ from initscope.theory.rule import (
     Rule,
     Weight,
 )
+from initscope.theory.scheme import Scheme
 from initscope.theory.schemes import SCHEMES, check_options, fan
 
 __all__ = [
     "DISTRIBUTIONS",
     "MODES",
     "SCHEMES",
+    "Scheme",
     "fans",
     "initialize_",
     "variance_scaling_",

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import gelu
 from transformers.activations import ACT2FN
 
-from initscope.models.gelu import TanhGELU
+from initscope.models.gelu import BLOCK, TanhGELU
 
 INPUTS = torch.cat([torch.linspace(-12, 12, 4801), torch.tensor([-1e15, -1e4, 1e-30, 1e4, 1e15])])
 
@@ -36,6 +36,22 @@ def test_it_is_gpt2s_gelu_to_rounding(theirs: str, dtype: torch.dtype) -> None:
         finite = torch.isfinite(its)  # the slope of gelu_new overflows
         assert ((mine - truth).abs() / scale).max() < 16 * rounding
         assert ((mine - its).abs() / scale)[finite].max() < 16 * rounding
+
+
+@pytest.mark.parametrize("n", [1, BLOCK, 2 * BLOCK + 5])
+def test_each_block_has_the_values_and_slopes_of_its_own_inputs(n: int) -> None:
+    inputs = torch.randn(n, 3, generator=torch.Generator().manual_seed(n))
+    exact = value_and_slope(ACT2FN["gelu_pytorch_tanh"], inputs.T)
+    for mine, truth in zip(value_and_slope(TanhGELU(), inputs.T), exact, strict=True):
+        torch.testing.assert_close(mine, truth, rtol=1e-5, atol=1e-6)
+
+
+def test_without_gradients_it_is_the_same() -> None:
+    inputs = torch.randn(BLOCK + 1, requires_grad=True)
+    with torch.no_grad():
+        values = TanhGELU()(inputs)
+    assert not values.requires_grad
+    assert torch.equal(values, TanhGELU()(inputs).detach())
 
 
 def test_its_gradient_is_the_derivative_of_its_values() -> None:

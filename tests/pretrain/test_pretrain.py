@@ -12,7 +12,6 @@ import random
 import re
 import shutil
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -46,15 +45,12 @@ from initscope.pretrain import (
 )
 from initscope.pretrain import records as pretrain_records
 from initscope.pretrain import trainer as pretrain_trainer
-from initscope.pretrain.cost import PROBE_FLOPS, pretrain_cost
-from initscope.pretrain.records import (
-    FIRST_IMPLEMENTATION,
-    PretrainRecord,
-    checkpoints,
-    require_space,
-)
+from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_space
+from initscope.pretrain.cost import pretrain_cost
+from initscope.pretrain.records import FIRST_IMPLEMENTATION, PretrainRecord
 from initscope.pretrain.spec import learning_rate_factor
 from initscope.pretrain.trainer import PassageTrainer, decay_groups
+from initscope.sweep.cost import duration
 
 RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
 STEPS = 12
@@ -355,6 +351,34 @@ def test_killed_it_goes_on_as_if_nothing_had_been(
     assert final_weights(tmp_path) == final_weights(undisturbed[0])
 
 
+def test_what_is_logged_is_written_now_and_then_and_before_each_checkpoint(
+    undisturbed: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, at_checkpoints = [], {}
+    write_logs, mark = pretrain_records.write_logs, pretrain_trainer.mark_checkpoint
+
+    def counted(folder: Path, history: Any) -> None:
+        write_logs(folder, history)
+        written.append(history[-1]["step"])
+
+    def marked(folder: Path, *facts: Any) -> None:
+        mark(folder, *facts)
+        steps = pd.read_parquet(tmp_path / "record" / "training.parquet")["step"]
+        at_checkpoints[folder.name] = steps.max()
+
+    monkeypatch.setattr("initscope.pretrain.write_logs", counted)
+    monkeypatch.setattr(pretrain_trainer, "mark_checkpoint", marked)
+    monkeypatch.setattr(pretrain_trainer, "RECORD_EVERY", math.inf)
+    assert_same(run(tmp_path), undisturbed[1])
+    every = range(4, STEPS + 1, 4)
+    assert at_checkpoints == {f"checkpoint-{step}": step for step in every}
+    assert set(written) == {0, *every}  # the first at once, for those who look
+    monkeypatch.setattr(pretrain_trainer, "RECORD_EVERY", 0.0)
+    written.clear()
+    run(tmp_path / "often")
+    assert set(written) == {0, *range(2, STEPS + 1, 2)}
+
+
 def test_a_damaged_checkpoint_is_passed_over(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
     for _ in range(4):
         run(tmp_path, max_seconds=0)
@@ -362,6 +386,24 @@ def test_a_damaged_checkpoint_is_passed_over(undisturbed: tuple[Path, Any], tmp_
     assert (newest.name, older.name) == ("checkpoint-8", "checkpoint-6")
     (newest / "model.safetensors").write_bytes(b"")
     assert checkpoints(tmp_path, spec_of().digest) == [older]
+    assert_same(run(tmp_path), undisturbed[1])
+
+
+def test_a_checkpoint_that_knows_other_intervals_makes_no_difference(
+    undisturbed: tuple[Path, Any], tmp_path: Path
+) -> None:
+    """Older versions decided themselves what is due, and told the Trainer that nothing ever is."""
+    run(tmp_path, max_seconds=0)
+    (checkpoint,) = checkpoints(tmp_path, spec_of().digest)
+    path = checkpoint / "trainer_state.json"
+    state = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(state | {"logging_steps": 500, "eval_steps": 500, "save_steps": 500})
+    )
+    mark = checkpoint / "initscope.json"
+    facts = json.loads(mark.read_text())
+    mark.unlink()
+    mark_checkpoint(checkpoint, facts["digest"], facts["recorded"])
     assert_same(run(tmp_path), undisturbed[1])
 
 
@@ -1000,71 +1042,35 @@ def test_a_specification_in_a_file_and_what_overrides_it(
     file = tmp_path / "run.yaml"
     file.write_text(json.dumps({"text": "modules", **SIZES}))
     arguments = ["pretrain", "--spec", str(file), "--out", str(tmp_path / "out"), "--device", "cpu"]
-    assert main([*arguments, "--steps", "20", "--dry-run"]) == 0
+    assert main([*arguments, "--steps", "20", "--dry-run", "--text", "stdlib", "owner/name"]) == 0
     shown = capsys.readouterr().out
     assert "20 steps of 64 tokens, 20 of them to be made" in shown
-    assert "tokens/s" in shown
+    assert "FLOP.\nCheckpoints: " in shown
+    assert "The text owner/name is on the Hugging Face hub, which is not asked for it now." in shown
     assert not (tmp_path / "out").exists()
 
 
 def test_the_cost_counts_what_is_left(undisturbed: tuple[Path, Any], tmp_path: Path) -> None:
-    cost = pretrain_cost(spec_of(), undisturbed[0], device="cpu", probe_seconds=0.0)
-    assert (cost.steps_left, cost.seconds) == (0, 0.0)
+    finished = pretrain_cost(spec_of(), undisturbed[0], device="cpu")
+    seconds = read_record(undisturbed[0]).run["seconds"]
+    assert (finished.steps_left, finished.flops_left) == (0, 0)
+    assert finished.seconds_recorded == seconds > 0
+    assert f"Those made took {duration(seconds)}." in str(finished)
+    assert "Those made" not in str(pretrain_cost(spec_of(), tmp_path, device="cpu"))
     run(tmp_path, max_seconds=0)
-    cost = pretrain_cost(spec_of(), tmp_path, device="cpu", probe_seconds=0.0)
+    cost = pretrain_cost(spec_of(), tmp_path, device="cpu")
     assert cost.steps_left == STEPS - 2
-    assert cost.seconds == pytest.approx((STEPS - 2) * 64 / cost.tokens_per_second)
+    parameters, per_token = spec_of().count_parameters()
+    assert cost.flops_left == (STEPS - 2) * 64 * per_token
+    assert str(cost).startswith(f"{parameters:,} parameters, {STEPS} steps of 64 tokens, ")
+    assert cost.checkpoint_bytes == 2 * 12 * parameters
 
 
-def test_the_cost_counts_one_update_for_all_passes_of_a_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda optimizer: time.sleep(0.3))
-    spec = spec_of()
-    assert spec.batch_size == 4
-    cost = pretrain_cost(spec, tmp_path, device="cpu", micro_batch_size=1, probe_seconds=0.0)
-    assert 0.3 < cost.seconds / STEPS < 0.6  # four updates would take 1.2 s
-
-
-class Enough(Exception):
-    """What was to be seen has been seen."""
-
-
-@pytest.mark.parametrize("preset", ["124m", "nano12"])
-def test_what_it_costs_is_said_before_anything_is_measured(preset: str, tmp_path: Path) -> None:
-    """With 124m a pass as in training takes a minute, and the first word came after four."""
-    spec = PretrainSpec(text="stdlib", preset=preset)
-    lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        if line.startswith("Measuring"):
-            raise Enough
-
-    with pytest.raises(Enough):
-        pretrain_cost(spec, tmp_path, device="cpu", say=say)
-    n_parameters, per_token = spec.count_parameters()
-    assert lines[0].startswith(f"{n_parameters:,} parameters, 3,000 steps of ")
-    assert "Checkpoints: " in lines[0]
-    (tokens,) = re.findall(r"passes of ([\d,]+) tokens", lines[1])
-    tokens = int(tokens.replace(",", ""))
-    assert tokens * per_token <= PROBE_FLOPS
-    assert tokens == (1024 if preset == "nano12" else PROBE_FLOPS // per_token)
-
-
-def test_all_that_is_said_is_the_cost(tmp_path: Path) -> None:
-    lines: list[str] = []
-    cost = pretrain_cost(
-        spec_of(text=["stdlib", "owner/name"]),
-        tmp_path,
-        device="cpu",
-        probe_seconds=0.0,
-        say=lines.append,
-    )
-    told = "\n".join(lines).splitlines()
-    assert [line for line in told if line in str(cost)] == str(cost).splitlines()
-    assert told[2].startswith("The text owner/name is on the Hugging Face hub, which is not asked")
-    assert told[3].startswith("Measuring the time")
+def test_to_count_the_cost_builds_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(PretrainSpec, "build_model")
+    cost = pretrain_cost(PretrainSpec(text="stdlib"), tmp_path, device="cpu")
+    assert cost.flops_left == 3000 * 64 * 1024 * 855_166_464
+    assert ": 168 PFLOP." in str(cost)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ from sweeps import (
 from initscope import data
 from initscope.claims import stability_bands
 from initscope.errors import UsageError
-from initscope.init import initialize_
+from initscope.init import Scheme, initialize_
 from initscope.models import MLP
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.records import read_table, write_table
@@ -58,7 +58,6 @@ from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep, to_tidy
 from initscope.sweep.records import write_chunk
 from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (
-    Scheme,
     _layer_statistics,
     example_order,
     initial_network,

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from initscope import data
 from initscope.init import initialize_
 from initscope.models import MLP
-from initscope.sweep import SweepSpec, run_sweep
-from initscope.sweep.training import Optimizer, example_order
+from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.sweep.training import example_order
 
 STDS = (0.03, 0.1, 0.3)
 EPOCHS, BATCH = 4, 32

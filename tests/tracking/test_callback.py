@@ -95,6 +95,7 @@ def test_the_loggers_and_the_log_get_the_std_of_each_matrix(
     watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1)
     order = [watch, callback] if place == "before" else [callback, watch]
     training = trainer(tmp_path, *order)
+    callback.log_through(training)
     training.train()
     given = {step: logs for step, logs in watch.logs if "weight_std/q/layer_01" in logs}
     assert list(given) == [2, 4, 6]
@@ -108,9 +109,21 @@ def test_the_loggers_and_the_log_get_the_std_of_each_matrix(
     assert "weight_std" not in capsys.readouterr().out  # the console is spared
 
 
+def test_without_a_trainer_to_log_through_the_log_alone_has_the_std(tmp_path: Path) -> None:
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1)
+    training = trainer(tmp_path, watch, callback)
+    training.train()
+    assert "weight_std/q/layer_01" in training.state.log_history[0]
+    assert not any("weight_std" in name for _, logs in watch.logs for name in logs)
+    with pytest.raises(UsageError, match=r"trainer must be a transformers\.Trainer, not 3"):
+        callback.log_through(3)
+
+
 def test_nothing_is_logged_if_not_wanted(tmp_path: Path) -> None:
-    watch = Watch()
-    trainer(tmp_path, watch, VarianceCallback(tmp_path / "variances", every=1, log=False)).train()
+    watch, callback = Watch(), VarianceCallback(tmp_path / "variances", every=1, log=False)
+    training = trainer(tmp_path, watch, callback)
+    callback.log_through(training)
+    training.train()
     assert watch.logs
     assert not any("weight_std" in name for _, logs in watch.logs for name in logs)
 
@@ -288,18 +301,34 @@ def test_bad_input_is_one_clear_error_before_the_first_step(tmp_path: Path) -> N
     with pytest.raises(UsageError, match="activations of a compiled model"):
         trainer(tmp_path, callback, torch_compile=True, torch_compile_backend="eager").train()
 
-    class NoAttention(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(64, 64)
-
-        def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> dict:
-            logits = self.embedding(input_ids)
-            return {"loss": logits.square().mean(), "logits": logits}
-
-    with pytest.raises(UsageError, match="NoAttention has no attention"):
-        trainer(tmp_path, VarianceCallback(tmp_path / "v"), model=NoAttention()).train()
+    model = Embeddings()
+    whole = torch.ones(64, 64, dtype=torch.int8)
+    model.embedding = nn.Embedding(64, 64, _weight=whole, _freeze=True)
+    with pytest.raises(UsageError, match="Embeddings has no weight matrix"):
+        trainer(tmp_path, VarianceCallback(tmp_path / "v"), model=model).train()
     assert not (tmp_path / "v").exists()
+
+
+class Embeddings(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(64, 64)
+        self.scale = nn.Parameter(torch.ones(64))
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor) -> dict:
+        logits = self.embedding(input_ids) * self.scale
+        return {"loss": logits.square().mean(), "logits": logits}
+
+
+def test_a_model_without_attention_is_followed_too(tmp_path: Path) -> None:
+    callback = VarianceCallback(tmp_path / "v", every=1, distribution_every=1)
+    model = Embeddings()
+    trainer(tmp_path, callback, model=model).train()
+    frame = callback.to_frame().query("kind == 'weight' and stat == 'std'")
+    assert set(zip(frame["layer"], frame["role"], strict=True)) == {(0, "embedding")}
+    expected = model.embedding.weight.std(correction=0).item()
+    assert frame["value"].iloc[-1] == pytest.approx(expected, rel=1e-5)
+    assert set(callback.histograms_to_frame()["role"]) == {"embedding"}
 
 
 def test_a_compiled_model(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from tiny_transformers import FAMILIES, build
 from torch import nn
 
 from initscope.errors import UsageError
-from initscope.models import MLP
 from initscope.tracking import weight_matrices
 from initscope.tracking.matrices import find_weight_matrices
 
@@ -194,7 +193,7 @@ def test_an_output_is_split_as_the_weight_is(family: str) -> None:
     inputs = torch.randn(3, 5, 32)
     for matrix in find_weight_matrices(model):
         if matrix.role in ("q", "k", "v"):
-            transposed = matrix.units == 1
+            transposed = matrix.unit_dim == 1
             weight = matrix.weight if transposed else matrix.weight.transpose(-1, -2)
             expected = torch.einsum("bti,...io->bt...o", inputs, weight)
             found = matrix.of_output(matrix.module(inputs))
@@ -204,9 +203,9 @@ def test_an_output_is_split_as_the_weight_is(family: str) -> None:
 # --- bad input -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [MLP([4, 3, 2]), nn.Linear(3, 2), nn.Identity()])
-def test_a_model_without_attention_is_one_clear_error(model: nn.Module) -> None:
-    with pytest.raises(UsageError, match=r"has no attention .* nothing to track"):
+@pytest.mark.parametrize("model", [nn.Identity(), nn.LayerNorm(3), nn.Bilinear(2, 2, 2)])
+def test_a_model_without_a_matrix_is_one_clear_error(model: nn.Module) -> None:
+    with pytest.raises(UsageError, match=r"has no weight matrix .* nothing to track"):
         weight_matrices(model)
 
 

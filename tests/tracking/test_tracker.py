@@ -27,11 +27,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from initscope.errors import UsageError
-from initscope.models import MLP
 from initscope.schema import TRACKING_SCHEMAS, VARIANCES
 from initscope.tracking import VarianceTracker, read_histograms, read_variances, weight_matrices
 from initscope.tracking import moments as matrix_moments
-from initscope.tracking.matrices import Part, WeightMatrix, find_weight_matrices
+from initscope.tracking.architectures import UnitRange
+from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
 from initscope.tracking.statistics import (
     QUANTILES,
@@ -76,7 +76,9 @@ def value(frame: pd.DataFrame, step: int, layer: int, role: str, kind: str, stat
 # --- statistics of matrices of any shape -----------------------------------------------------
 
 
-def as_matrices(weight: torch.Tensor, units: int, parts: list[Part | None]) -> list[WeightMatrix]:
+def as_matrices(
+    weight: torch.Tensor, units: int, parts: list[UnitRange | None]
+) -> list[WeightMatrix]:
     parameter = nn.Parameter(weight)
     return [
         WeightMatrix(1, f"part{k}", "", parameter, nn.Identity(), units, part)
@@ -106,7 +108,7 @@ def test_statistics_are_those_of_scipy(
     shape = (n_out, n_in) if units == 0 else (n_in, n_out)
     weight = (scale * (mean + torch.randn(shape, generator=generator))).to(dtype)
     starts = np.cumsum([0, *lengths[:-1]])
-    parts = [Part(groups, int(s), n) for s, n in zip(starts, lengths, strict=True)]
+    parts = [UnitRange(groups, int(s), n) for s, n in zip(starts, lengths, strict=True)]
     matrices = as_matrices(weight, units, parts)
     grouped = by_parameter(matrices)
     with torch.no_grad():
@@ -143,7 +145,7 @@ def test_moments_do_not_depend_on_how_matrices_are_stacked(
         rows, columns = rng.choice([1, 2, 6, 8, 12], 2)
         units = int(rng.integers(2))
         ends = sorted({0, *rng.integers(0, (rows, columns)[units], 2), (rows, columns)[units]})
-        parts = [Part(1, int(a), int(b - a)) for a, b in itertools.pairwise(ends)]
+        parts = [UnitRange(1, int(a), int(b - a)) for a, b in itertools.pairwise(ends)]
         kept = [part for part in parts if rng.random() < 0.8]  # units of no matrix
         weight = torch.from_numpy(rng.normal(rng.normal(), rng.random() + 0.1, (rows, columns)))
         matrices += as_matrices(weight, units, kept or parts)
@@ -685,7 +687,7 @@ def test_a_table_that_is_not_what_it_must_be_is_one_clear_error(
         ({"quantities": []}, "quantities must be a list"),
         ({"quantities": ["update"]}, "give the optimizer too"),
         ({"quantiles": [0.5, 2]}, "quantiles must be numbers from 0 to 1, not 2"),
-        ({"histograms": ["w"]}, "unknown role 'w'"),
+        ({"histograms": ["w"]}, "unknown role of histograms 'w'"),
     ],
 )
 def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
@@ -695,8 +697,8 @@ def test_bad_options_are_one_clear_error(options: dict, message: str) -> None:
 
 def test_bad_models_and_optimizers_are_one_clear_error() -> None:
     model = tiny.gpt2()
-    with pytest.raises(UsageError, match="has no attention"):
-        VarianceTracker(MLP([3, 2]))
+    with pytest.raises(UsageError, match="has no weight matrix"):
+        VarianceTracker(nn.LayerNorm(3))
     with pytest.raises(UsageError, match="the update of RMSprop cannot be read"):
         VarianceTracker(model, torch.optim.RMSprop(model.parameters()))
     with pytest.raises(UsageError, match="none of the 10 weight matrices is in a parameter group"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from functools import partial
 from pathlib import Path
 
 from initscope.cli.options import Commands, count, fail, seconds, seed
@@ -136,7 +135,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how much it is, and how long it takes on this machine; train and write nothing",
+        help="say how much it is, in operations and bytes; train and write nothing",
     )
     parser.set_defaults(run=run)
 
@@ -155,12 +154,14 @@ def run(options: argparse.Namespace) -> int:
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
     from initscope.checks import result_folder
-    from initscope.pretrain.spec import PretrainSpec, check_pretraining
+    from initscope.pretrain.plan import check_pretraining
+    from initscope.pretrain.spec import PretrainSpec
 
     spec = PretrainSpec.from_dict(fields)
     result_folder("out folder", options.out)
     check_pretraining(spec, options.device, options.precision, options.micro_batch_size)
 
+    from initscope.data.text_sources import is_on_hub
     from initscope.pretrain.cost import pretrain_cost
     from initscope.pretrain.run import end_processes, outcome_in_words, pretrain
 
@@ -169,7 +170,9 @@ def run(options: argparse.Namespace) -> int:
         for name in ("device", "precision", "micro_batch_size", "compile")
     }
     if options.dry_run:
-        pretrain_cost(spec, options.out, **machine, say=partial(print, flush=True))
+        print(pretrain_cost(spec, options.out, **machine))
+        for source in filter(is_on_hub, spec.text):
+            print(f"The text {source} is on the Hugging Face hub, which is not asked for it now.")
         return 0
     try:
         record = pretrain(

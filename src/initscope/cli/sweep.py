@@ -48,7 +48,7 @@ examples:
   python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
                                                       on a running cluster; needs initscope[dask]
 
-`python -c "import initscope.sweep.run as s; help(s.SweepSpec)"` explains every field.
+`python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
 
 
@@ -90,7 +90,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="say how much it is, and how long it takes on this machine; train and write nothing",
+        help="say how much it is, in operations and bytes; train and write nothing",
     )
     parser.set_defaults(run=run)
 
@@ -106,7 +106,8 @@ def run(options: argparse.Namespace) -> int:
     # All that can be wrong is looked for before torch is imported, which takes seconds.
     from initscope.checks import result_folder
     from initscope.devices import check_device_name, check_executor, check_threads
-    from initscope.sweep.spec import SweepSpec, require_room
+    from initscope.sweep.chunks import require_room
+    from initscope.sweep.spec import SweepSpec
 
     spec = SweepSpec.from_dict(fields)
     cores = os.cpu_count() or 1
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
         for name in ("workers", "scheduler"):
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} says where the workers are: name an --executor too.")
-    # The workers of a running cluster are its own affair; the time is then that of one of them.
+    # The workers of a running cluster are its own affair.
     elsewhere = options.executor is None or options.scheduler is not None
     workers = 1 if elsewhere else options.workers or cores
     threads = options.threads
@@ -135,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
     from initscope.sweep.run import run_sweep
 
     if options.dry_run:
-        print(sweep_cost(spec, options.out, options.device, threads=threads, workers=workers))
+        print(sweep_cost(spec, options.out, options.device))
         return 0
     where = {"out": options.out, "device": options.device, "threads": threads}
     if options.executor is None:

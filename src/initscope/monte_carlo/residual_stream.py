@@ -6,8 +6,7 @@ What to expect is in :func:`initscope.theory.residual_stream_variance` and
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from initscope.errors import UsageError, shown
 from initscope.init import initialize_
 from initscope.memory import require_memory
 from initscope.models.gpt import GPT2_PRESETS, gpt2, post_norm_gpt
+from initscope.tracking.hooks import Hooks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,25 +37,19 @@ def _blocks(model: PreTrainedModel) -> nn.ModuleList:
     return blocks
 
 
-@contextlib.contextmanager
-def _stream(model: PreTrainedModel) -> Iterator[list[torch.Tensor]]:
-    """Collect the stream before the first block and after each, in the ``with`` block."""
+def _collect_stream(model: PreTrainedModel, hooks: Hooks) -> list[torch.Tensor]:
+    """Return a list that collects the stream before the first block and after each."""
     blocks = _blocks(model)
     stream: list[torch.Tensor] = []
+    hooks.before_forward(blocks[0], lambda module, inputs: stream.append(inputs[0]))
+    for block in blocks:
+        hooks.after_forward(block, lambda module, inputs, output: stream.append(_hidden(output)))
+    return stream
 
-    def before(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        stream.append(inputs[0])
 
-    def after(module: nn.Module, inputs: Any, output: Any) -> None:
-        stream.append(output if isinstance(output, torch.Tensor) else output[0])
-
-    handles = [block.register_forward_hook(after) for block in blocks]
-    handles.append(blocks[0].register_forward_pre_hook(before))
-    try:
-        yield stream
-    finally:
-        for handle in handles:
-            handle.remove()
+def _hidden(output: Any) -> torch.Tensor:
+    """Return the hidden states in the output of a block, which may be the first of several."""
+    return output if isinstance(output, torch.Tensor) else output[0]
 
 
 def _variance(x: torch.Tensor) -> float:
@@ -113,38 +107,30 @@ def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame
     """
     _check_tokens("tokens", model, tokens)
     rows: list[tuple[int, str, float]] = []
-    handles = []
-    with _stream(model) as stream:
-        heads = model.config.n_head
+    heads = model.config.n_head
 
-        def projected(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-            depth = len(stream)  # the embeddings are in: that of this block
-            query, key, value = output.chunk(3, dim=-1)
-            for name, part in (("query", query), ("key", key), ("value", value)):
-                rows.append((depth, name, _mean_square(part)))
-            q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key))
-            logits = q @ k.mT / q.shape[-1] ** 0.5
-            seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
-            rows.append((depth, "logit", _mean_square(logits[..., seen])))
+    def projected(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        depth = len(stream)  # the embeddings are in: that of this block
+        query, key, value = output.chunk(3, dim=-1)
+        for name, part in (("query", query), ("key", key), ("value", value)):
+            rows.append((depth, name, _mean_square(part)))
+        q, k = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (query, key))
+        logits = q @ k.mT / q.shape[-1] ** 0.5
+        seen = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
+        rows.append((depth, "logit", _mean_square(logits[..., seen])))
 
-        def added(name: str) -> Any:
-            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-                part = output if isinstance(output, torch.Tensor) else output[0]
-                rows.append((len(stream), name, _mean_square(part)))
+    def added(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        rows.append((len(stream), name, _mean_square(_hidden(output))))
 
-            return hook
-
-        try:
-            for module in _blocks(model):
-                block: Any = module
-                handles.append(block.attn.c_attn.register_forward_hook(projected))
-                handles.append(block.attn.register_forward_hook(added("attention")))
-                handles.append(block.mlp.register_forward_hook(added("mlp")))
-            model.base_model(tokens)
-        finally:
-            for handle in handles:
-                handle.remove()
-        rows += [(depth, "stream", _variance(x)) for depth, x in enumerate(stream)]
+    with Hooks() as hooks:
+        stream = _collect_stream(model, hooks)
+        for module in _blocks(model):
+            block: Any = module
+            hooks.after_forward(block.attn.c_attn, projected)
+            hooks.after_forward(block.attn, partial(added, "attention"))
+            hooks.after_forward(block.mlp, partial(added, "mlp"))
+        model.base_model(tokens)
+    rows += [(depth, "stream", _variance(x)) for depth, x in enumerate(stream)]
     return pd.DataFrame(rows, columns=["depth", "quantity", "value"])
 
 
@@ -179,7 +165,8 @@ def stream_gradients(
             f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
             "label for each token."
         )
-    with _stream(model) as stream, torch.enable_grad():
+    with Hooks() as hooks, torch.enable_grad():
+        stream = _collect_stream(model, hooks)
         logits = model(tokens).logits
         loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
         gradients = torch.autograd.grad(loss, stream)

@@ -1,5 +1,6 @@
+from .plan import plan_training
 from .records import PretrainRecord, read_record
-from .run import PretrainInterrupted, load_spec_text, outcome_in_words, plan_training, pretrain
+from .run import PretrainInterrupted, load_spec_text, outcome_in_words, pretrain
 from .spec import PretrainSpec
 
 __all__ = [

@@ -11,47 +11,46 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from initscope.checks import is_number, require, require_name, result_folder, whole
+from initscope.checks import is_number, require, result_folder
 from initscope.data.passages import Passages, ShuffledPassages
 from initscope.data.text import Text, load_text
 from initscope.data.text_sources import is_on_hub
-from initscope.devices import PRECISIONS, check_device, check_device_name, environment, peak_flops
+from initscope.devices import environment, peak_flops
 from initscope.errors import (
     OutOfResources,
     UsageError,
     given,
     lack_of_resources,
-    shown,
 )
 from initscope.folder_lock import only_writer
-from initscope.memory import require_memory
 from initscope.models.gpt import training_flops_per_token
-from initscope.pretrain.records import (
+from initscope.pretrain.checkpoints import (
     CHECKPOINTS_KEPT,
+    checkpoints,
+    remove_broken_checkpoints,
+    require_space,
+    sound_checkpoints,
+)
+from initscope.pretrain.plan import TrainingPlan, plan_training
+from initscope.pretrain.records import (
     RECORD_FORMAT,
     PretrainRecord,
     checkpoint_folder,
-    checkpoints,
     implementation,
     read_record,
     read_run,
     record_folder,
     refuse_another,
-    remove_broken_checkpoints,
-    require_space,
-    sound_checkpoints,
     write_logs,
     write_run,
 )
@@ -63,22 +62,12 @@ from initscope.pretrain.spec import (
 )
 from initscope.tracking import VarianceCallback
 
-__all__ = [
-    "PretrainInterrupted",
-    "PretrainRecord",
-    "PretrainSpec",
-    "outcome_in_words",
-    "pretrain",
-    "read_record",
-]
+if TYPE_CHECKING:
+    import transformers
+
+    from initscope.pretrain.trainer import PassageTrainer, RunControl
 
 T = TypeVar("T")
-TOKENS_AT_ONCE = 16 * 1024
-"""In one forward and backward pass on a GPU, unless told otherwise."""
-
-LOGITS_AT_ONCE = 2**27
-"""Numbers that the model puts out in one pass on a CPU, unless told otherwise: half a gigabyte in
-float32, of which a pass holds several copies."""
 
 
 class PretrainInterrupted(KeyboardInterrupt):
@@ -198,78 +187,6 @@ def pretrain(
         return read_record(folder)
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How a specification is trained on this machine; see :func:`pretrain`."""
-
-    device: str
-    precision: str
-    micro_batch_size: int
-    accumulated: int
-    compile: bool
-    checkpoint_every: int
-    processes: int
-
-
-def plan_training(
-    spec: PretrainSpec,
-    device: str | None,
-    precision: str | None,
-    micro_batch_size: int | None,
-    compile: bool | None,
-    checkpoint_every: int | None,
-) -> TrainingPlan:
-    """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here."""
-    check_device_name(device, numbered=False)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    check_device(device)
-    spec.require_room(device)
-    on_gpu = device == "cuda"
-    if precision is None:
-        precision = "bfloat16" if on_gpu and torch.cuda.is_bf16_supported() else "float32"
-    require_name("precision", precision, PRECISIONS)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    require(
-        spec.batch_size % processes == 0,
-        f"batch_size {spec.batch_size} cannot be shared by {processes} processes.",
-    )
-    share = spec.batch_size // processes
-    if micro_batch_size is None:
-        tokens = TOKENS_AT_ONCE if on_gpu else LOGITS_AT_ONCE // spec.vocab_size
-        largest = max(1, tokens // spec.context)
-        micro_batch_size = _largest_divisor(share, largest)
-    require(
-        is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,
-        f"micro_batch_size {shown(micro_batch_size)} must divide the {share} passages that a "
-        f"process has of each batch.",
-    )
-    if not on_gpu:
-        require_memory(
-            4 * micro_batch_size * spec.context * spec.vocab_size,
-            f"the logits of {micro_batch_size:,} passages of {spec.context:,} tokens at once",
-            "give a smaller micro_batch_size, context or vocab_size",
-        )
-    if checkpoint_every is None:
-        checkpoint_every = max(1, spec.steps // 20)
-    whole("checkpoint_every", checkpoint_every)
-    return TrainingPlan(
-        device=device,
-        precision=precision,
-        micro_batch_size=micro_batch_size,
-        accumulated=share // micro_batch_size,
-        compile=on_gpu if compile is None else compile,
-        checkpoint_every=-(-checkpoint_every // spec.log_every) * spec.log_every,
-        processes=processes,
-    )
-
-
-def _largest_divisor(number: int, at_most: int) -> int:
-    """Largest divisor of `number` that is no larger than `at_most`, in sqrt(number) divisions."""
-    pairs = ((n, number // n) for n in range(1, math.isqrt(number) + 1) if number % n == 0)
-    return max(n for pair in pairs for n in pair if n <= at_most)
-
-
 def _train(
     spec: PretrainSpec,
     out: Path,
@@ -279,44 +196,10 @@ def _train(
     report_to: str,
     progress: bool,
 ) -> None:
-    import transformers
-
-    from initscope.pretrain.trainer import (
-        PassageTrainer,
-        RunControl,
-        decay_groups,
-        progress_bar,
-    )
+    from initscope.pretrain.trainer import RunControl, progress_bar
 
     start = time.perf_counter()
-    arguments = transformers.TrainingArguments(
-        output_dir=str(checkpoint_folder(out)),
-        max_steps=spec.steps,
-        per_device_train_batch_size=plan.micro_batch_size,
-        per_device_eval_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=plan.accumulated,
-        max_grad_norm=spec.clip,
-        seed=spec.seed,
-        use_cpu=plan.device == "cpu",
-        bf16=plan.precision == "bfloat16",
-        torch_compile=plan.compile,
-        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        # What is logged, evaluated and kept when is up to RunControl.
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        save_total_limit=CHECKPOINTS_KEPT,
-        logging_nan_inf_filter=False,
-        prediction_loss_only=True,
-        dataloader_pin_memory=plan.device == "cuda",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        log_level="error",
-        report_to=report_to,
-    )
-    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
+    arguments = _training_arguments(spec, out, plan, report_to)
     is_first = arguments.process_index == 0
 
     def begin() -> tuple[dict[str, Any] | None, list[Path]]:
@@ -330,48 +213,10 @@ def _train(
     with arguments.main_process_first(local=False, desc="tokenizing"):
         text = load_spec_text(spec)
     refuse_another(out, spec.to_dict(), text.digest)
-    passages = Passages(text.train, spec.context)
-    validation = Passages(text.validation, spec.context)
-    n_evaluated = min(spec.evaluate_passages, len(validation))
-
-    computed = implementation(run, kept)
-    model = spec.build_model(computed["activation"])
+    model = spec.build_model(implementation(run, kept)["activation"])
     cast(torch.nn.Module, model).to(arguments.device)
-    n_parameters = sum(p.numel() for p in model.parameters())
-    flops_per_token = training_flops_per_token(model)
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, spec.weight_decay),
-        lr=spec.learning_rate,
-        betas=spec.betas,
-        eps=spec.epsilon,
-        fused=True,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
-
-    here = environment(plan.device) | {
-        "transformers": transformers.__version__,
-        "precision": plan.precision,
-        "processes": str(plan.processes),
-        "compiled": str(plan.compile).lower(),
-    }
-    before = (run or {}).get("environments", [])
+    facts = _facts(spec, plan, text, model, run, kept)
     seconds_before = (run or {}).get("seconds", 0.0) if kept else 0.0
-    facts: dict[str, Any] = {
-        "format": RECORD_FORMAT,
-        "spec": spec.to_dict(),
-        "digest": spec.digest,
-        "text": {
-            "name": text.name,
-            "description": text.description,
-            "digest": text.digest,
-            "train_tokens": text.train_tokens,
-            "validation_tokens": text.validation_tokens,
-            "evaluated_tokens": n_evaluated * spec.context,
-        },
-        "model": {"parameters": n_parameters, "training_flops_per_token": flops_per_token},
-        "implementation": computed,
-        "environments": [*before, *([] if here in before else [here])],
-    }
 
     def write_outcome(control: RunControl, step: int, status: str) -> None:
         seconds = seconds_before + time.perf_counter() - start
@@ -382,40 +227,11 @@ def _train(
         write_logs(record_folder(out), state.log_history)
         write_outcome(control, state.global_step, "running")
 
-    peak = peak_flops(here["device"], plan.precision)
+    peak = peak_flops(environment(plan.device)["device"], plan.precision)
+    flops_per_token = facts["model"]["training_flops_per_token"]
     with progress_bar(spec, progress and is_first) as bar:
-        control = RunControl(
-            spec, plan.checkpoint_every, max_seconds, record, bar, peak, flops_per_token
-        )
-        tracker = VarianceCallback(
-            record_folder(out),
-            every=spec.track_every,
-            quantities=spec.track_quantities,
-            distribution_every=spec.distribution_every,
-            overwrite=True,
-            log=report_to != "none",
-        )
-        try:
-            trainer = PassageTrainer(
-                model=model,
-                args=arguments,
-                train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
-                eval_dataset=torch.utils.data.Subset(validation, range(n_evaluated)),
-                data_collator=transformers.default_data_collator,
-                optimizers=(optimizer, scheduler),
-                # The last one marks checkpoints whole, when the others have done their part.
-                callbacks=[tracker, control],
-            )
-        except (RuntimeError, ValueError) as error:
-            if report_to == "none":
-                raise
-            raise UsageError(
-                f"report_to {report_to!r} is no logger that can be used here ({error})."
-            ) from error
-        trainer.remove_callback(transformers.PrinterCallback)
-        trainer.tokens_per_step = spec.tokens_per_step
-        control.trainer = trainer
-        control.checksums = tracker.checksums
+        control = RunControl(spec, max_seconds, record, bar, peak, flops_per_token)
+        trainer = _trainer(spec, out, text, model, arguments, control)
         if is_first:
             _prepare_folders(out, kept)
             write_outcome(control, _step_of(kept), "running")
@@ -429,12 +245,151 @@ def _train(
                 f"{spec.context} tokens at once: give a smaller micro_batch_size. "
                 f"{_what_is_kept(out, spec)}"
             ) from error
-        step = trainer.state.global_step
     if is_first:
         write_logs(record_folder(out), trainer.state.log_history)
-        write_outcome(control, step, control.status)
+        write_outcome(control, trainer.state.global_step, control.status)
     if plan.processes > 1:
         torch.distributed.barrier()  # the others read what the first one has written
+
+
+def _training_arguments(
+    spec: PretrainSpec, out: Path, plan: TrainingPlan, report_to: str
+) -> transformers.TrainingArguments:
+    """Return what the `Trainer` is to do on the devices, which this sets up."""
+    import transformers
+
+    arguments = transformers.TrainingArguments(
+        output_dir=str(checkpoint_folder(out)),
+        max_steps=spec.steps,
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.accumulated,
+        max_grad_norm=spec.clip,
+        seed=spec.seed,
+        use_cpu=plan.device == "cpu",
+        bf16=plan.precision == "bfloat16",
+        torch_compile=plan.compile,
+        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        logging_strategy="steps",
+        logging_steps=spec.log_every,
+        eval_strategy="steps",
+        eval_steps=spec.evaluate_every,
+        save_strategy="steps",
+        save_steps=plan.checkpoint_every,
+        save_total_limit=CHECKPOINTS_KEPT,
+        logging_nan_inf_filter=False,
+        prediction_loss_only=True,
+        dataloader_pin_memory=plan.device == "cuda",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        log_level="error",
+        report_to=report_to,
+    )
+    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
+    return arguments
+
+
+def _facts(
+    spec: PretrainSpec,
+    plan: TrainingPlan,
+    text: Text,
+    model: transformers.GPT2LMHeadModel,
+    run: dict[str, Any] | None,
+    kept: list[Path],
+) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run all the time that it lasts."""
+    import transformers
+
+    here = environment(plan.device) | {
+        "transformers": transformers.__version__,
+        "precision": plan.precision,
+        "processes": str(plan.processes),
+        "compiled": str(plan.compile).lower(),
+    }
+    before = (run or {}).get("environments", [])
+    return {
+        "format": RECORD_FORMAT,
+        "spec": spec.to_dict(),
+        "digest": spec.digest,
+        "text": {
+            "name": text.name,
+            "description": text.description,
+            "digest": text.digest,
+            "train_tokens": text.train_tokens,
+            "validation_tokens": text.validation_tokens,
+            "evaluated_tokens": _n_evaluated(spec, text) * spec.context,
+        },
+        "model": {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "training_flops_per_token": training_flops_per_token(model),
+        },
+        "implementation": implementation(run, kept),
+        "environments": [*before, *([] if here in before else [here])],
+    }
+
+
+def _n_evaluated(spec: PretrainSpec, text: Text) -> int:
+    return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
+
+
+def _trainer(
+    spec: PretrainSpec,
+    out: Path,
+    text: Text,
+    model: transformers.GPT2LMHeadModel,
+    arguments: transformers.TrainingArguments,
+    control: RunControl,
+) -> PassageTrainer:
+    """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
+    import transformers
+
+    from initscope.pretrain.trainer import PassageTrainer, decay_groups
+
+    optimizer = torch.optim.AdamW(
+        decay_groups(model, spec.weight_decay),
+        lr=spec.learning_rate,
+        betas=spec.betas,
+        eps=spec.epsilon,
+        fused=True,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
+    loggers = arguments.report_to  # a list by now, empty for "none"
+    tracker = VarianceCallback(
+        record_folder(out),
+        every=spec.track_every,
+        quantities=spec.track_quantities,
+        distribution_every=spec.distribution_every,
+        overwrite=True,
+        log=bool(loggers),
+    )
+    passages = Passages(text.train, spec.context)
+    validation = Passages(text.validation, spec.context)
+    try:
+        trainer = PassageTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
+            eval_dataset=torch.utils.data.Subset(validation, range(_n_evaluated(spec, text))),
+            data_collator=transformers.default_data_collator,
+            optimizers=(optimizer, scheduler),
+            # The last one marks checkpoints whole, when the others have done their part.
+            callbacks=[tracker, control],
+        )
+    except (RuntimeError, ValueError) as error:
+        if not loggers:
+            raise
+        raise UsageError(
+            f"report_to {', '.join(map(repr, loggers))} is no logger that can be used here "
+            f"({error})."
+        ) from error
+    trainer.remove_callback(transformers.PrinterCallback)
+    tracker.log_through(trainer)
+    trainer.tokens_per_step = spec.tokens_per_step
+    control.trainer = trainer
+    control.checksums = tracker.checksums
+    return trainer
 
 
 def _has_ended(run: dict[str, Any] | None) -> bool:

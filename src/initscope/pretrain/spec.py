@@ -26,15 +26,7 @@ from initscope.checks import (
     weight_std,
     whole,
 )
-from initscope.data.folders import text_folder
-from initscope.data.tokenizers import check_tokenizer
-from initscope.devices import PRECISIONS, check_device_name
-from initscope.errors import (
-    UsageError,
-    given,
-    shown,
-    unknown_name,
-)
+from initscope.errors import UsageError, given, shown, unknown_name
 from initscope.memory import require_memory
 from initscope.models.gpt import GPT2_PRESETS
 from initscope.schema import QUANTITIES
@@ -311,7 +303,7 @@ class PretrainSpec:
         """Parameters, and the operations of training on a token; no weights are made.
 
         >>> PretrainSpec(text="stdlib").count_parameters()
-        (124439808, 854438400)
+        (124439808, 855166464)
         """
         width, positions = self.n_embd, self.context * self.n_embd
         # Query, key, value, both projections and the MLP are 12 width² weights and 9 width biases;
@@ -362,46 +354,6 @@ class PretrainSpec:
         )
         model.config.use_cache = False
         return model
-
-
-def check_pretraining(
-    spec: PretrainSpec,
-    device: str | None = None,
-    precision: str | None = None,
-    micro_batch_size: int | None = None,
-) -> None:
-    """Raise `UsageError` for what cannot be trained so on any machine, or not on this one.
-
-    The texts are looked for, not read; whether the hub has one is not asked.
-
-    Parameters
-    ----------
-    spec, device, precision, micro_batch_size
-        As for :func:`initscope.pretrain.pretrain`.
-    """
-    check_device_name(device, numbered=False)
-    if precision is not None:
-        require_name("precision", precision, PRECISIONS)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    require(
-        spec.batch_size % processes == 0,
-        f"batch_size {spec.batch_size} cannot be shared by {processes} processes.",
-    )
-    if micro_batch_size is not None:
-        share = spec.batch_size // processes
-        require(
-            is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,
-            f"micro_batch_size {shown(micro_batch_size)} must divide the {share} passages that a "
-            f"process has of each batch.",
-        )
-    for source in spec.text:
-        text_folder(source)
-    entries = {"gpt2": 50257, "bytes": 256}.get(spec.tokenizer)
-    if entries is None:
-        check_tokenizer(spec.tokenizer)
-    elif entries > spec.vocab_size:
-        raise vocabulary_too_small(spec, entries)
-    spec.require_room(device)
 
 
 def vocabulary_too_small(spec: PretrainSpec, entries: int) -> UsageError:

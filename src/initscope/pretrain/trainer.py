@@ -16,12 +16,15 @@ from tqdm import tqdm
 from transformers import Trainer, TrainerCallback
 
 from initscope.checks import require
-from initscope.pretrain.records import mark_checkpoint
+from initscope.pretrain.checkpoints import mark_checkpoint
 
 if TYPE_CHECKING:
     from initscope.pretrain.spec import PretrainSpec
 
 NEVER = 2**62
+RECORD_EVERY = 10.0
+"""Seconds after which what was logged is written once more, all of it; before a checkpoint and in
+the end it is in any case."""
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -140,7 +143,9 @@ class PassageTrainer(Trainer):
 
 
 class RunControl(TrainerCallback):
-    """Decides at each step what is logged, evaluated and kept, and when training stops.
+    """Ends training when it is done, diverged or out of time, records it, and marks checkpoints.
+
+    What is logged, evaluated and saved when is up to the arguments of the `Trainer`.
 
     Attributes
     ----------
@@ -153,7 +158,6 @@ class RunControl(TrainerCallback):
     def __init__(
         self,
         spec: PretrainSpec,
-        checkpoint_every: int,
         max_seconds: float | None,
         record: Callable[[RunControl, Any], None],
         bar: tqdm,
@@ -165,9 +169,9 @@ class RunControl(TrainerCallback):
         self.trainer: PassageTrainer | None = None
         self.checksums: Callable[[], dict[str, str]] = dict
         self._spec = spec
-        self._checkpoint_every = checkpoint_every
         self._max_seconds = max_seconds
         self._record = record
+        self._recorded = -math.inf
         self._bar = bar
         self._peak = peak
         self._flops_per_token = flops_per_token
@@ -176,6 +180,8 @@ class RunControl(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **options: Any) -> None:
         """Start the clock of the throughput."""
         assert self.trainer is not None
+        # The state in a checkpoint of an older version says that nothing is ever due.
+        state.compute_steps(args, state.max_steps)
         # What accelerate wraps around it is for loss scaling, and looks for a package at each step.
         optimizer = self.trainer.optimizer
         self.trainer.optimizer = getattr(optimizer, "optimizer", optimizer)
@@ -183,17 +189,13 @@ class RunControl(TrainerCallback):
         self._new_window(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
-        """Set what is due. Nothing here makes a GPU wait unless something is."""
-        step, spec = state.global_step, self._spec
-        last = step >= spec.steps
-        evaluation = last or step % spec.evaluate_every == 0
-        control.should_log = last or evaluation or step % spec.log_every == 0
-        control.should_evaluate = evaluation
-        control.should_save = last or step % self._checkpoint_every == 0
-        control.should_training_stop = last
+        """End training if it must. Nothing here makes a GPU wait unless something is logged."""
+        step = state.global_step
+        last = step >= self._spec.steps
+        control.should_evaluate |= last  # not so in older versions of transformers
+        control.should_log |= control.should_evaluate  # the two are shown beside each other
         self._bar.update(1)
         if not control.should_log:
-            control.should_save = False
             return
         # Only at steps that are logged in any case: an interruption leaves no trace in the log.
         if last:
@@ -218,8 +220,10 @@ class RunControl(TrainerCallback):
             if self._peak is not None:
                 shown["MFU"] = f"{rate * self._flops_per_token / self._peak / args.world_size:.1%}"
             self._bar.set_postfix(shown)
-        if state.is_world_process_zero and logs and {"loss", "eval_loss"} & logs.keys():
+        due = control.should_save or time.perf_counter() - self._recorded >= RECORD_EVERY
+        if due and state.is_world_process_zero and logs and {"loss", "eval_loss"} & logs.keys():
             self._record(self, state)
+            self._recorded = time.perf_counter()
         self._new_window(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **options: Any) -> None:

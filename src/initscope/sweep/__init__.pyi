@@ -1,12 +1,11 @@
-from .run import SweepInterrupted, bytes_per_run, chunks_of, run_sweep, to_tidy
-from .spec import Optimizer, Scheme, SweepSpec
+from .chunks import chunks_of
+from .run import SweepInterrupted, run_sweep, to_tidy
+from .spec import Optimizer, SweepSpec
 
 __all__ = [
     "Optimizer",
-    "Scheme",
     "SweepInterrupted",
     "SweepSpec",
-    "bytes_per_run",
     "chunks_of",
     "run_sweep",
     "to_tidy",

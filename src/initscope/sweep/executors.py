@@ -64,6 +64,9 @@ def open_executor(
             yield executor
 
 
+# Not by loky, which would take a third of this code: after Ctrl-C its manager prints a traceback
+# over futures that are cancelled already, its workers outlive a parent that is killed, and each of
+# them imports torch for itself (loky 3.7).
 @contextlib.contextmanager
 def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool of processes that know nothing of what happened in this one.

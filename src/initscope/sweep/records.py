@@ -20,10 +20,10 @@ from tqdm import tqdm
 from initscope.errors import UsageError
 from initscope.records import read_table, what_is_wrong, write_table
 from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
-from initscope.sweep.training import RECORD_FORMAT, Chunk
+from initscope.sweep.chunks import RECORD_FORMAT, Chunk
 
 if TYPE_CHECKING:
-    from initscope.sweep.run import SweepSpec
+    from initscope.sweep.spec import SweepSpec
 
 WRITING_ATTEMPTS = 100
 """A sweep that finishes tidies once, so that this many would have to finish in between."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import math
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, Future
@@ -27,6 +26,7 @@ from initscope.claims import check_sweep
 from initscope.devices import check_device, check_device_name, check_threads
 from initscope.errors import OutOfResources, UsageError, lack_of_resources
 from initscope.schema import LAYER_STATISTICS
+from initscope.sweep.chunks import Chunk, chunks_of, require_room
 from initscope.sweep.records import (
     chunk_folder,
     finished_table,
@@ -37,69 +37,11 @@ from initscope.sweep.records import (
     write_chunk,
     write_finished,
 )
-from initscope.sweep.spec import (
-    Optimizer,
-    Scheme,
-    SweepSpec,
-    bytes_per_run,
-    check_sizes,
-    require_room,
-)
-from initscope.sweep.training import Chunk, dataset_of_seed, run_chunk
-
-__all__ = [
-    "Optimizer",
-    "Scheme",
-    "SweepInterrupted",
-    "SweepSpec",
-    "bytes_per_run",
-    "chunks_of",
-    "run_sweep",
-    "to_tidy",
-]
+from initscope.sweep.spec import SweepSpec
+from initscope.sweep.training import run_chunk
 
 SUBMITTED_AT_ONCE = 1000
 """Chunks that an executor holds at most: schedulers of clusters limit the jobs of a user."""
-
-
-def chunks_of(spec: SweepSpec) -> list[Chunk]:
-    """Split a sweep into chunks of at most `spec.memory_mb`, in a fixed order.
-
-    A chunk holds whole seeds if one seed fits, and otherwise a part of the initializations of one
-    seed. The same specification gives the same chunks on every machine.
-    """
-    seeds = spec.seed_numbers
-    example = dataset_of_seed(spec.dataset, seeds[0])
-    n_train = check_sizes(spec, len(example.train_labels))
-    initializations = spec.initializations
-    chunks = []
-    for hidden in spec.hidden:
-        widths = (example.n_features, *hidden, example.n_classes)
-        for optimizer in spec.optimizers:
-            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
-            n_seeds = max(1, fit // len(initializations))
-            n_parts = math.ceil(len(initializations) / max(1, fit)) if n_seeds == 1 else 1
-            bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
-            chunks += [
-                Chunk(
-                    dataset=spec.dataset,
-                    widths=widths,
-                    activation=spec.activation,
-                    optimizer=optimizer,
-                    seeds=seeds[first : first + n_seeds],
-                    initializations=initializations[low:high],
-                    epochs=spec.epochs,
-                    batch_size=spec.batch_size,
-                    n_train=n_train,
-                    loss_points=spec.loss_points,
-                    probes=spec.probes,
-                    probe_size=spec.probe_size,
-                    evaluations_per_epoch=spec.evaluations_per_epoch,
-                )
-                for first in range(0, len(seeds), n_seeds)
-                for low, high in itertools.pairwise(bounds)
-            ]
-    return chunks
 
 
 def run_sweep(

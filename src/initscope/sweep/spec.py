@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import math
 import numbers
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -38,7 +36,7 @@ from initscope.errors import (
 )
 from initscope.memory import require_memory
 from initscope.models.activations import ACTIVATION_MODULES
-from initscope.sweep.schedule import fewest_probes
+from initscope.theory.scheme import Scheme
 from initscope.theory.schemes import SCHEMES
 
 if TYPE_CHECKING:
@@ -52,10 +50,6 @@ LONGEST_NAME = 200
 BYTES_OF_A_ROW = 1300
 """Of memory, that the row of a network takes at the least: nine columns hold an array each, of 112
 bytes and 8 for where it is; the other columns, and what is in the arrays, take 300."""
-
-BYTES_OF_AN_EVALUATION = 200
-"""Of memory, that an evaluation in the course of training takes at the least: when, and the arrays
-of losses and accuracies."""
 
 _COUNTS = (
     "epochs",
@@ -122,80 +116,6 @@ class Optimizer:
         return torch.optim.SGD(
             parameters, lr=self.learning_rate, momentum=self.momentum, fused=True
         )
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """How the weights of a network are drawn; its biases start at 0.
-
-    Two of the same name and the same options are equal, and have the same text. An option that is
-    given its default is left out, so that one initialization has one name.
-
-    >>> print(Scheme("kaiming", {"mode": "fan_out", "distribution": "normal"}))
-    kaiming(mode=fan_out)
-
-    Attributes
-    ----------
-    name
-        One of :data:`initscope.init.SCHEMES`.
-    options
-        Options of the scheme, a mapping; kept as pairs in alphabetical order.
-    """
-
-    name: str
-    options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        require_name("scheme", self.name, SCHEMES)
-        try:
-            options = dict(self.options)
-        except (TypeError, ValueError):
-            raise UsageError(
-                f"the options of scheme {self.name} must be a mapping, not {shown(self.options)}."
-            ) from None
-        known = SCHEMES[self.name].options
-        for name, value in options.items():
-            if name not in known:
-                raise unknown_name(f"option of scheme {self.name!r}", name, known)
-            if name in ("std", "gain"):
-                weight_std(name, value)
-            SCHEMES[self.name].check_option(name, value)
-        for name, default in known.items():
-            require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
-        pairs = (
-            (name, float(value) if isinstance(value, numbers.Real) else str(value))
-            for name, value in sorted(options.items())
-            if value != known[name]
-        )
-        object.__setattr__(self, "options", tuple(pairs))
-
-    @classmethod
-    def of(cls, value: Scheme | str | Mapping[str, Any]) -> Scheme:
-        """A scheme from its name, or from a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
-        if isinstance(value, Scheme):
-            return value
-        if isinstance(value, Mapping):
-            if "name" not in value:
-                raise UsageError(
-                    f"a scheme with options is a mapping with a name, as in "
-                    f"{{name: kaiming, mode: fan_out}}, not {shown(dict(value))}."
-                )
-            return cls(value["name"], {k: v for k, v in value.items() if k != "name"})
-        return cls(value)
-
-    @property
-    def plain(self) -> str | dict[str, Any]:
-        """What :meth:`of` turns back into an equal scheme, in plain values."""
-        return {"name": self.name, **dict(self.options)} if self.options else self.name
-
-    @property
-    def std(self) -> float | None:
-        """The std of the scheme ``"normal"``; None for the others, which know their own."""
-        return float(dict(self.options)["std"]) if self.name == "normal" else None
-
-    def __str__(self) -> str:
-        options = ", ".join(f"{name}={value}" for name, value in dict(self.options).items())
-        return f"{self.name}({options})" if options else self.name
 
 
 @dataclass(frozen=True)
@@ -444,103 +364,3 @@ def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
         if key not in names:
             raise unknown_name("key of an optimizer", key, names)
     return Optimizer(**mapping)
-
-
-def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
-    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
-    n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
-    rows = max(spec.batch_size, spec.probe_size)
-    activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
-    return 4 * (n_parameters * optimizer.tensors_per_parameter + activations)
-
-
-def check_sizes(spec: SweepSpec, n_train: int) -> int:
-    """Number of examples to train on where `n_train` are there; `UsageError` if too few are."""
-    if spec.train_size is not None:
-        require(
-            spec.train_size <= n_train,
-            f"train_size is {spec.train_size}, but {spec.dataset} has {n_train} examples.",
-        )
-        n_train = spec.train_size
-    require(
-        spec.batch_size <= n_train,
-        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on"
-        f"{'' if spec.train_size is None else ', by train_size'}.",
-    )
-    return n_train
-
-
-def require_room(spec: SweepSpec, device: str | None = None, *, elsewhere: bool = False) -> None:
-    """Raise `UsageError` for a sweep that cannot be trained for want of memory; loads nothing.
-
-    All is counted from below, so that what is refused certainly does not fit. What a GPU, or a
-    worker `elsewhere`, holds is not known here: of that only what passes through this machine
-    counts.
-
-    Parameters
-    ----------
-    spec, device
-        As for :func:`initscope.sweep.run_sweep`.
-    elsewhere
-        Whether the chunks are trained by workers that may be on other machines.
-    """
-    sizes = DATASETS[spec.dataset]
-    if sizes.n_train is not None:
-        n_train = check_sizes(spec, sizes.n_train)
-    else:  # of a copy that may have any number of examples, but as many as are asked for
-        n_train = spec.train_size or spec.batch_size
-    steps_per_epoch = max(1, n_train // spec.batch_size)
-    n_steps = spec.epochs * steps_per_epoch
-    n_evaluations = spec.epochs * min(spec.evaluations_per_epoch, steps_per_epoch)
-    n_probes = fewest_probes(n_steps, spec.probes)
-    depth = min(len(hidden) for hidden in spec.hidden) + 1
-    networks = f"{spec.n_runs:,} network{'s' * (spec.n_runs != 1)}"
-    n_runs, n_initializations = spec.n_runs, len(spec.stds) + len(spec.schemes)
-    for needed, what, advice in (
-        (
-            n_evaluations * max(BYTES_OF_AN_EVALUATION, 4 * n_runs),
-            f"{n_evaluations:,} evaluations of {networks}",
-            "give fewer epochs, evaluations_per_epoch or networks",
-        ),
-        (
-            n_probes * max(60, 40 * depth * n_runs),
-            f"the layer statistics of {networks} at {n_probes:,} steps",
-            "give fewer probes or networks",
-        ),
-        (
-            min(spec.loss_points, n_steps) * 8 * max(2, n_runs),
-            f"{min(spec.loss_points, n_steps):,} points of the loss of {networks}",
-            "give fewer loss_points or networks",
-        ),
-    ):
-        require_memory(needed, what, advice)
-    if elsewhere:
-        return
-    on_gpu = device is not None and device != "cpu"
-    for hidden in spec.hidden:
-        widths = (sizes.n_features, *hidden, sizes.n_classes)
-        n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
-        named = f"a network of hidden widths {'-'.join(map(str, hidden[:6]))}"
-        named += "..." if len(hidden) > 6 else ""
-        # It is drawn, kept, and stacked with the others, wherever it is trained then.
-        require_memory(12 * n_parameters, f"{named} ({n_parameters:,} weights)", "make it narrower")
-        if on_gpu:
-            continue
-        for optimizer in spec.optimizers:
-            each = 4 * n_parameters * max(2, optimizer.tensors_per_parameter)
-            activations = 4 * spec.batch_size * sum(widths)
-            require_memory(
-                each + activations,
-                f"training {named} with {optimizer.name} on batches of {spec.batch_size:,}",
-                "make it narrower, or batch_size smaller",
-            )
-            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
-            if fit >= n_initializations:
-                together = n_initializations * min(fit // n_initializations, len(spec.seed_numbers))
-            else:
-                together = n_initializations // math.ceil(n_initializations / max(1, fit))
-            require_memory(
-                together * (each + activations),
-                f"{together:,} networks that train at once, as many as memory_mb allows",
-                "make memory_mb smaller",
-            )

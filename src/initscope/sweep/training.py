@@ -1,119 +1,30 @@
 """Training of one chunk of a sweep: networks of equal widths, all at once.
 
-What a run records, and how, is decided here; :mod:`initscope.sweep` decides which runs there are.
+What a run records, and how, is decided here; :mod:`initscope.sweep.chunks` which runs there are.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
-import itertools
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from initscope import data
 from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
-from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA, evaluation_steps
+from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA
+from initscope.sweep.chunks import Chunk, dataset_of_seed
 from initscope.sweep.schedule import loss_steps, probe_steps
-from initscope.sweep.spec import Optimizer, Scheme
-
-RECORD_FORMAT = 1
-"""Part of every digest: a change of what a run computes or records makes old chunks strangers."""
+from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Runs that train together: all that decides their outcome, and nothing else."""
-
-    dataset: str
-    widths: tuple[int, ...]
-    activation: str
-    optimizer: Optimizer
-    seeds: tuple[int, ...]
-    initializations: tuple[Scheme, ...]
-    epochs: int
-    batch_size: int
-    n_train: int
-    loss_points: int
-    probes: int
-    probe_size: int
-    evaluations_per_epoch: int = 1
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Address of the chunk: the hash of its specification."""
-        # What could be said in the first version is written as it was then, so that a chunk keeps
-        # its address: a scheme as its name and its std or nothing.
-        schemes = [
-            [s.name, dict(s.options) if s.options and s.std is None else s.std]
-            for s in self.initializations
-        ]
-        fields = dataclasses.asdict(self) | {"initializations": schemes}
-        if self.evaluations_per_epoch == 1:
-            del fields["evaluations_per_epoch"]
-        text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-    @property
-    def n_runs(self) -> int:
-        """Number of networks."""
-        return len(self.seeds) * len(self.initializations)
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Updates in an epoch."""
-        return self.n_train // self.batch_size
-
-    @property
-    def n_steps(self) -> int:
-        """Updates in the whole training."""
-        return self.epochs * self.steps_per_epoch
-
-    @property
-    def evaluation_steps(self) -> list[int]:
-        """Numbers of updates after which the test set is evaluated."""
-        return evaluation_steps(self.epochs, self.steps_per_epoch, self.evaluations_per_epoch)
-
-    @property
-    def n_evaluations(self) -> int:
-        """Number of :attr:`evaluation_steps`."""
-        return 1 + self.epochs * min(self.evaluations_per_epoch, self.steps_per_epoch)
-
-    @property
-    def flops_per_step(self) -> int:
-        """Floating-point operations of the matrix products of one update of all runs."""
-        products = [i * o for i, o in itertools.pairwise(self.widths)]
-        # Forward, weight gradient, and input gradient, which the first layer does not need.
-        return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the matrix products of all updates."""
-        return self.flops_per_step * self.n_steps
-
-
-@functools.lru_cache(maxsize=64)
-def _load(name: str, seed: int) -> data.Dataset:
-    return data.load(name, seed=seed)
-
-
-def dataset_of_seed(name: str, seed: int) -> data.Dataset:
-    """The data set of one seed; MNIST is published split, so that all seeds share it."""
-    return _load(name, 0 if name == "mnist" else seed)
 
 
 def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None = None) -> MLP:

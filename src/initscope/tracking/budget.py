@@ -82,9 +82,9 @@ def variance_budget(
     optimizer
         torch's `AdamW`, `Adam`, or `SGD` without Nesterov momentum or dampening.
     model
-        A transformer, whose matrices are named as by
-        :func:`initscope.tracking.weight_matrices`. Without a model, every parameter of two
-        dimensions or more is a matrix of role ``weight``, numbered from 1 as layers.
+        Any model, whose matrices are named as by :func:`initscope.tracking.weight_matrices`.
+        Without a model, every parameter of two dimensions or more is a matrix of role ``weight``,
+        numbered from 1 as layers.
     step
         What stands in the column `step`.
 

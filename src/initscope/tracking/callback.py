@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers import TrainerCallback
-from transformers.trainer_callback import CallbackHandler, PrinterCallback, ProgressCallback
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from initscope import checks
-from initscope.errors import UsageError
+from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.tracking.statistics import QUANTILES
 from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
@@ -27,7 +27,7 @@ __all__ = ["VarianceCallback"]
 
 
 class VarianceCallback(TrainerCallback):
-    """Records the weight matrices of a transformer while a `Trainer` trains it.
+    """Record the weight matrices of a model while a `Trainer` trains it.
 
     ``Trainer(..., callbacks=[VarianceCallback("variances")])`` is all that is needed. The rows are
     those of :class:`initscope.tracking.VarianceTracker`; step t is the Trainer's global step t.
@@ -37,8 +37,9 @@ class VarianceCallback(TrainerCallback):
     step s goes on after the rows of step s, so that in the end they are the same as those of an
     undisturbed run. Under several processes the first one records and writes.
 
-    The std of each matrix also goes to the Trainer's log and its loggers (TensorBoard and others),
-    whenever the Trainer logs, as ``weight_std/q/layer_01`` and so on; the console is spared.
+    Whenever the Trainer logs, the std of each matrix joins the entry of its ``state.log_history``,
+    as ``weight_std/q/layer_01`` and so on; after :meth:`log_through` its loggers (TensorBoard and
+    others) get it too. The console is spared.
 
     Parameters
     ----------
@@ -66,14 +67,15 @@ class VarianceCallback(TrainerCallback):
         quantities: Sequence[str] = ("weight", "gradient", "update"),
         distribution_every: Clock = 100,
         quantiles: Sequence[float] = QUANTILES,
-        histograms: Sequence[str] = ("q", "k", "v"),
+        histograms: Sequence[str] | None = None,
         overwrite: bool = False,
         log: bool = True,
     ) -> None:
         checks.file_path("out_folder", out_folder)
         checks.flag("overwrite", overwrite)
         checks.flag("log", log)
-        checks.items("histograms", histograms)
+        if histograms is not None:
+            checks.items("histograms", histograms)
         clock("every", every)
         clock("distribution_every", distribution_every)
         checked_quantities(quantities)
@@ -90,6 +92,24 @@ class VarianceCallback(TrainerCallback):
         }
         self._tracker: VarianceTracker | None = None
         self._logged_step = -1
+        self._trainer: Trainer | None = None
+
+    def log_through(self, trainer: Trainer) -> None:
+        """Give the std of each matrix to the loggers of `trainer` too, the console excepted.
+
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from transformers import TrainingArguments
+        >>> folder = tempfile.mkdtemp()
+        >>> callback = VarianceCallback(f"{folder}/variances")
+        >>> arguments = TrainingArguments(folder, report_to=[], use_cpu=True)
+        >>> callback.log_through(Trainer(nn.Linear(3, 2), arguments, callbacks=[callback]))
+        """
+        require(
+            isinstance(trainer, Trainer),
+            f"trainer must be a transformers.Trainer, not {shown(trainer)}.",
+        )
+        self._trainer = trainer
 
     def to_frame(self) -> pd.DataFrame:
         """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
@@ -157,7 +177,7 @@ class VarianceCallback(TrainerCallback):
     on_save = on_step_end
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Give the newest std of each matrix to the Trainer's log and to the other loggers."""
+        """Give the newest std of each matrix to the Trainer's log and to its loggers."""
         tracker = self._tracker
         if tracker is None or not self._log:
             return
@@ -171,7 +191,8 @@ class VarianceCallback(TrainerCallback):
         }
         if state.log_history:
             state.log_history[-1].update(stds)
-        for other in _other_callbacks():
+        loggers = [] if self._trainer is None else self._trainer.callback_handler.callbacks
+        for other in loggers:
             if other is not self and not isinstance(other, ProgressCallback | PrinterCallback):
                 other.on_log(args, state, control, logs=dict(stds), **kwargs)
 
@@ -180,18 +201,3 @@ class VarianceCallback(TrainerCallback):
         if self._tracker is not None:
             self._tracker.finish()
             self._tracker = None
-
-
-def _other_callbacks() -> Sequence[TrainerCallback]:
-    """The callbacks of the Trainer that is calling one of them.
-
-    A callback is told of everything but its neighbors, and those before it, the loggers, have seen
-    the log by the time it is called: their list is found with the caller.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        handler = frame.f_locals.get("self")
-        if isinstance(handler, CallbackHandler):
-            return tuple(handler.callbacks)
-        frame = frame.f_back
-    return ()

@@ -1,5 +1,7 @@
-"""Variance of signals, gradients and weights, layer by layer.
+"""See what passes forward and backward through a model, and measure it layer by layer.
 
+:class:`Hooks` holds whatever hooks are set, here and elsewhere; :func:`record_variances` and
+:class:`MatrixSignals` measure with it. Outputs and gradients are the same, bit by bit, as without.
 Every table has the columns ``step, layer, role, kind, stat, value``.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,13 +18,56 @@ import pandas as pd
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils.hooks import RemovableHandle
 
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import COLUMNS
+from initscope.tracking.matrices import WeightMatrix
+from initscope.tracking.statistics import Measured, mean_and_variance, widened
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
+
+
+class Hooks:
+    """Hold hooks on modules and on gradients, until :meth:`remove` or the end of a ``with`` block.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> with Hooks() as hooks:
+    ...     hooks.after_forward(layer, lambda module, inputs, output: print(tuple(output.shape)))
+    ...     _ = layer(torch.ones(4, 3))
+    (4, 2)
+    >>> _ = layer(torch.ones(4, 3))
+    """
+
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Hooks:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+    def before_forward(self, module: nn.Module, see: Callable[[nn.Module, Any], None]) -> None:
+        """Call ``see(module, inputs)`` before each call of `module`."""
+        self._handles.append(module.register_forward_pre_hook(see))
+
+    def after_forward(self, module: nn.Module, see: Callable[[nn.Module, Any, Any], None]) -> None:
+        """Call ``see(module, inputs, output)`` after each call of `module`."""
+        self._handles.append(module.register_forward_hook(see))
+
+    def on_gradient(self, tensor: torch.Tensor, see: Callable[[torch.Tensor], None]) -> None:
+        """Call ``see(gradient)`` when a backward pass has found that of `tensor`, if it does."""
+        if tensor.requires_grad:
+            self._handles.append(tensor.register_hook(see))
+
+    def remove(self) -> None:
+        """Remove them all."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
 
 def layer_variances(
@@ -32,7 +77,7 @@ def layer_variances(
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = cross_entropy,
     step: int = 0,
 ) -> pd.DataFrame:
-    r"""Forward variance, backward variance and weight std of each layer on one batch.
+    r"""Measure forward variance, backward variance and weight std of each layer on one batch.
 
     A layer is a call of an `nn.Linear` or of transformers' `Conv1D`, numbered from 1 in the order
     of execution; its `role` is the module's name in the model. With :math:`z` its output (the
@@ -141,7 +186,7 @@ def layer_variances(
 
 @dataclass
 class LayerRecord:
-    """What was seen of one call of one layer: ``(kind, stat)`` to a scalar tensor."""
+    """Hold what was seen of one call of one layer: ``(kind, stat)`` to a scalar tensor."""
 
     role: str
     stats: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
@@ -149,12 +194,12 @@ class LayerRecord:
 
 @dataclass
 class VarianceRecord:
-    """What :func:`record_variances` saw, one record for each layer, in the order of execution."""
+    """Hold what :func:`record_variances` saw, a record a layer, in the order of execution."""
 
     layers: list[LayerRecord] = field(default_factory=list)
 
     def to_frame(self, step: int = 0) -> pd.DataFrame:
-        """Table with the columns ``step, layer, role, kind, stat, value``."""
+        """Return a table with the columns ``step, layer, role, kind, stat, value``."""
         checks.whole("step", step, at_least=0)
         rows = [
             (step, number, layer.role, kind, stat, value.item())
@@ -182,7 +227,6 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
     """
     checks.module("model", model)
     record = VarianceRecord()
-    handles: list[Any] = []
     sharing: dict[torch.Tensor, list[LayerRecord]] = {}  # weight to the layers that use it
     last: list[Any] = [None, None]  # output and record of the layer called last
 
@@ -195,14 +239,12 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
         layer.stats["activation", "forward_variance"] = _variance(output)
         layer.stats["activation", "forward_mean_square"] = _mean_square(output)
         layer.stats["weight", "std"] = _variance(weight).sqrt()
-        if output.requires_grad:
-            handles.append(output.register_hook(partial(after_output_gradient, layer)))
-        if weight.requires_grad:
-            # One hook a weight: all layers that share it get the norm of its whole gradient.
-            if weight not in sharing:
-                sharing[weight] = []
-                handles.append(weight.register_hook(partial(after_weight_gradient, weight)))
-            sharing[weight].append(layer)
+        hooks.on_gradient(output, partial(after_output_gradient, layer))
+        # One hook a weight: all layers that share it get the norm of its whole gradient.
+        if weight not in sharing:
+            sharing[weight] = []
+            hooks.on_gradient(weight, partial(after_weight_gradient, weight))
+        sharing[weight].append(layer)
 
     def after_activation(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         if inputs and inputs[0] is last[0]:
@@ -218,21 +260,72 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
         for layer in sharing[weight]:
             layer.stats["gradient", "norm"] = norm
 
-    try:
+    with Hooks() as hooks:
         for name, module in model.named_modules():
             if _is_weight_layer(module):
-                role = name or type(module).__name__
-                handles.append(module.register_forward_hook(partial(after_layer, role)))
+                hooks.after_forward(module, partial(after_layer, name or type(module).__name__))
             elif _is_activation(module):
-                handles.append(module.register_forward_hook(after_activation))
+                hooks.after_forward(module, after_activation)
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+class MatrixSignals:
+    """Measure what some matrices compute in one pass, and the gradient of it."""
+
+    def __init__(self, matrices: Sequence[WeightMatrix]) -> None:
+        self._by_module: dict[nn.Module, list[WeightMatrix]] = {}
+        for matrix in matrices:
+            # What a module with several weights (an RNN cell) gives is the output of none of them.
+            if getattr(matrix.module, "weight", None) is not matrix.parameter:
+                continue
+            self._by_module.setdefault(matrix.module, []).append(matrix)
+        self._seen: dict[str, dict[WeightMatrix, torch.Tensor]] = {}
+        self._hooks = Hooks()
+
+    def start(self) -> None:
+        """Watch the next pass."""
+        self.stop()
+        self._seen = {"activation": {}, "gradient": {}}
+        for module, matrices in self._by_module.items():
+            self._hooks.after_forward(module, partial(self._after_forward, matrices))
+
+    def stop(self) -> None:
+        """Remove the hooks; what was seen is kept."""
+        self._hooks.remove()
+
+    def measured(self) -> list[Measured]:
+        """Return variance and mean square of the outputs and of their gradients, as far as seen."""
+        found = []
+        for kind, direction in (("activation", "forward"), ("gradient", "backward")):
+            if seen := self._seen.get(kind):
+                raw = torch.stack(list(seen.values()))
+                labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
+                found.append(Measured(list(seen), raw, labels, lambda raw: raw))
+        self._seen = {}
+        return found
+
+    def _after_forward(
+        self, matrices: list[WeightMatrix], module: nn.Module, inputs: Any, output: Any
+    ) -> None:
+        # Without gradients it is an evaluation, or the first pass of checkpointing, which makes
+        # the same pass again with them.
+        if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):
+            return
+        if matrices[0] in self._seen["activation"]:
+            return  # a pass that checkpointing makes again, or a later batch of the step
+        self._keep("activation", matrices, output)
+        self._hooks.on_gradient(output, partial(self._keep, "gradient", matrices))
+
+    @torch.no_grad()
+    def _keep(self, kind: str, matrices: list[WeightMatrix], signal: torch.Tensor) -> None:
+        for matrix in matrices:
+            part = widened(matrix.of_output(signal))
+            mean, variance = mean_and_variance(part, tuple(range(part.dim())))
+            self._seen[kind][matrix] = torch.stack([variance, variance + mean.square()])
 
 
 def _variance(tensor: torch.Tensor) -> torch.Tensor:
-    """Variance of all elements, divided by their number, in float64."""
+    """Return the variance of all elements, divided by their number, in float64."""
     return tensor.detach().double().var(correction=0)
 
 

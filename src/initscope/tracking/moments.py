@@ -101,7 +101,8 @@ class Stack:
         Two passes: one would lose the deviations beside a large mean.
         """
         # A copy, even of a single tensor: what is trained is not touched.
-        rows = widened(torch.cat(list(tensors))).view(-1, self.row_length)
+        # Kernels that are stored with their channels last are no row until they are copied.
+        rows = widened(torch.cat(list(tensors))).reshape(-1, self.row_length)
         mean = rows.mean(1, keepdim=True)
         norm = torch.linalg.vector_norm(rows.sub_(mean), dim=1, keepdim=True)
         return torch.cat([mean, norm], dim=1)
@@ -110,12 +111,12 @@ class Stack:
 def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
     """All parameters, those together that can be, up to :data:`LARGEST_STACK`."""
     nobody = sum(len(group.matrices) for group in groups)
-    found: dict[tuple[int, int], list[Stack]] = defaultdict(list)
+    found: dict[tuple[torch.Size, int], list[Stack]] = defaultdict(list)
     first = 0
     for place, group in enumerate(groups):
         row_length, owner = _cut(group, first, nobody)
         first += len(group.matrices)
-        alike = found[group.parameter.shape[1], row_length]
+        alike = found[group.parameter.shape[1:], row_length]
         size = group.parameter.numel()
         if alike and len(alike[-1].owner) * row_length + size <= LARGEST_STACK:
             last = alike.pop()
@@ -129,11 +130,13 @@ def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
 
 def _cut(group: MatrixGroup, first: int, nobody: int) -> tuple[int, np.ndarray]:
     """Length of the rows of a parameter, and the matrix of each, counted from `first`."""
-    n_rows, n_columns = group.parameter.shape
-    units = group.matrices[0].units
-    of_unit = torch.full((group.parameter.shape[units],), nobody)
+    n_rows, *columns = group.parameter.shape
+    n_columns = math.prod(columns)
+    unit_dim = group.matrices[0].unit_dim
+    of_unit = torch.full((group.parameter.shape[unit_dim],), nobody)
     for number, matrix in enumerate(group.matrices, first):
-        matrix.of_output(of_unit).fill_(number)
+        part = of_unit if matrix.unit_range is None else matrix.unit_range.of(of_unit, 0)
+        part.fill_(number)
     owner = of_unit.numpy()
     if (owner == owner[0]).all():
         piece, owner = n_rows * n_columns, owner[:1]
@@ -141,7 +144,7 @@ def _cut(group: MatrixGroup, first: int, nobody: int) -> tuple[int, np.ndarray]:
         # As many units as always belong together.
         n_units = math.gcd(len(owner), *(np.flatnonzero(np.diff(owner)) + 1).tolist())
         owner = owner[::n_units]
-        piece = n_units * n_columns if units == 0 else n_units
+        piece = n_units * (n_columns if unit_dim == 0 else math.prod(columns[1:]))
     row_length = next(n for n in range(min(piece, LONGEST_ROW), 0, -1) if piece % n == 0)
     pieces = n_rows * n_columns // (piece * len(owner))
     return row_length, np.tile(owner.repeat(piece // row_length), pieces)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from initscope.tracking.matrices import Part, WeightMatrix
+from initscope.tracking.architectures import UnitRange
+from initscope.tracking.matrices import WeightMatrix
 
 __all__: list[str] = []  # for this package alone
 
@@ -32,12 +33,12 @@ class MatrixGroup:
     @cached_property
     def even(self) -> bool:
         """Whether the matrices are equal parts of the parameter, one after the other."""
-        first = self.matrices[0].part
+        first = self.matrices[0].unit_range
         if first is None:
             return False
         n_units = first.groups * first.length * len(self.matrices)
-        return n_units == self.parameter.shape[self.matrices[0].units] and all(
-            matrix.part == Part(first.groups, number * first.length, first.length)
+        return n_units == self.parameter.shape[self.matrices[0].unit_dim] and all(
+            matrix.unit_range == UnitRange(first.groups, number * first.length, first.length)
             for number, matrix in enumerate(self.matrices)
         )
 
@@ -48,10 +49,10 @@ class MatrixGroup:
         one view, so that one operation serves them all.
         """
         first = self.matrices[0]
-        if first.part is not None and self.even:
-            sizes = (first.part.groups, len(self.matrices), first.part.length)
-            view = tensor.unflatten(first.units, sizes)
-            yield view, tuple(d for d in range(view.dim()) if d != first.units + 1)
+        if first.unit_range is not None and self.even:
+            sizes = (first.unit_range.groups, len(self.matrices), first.unit_range.length)
+            view = tensor.unflatten(first.unit_dim, sizes)
+            yield view, tuple(d for d in range(view.dim()) if d != first.unit_dim + 1)
         else:
             for matrix in self.matrices:
                 view = matrix.of(tensor)

@@ -1,4 +1,4 @@
-"""Follow the weight matrices of a transformer through its training."""
+"""Follow the weight matrices of a model through its training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from initscope.schema import (
     TRACKING_SCHEMAS,
     VARIANCES,
 )
+from initscope.tracking.architectures import is_attention_input
 from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
+from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
-from initscope.tracking.signals import SignalWatch
 from initscope.tracking.statistics import (
     QUANTILES,
     HostCopy,
@@ -46,12 +47,12 @@ Clock = int | Collection[int] | Callable[[int], bool]
 
 
 class VarianceTracker:
-    """Statistics of the weight matrices of a transformer, step by step, in a training loop.
+    """Record statistics of the weight matrices of a model, step by step, in a training loop.
 
     A context manager. With an optimizer nothing else is to be called: its steps are counted, and
     measured if they are due.
 
-    >>> from initscope.models.mlp import gpt2
+    >>> from initscope.models import gpt2
     >>> model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2, n_positions=8)
     >>> optimizer = torch.optim.AdamW(model.parameters())
     >>> with VarianceTracker(model, optimizer, every=2) as tracker:
@@ -78,8 +79,8 @@ class VarianceTracker:
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
                    `decay`, `alignment`,  gives them
                    `step`
-    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t
-                   `forward_mean_square`
+    `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t;
+                   `forward_mean_square`  none where its module gives no tensor (recurrent ones)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
                    `backward_mean_square` scaled for the backward pass
     ============== ====================== =========================================================
@@ -91,7 +92,8 @@ class VarianceTracker:
     Parameters
     ----------
     model
-        A transformer; it may be compiled or wrapped (:func:`initscope.tracking.weight_matrices`).
+        Any model, with attention or without, compiled or wrapped; its matrices are those of
+        :func:`initscope.tracking.weight_matrices`, frozen ones included.
     optimizer
         Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
     every
@@ -106,7 +108,7 @@ class VarianceTracker:
         Numbers from 0 to 1.
     histograms
         Roles whose histograms are kept, for :meth:`histograms_to_frame`; ``q`` also stands for
-        ``encoder_q`` and the like.
+        ``encoder_q`` and the like. By default q, k and v; all in a model without attention.
     step
         Steps already made, in a run that goes on.
     out_folder
@@ -126,9 +128,10 @@ class VarianceTracker:
     Raises
     ------
     UsageError
-        A model without attention, an unknown quantity or role, an optimizer whose steps cannot be
-        read, or that holds none of the matrices, activations of a compiled model; when it is
-        entered, a folder that cannot be written, or that holds another run.
+        A model without a weight matrix, or without data (on the device meta), an unknown quantity
+        or role, an optimizer whose steps cannot be read, or that holds none of the matrices,
+        activations of a compiled model; when it is entered, a folder that cannot be written, or
+        that holds another run.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class VarianceTracker:
         quantities: Sequence[str] | None = None,
         distribution_every: Clock = 100,
         quantiles: Sequence[float] = QUANTILES,
-        histograms: Sequence[str] = ("q", "k", "v"),
+        histograms: Sequence[str] | None = None,
         step: int = 0,
         out_folder: str | Path | None = None,
         overwrite: bool = False,
@@ -151,7 +154,7 @@ class VarianceTracker:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
-        self._matrices = find_weight_matrices(model)
+        self._matrices = find_weight_matrices(checks.module("model", model))
         self._groups = by_parameter(self._matrices)
         self._histograms = with_roles(self._matrices, histograms)
         if "activation" in self._quantities:
@@ -170,7 +173,7 @@ class VarianceTracker:
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
         self._gradients: list[Measured] = []
-        self._signals = SignalWatch(self._matrices)
+        self._signals = MatrixSignals(self._matrices)
         self._handles: list[Any] = []
         self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
         self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
@@ -395,15 +398,21 @@ def refuse_another_run(table: VarianceTable) -> None:
     )
 
 
-def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str]) -> list[WeightMatrix]:
-    """The matrices of these roles, in a stack or not; `UsageError` for a role that none has."""
+def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) -> list[WeightMatrix]:
+    """Return the matrices of these roles, in a stack or not; refuse a role that none has.
+
+    By default those of q, k and v, or all if there is no attention.
+    """
 
     def is_one(matrix: WeightMatrix, role: str) -> bool:
         return matrix.role == role or matrix.role.endswith(f"_{role}")
 
+    if roles is None:
+        attention = [matrix for matrix in matrices if is_attention_input(matrix.role)]
+        return attention or list(matrices)
     for role in checks.items("histograms", roles):
         if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
-            raise unknown_name("role", role, {matrix.role for matrix in matrices})
+            raise unknown_name("role of histograms", role, {matrix.role for matrix in matrices})
     return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
 

@@ -20,7 +20,6 @@ MANTISSA = 12
 """Bits of the mantissa that :data:`FLOAT` keeps: a number is right to within 1 in 8,000."""
 
 _DROPPED = 23 - MANTISSA
-_MIDDLE = 32_768
 
 
 class Kind(NamedTuple):
@@ -63,17 +62,18 @@ def even(scale: float, lowest: float = 0.0) -> Kind:
 def logarithmic(precision: float) -> Kind:
     """Numbers of at least 0, infinity among them, off by the relative `precision` at most."""
     step = 2 * math.log1p(precision)
+    middle = 3 + math.ceil(746 / step)  # the smallest float64 is exp(-745)
 
     def to_codes(values: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.round(np.log(values) / step) + _MIDDLE
+            logs = np.round(np.log(values) / step) + middle
         # 1 is zero, 2 infinity.
-        codes = np.where(values == 0, 1, np.where(np.isposinf(values), 2, np.maximum(logs, 3)))
+        codes = np.where(values == 0, 1, np.where(np.isposinf(values), 2, logs))
         return _or_missing(codes, values)
 
     def from_codes(codes: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
-            values = np.exp((codes - _MIDDLE) * step)
+            values = np.exp((codes - middle) * step)
         values = np.where(codes == 1, 0.0, np.where(codes == 2, np.inf, values))
         return np.where(codes == 0, np.nan, values)
 

@@ -3,7 +3,6 @@
 // A kind makes numbers, Float64Array or the like, of an Int32Array; one that is not there is NaN.
 
 const DROPPED = 23 - 12; // bits of a mantissa of float32 that are not kept
-const MIDDLE = 32768;
 
 /** Whole numbers, none of them missing. */
 export const whole = (codes) => codes;
@@ -18,9 +17,10 @@ export const even = (scale, lowest = 0) => (codes) =>
 /** Numbers of at least 0, infinity among them, to a relative precision. */
 export function logarithmic(precision) {
   const step = 2 * Math.log1p(precision);
+  const middle = 3 + Math.ceil(746 / step); // the smallest number is exp(-745)
   const value = (code) => {
     if (code < 3) return [NaN, 0, Infinity][code];
-    return Math.exp((code - MIDDLE) * step);
+    return Math.exp((code - middle) * step);
   };
   return (codes) => Float64Array.from(codes, value);
 }

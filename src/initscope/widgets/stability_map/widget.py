@@ -128,7 +128,7 @@ class StabilityMap(BookWidget):
 
         Examples
         --------
-        >>> from initscope.sweep.run import SweepSpec, run_sweep
+        >>> from initscope.sweep import SweepSpec, run_sweep
         >>> spec = SweepSpec(dataset="wine", stds=(0.01, 0.1, 1.0), epochs=1)
         >>> StabilityMap.from_tables({"mine": run_sweep(spec, progress=False)}, std=0.1).network
         '13-64-32-3'

@@ -65,7 +65,7 @@ export function pythonCode(s) {
     : `schemes=(${trainingSettings(s).schemes.map((scheme) => `"${scheme}"`).join(", ")},)`;
   const kind = s.optimizer === "adam" ? "adam" : "sgd";
   const momentum = s.optimizer === "momentum" ? ", momentum=0.9" : "";
-  return `from initscope.sweep.run import Optimizer, SweepSpec, run_sweep
+  return `from initscope.sweep import Optimizer, SweepSpec, run_sweep
 
 # The weights, the splits and the batches are those of the page: the same runs, rounding apart.
 spec = SweepSpec(

@@ -17,7 +17,7 @@ __all__ = ["WineTraining"]
 if TYPE_CHECKING:
     import pandas as pd
 
-    from initscope.sweep.run import SweepSpec
+    from initscope.sweep import SweepSpec
 
 MAX_SEEDS = 8
 LEARNED = 0.9
@@ -107,7 +107,7 @@ class WineTraining(BookWidget):
 
     def spec(self) -> SweepSpec:
         """The sweep that trains the same networks."""
-        from initscope.sweep.run import Optimizer, SweepSpec
+        from initscope.sweep import Optimizer, SweepSpec
 
         momentum = 0.9 if self.optimizer == "momentum" else 0.0
         kind = "adam" if self.optimizer == "adam" else "sgd"

@@ -1,0 +1,258 @@
+"""How a sweep is split: chunks of networks that train at once and fit into memory.
+
+Read without torch; only to load the data, whose sizes decide the widths, takes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from initscope import data
+from initscope.checks import require
+from initscope.data.dataset import DATASETS
+from initscope.memory import require_memory
+from initscope.schema import evaluation_steps
+from initscope.sweep.schedule import fewest_probes
+from initscope.sweep.spec import Optimizer, SweepSpec
+from initscope.theory.scheme import Scheme
+
+if TYPE_CHECKING:
+    from initscope.data.dataset import Dataset
+
+RECORD_FORMAT = 1
+"""Part of every digest: a change of what a run computes or records makes old chunks strangers."""
+
+BYTES_OF_AN_EVALUATION = 200
+"""Of memory, that an evaluation in the course of training takes at the least: when, and the arrays
+of losses and accuracies."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Runs that train together: all that decides their outcome, and nothing else."""
+
+    dataset: str
+    widths: tuple[int, ...]
+    activation: str
+    optimizer: Optimizer
+    seeds: tuple[int, ...]
+    initializations: tuple[Scheme, ...]
+    epochs: int
+    batch_size: int
+    n_train: int
+    loss_points: int
+    probes: int
+    probe_size: int
+    evaluations_per_epoch: int = 1
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Address of the chunk: the hash of its specification."""
+        # What could be said in the first version is written as it was then, so that a chunk keeps
+        # its address: a scheme as its name and its std or nothing.
+        schemes = [
+            [s.name, dict(s.options) if s.options and s.std is None else s.std]
+            for s in self.initializations
+        ]
+        fields = dataclasses.asdict(self) | {"initializations": schemes}
+        if self.evaluations_per_epoch == 1:
+            del fields["evaluations_per_epoch"]
+        text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def n_runs(self) -> int:
+        """Number of networks."""
+        return len(self.seeds) * len(self.initializations)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch."""
+        return self.n_train // self.batch_size
+
+    @property
+    def n_steps(self) -> int:
+        """Updates in the whole training."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def evaluation_steps(self) -> list[int]:
+        """Numbers of updates after which the test set is evaluated."""
+        return evaluation_steps(self.epochs, self.steps_per_epoch, self.evaluations_per_epoch)
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of :attr:`evaluation_steps`."""
+        return 1 + self.epochs * min(self.evaluations_per_epoch, self.steps_per_epoch)
+
+    @property
+    def flops_per_step(self) -> int:
+        """Floating-point operations of the matrix products of one update of all runs."""
+        products = [i * o for i, o in itertools.pairwise(self.widths)]
+        # Forward, weight gradient, and input gradient, which the first layer does not need.
+        return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the matrix products of all updates."""
+        return self.flops_per_step * self.n_steps
+
+
+@functools.lru_cache(maxsize=64)
+def _load(name: str, seed: int) -> Dataset:
+    return data.load(name, seed=seed)
+
+
+def dataset_of_seed(name: str, seed: int) -> Dataset:
+    """The data set of one seed; MNIST is published split, so that all seeds share it."""
+    return _load(name, 0 if name == "mnist" else seed)
+
+
+def chunks_of(spec: SweepSpec) -> list[Chunk]:
+    """Split a sweep into chunks of at most `spec.memory_mb`, in a fixed order.
+
+    A chunk holds whole seeds if one seed fits, and otherwise a part of the initializations of one
+    seed. The same specification gives the same chunks on every machine.
+    """
+    seeds = spec.seed_numbers
+    example = dataset_of_seed(spec.dataset, seeds[0])
+    n_train = check_sizes(spec, len(example.train_labels))
+    initializations = spec.initializations
+    chunks = []
+    for hidden in spec.hidden:
+        widths = (example.n_features, *hidden, example.n_classes)
+        for optimizer in spec.optimizers:
+            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
+            n_seeds = max(1, fit // len(initializations))
+            n_parts = math.ceil(len(initializations) / max(1, fit)) if n_seeds == 1 else 1
+            bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
+            chunks += [
+                Chunk(
+                    dataset=spec.dataset,
+                    widths=widths,
+                    activation=spec.activation,
+                    optimizer=optimizer,
+                    seeds=seeds[first : first + n_seeds],
+                    initializations=initializations[low:high],
+                    epochs=spec.epochs,
+                    batch_size=spec.batch_size,
+                    n_train=n_train,
+                    loss_points=spec.loss_points,
+                    probes=spec.probes,
+                    probe_size=spec.probe_size,
+                    evaluations_per_epoch=spec.evaluations_per_epoch,
+                )
+                for first in range(0, len(seeds), n_seeds)
+                for low, high in itertools.pairwise(bounds)
+            ]
+    return chunks
+
+
+def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
+    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
+    n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
+    rows = max(spec.batch_size, spec.probe_size)
+    activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
+    return 4 * (n_parameters * optimizer.tensors_per_parameter + activations)
+
+
+def check_sizes(spec: SweepSpec, n_train: int) -> int:
+    """Number of examples to train on where `n_train` are there; `UsageError` if too few are."""
+    if spec.train_size is not None:
+        require(
+            spec.train_size <= n_train,
+            f"train_size is {spec.train_size}, but {spec.dataset} has {n_train} examples.",
+        )
+        n_train = spec.train_size
+    require(
+        spec.batch_size <= n_train,
+        f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on"
+        f"{'' if spec.train_size is None else ', by train_size'}.",
+    )
+    return n_train
+
+
+def require_room(spec: SweepSpec, device: str | None = None, *, elsewhere: bool = False) -> None:
+    """Raise `UsageError` for a sweep that cannot be trained for want of memory; loads nothing.
+
+    All is counted from below, so that what is refused certainly does not fit. What a GPU, or a
+    worker `elsewhere`, holds is not known here: of that only what passes through this machine
+    counts.
+
+    Parameters
+    ----------
+    spec, device
+        As for :func:`initscope.sweep.run_sweep`.
+    elsewhere
+        Whether the chunks are trained by workers that may be on other machines.
+    """
+    sizes = DATASETS[spec.dataset]
+    if sizes.n_train is not None:
+        n_train = check_sizes(spec, sizes.n_train)
+    else:  # of a copy that may have any number of examples, but as many as are asked for
+        n_train = spec.train_size or spec.batch_size
+    steps_per_epoch = max(1, n_train // spec.batch_size)
+    n_steps = spec.epochs * steps_per_epoch
+    n_evaluations = spec.epochs * min(spec.evaluations_per_epoch, steps_per_epoch)
+    n_probes = fewest_probes(n_steps, spec.probes)
+    depth = min(len(hidden) for hidden in spec.hidden) + 1
+    networks = f"{spec.n_runs:,} network{'s' * (spec.n_runs != 1)}"
+    n_runs, n_initializations = spec.n_runs, len(spec.stds) + len(spec.schemes)
+    for needed, what, advice in (
+        (
+            n_evaluations * max(BYTES_OF_AN_EVALUATION, 4 * n_runs),
+            f"{n_evaluations:,} evaluations of {networks}",
+            "give fewer epochs, evaluations_per_epoch or networks",
+        ),
+        (
+            n_probes * max(60, 40 * depth * n_runs),
+            f"the layer statistics of {networks} at {n_probes:,} steps",
+            "give fewer probes or networks",
+        ),
+        (
+            min(spec.loss_points, n_steps) * 8 * max(2, n_runs),
+            f"{min(spec.loss_points, n_steps):,} points of the loss of {networks}",
+            "give fewer loss_points or networks",
+        ),
+    ):
+        require_memory(needed, what, advice)
+    if elsewhere:
+        return
+    on_gpu = device is not None and device != "cpu"
+    for hidden in spec.hidden:
+        widths = (sizes.n_features, *hidden, sizes.n_classes)
+        n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
+        named = f"a network of hidden widths {'-'.join(map(str, hidden[:6]))}"
+        named += "..." if len(hidden) > 6 else ""
+        # It is drawn, kept, and stacked with the others, wherever it is trained then.
+        require_memory(12 * n_parameters, f"{named} ({n_parameters:,} weights)", "make it narrower")
+        if on_gpu:
+            continue
+        for optimizer in spec.optimizers:
+            each = 4 * n_parameters * max(2, optimizer.tensors_per_parameter)
+            activations = 4 * spec.batch_size * sum(widths)
+            require_memory(
+                each + activations,
+                f"training {named} with {optimizer.name} on batches of {spec.batch_size:,}",
+                "make it narrower, or batch_size smaller",
+            )
+            fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
+            if fit >= n_initializations:
+                together = n_initializations * min(fit // n_initializations, len(spec.seed_numbers))
+            else:
+                together = n_initializations // math.ceil(n_initializations / max(1, fit))
+            require_memory(
+                together * (each + activations),
+                f"{together:,} networks that train at once, as many as memory_mb allows",
+                "make memory_mb smaller",
+            )

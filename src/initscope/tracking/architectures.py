@@ -1,0 +1,173 @@
+"""What the weights of known architectures are called, and how fused ones are laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from initscope.errors import UsageError
+
+__all__: list[str] = []  # for this package alone
+
+ATTENTION_INPUTS = {
+    "q": ("q_proj", "query", "q", "q_lin", "wq", "Wq", "to_q", "query_proj", "q_attn"),
+    "k": ("k_proj", "key", "k", "k_lin", "wk", "Wk", "to_k", "key_proj"),
+    "v": ("v_proj", "value", "v", "v_lin", "wv", "Wv", "to_v", "value_proj"),
+}
+FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "attn_qkv", "in_proj")
+"""Names under which Q, K and V are one matrix."""
+
+INTERLEAVED = ("GPTNeoX", "Bloom", "Persimmon")
+"""Families whose `query_key_value` holds q, k and v of one head after the other."""
+
+ATTENTION_OUTPUTS = (
+    "c_proj", "o_proj", "out_proj", "dense", "o", "out_lin", "wo", "Wo", "to_out", "proj",
+)  # fmt: skip
+
+MLP_ROLES = {
+    "mlp_in": (
+        "c_fc", "fc_in", "fc1", "dense_h_to_4h", "up_proj", "wi", "wi_1", "lin1", "linear1",
+        "intermediate.dense", "ffn",
+    ),
+    "mlp_gate": ("gate_proj", "wi_0"),
+    "mlp_out": (
+        "c_proj", "fc_out", "fc2", "dense_4h_to_h", "down_proj", "wo", "Wo", "lin2", "linear2",
+        "output.dense", "ffn_output",
+    ),
+}  # fmt: skip
+FUSED_MLP = ("gate_up_proj", "Wi")
+"""Names under which the gate and the input of the MLP are one matrix, the gate first."""
+
+EMBEDDINGS = {
+    "token_embedding": (
+        "wte", "embed_tokens", "word_embeddings", "embed_in", "tokens_embed", "shared", "wt",
+        "tok_embeddings",
+    ),
+    "position_embedding": ("wpe", "position_embeddings", "embed_positions", "positions_embed"),
+    "token_type_embedding": ("token_type_embeddings",),
+}  # fmt: skip
+OUTPUTS = ("lm_head", "embed_out", "output_projection")
+
+WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
+"""Names that a wrapper of one block puts into a path."""
+
+CROSS_ATTENTION = ("crossattention", "encoder_attn", "EncDecAttention", "cross_attn")
+
+
+@dataclass(frozen=True)
+class UnitRange:
+    """Select the units of one matrix in a fused one: `length` from `start` on, in each group.
+
+    The units (rows of `nn.Linear`, columns of `Conv1D`) stand in `groups` equal groups one after
+    the other: one group where q, k and v are each in one piece, one for each head where the three
+    of a head stand together.
+    """
+
+    groups: int
+    start: int
+    length: int
+
+    def of(self, tensor: torch.Tensor, dim: int) -> torch.Tensor:
+        """Return a view of these units of `tensor`, along `dim`."""
+        dim %= tensor.dim()
+        if self.groups > 1:
+            tensor = tensor.unflatten(dim, (self.groups, -1))
+            dim += 1
+        return tensor.narrow(dim, self.start, self.length)
+
+
+def is_attention_input(role: str) -> bool:
+    """Return whether a role is q, k or v, in a stack of a name or without."""
+    return role.rpartition("_")[2] in ATTENTION_INPUTS
+
+
+def block_number(path: Sequence[str]) -> int | None:
+    """Return the number, from 1, of the block that a module is in; None outside of blocks."""
+    return next((int(part) + 1 for part in path if part.isdecimal()), None)
+
+
+def stack_prefix(path: Sequence[str], two_stacks: bool) -> str:
+    """Return the prefix that tells apart equal roles of a block, or of encoder and decoder."""
+    stack = next((part for part in path if part in ("encoder", "decoder")), None)
+    prefix = f"{stack}_" if two_stacks and stack else ""
+    return f"{prefix}cross_" if any(part in CROSS_ATTENTION for part in path) else prefix
+
+
+def transformer_roles(
+    module: nn.Module, parent: nn.Module, path: Sequence[str], n_out: int, n_in: int
+) -> list[tuple[str, UnitRange | None]]:
+    """Return the roles of the matrices that one parameter holds, and the units of each."""
+    leaf = path[-1]
+    if block_number(path) is None:
+        names = EMBEDDINGS if isinstance(module, nn.Embedding) else {"output": OUTPUTS}
+        roles = [role for role, known in names.items() if leaf in known]
+        return [(roles[0] if roles else ".".join(path), None)]
+    within = path[next(k for k, part in enumerate(path) if part.isdecimal()) + 1 :]
+    if any("attn" in part.lower() or "attention" in part.lower() for part in within):
+        if leaf in FUSED:
+            return _fused(parent, path, n_out, n_in)
+        roles = [role for role, known in ATTENTION_INPUTS.items() if leaf in known]
+        if not roles and leaf in ATTENTION_OUTPUTS:
+            roles = ["attention_out"]
+        return [(roles[0] if roles else leaf, None)]
+    if leaf in FUSED_MLP:
+        half = n_out // 2
+        return [("mlp_gate", UnitRange(1, 0, half)), ("mlp_in", UnitRange(1, half, half))]
+    ends = (leaf, ".".join(path[-2:]))
+    roles = [role for role, known in MLP_ROLES.items() if any(end in known for end in ends)]
+    return [(roles[0] if roles else ".".join(within), None)]
+
+
+def _fused(
+    attention: Any, path: Sequence[str], n_out: int, n_in: int
+) -> list[tuple[str, UnitRange | None]]:
+    """Return the units of q, k and v in a fused matrix."""
+    family = type(attention).__name__
+    heads = _number(attention, "num_attention_heads", "num_heads", "n_heads", "n_head")
+    if path[-1] == "query_key_value" and family.startswith("Falcon"):
+        # One pair of k and v for a group of queries, for all of them, or for each.
+        groups = _number(attention, "num_kv_heads") if attention.new_decoder_architecture else heads
+        groups = 1 if attention.multi_query and not attention.new_decoder_architecture else groups
+        width = attention.head_dim
+        return _consecutive(groups, n_out // groups - 2 * width, width, width)
+    if (path[-1] == "query_key_value" and family.startswith(INTERLEAVED)) or (
+        family.startswith("GPTBigCode") and not attention.multi_query
+    ):
+        return _consecutive(heads, *[n_out // heads // 3] * 3)
+    if family.startswith("CodeGen"):
+        q, v, k = _consecutive(4, *[n_out // 12] * 3)  # made for four devices, v before k
+        return [q, ("k", k[1]), ("v", v[1])]
+    if path[-1] == "query_key_value":
+        raise UsageError(
+            f"{'.'.join(path)} fuses q, k and v, in an order that is not known for {family}. "
+            f"Known: {', '.join(INTERLEAVED)}, Falcon, and matrices named "
+            f"{', '.join(name for name in FUSED if name != 'query_key_value')}."
+        )
+    if n_out == 2 * n_in and any(part in CROSS_ATTENTION for part in path):
+        return _consecutive(1, 0, n_in, n_in)[1:]  # k and v of what the encoder wrote
+    if n_out == 3 * n_in or not heads:
+        return _consecutive(1, *[n_out // 3] * 3)
+    width = getattr(attention, "head_dim", None) or n_in // heads
+    return _consecutive(1, heads * width, *[(n_out - heads * width) // 2] * 2)
+
+
+def _number(attention: nn.Module, *names: str) -> int:
+    """Return the first of these sizes that an attention module or its config has; else 0."""
+    for holder in (attention, getattr(attention, "config", None)):
+        for name in names:
+            if isinstance(value := getattr(holder, name, None), int):
+                return value
+    return 0
+
+
+def _consecutive(groups: int, q: int, k: int, v: int) -> list[tuple[str, UnitRange | None]]:
+    """Return ranges of these lengths, one after the other in each group."""
+    return [
+        ("q", UnitRange(groups, 0, q)),
+        ("k", UnitRange(groups, q, k)),
+        ("v", UnitRange(groups, q + k, v)),
+    ]
