@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import erf, erfcx, expit, ndtr
+import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import Array
 from initscope.errors import UsageError, shown, unknown_name
@@ -107,7 +107,7 @@ def _gelu_tanh_derivative(x: Array) -> Array:
 
 
 def _silu_derivative(x: Array) -> Array:
-    gate = expit(x)
+    gate = scipy.special.expit(x)
     return gate * (1 + x * (1 - gate))
 
 
@@ -115,7 +115,7 @@ def _elu(name: str, alpha: float, scale: float) -> Activation:
     """``scale * x`` above 0 and ``scale * alpha * (exp(x) - 1)`` below."""
 
     def half_moment(k: int, q: Array) -> Array:  # E[exp(k x); x < 0]
-        return erfcx(k * np.sqrt(q / 2)) / 2
+        return scipy.special.erfcx(k * np.sqrt(q / 2)) / 2
 
     def mean(q: Array) -> Array:
         return scale * (np.sqrt(q) / ROOT_2_PI + alpha * (half_moment(1, q) - 0.5))
@@ -139,7 +139,7 @@ def _softplus(x: Array) -> Array:
 
 def _mish_derivative(x: Array) -> Array:
     saturated = np.tanh(_softplus(x))
-    return saturated + x * expit(x) * (1 - saturated**2)
+    return saturated + x * scipy.special.expit(x) * (1 - saturated**2)
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -150,8 +150,8 @@ ACTIVATIONS: dict[str, Activation] = {
         _homogeneous("leaky_relu", LEAKY_SLOPE, 1.0),
         Activation(
             "gelu",
-            lambda x: x * ndtr(x),
-            lambda x: ndtr(x) + x * _normal_density(x),
+            lambda x: x * scipy.special.ndtr(x),
+            lambda x: scipy.special.ndtr(x) + x * _normal_density(x),
             mean=lambda q: q / np.sqrt(2 * np.pi * (1 + q)),
             second=_gelu_second,
             slope=_gelu_slope,
@@ -162,12 +162,12 @@ ACTIVATIONS: dict[str, Activation] = {
             lambda x: 0.5 * x * (1 + np.tanh(_gelu_tanh_inner(x))),
             _gelu_tanh_derivative,
         ),
-        Activation("silu", lambda x: x * expit(x), _silu_derivative),
+        Activation("silu", lambda x: x * scipy.special.expit(x), _silu_derivative),
         Activation("tanh", np.tanh, lambda x: 1 - np.tanh(x) ** 2, mean=np.zeros_like),
         # Rasmussen & Williams (2006), Gaussian Processes for Machine Learning, eq. 4.29.
         Activation(
             "erf",
-            erf,
+            lambda x: scipy.special.erf(x),
             lambda x: 2 / np.sqrt(np.pi) * np.exp(-(x**2)),
             mean=np.zeros_like,
             second=lambda q: 2 / np.pi * np.arcsin(2 * q / (1 + 2 * q)),
@@ -176,13 +176,13 @@ ACTIVATIONS: dict[str, Activation] = {
         ),
         Activation(
             "sigmoid",
-            expit,
-            lambda x: expit(x) * expit(-x),
+            lambda x: scipy.special.expit(x),
+            lambda x: scipy.special.expit(x) * scipy.special.expit(-x),
             mean=lambda q: np.full_like(q, 0.5),
         ),
         _elu("elu", 1.0, 1.0),
         _elu("selu", SELU_ALPHA, SELU_SCALE),
-        Activation("softplus", _softplus, expit),
+        Activation("softplus", _softplus, lambda x: scipy.special.expit(x)),
         Activation("mish", lambda x: x * np.tanh(_softplus(x)), _mish_derivative),
         Activation(
             "hardtanh",
@@ -190,7 +190,7 @@ ACTIVATIONS: dict[str, Activation] = {
             lambda x: np.where(np.abs(x) < 1, 1.0, 0.0),
             kinks=(-1.0, 1.0),
             mean=np.zeros_like,
-            derivative_second=lambda q: erf(1 / np.sqrt(2 * np.maximum(q, 1e-300))),
+            derivative_second=lambda q: scipy.special.erf(1 / np.sqrt(2 * np.maximum(q, 1e-300))),
         ),
     )
 }

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import (
     Array,
@@ -275,7 +275,9 @@ def _marginal_length(activation: Activation, grid: Array, chi_q: Array) -> float
 
 
 def _root(function: Callable[[Array], Array], low: float, high: float) -> float:
-    return float(brentq(lambda q: float(function(np.asarray(q))), low, high, xtol=1e-300))
+    return float(
+        scipy.optimize.brentq(lambda q: float(function(np.asarray(q))), low, high, xtol=1e-300)
+    )
 
 
 def _no_critical_point(

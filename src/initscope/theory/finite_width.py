@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, polygamma, psi
-from scipy.stats import binom
+import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import (
     Array,
@@ -99,11 +98,13 @@ def _relu_noise(width: int) -> tuple[float, float]:
     """
     spread = 12 * np.sqrt(width) + 1
     positive = np.arange(max(1, int(width / 2 - spread)), min(width, int(width / 2 + spread)) + 1)
-    weight = binom.pmf(positive, width, 0.5)
+    weight = scipy.stats.binom.pmf(positive, width, 0.5)
     weight /= weight.sum()
-    mean = psi(positive / 2) + np.log(4 / width)
+    mean = scipy.special.psi(positive / 2) + np.log(4 / width)
     average = float(weight @ mean)
-    return average, float(weight @ (polygamma(1, positive / 2) + (mean - average) ** 2))
+    return average, float(
+        weight @ (scipy.special.polygamma(1, positive / 2) + (mean - average) ** 2)
+    )
 
 
 def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[Array, Array]:
@@ -114,7 +115,10 @@ def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[A
     if activation.slopes == (0.0, 1.0):
         mean, variance = _relu_noise(width)
     elif activation.slopes == (1.0, 1.0):
-        mean, variance = float(psi(width / 2) + np.log(2 / width)), float(polygamma(1, width / 2))
+        mean, variance = (
+            float(scipy.special.psi(width / 2) + np.log(2 / width)),
+            float(scipy.special.polygamma(1, width / 2)),
+        )
     else:
         return -spread / width / 2, spread / width
     return np.full_like(spread, mean), np.full_like(spread, variance)
@@ -312,7 +316,10 @@ def finite_width_interval(
     width = np.array(sizes, dtype=float)
     n_layers = len(sizes) - 1
 
-    own_mean, own_variance = psi(width / 2) + np.log(2 / width), polygamma(1, width / 2)
+    own_mean, own_variance = (
+        scipy.special.psi(width / 2) + np.log(2 / width),
+        scipy.special.polygamma(1, width / 2),
+    )
     forward_mean, forward_variance = walk.mean + own_mean, walk.variance + own_variance
     forward_mean[..., 0] = forward_variance[..., 0] = 0.0
 
@@ -323,7 +330,7 @@ def finite_width_interval(
     backward_mean[..., 0] += own_mean[0]
     backward_variance[..., 0] += own_variance[0]
 
-    deviation = float(ndtri(0.5 + share_inside / 2))
+    deviation = float(scipy.special.ndtri(0.5 + share_inside / 2))
     bounds = []
     for sign in (-1, 1):
         with np.errstate(over="ignore", under="ignore"):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.interpolate import CubicHermiteSpline
+import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import (
     Array,
@@ -244,10 +244,12 @@ def _search(
     return result
 
 
-def _log_interpolant(grid: Array, value: Array, slope: Array) -> CubicHermiteSpline:
+def _log_interpolant(
+    grid: Array, value: Array, slope: Array
+) -> scipy.interpolate.CubicHermiteSpline:
     """Log of `value` as a function of log grid, given the slope d value / d grid."""
     safe = np.maximum(value, 1e-300)
-    return CubicHermiteSpline(np.log(grid), np.log(safe), slope * grid / safe)
+    return scipy.interpolate.CubicHermiteSpline(np.log(grid), np.log(safe), slope * grid / safe)
 
 
 def at_fixed_point(
