@@ -224,7 +224,7 @@ def test_a_format_that_can_hold_no_std_gives_nan():
         (lambda: propagate([5], "relu", 0.1), "describe no layer"),
         (lambda: propagate([5, 0, 3], "relu", 0.1), "whole numbers of at least 1"),
         (lambda: propagate([5, 2.5], "relu", 0.1), "whole numbers of at least 1"),
-        (lambda: propagate(["a", 3], "relu", 0.1), "whole numbers"),
+        (lambda: propagate(["a", 3], "relu", 0.1), "must be whole numbers of at least 1"),
         (lambda: propagate([5, 3], "rleu", 0.1), "Did you mean 'relu'"),
         (lambda: propagate([5, 3], 7, 0.1), "neither a name nor callable"),
         (lambda: propagate([5, 3], "relu", -0.1), "weight_std must be finite and at least 0"),
