@@ -1056,7 +1056,7 @@ ROWS: dict[str, Row] = {
     "analysis.log_norms.log_band_moments": Row(
         lambda: {"interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming")}
     ),
-    "models.full_batch.layer_rates": Row(
+    "sweep.full_batch.layer_rates": Row(
         lambda: {"model": MLP([4, 2]), "rate": 0.1, "weight_factors": 1.0, "bias_factors": [2.0]}
     ),
     "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),

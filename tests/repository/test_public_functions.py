@@ -51,7 +51,7 @@ EXEMPT = {
     "initscope.pretrain.trainer.": "called by transformers' Trainer: test_pretrain.py",
     "initscope.tracking.callback.VarianceCallback.on_": "called by transformers' Trainer",
     "initscope.models.mlp.MLP.forward": "of a torch module: torch says what does not fit",
-    "initscope.models.full_batch.full_batch_losses": "a training loop: test_rescaling.py",
+    "initscope.sweep.full_batch.full_batch_losses": "a training loop: test_rescaling.py",
     "initscope.models.gelu.": "a torch module inside of GPT-2: test_gelu.py",
     # Any name may be one on the hub.
     "initscope.data.mnist.load_mnist": "test_data.py",

@@ -19,6 +19,8 @@ from initscope.theory import (
     scheme_std,
     stability_band,
 )
+from initscope.theory.activations import resolve
+from initscope.theory.expectations import expectation
 
 
 def draw(widths, activation, stds, bias_std, generator) -> MLP:
@@ -257,3 +259,11 @@ def test_initialize_gives_the_std_that_the_theory_says(scheme, options):
         expected = scheme_std(scheme, fan_in, fan_out, **options)
         assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=0.05)
         assert any(std == pytest.approx(expected) for std in given_stds.values())
+
+
+def test_a_vanishing_signal_goes_on_vanishing():
+    """Far below a variance of 1e-12 tanh is linear, and each layer of width 1 takes std**2 of it."""
+    variances = propagate([1] * 31, "tanh", 0.01).forward
+    np.testing.assert_allclose(variances[6:] / variances[5:-1], 1e-4, rtol=1e-9)
+    (fourth,) = expectation(resolve("tanh"), np.array([1e-20]), ("fourth",))
+    np.testing.assert_allclose(fourth, 3e-40, rtol=1e-9)

@@ -68,12 +68,14 @@ def expectation(activation: Activation, q: Array, names: tuple[str, ...]) -> tup
         many = q.size > MANY and flat.max() < LARGEST_TABLED_Q
         sums = (_interpolate if many else _integrate)(activation, flat, missing)
         results |= {name: values.reshape(q.shape) for name, values in sums.items()}
-        zero = q == 0
-        if zero.any():
+        if (q < SMALLEST_Q).any():
             at_zero = quadrature.evaluate(activation.function, np.zeros(1))[0]
             for name, power in (("mean", 1), ("second", 2), ("fourth", 4)):
                 if name in missing:
-                    results[name] = np.where(zero, at_zero**power, results[name])
+                    results[name] = np.where(q == 0, at_zero**power, results[name])
+                    if at_zero == 0 and power > 1:  # there the activation grows in proportion
+                        share = np.minimum(q / SMALLEST_Q, 1.0)
+                        results[name] = results[name] * share ** (power / 2)
     if "second" in names and not activation.slopes and (given > LARGEST_Q).any():
         # So far out an unbounded activation is taken to grow in proportion.
         growth = np.where(results["second"] > np.sqrt(LARGEST_Q), given / q, 1.0)

@@ -11,7 +11,7 @@ from initscope.data import load_wine
 from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.models import MLP
-from initscope.models.full_batch import full_batch_losses, layer_rates
+from initscope.sweep.full_batch import full_batch_losses, layer_rates
 from initscope.theory import fan_ratios, scheme_std, xavier_as_kaiming
 
 OPTIMIZERS = {
