@@ -1212,12 +1212,22 @@ ROWS: dict[str, Row] = {
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         lambda: {"depth": 4, "width": 16, "std": 0.1, "activation": "relu", "seed": 1}
     ),
+    "widgets.signal_propagation.widget.SignalPropagation.figure": Row(
+        lambda: {"networks": monte_carlo.variance_profiles([16] * 5, "relu", 0.1, networks=2)},
+        call=lambda networks: initscope.widgets.SignalPropagation(depth=4, width=16).figure(
+            networks
+        ),
+    ),
     "widgets.stability_map.widget.StabilityMap": Row(
         lambda: {"recorded": None}, valid=False, says={"recorded": ("StabilityMap",)}
     ),
     "widgets.stability_map.widget.StabilityMap.from_tables": Row(
         lambda: {"tables": {"mine": sweep()}, "points": 3, "precision": 0.05, "std": 0.3},
         says={"tables": ("'mine'", "activation")},
+    ),
+    "widgets.wine_training.widget.WineTraining.figure": Row(
+        lambda: {"table": sweep().query("depth == 2")},
+        call=lambda table: initscope.widgets.WineTraining(depth=2).figure(table),
     ),
     "widgets.wine_training.widget.WineTraining": Row(
         lambda: {

@@ -1,15 +1,18 @@
 """Weight initialization and variance dynamics: the package behind the book.
 
-The rooms, each using only those below it::
+One public name, one package. Each imports only those below it (``make lint`` holds that):
 
-    claims  comparison  plots             what a reader sees
-    widgets  reproduce
-    sweep   pretrain                      experiments
-    tracking   data                       measuring; real data
-    init   models                         what is measured
-    theory                                closed forms
+    cli  chapter  widgets                 what people start
+    pretrain                              a GPT-2 from scratch
+    monte_carlo  plots  sweep             random networks; figures; many small trainings
+    tracking                              weights, gradients, updates and signals of any model
+    analysis  init  reproduce             reading tables; filling weights; executing chapters
+    claims  data  models                  verdicts; data sets and texts; networks
+    theory                                closed forms, and the table of initialization rules
+    schema  checks  records  devices      the ground: it knows nothing of the subject
 
-Import the room you need, for example ``from initscope.sweep import SweepSpec, run_sweep``.
+Engines write tables and analysis reads them: figures, analysis and widgets never import torch.
+Import what you need, for example ``from initscope.sweep import SweepSpec, run_sweep``.
 Importing :mod:`initscope` itself imports nothing else.
 """
 

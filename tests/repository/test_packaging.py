@@ -316,9 +316,18 @@ def test_the_package_alone_initializes_and_tracks(tmp_path: Path) -> None:
         + TRACKED
         + MISSING
         + """
+from initscope import data, models
+assert missing(lambda: data.load_wine()).endswith("needs sklearn: pip install 'initscope[train]'")
+assert missing(lambda: models.gpt2()).endswith("needs transformers: pip install 'initscope[train]'")
 def callback():
     from initscope.tracking import VarianceCallback
 assert missing(callback).endswith("needs transformers: pip install 'initscope[train]'")
+def figures():
+    from initscope.plots import number_format_bands
+assert missing(figures).endswith("needs matplotlib: pip install 'initscope[notebooks]'")
+def widgets():
+    from initscope.widgets import SignalPropagation
+assert missing(widgets).endswith("pip install 'initscope[notebooks]'")
 """
     )
     run(with_only(with_all_they_need(asked_for())) + code, tmp_path)

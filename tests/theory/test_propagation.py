@@ -262,7 +262,7 @@ def test_initialize_gives_the_std_that_the_theory_says(scheme, options):
 
 
 def test_a_vanishing_signal_goes_on_vanishing():
-    """Far below a variance of 1e-12 tanh is linear, and each layer of width 1 takes std**2 of it."""
+    """Far below a variance of 1e-12 tanh is linear: a layer of width 1 leaves std**2 of it."""
     variances = propagate([1] * 31, "tanh", 0.01).forward
     np.testing.assert_allclose(variances[6:] / variances[5:-1], 1e-4, rtol=1e-9)
     (fourth,) = expectation(resolve("tanh"), np.array([1e-20]), ("fourth",))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from initscope import __version__
+from initscope import __version__, extras
 from initscope.cli import pretrain, reproduce, sweep
 from initscope.cli.options import Commands, fail, of_program, one_line
 from initscope.errors import Terminated, UsageError, lack_of_resources
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parser(_program()).parse_args(arguments)
     try:
-        return int(options.run(options))
+        with extras.named("this command"):
+            return int(options.run(options))
     except UsageError as error:
         return fail(f"error: {one_line(str(error))}", 2)
     except KeyboardInterrupt as interrupt:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from initscope import extras
 from initscope.data.dataset import Dataset
 from initscope.data.folders import (
     add_files,
@@ -33,6 +34,7 @@ CACHE_FORMAT = "1"
 __all__ = ["load_mnist"]
 
 
+@extras.named("load_mnist")
 def load_mnist(source: str | Path | None = None) -> Dataset:
     """Load MNIST: 60,000 training and 10,000 test images of 28x28 pixels, 10 classes.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from initscope import extras
 from initscope.checks import LARGEST_SEED, whole
 from initscope.data.dataset import Dataset
 from initscope.errors import UsageError, shown
@@ -15,6 +16,7 @@ from initscope.errors import UsageError, shown
 __all__ = ["load_digits", "load_wine"]
 
 
+@extras.named("load_wine")
 def load_wine(seed: int = 0, test_size: float = 0.25) -> Dataset:
     """Load UCI Wine: 178 rows, 13 features, 3 classes; a stratified random split.
 
@@ -34,6 +36,7 @@ def load_wine(seed: int = 0, test_size: float = 0.25) -> Dataset:
     return _split("wine", datasets.load_wine(), seed, test_size)
 
 
+@extras.named("load_digits")
 def load_digits(seed: int = 0, test_size: float = 0.25) -> Dataset:
     """Load handwritten digits, 8x8 pixels: 1797 rows, 64 features, 10 classes; split as for Wine.
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from initscope import extras
 from initscope.checks import require, whole_or_none
 from initscope.data.folders import cache_folder, no_progress_bars
 from initscope.data.text_sources import (
@@ -85,6 +86,7 @@ class Text:
         return sum(map(len, self.validation))
 
 
+@extras.named("load_text")
 def load_text(
     source: str | Path | Sequence[str | Path],
     tokenizer: str | Path = "gpt2",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from initscope import extras
 from initscope.checks import require
 from initscope.data.folders import data_folder, no_progress_bars, short_reason
 from initscope.errors import UsageError, unknown_name
@@ -47,6 +48,7 @@ class Tokenizer:
     digest: str
 
 
+@extras.named("load_tokenizer")
 def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
     """GPT-2's byte-level BPE, another of the same kind, or bytes.
 

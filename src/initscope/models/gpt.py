@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from initscope import extras
 from initscope.checks import require, require_name, whole
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
@@ -25,6 +26,7 @@ layer, with a BPE of 4,096 a fifth."""
 MOST_BLOCKS = 10_000
 
 
+@extras.named("gpt2")
 def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
     """GPT-2 with a language-modeling head, as transformers builds it, without dropout.
 
@@ -86,6 +88,7 @@ def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
     return model
 
 
+@extras.named("post_norm_gpt")
 def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
     """The first GPT, of the sizes of a GPT-2: the same blocks with LayerNorm after each sum.
 

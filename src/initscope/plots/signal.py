@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from initscope import checks
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 from initscope.theory import Propagation
 
@@ -38,7 +39,16 @@ def signal_by_layer(
         Columns ``network, direction, layer, value``: the variances of networks that were drawn.
     gradient_known
         Whether theory says anything of the gradient.
+
+    Raises
+    ------
+    UsageError
+        `networks` is no table with these columns.
     """
+    if networks is not None:
+        networks = checks.frame(
+            "networks", networks, ("network",), numbers=("layer", "value"), texts=("direction",)
+        )
     layers = np.arange(len(theory.forward))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.6))

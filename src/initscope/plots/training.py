@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from initscope.checks import require
+from initscope.claims import check_sweep
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 
 __all__: list[str] = []  # for this package alone
@@ -33,14 +35,26 @@ def training_of_networks(
         Of the data: guessing has the loss log(n_classes).
     learned
         Test accuracy from which on a network counts as having learned.
+
+    Raises
+    ------
+    UsageError
+        A table that lacks what is drawn, or of networks with another number of layers.
     """
+    if table is not None:
+        columns = ("scheme", "depth", "test_accuracy", "diverged_step")
+        table = check_sweep(table, columns, ("loss", "gradient_norm"))
+        require(
+            bool((table["depth"] == depth).all()),
+            f"the networks of table must have {depth} weight layers, as the widget says.",
+        )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.5))
         loss_axes, norm_axes = figure.subplots(1, 2)
         groups = [] if table is None else list(table.groupby("scheme", sort=False))
         told = []
         for color, (scheme, runs) in zip(COLORS, groups, strict=False):
-            name = f"{_NAMES[str(scheme)]}, " if len(groups) > 1 else ""
+            name = f"{_NAMES.get(str(scheme), str(scheme))}, " if len(groups) > 1 else ""
             _draw_losses(loss_axes, runs, color)
             _draw_norms(norm_axes, runs, depth, color, name)
             count = int((runs["test_accuracy"] >= learned).sum())

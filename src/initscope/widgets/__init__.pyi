@@ -1,0 +1,18 @@
+from .adamw_equilibrium.widget import AdamWEquilibrium
+from .base import BookWidget, show
+from .prediction.widget import Prediction
+from .qkv_training.widget import QKVTraining
+from .signal_propagation.widget import SignalPropagation
+from .stability_map.widget import StabilityMap
+from .wine_training.widget import WineTraining
+
+__all__ = [
+    "AdamWEquilibrium",
+    "BookWidget",
+    "Prediction",
+    "QKVTraining",
+    "SignalPropagation",
+    "StabilityMap",
+    "WineTraining",
+    "show",
+]
