@@ -629,17 +629,6 @@ def test_a_link_restores_what_was_seen(visit: Open, widget: StabilityMap, ask: A
 
 
 @pytest.mark.browser
-def test_ten_copies_on_one_page(visit: Open, widget: StabilityMap, ask: Ask) -> None:
-    stds = widget.recorded["sweeps"][0]["stds"]
-    same = {"recorded": widget.recorded, "numbers": widget.numbers}
-    many = [StabilityMap(**same, std=stds[3 * k]) for k in range(10)]
-    page = visit(many, "?StabilityMap-3.seed=1")
-    sentence(page)
-    many[2].seed = 1
-    assert page.locator(".ins-message").all_inner_texts() == [said_of(ask, w) for w in many]
-
-
-@pytest.mark.browser
 def test_an_extreme_sweep_on_a_page(visit: Open, extreme: pd.DataFrame) -> None:
     widget = StabilityMap.from_tables({"mine": extreme})
     page = visit([widget])

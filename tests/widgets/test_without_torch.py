@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import pytest
+from widget_page import ROOT
 
 SHOWN = """
 import sys
@@ -20,21 +20,15 @@ assert "transformers" not in sys.modules
 """
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        "widgets.SignalPropagation(), widgets.AdamWEquilibrium(), widgets.WineTraining()",
-        "widgets.Prediction('How many?', 3.0, low=1, high=10), ",
-        "widgets.StabilityMap.from_tables({'MNIST': 'results/05_std_sweep/cpu/mnist.parquet'}), ",
-        "widgets.QKVTraining.from_folder('results/07_gpt2_qkv_dynamics/cpu/seed-0'), ",
-    ],
-    ids=["signal, adamw, wine", "prediction", "stability", "qkv"],
-)
-def test_showing_a_widget_imports_no_torch(make: str) -> None:
-    from widget_page import ROOT
+MADE = """widgets.SignalPropagation(), widgets.AdamWEquilibrium(), widgets.WineTraining(),
+widgets.Prediction('How many?', 3.0, low=1, high=10),
+widgets.StabilityMap.from_tables({'MNIST': 'results/05_std_sweep/cpu/mnist.parquet'}),
+widgets.QKVTraining.from_folder('results/07_gpt2_qkv_dynamics/cpu/seed-0'),"""
 
+
+def test_showing_a_widget_imports_no_torch() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SHOWN.format(make=make)],
+        [sys.executable, "-c", SHOWN.format(make=MADE)],
         cwd=ROOT / "notebooks", capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
