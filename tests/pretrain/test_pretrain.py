@@ -366,7 +366,7 @@ def test_what_is_logged_is_written_now_and_then_and_before_each_checkpoint(
         steps = pd.read_parquet(tmp_path / "record" / "training.parquet")["step"]
         at_checkpoints[folder.name] = steps.max()
 
-    monkeypatch.setattr("initscope.pretrain.write_logs", counted)
+    monkeypatch.setattr("initscope.pretrain.run.write_logs", counted)
     monkeypatch.setattr(pretrain_trainer, "mark_checkpoint", marked)
     monkeypatch.setattr(pretrain_trainer, "RECORD_EVERY", math.inf)
     assert_same(run(tmp_path), undisturbed[1])

@@ -49,6 +49,13 @@ def critical_line(activation: ActivationLike, q: ArrayLike) -> CriticalLine:
         Variances above 0, ascending. With a single one, the slope of the length map, which says
         whether it is stable, is taken for that of a positively homogeneous function.
 
+    Raises
+    ------
+    UsageError
+        An unknown activation; variances that are not above 0 or do not ascend.
+
+    Examples
+    --------
     >>> line = critical_line("relu", [1.0])
     >>> line.sigma_w2, line.sigma_b2
     (array([2.]), array([0.]))
@@ -90,6 +97,14 @@ def correlation_path(
         Shape ``(depth + 1,)``, from the inputs to the last pre-activations. Layer 1 is linear in
         the input; from there on the correlation map is iterated.
 
+    Raises
+    ------
+    UsageError
+        A correlation outside of -1 to 1, a depth that is no whole number of at least 1, variances
+        below 0, an unknown activation.
+
+    Examples
+    --------
     >>> correlation_path(0.5, 2, "relu", 2.0, q=1.0).round(3)
     array([0.5  , 0.5  , 0.609])
     """

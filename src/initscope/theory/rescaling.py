@@ -40,6 +40,13 @@ def fan_ratios(widths: Sequence[int]) -> Array:
     widths
         From the input to the output.
 
+    Raises
+    ------
+    UsageError
+        Widths that are no whole numbers of at least 1, or describe no layer.
+
+    Examples
+    --------
     >>> fan_ratios([30, 10, 10])
     array([0.75, 0.5 ])
     """
