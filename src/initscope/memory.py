@@ -60,10 +60,10 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
 
 
-ADDRESS_SPACE = {"sweep": 990_000_000, "pretrain": 1_030_000_000, "reproduce": 350_000_000}
+ADDRESS_SPACE = {"sweep": 850_000_000, "pretrain": 1_030_000_000, "reproduce": 350_000_000}
 """Bytes of address space without which a command cannot even load its libraries, by the name of the
 command. To import them takes a little more, with one thread and torch for CPUs, and what is not
-trained again needs 1.03e9 (sweep) and 1.06e9 (pretrain); the smallest chapter needs 0.39e9."""
+trained again needs 0.9e9 (sweep) and 1.06e9 (pretrain); the smallest chapter needs 0.39e9."""
 
 
 def require_address_space(command: str) -> None:
