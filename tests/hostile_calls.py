@@ -671,7 +671,7 @@ ROWS: dict[str, Row] = {
         },
         says={"weight_std": ("scheme",)},
     ),
-    "monte_carlo.variances.correlation_profiles": Row(
+    "monte_carlo.correlations.correlation_profiles": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "tanh",
@@ -685,14 +685,14 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.variances.compare": Row(
+    "monte_carlo.comparison.compare": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),
             "interval": theory.finite_width_interval([4] * 4, "relu", "kaiming"),
         }
     ),
-    "monte_carlo.variances.representable_band": Row(
+    "monte_carlo.number_formats.representable_band": Row(
         lambda: {
             "widths": [3, 4, 2],
             "activation": "relu",
@@ -988,7 +988,7 @@ ROWS: dict[str, Row] = {
     "plots.schemes.differences_by_depth": Row(
         lambda: {"rows": {"accuracy": differences()}, "by": "training"}
     ),
-    "plots.schemes.winners": Row(
+    "plots.rates.winners": Row(
         lambda: {
             "differences": differences(),
             "measures": measures(),
@@ -997,7 +997,7 @@ ROWS: dict[str, Row] = {
         },
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.schemes.usable_rates": Row(
+    "plots.rates.usable_rates": Row(
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
@@ -1113,16 +1113,16 @@ ROWS: dict[str, Row] = {
     "plots.weights.by_layer": Row(
         lambda: {"seeds": seeds_table(), "label": "rate", "reference": 0.5, "from_zero": True}
     ),
-    "plots.weights.layer_spreads": Row(lambda: {"runs": [layer_spread(std())]}),
+    "plots.weight_bands.layer_spreads": Row(lambda: {"runs": [layer_spread(std())]}),
     "plots.weights.weight_distribution": Row(
         lambda: {"histograms": histograms(), "shape": weight_shape(), "shown_steps": [0, 10]},
         says={"shown_steps": ("steps",)},
     ),
     "plots.weights.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
-    "plots.weights.bands_through_training": Row(
+    "plots.weight_bands.bands_through_training": Row(
         lambda: {"runs": {"decay 0.1": {"a run": (std(), std())}}}
     ),
-    "plots.weights.final_bands": Row(lambda: {"bands": bands_table()}),
+    "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
     "plots.weights.training_losses": Row(
         lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
     ),

@@ -53,10 +53,10 @@ def test_mean_is_that_of_the_theory_at_large_width(activation):
 
 def test_values_are_those_of_torch_modules():
     """The same weights in an MLP, with autograd for the way back."""
-    from initscope.monte_carlo import variances as monte_carlo
+    from initscope.monte_carlo import draws
 
     widths, std = (5, 7, 6, 3), 0.4
-    (chunk,) = monte_carlo._draw(widths, 2, 3)
+    (chunk,) = draws.draw(widths, 2, 3)
     frame = variance_profiles(widths, "gelu", std, 0.1, networks=2, seed=3)
     for k in range(2):
         model = MLP(widths, "gelu").double()
@@ -87,7 +87,7 @@ def test_draws_do_not_depend_on_number_chunks_or_std(monkeypatch):
     many = variance_profiles([6, 8, 4], "relu", 0.5, networks=7, seed=1)
     few = variance_profiles([6, 8, 4], "relu", 0.5, networks=3, seed=1)
     pd.testing.assert_frame_equal(many[: len(few)], few)
-    monkeypatch.setattr("initscope.monte_carlo.variances.CHUNK_BYTES", 1)
+    monkeypatch.setattr("initscope.monte_carlo.draws.CHUNK_BYTES", 1)
     pd.testing.assert_frame_equal(
         variance_profiles([6, 8, 4], "relu", 0.5, networks=7, seed=1), many
     )
@@ -135,11 +135,11 @@ def test_representable_band_lies_where_the_theory_says(number_format):
 
 def test_representable_edges_are_edges():
     """A std just outside a measured edge leaves float16, one just inside does not."""
-    from initscope.monte_carlo import variances as monte_carlo
+    from initscope.monte_carlo import draws
 
     widths = (16, 16, 16, 16)
     found = representable_band(widths, number_format="float16", networks=1, precision=1e-4)
-    (chunk,) = monte_carlo._draw(widths, 1, 0)
+    (chunk,) = draws.draw(widths, 1, 0)
     for edge, outside, inside in (("high", 1.01, 0.99), ("low", 0.99, 1.01)):
         for factor, expected in ((outside, False), (inside, True)):
             std = found[edge].item() * factor

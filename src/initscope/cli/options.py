@@ -45,6 +45,31 @@ def of_program(examples: str, program: str) -> str:
     return torchrun.join(part.replace("python -m initscope", program) for part in parts)
 
 
+# --- Options of several commands --------------------------------------------------------------
+
+
+def add_parameters(parser: argparse.ArgumentParser, name: str, help: str) -> None:
+    """Add ``-p NAME VALUE``, which may be repeated; `name` is what the usage calls NAME."""
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=(name, "VALUE"),
+        help=f"{help}; may be repeated",
+    )
+
+
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Add ``--dry-run``."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say how much it is, in operations and bytes; train and write nothing",
+    )
+
+
 # --- Values: what argparse takes as `type` ---------------------------------------------------
 
 

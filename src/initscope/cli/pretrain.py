@@ -10,7 +10,15 @@ import os
 import sys
 from pathlib import Path
 
-from initscope.cli.options import Commands, count, fail, seconds, seed
+from initscope.cli.options import (
+    Commands,
+    add_dry_run,
+    add_parameters,
+    count,
+    fail,
+    seconds,
+    seed,
+)
 
 __all__: list[str] = []  # for this package alone
 
@@ -90,15 +98,7 @@ def add_parser(commands: Commands) -> None:
         "--batch-size", type=count, metavar="N", help="passages of an update, over all processes"
     )
     parser.add_argument("--seed", type=seed, metavar="N", help="of weights and order (default: 0)")
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("FIELD", "VALUE"),
-        help="any other field of the specification; may be repeated",
-    )
+    add_parameters(parser, "FIELD", "any other field of the specification")
     parser.add_argument(
         "--max-seconds",
         type=seconds,
@@ -132,11 +132,7 @@ def add_parser(commands: Commands) -> None:
         metavar="NAME",
         help="logger of transformers to tell as well, for example tensorboard",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say how much it is, in operations and bytes; train and write nothing",
-    )
+    add_dry_run(parser)
     parser.set_defaults(run=run)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from initscope.cli.options import Commands
+from initscope.cli.options import Commands, add_parameters
 
 __all__: list[str] = []  # for this package alone
 
@@ -56,15 +56,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--profile", default="smoke", metavar="NAME", help="profile to run with (default: smoke)"
     )
-    parser.add_argument(
-        "-p",
-        dest="parameters",
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "VALUE"),
-        help="value for a parameter, instead of the profile's; may be repeated",
-    )
+    add_parameters(parser, "NAME", "value for a parameter, instead of the profile's")
     parser.add_argument(
         "--notebooks",
         type=Path,

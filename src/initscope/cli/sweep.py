@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from initscope.cli.options import Commands, count, fail
+from initscope.cli.options import Commands, add_dry_run, count, fail
 from initscope.errors import UsageError
 
 __all__: list[str] = []  # for this package alone
@@ -87,11 +87,7 @@ def add_parser(commands: Commands) -> None:
         help="torch threads that train a network (default: the cores, shared among the workers; "
         "on this machine at most 64 with all workers, or 4 a core)",
     )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="say how much it is, in operations and bytes; train and write nothing",
-    )
+    add_dry_run(parser)
     parser.set_defaults(run=run)
 
 

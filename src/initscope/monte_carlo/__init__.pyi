@@ -1,15 +1,10 @@
+from .comparison import compare
+from .correlations import correlation_profiles
+from .draws import CHUNK_BYTES, DIRECTIONS
 from .jacobian import LayerJacobian, jacobian_spectra, layer_jacobians
+from .number_formats import TORCH_FORMATS, representable_band
 from .residual_stream import draw_narrow_models, stream_gradients, stream_profile
-from .variances import (
-    CHUNK_BYTES,
-    DIRECTIONS,
-    TORCH_FORMATS,
-    compare,
-    correlation_profiles,
-    representable_band,
-    residual_profiles,
-    variance_profiles,
-)
+from .variances import residual_profiles, variance_profiles
 
 __all__ = [
     "CHUNK_BYTES",

@@ -13,15 +13,14 @@ from .finite_width import (
     singular_values,
 )
 from .propagation import number_format_bands, theory_against_networks
+from .rates import usable_rates, winners
 from .schemes import (
     differences_by_depth,
     gradients_and_weights,
     paired_curves,
     scheme_accuracies,
     training_name,
-    usable_rates,
     variance_ratios,
-    winners,
 )
 from .style import (
     COLOR_MAP,
@@ -53,12 +52,10 @@ from .transformer import (
     gradients_along_stream,
     stream_against_theory,
 )
+from .weight_bands import bands_through_training, final_bands, layer_spreads
 from .weights import (
-    bands_through_training,
     by_layer,
-    final_bands,
     growth_maps,
-    layer_spreads,
     role_name,
     signals_through_training,
     training_losses,

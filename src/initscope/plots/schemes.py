@@ -12,16 +12,13 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm, rgb_to_hsv
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from initscope import checks
 from initscope.checks import require
 from initscope.claims import check_sweep
-from initscope.plots.stability import BOTH_WAYS
-from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, line_looks, palette, styled
+from initscope.plots.style import COLORS, INK, WIDTH, line_looks, palette, styled
 
 __all__ = [
     "differences_by_depth",
@@ -29,16 +26,14 @@ __all__ = [
     "paired_curves",
     "scheme_accuracies",
     "training_name",
-    "usable_rates",
     "variance_ratios",
-    "winners",
 ]
 
 # As in the race of Train it here.
 SCHEME_COLORS = {"xavier": COLORS[0], "kaiming": COLORS[1]}
 
-_DATASETS = {"mnist": "MNIST", "wine": "Wine", "digits": "digits"}
-_TRAINING = ["optimizer", "momentum"]
+DATASETS = {"mnist": "MNIST", "wine": "Wine", "digits": "digits"}
+TRAINING = ["optimizer", "momentum"]
 
 
 def training_name(optimizer: str, momentum: float) -> str:
@@ -49,23 +44,23 @@ def training_name(optimizer: str, momentum: float) -> str:
     return f"{name}, momentum" if optimizer == "sgd" and momentum else name
 
 
-def _scheme_color(scheme: str, position: int) -> str:
+def scheme_color(scheme: str, position: int) -> str:
     return SCHEME_COLORS.get(scheme, COLORS[2 + position % 4])
 
 
-def _not_empty(frame: pd.DataFrame, name: str = "table") -> pd.DataFrame:
+def not_empty(frame: pd.DataFrame, name: str = "table") -> pd.DataFrame:
     require(len(frame) > 0, f"the {name} has no rows: there is nothing to draw.")
     return frame
 
 
-def _check_schemes(table: pd.DataFrame, *schemes: str) -> None:
+def check_schemes(table: pd.DataFrame, *schemes: str) -> None:
     """Raise unless `table` has runs of these schemes."""
     for name, scheme in zip(("first", "second"), schemes, strict=True):
         checks.text(f"the scheme {name}", scheme)
     require(schemes[0] != schemes[1], f"the schemes first and second are both {schemes[0]!r}.")
 
 
-def _check_measures(name: str, table: object, *numbers: str) -> pd.DataFrame:
+def check_measures(name: str, table: object, *numbers: str) -> pd.DataFrame:
     """Return `table` if it is a result of :func:`initscope.analysis.run_measures`."""
     found = checks.frame(
         name,
@@ -80,7 +75,7 @@ def _check_measures(name: str, table: object, *numbers: str) -> pd.DataFrame:
     return found
 
 
-def _depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None:
+def depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None:
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths])
     axes.set_xlim(-0.5, len(depths) - 0.5)
     if label:
@@ -100,7 +95,7 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
         require(widths in predictions, f"predictions has no ratios for the widths {widths!s:.80}.")
         values = checks.real("predictions", predictions[widths])
         require(values.ndim == 1, "predictions must have a list of ratios for each widths.")
-    start = _not_empty(ratios[ratios["step"] == ratios["step"].min()])
+    start = not_empty(ratios[ratios["step"] == ratios["step"].min()])
     groups = list(start.groupby("widths", sort=False))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.1))
@@ -159,9 +154,9 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
     `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
     over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
     """
-    _check_schemes(table, first, second)
+    check_schemes(table, first, second)
     check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
-    runs = _not_empty(table[table["scheme"].isin([first, second])])
+    runs = not_empty(table[table["scheme"].isin([first, second])])
     _check_pairs(runs, first, second)
     depths = sorted(runs["depth"].unique())
     with styled():
@@ -177,7 +172,7 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
                 losses = np.stack(by_seed["loss"].to_list()).astype(float)
                 losses[~np.isfinite(losses)] = np.nan
                 curves[scheme] = losses
-                color = _scheme_color(scheme, 0)
+                color = scheme_color(scheme, 0)
                 above.plot(steps, losses.T, color=color, lw=0.5)
                 above.plot(steps, losses.mean(axis=0), color=color, lw=2)
             difference = curves[second] - curves[first]
@@ -196,7 +191,7 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
         figure.legend(
             handles=[
                 *(
-                    Line2D([], [], color=_scheme_color(scheme, 0), lw=2, label=scheme.capitalize())
+                    Line2D([], [], color=scheme_color(scheme, 0), lw=2, label=scheme.capitalize())
                     for scheme in (first, second)
                 ),
                 Line2D(
@@ -226,13 +221,13 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
     require(len(rows) > 0, "rows is empty: there is nothing to draw.")
     for label, frame in rows.items():
         checks.text("a label in rows", label)
-        _check_measures("in rows", frame, "difference", "low", "high")
+        check_measures("in rows", frame, "difference", "low", "high")
         checks.frame("in rows", frame, ("covers_zero",))
         require(
             frame["covers_zero"].map(lambda one: isinstance(one, bool | np.bool_)).all(),
             "the column covers_zero of the table in rows must hold True or False.",
         )
-    everything = _not_empty(pd.concat(rows.values(), ignore_index=True))
+    everything = not_empty(pd.concat(rows.values(), ignore_index=True))
     datasets = list(everything["dataset"].unique())
     depths = sorted(everything["depth"].unique())
     kinds = list(dict.fromkeys(_kinds(everything, by)))
@@ -261,10 +256,10 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
                             color=colors[kind],
                             mfc="none" if covers else colors[kind],
                         )
-                _depth_axis(axes, depths, label=row == len(panels) - 1)
+                depth_axis(axes, depths, label=row == len(panels) - 1)
             line[0].set_ylabel(label)
         for axes, dataset in zip(panels[0], datasets, strict=True):
-            axes.set_title(_DATASETS.get(dataset, dataset))
+            axes.set_title(DATASETS.get(dataset, dataset))
         figure.legend(
             handles=[
                 *(
@@ -291,168 +286,7 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
 def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
     if by == "activation":
         return [{"relu": "ReLU", "gelu": "GELU"}.get(name, name) for name in frame["activation"]]
-    return [training_name(*key) for key in frame[_TRAINING].itertuples(index=False)]
-
-
-def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
-    """Who wins at each learning rate and depth: difference in test accuracy, second over first.
-
-    `differences` is the result of :func:`initscope.analysis.compare` for ``"test_accuracy"`` at
-    each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
-    whose interval covers zero, gray a cell that `differences` does not have; the letters are the
-    best rate of each scheme at this depth. One row a data set, one column a way of training.
-    """
-    _check_schemes(measures, first, second)
-    _check_measures("differences", differences, "learning_rate", "difference")
-    checks.frame("differences", differences, ("covers_zero",))
-    _check_measures("measures", measures, "learning_rate", "test_accuracy", "seed")
-    checks.frame("measures", measures, texts=("scheme",))
-    require(
-        bool(differences["covers_zero"].map(lambda one: isinstance(one, bool | np.bool_)).all()),
-        "the column covers_zero of the table differences must hold True or False.",
-    )
-    which = ["dataset", *_TRAINING, "depth", "learning_rate"]
-    for scheme in (first, second):
-        had = measures.loc[(measures["scheme"] == scheme) & measures["test_accuracy"].notna()]
-        both = differences[which].merge(had[which].drop_duplicates(), how="left", indicator=True)
-        require(
-            bool((both["_merge"] == "both").all()),
-            f"measures lacks runs of scheme {scheme!r} for some rows of differences.",
-        )
-    datasets = list(differences["dataset"].unique())
-    trainings = list(differences[_TRAINING].drop_duplicates().itertuples(index=False))
-    with styled():
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.35 * len(datasets)))
-        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
-        # Linear up to half a percent, logarithmic beyond: small differences count too.
-        norm = SymLogNorm(linthresh=0.005, vmin=-1, vmax=1)
-        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
-            for axes, training in zip(line, trainings, strict=True):
-                here = differences[_is(differences, dataset, training)]
-                runs = measures[_is(measures, dataset, training)]
-                grid = here.pivot_table(
-                    index="learning_rate", columns="depth", values="difference"
-                ).reindex(
-                    index=sorted(runs["learning_rate"].unique()),
-                    columns=sorted(runs["depth"].unique()),
-                )
-                mesh = axes.pcolormesh(
-                    np.arange(grid.shape[1] + 1) - 0.5,
-                    np.arange(grid.shape[0] + 1) - 0.5,
-                    np.ma.masked_invalid(grid.to_numpy(float)),
-                    cmap=BOTH_WAYS,
-                    norm=norm,
-                )
-                mesh.set_edgecolor("face")
-                axes.set_facecolor("#9a9a9a66")
-                rates, depths = list(grid.index), list(grid.columns)
-                for cell in here[here["covers_zero"]].itertuples():
-                    axes.plot(
-                        depths.index(cell.depth),
-                        rates.index(cell.learning_rate),
-                        color=ON_MAP[1],
-                        mec=ON_MAP[0],
-                        mew=0.6,
-                        marker=".",
-                        ms=7,
-                    )
-                for scheme, shift in ((first, -0.27), (second, 0.27)):
-                    means = runs[runs["scheme"] == scheme].pivot_table(
-                        index="learning_rate", columns="depth", values="test_accuracy"
-                    )
-                    for column, depth in enumerate(depths):
-                        row_of_best = rates.index(means[depth].idxmax())
-                        cell = BOTH_WAYS(norm(grid.to_numpy(float)[row_of_best, column]))
-                        rim, ink = ON_MAP if rgb_to_hsv(cell[:3])[2] > 0.75 else ON_MAP[::-1]
-                        axes.annotate(
-                            scheme[0].upper(),
-                            (column + shift, row_of_best),
-                            ha="center",
-                            va="center",
-                            fontsize=8,
-                            fontweight="bold",
-                            color=ink,
-                            path_effects=[withStroke(linewidth=1.6, foreground=rim)],
-                        )
-                axes.grid(False)
-                axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
-                _depth_axis(axes, depths, label=row == len(panels) - 1)
-                axes.set_title(f"{_DATASETS.get(dataset, dataset)}: {training_name(*training)}")
-            line[0].set_ylabel("learning rate")
-        bar = figure.colorbar(
-            mesh, ax=panels, location="top", aspect=45, shrink=0.8, extend="neither"
-        )
-        bar.set_ticks(
-            [-1, -0.1, -0.01, 0, 0.01, 0.1, 1],
-            labels=["−1", "−0.1", "−0.01", "0", "0.01", "0.1", "1"],
-        )
-        bar.ax.minorticks_off()
-        bar.set_label(
-            f"test accuracy, {second.capitalize()} minus {first.capitalize()}", fontsize=9
-        )
-        bar.outline.set_edgecolor("none")
-    return figure
-
-
-def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Series:
-    same = (frame[_TRAINING] == list(training)).all(axis=1)
-    return same & (frame["dataset"] == dataset)
-
-
-def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
-    """Learning rates at which a scheme trains, against the depth, for both schemes.
-
-    A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
-    chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a
-    data set, one column a way of training.
-    """
-    _check_schemes(measures, first, second)
-    _check_measures("measures", measures, "learning_rate", "failed")
-    checks.frame("measures", measures, texts=("scheme",))
-    checks.number("share", share, 0.0, 1.0)
-    runs = _not_empty(
-        measures[measures["scheme"].isin([first, second])], "table measures, of first and second,"
-    )
-    datasets = list(runs["dataset"].unique())
-    trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
-    with styled():
-        figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(datasets)))
-        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
-        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
-            for axes, training in zip(line, trainings, strict=True):
-                here = runs[_is(runs, dataset, training)]
-                depths = sorted(here["depth"].unique())
-                failed = here.groupby(["scheme", "depth", "learning_rate"])["failed"].mean()
-                for (scheme, depth, rate), failing in failed.items():
-                    x = depths.index(depth) + (-0.16 if scheme == first else 0.16)
-                    color = _scheme_color(scheme, 0)
-                    if failing <= share:
-                        axes.plot(x, rate, color=color, marker="o", ms=5.5)
-                    else:
-                        axes.plot(x, rate, color=color, marker="x", ms=4, mew=0.8)
-                axes.set_yscale("log")
-                _depth_axis(axes, depths, label=row == len(panels) - 1)
-                axes.set_title(f"{_DATASETS.get(dataset, dataset)}: {training_name(*training)}")
-            line[0].set_ylabel("learning rate")
-        figure.legend(
-            handles=[
-                *(
-                    Line2D(
-                        [],
-                        [],
-                        color=_scheme_color(scheme, 0),
-                        marker="o",
-                        ls="none",
-                        label=f"{scheme.capitalize()} trains",
-                    )
-                    for scheme in (first, second)
-                ),
-                Line2D([], [], color=INK, marker="x", ls="none", label="it does not"),
-            ],
-            loc="outside upper center",
-            ncols=3,
-        )
-    return figure
+    return [training_name(*key) for key in frame[TRAINING].itertuples(index=False)]
 
 
 def gradients_and_weights(
@@ -465,10 +299,10 @@ def gradients_and_weights(
     a sweep with one optimizer and learning rate, `weights` the result of
     :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
     """
-    _check_schemes(table, first, second)
+    check_schemes(table, first, second)
     check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
     checks.frame("weights", weights, numbers=("depth", "layer", "step", "ratio"))
-    runs = _not_empty(table[table["scheme"].isin([first, second])])
+    runs = not_empty(table[table["scheme"].isin([first, second])])
     _check_pairs(runs, first, second)
     depths = sorted(runs["depth"].unique())
     with styled():
@@ -486,7 +320,7 @@ def gradients_and_weights(
                     ratio = norms[:, :, 0] / norms[:, :, -1]
                 usable = (np.isfinite(ratio) & (ratio > 0)).all(axis=0)
                 ratio, at = ratio[:, usable], steps[usable]
-                color = _scheme_color(scheme, 0)
+                color = scheme_color(scheme, 0)
                 if len(at):
                     above.plot(at, np.median(ratio, axis=0), color=color, marker=".")
                     above.fill_between(
@@ -516,7 +350,7 @@ def gradients_and_weights(
                     Line2D(
                         [],
                         [],
-                        color=_scheme_color(scheme, 0),
+                        color=scheme_color(scheme, 0),
                         marker=".",
                         label=scheme.capitalize(),
                     )
@@ -539,17 +373,17 @@ def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figu
     Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
     and sets their order, from the top.
     """
-    _check_measures("measures", measures, "test_accuracy")
+    check_measures("measures", measures, "test_accuracy")
     checks.frame("measures", measures, texts=("scheme",))
     checks.mapping("labels", labels)
     for scheme, label in labels.items():
         checks.text("a scheme in labels", scheme)
         checks.text("a label in labels", label)
-    runs = _not_empty(
+    runs = not_empty(
         measures[measures["scheme"].isin(list(labels))], "table measures, of the labels,"
     )
     depths = sorted(runs["depth"].unique())
-    trainings = list(runs[_TRAINING].drop_duplicates().itertuples(index=False))
+    trainings = list(runs[TRAINING].drop_duplicates().itertuples(index=False))
     names = list(labels)
     with styled():
         figure = Figure(figsize=(WIDTH, 1.2 + 0.3 * len(names)))
@@ -558,7 +392,7 @@ def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figu
             for k, (training, color) in enumerate(
                 zip(trainings, palette(len(trainings)), strict=True)
             ):
-                same = (runs[_TRAINING] == list(training)).all(axis=1) & (runs["depth"] == depth)
+                same = (runs[TRAINING] == list(training)).all(axis=1) & (runs["depth"] == depth)
                 groups = runs[same].groupby("scheme")["test_accuracy"]
                 mean, error = groups.mean(), groups.std() / np.sqrt(groups.count())
                 at = [names.index(scheme) + 0.2 * (k - 1) for scheme in mean.index]

@@ -6,7 +6,6 @@ column for each recorded step.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,15 +22,11 @@ from matplotlib.lines import Line2D
 from initscope import checks
 from initscope.analysis.trajectories import mean_interval
 from initscope.checks import require
-from initscope.errors import shown
-from initscope.plots.style import COLORS, INK, LINE_MAP, ON_MAP, WIDTH, line_looks, palette, styled
+from initscope.plots.style import COLORS, INK, LINE_MAP, WIDTH, line_looks, styled
 
 __all__ = [
-    "bands_through_training",
     "by_layer",
-    "final_bands",
     "growth_maps",
-    "layer_spreads",
     "role_name",
     "signals_through_training",
     "training_losses",
@@ -65,19 +60,19 @@ def role_name(role: str) -> str:
     return ROLE_NAMES.get(role, role.replace("_", " "))
 
 
-def _roles(table: pd.DataFrame | pd.Series) -> list[str]:
+def roles_of(table: pd.DataFrame | pd.Series) -> list[str]:
     require(len(table) > 0, "the table has no rows: there is nothing to draw.")
     return list(dict.fromkeys(table.index.get_level_values("role")))
 
 
-def _check_std(name: str, table: object, *, steps: bool = True) -> pd.DataFrame:
+def check_std(name: str, table: object, *, steps: bool = True) -> pd.DataFrame:
     """Return `table` if its rows are roles and layers, and its columns steps (or seeds)."""
     found = checks.number_table(name, table, levels=("role", "layer"), rows=True)
     _check_layers(name, found.index.get_level_values("layer"))
-    _check_roles(name, found.index.get_level_values("role"))
+    check_roles(name, found.index.get_level_values("role"))
     require(found.shape[1] > 0, f"the table {name} has no columns: there is nothing to draw.")
     if steps:
-        _check_steps(name, found)
+        check_steps(name, found)
     return found
 
 
@@ -88,13 +83,13 @@ def _check_layers(name: str, layers: pd.Index) -> None:
     )
 
 
-def _check_roles(name: str, roles: pd.Index) -> None:
+def check_roles(name: str, roles: pd.Index) -> None:
     require(
         all(isinstance(role, str) for role in roles), f"the roles of the table {name} must be text."
     )
 
 
-def _check_steps(name: str, table: pd.DataFrame) -> None:
+def check_steps(name: str, table: pd.DataFrame) -> None:
     require(
         pd.api.types.is_numeric_dtype(table.columns.dtype),
         f"the columns of the table {name} must be steps.",
@@ -117,17 +112,17 @@ def _panels(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> l
     return list(panels[:n])
 
 
-def _point(places: Any) -> dict[str, Any]:
+def point(places: Any) -> dict[str, Any]:
     """How to draw a line that must be seen even if it is a single point."""
     return {"marker": "o"} if len(places) == 1 else {}
 
 
-def _above_zero(table: pd.DataFrame) -> pd.DataFrame:
+def above_zero(table: pd.DataFrame) -> pd.DataFrame:
     """What has a place on a logarithmic axis; with none at all, the axis would warn."""
     return table.where(table > 0)
 
 
-def _plain_log_axis(axes: Axes) -> None:
+def plain_log_axis(axes: Axes) -> None:
     """A logarithmic vertical axis with numbers such as 0.02."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
@@ -141,7 +136,7 @@ def _layer_handles(looks: Mapping[int, Mapping[str, Any]]) -> list[Line2D]:
     return [Line2D([], [], **looks[n], label=f"layer {n}") for n in shown]
 
 
-def _legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
+def legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
     """One legend under all panels, where it hides nothing."""
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), **options
@@ -162,11 +157,11 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
 
     `predicted` has the same rows; its mean over the layers of a role is drawn dashed.
     """
-    _check_std("std", std)
-    roles = _roles(std)
+    check_std("std", std)
+    roles = roles_of(std)
     if predicted is not None:
-        _check_std("predicted", predicted)
-        require(set(roles) <= set(_roles(predicted)), "predicted lacks some of the roles of std.")
+        check_std("predicted", predicted)
+        require(set(roles) <= set(roles_of(predicted)), "predicted lacks some of the roles of std.")
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
@@ -174,13 +169,13 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
         layers = sorted(set(std.index.get_level_values("layer")))
         looks = line_looks(layers)
         for axes, role in zip(panels, roles, strict=True):
-            for layer, curve in _above_zero(std.loc[role]).iterrows():
-                axes.plot(std.columns, curve, **looks[layer], **_point(std.columns))
+            for layer, curve in above_zero(std.loc[role]).iterrows():
+                axes.plot(std.columns, curve, **looks[layer], **point(std.columns))
             if predicted is not None:
                 mean = predicted.loc[role].mean()
                 axes.plot(mean.index, mean, color=INK, ls="--", lw=1.6)
             axes.set_title(role_name(role))
-            _plain_log_axis(axes)
+            plain_log_axis(axes)
         for axes in panels[-columns:]:
             axes.set_xlabel("update")
         for axes in panels[::columns]:
@@ -188,14 +183,14 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
         handles = _layer_handles(looks)
         if predicted is not None:
             handles.append(Line2D([], [], color=INK, ls="--", label="theory: noise alone"))
-        _legend_below(figure, handles)
+        legend_below(figure, handles)
     return figure
 
 
 def growth_maps(std: pd.DataFrame) -> Figure:
     """Std over initial std, layer by layer and step by step, one map a role."""
-    _check_std("std", std)
-    roles = _roles(std)
+    check_std("std", std)
+    roles = roles_of(std)
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.log2(std.div(std.iloc[:, 0], axis=0).where(lambda ratio: ratio > 0))
     finite = growth.to_numpy()[np.isfinite(growth.to_numpy())]
@@ -251,12 +246,12 @@ def by_layer(
     from_zero
         Whether the vertical axis includes 0.
     """
-    _check_std("seeds", seeds, steps=False)
+    check_std("seeds", seeds, steps=False)
     checks.text("label", label)
     checks.flag("from_zero", from_zero)
     if reference is not None:
         reference = checks.one("reference", checks.finite("reference", reference))
-    roles = _roles(seeds)
+    roles = roles_of(seeds)
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * rows))
@@ -268,7 +263,7 @@ def by_layer(
             for seed in table.columns:
                 axes.plot(table.index, table[seed], "o", color=COLORS[0], ms=3.5, mew=0)
             means = np.array([mean_interval(row) for row in table.to_numpy()])
-            axes.plot(table.index, means[:, 0], color=COLORS[1], **_point(table))
+            axes.plot(table.index, means[:, 0], color=COLORS[1], **point(table))
             if seeds.shape[1] > 2:  # with two seeds the interval is wider than any axis
                 axes.fill_between(
                     table.index, means[:, 1], means[:, 2], color=COLORS[1], alpha=0.22, lw=0
@@ -287,40 +282,6 @@ def by_layer(
         for axes in panels[-columns:]:
             axes.set_xlabel("layer")
         figure.supylabel(label, fontsize=10, color=INK)
-    return figure
-
-
-def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
-    """Largest std over smallest through training, one color a role, one line a seed.
-
-    `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; a role is
-    drawn where it is.
-    """
-    runs = checks.items("runs", runs)
-    require(len(runs) > 0, "there are no runs: there is nothing to draw.")
-    for spread in runs:
-        checks.number_table("in runs", spread)
-        _check_steps("in runs", spread)
-        _check_roles("in runs", spread.index)
-    roles = list(dict.fromkeys(role for spread in runs for role in spread.index))
-    require(len(roles) > 0, "the tables of the runs have no rows: there is nothing to draw.")
-    colors = dict(zip(roles, palette(len(roles)), strict=True))
-    with styled():
-        figure = Figure(figsize=(0.8 * WIDTH, 3.3))
-        axes = figure.subplots()
-        for role, color in colors.items():
-            for spread in runs:
-                if role in spread.index:
-                    places = spread.columns
-                    axes.plot(places, spread.loc[role], color=color, lw=1.2, **_point(places))
-        axes.set_xlabel("update")
-        axes.set_ylabel("largest std over smallest")
-        axes.set_ylim(1, max(axes.get_ylim()[1], 1.1))
-        handles = [
-            Line2D([], [], color=color, label=role_name(str(role)))
-            for role, color in colors.items()
-        ]
-        axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -399,7 +360,7 @@ def weight_distribution(
                 shape[name],
                 color=color,
                 label=f"{text.split(',')[0]} ({side})",
-                **_point(shape),
+                **point(shape),
             )
             axes.set_ylabel(text)
             axes.axhline({"kurtosis": 3.0, "tail": 1.0}[name], color=color, ls=":", lw=1.2)
@@ -420,7 +381,7 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
     for label, table in tables.items():
         checks.text("a label in tables", label)
         checks.number_table("in tables", table)
-        _check_steps("in tables", table)
+        check_steps("in tables", table)
         if len(table):
             _check_layers("in tables", table.index)
     require(len(tables) > 0, "there are no tables: there is nothing to draw.")
@@ -432,149 +393,12 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
         panels = _panels(figure, len(tables), (1, len(tables)))
         for axes, (label, table) in zip(panels, tables.items(), strict=True):
             places = table.columns
-            for layer, curve in _above_zero(table).iterrows():
-                axes.plot(places, curve, **looks[layer], **_point(places))
+            for layer, curve in above_zero(table).iterrows():
+                axes.plot(places, curve, **looks[layer], **point(places))
             axes.set_yscale("log")
             axes.set_title(label)
             axes.set_xlabel("update")
-        _legend_below(figure, _layer_handles(looks))
-    return figure
-
-
-def bands_through_training(
-    runs: Mapping[str, Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]],
-) -> Figure:
-    """Extent over the layers of the std of each role, several runs in a panel, with theory.
-
-    `runs` has the title of a row of panels to the runs drawn in it: label to measured and
-    predicted std, with the same roles everywhere.
-    """
-    checks.mapping("runs", runs)
-    for title, group in runs.items():
-        checks.text("a title in runs", title)
-        for label, pair in checks.mapping("runs", group).items():
-            checks.text("a label in runs", label)
-            require(
-                isinstance(pair, tuple | list) and len(pair) == 2,
-                f"runs must hold pairs of measured and predicted std, not {shown(pair)}.",
-            )
-            for table in pair:
-                _check_std("in runs", table)
-    require(bool(runs) and all(runs.values()), "there are no runs: there is nothing to draw.")
-    first = next(iter(next(iter(runs.values())).values()))[0]
-    roles = _roles(first)
-    tables = [table for group in runs.values() for pair in group.values() for table in pair]
-    require(
-        all(set(_roles(table)) == set(roles) for table in tables),
-        "the runs must have the same roles, measured and predicted.",
-    )
-    labels = list(dict.fromkeys(label for group in runs.values() for label in group))
-    colors = dict(zip(labels, palette(len(labels)), strict=True))
-    with styled():
-        figure = Figure(figsize=(WIDTH, 0.9 + 2.3 * len(runs)))
-        grid = figure.subplots(len(runs), len(roles), sharex=True, sharey=True, squeeze=False)
-        for panels, (title, group) in zip(grid, runs.items(), strict=True):
-            for axes, role in zip(panels, roles, strict=True):
-                for label, (std, predicted) in group.items():
-                    color = colors[label]
-                    of_role, theory = _above_zero(std.loc[role]), _above_zero(predicted.loc[role])
-                    places = of_role.columns
-                    axes.fill_between(
-                        places, of_role.min(), of_role.max(), color=color, alpha=0.3, lw=0
-                    )
-                    axes.plot(places, of_role.median(), color=color, **_point(places))
-                    axes.plot(theory.columns, theory.mean(), color=color, ls="--", lw=1.2)
-                axes.set_title(f"{role_name(role)}, {title}")
-                _plain_log_axis(axes)
-            panels[0].set_ylabel("std of the weights")
-        for axes in grid[-1]:
-            axes.set_xlabel("update")
-        handles = [Line2D([], [], color=color, label=label) for label, color in colors.items()]
-        handles.append(Line2D([], [], color=INK, ls="--", lw=1.2, label="theory: noise alone"))
-        _legend_below(figure, handles)
-    return figure
-
-
-def final_bands(bands: pd.DataFrame) -> Figure:
-    """Where the std of each role ends in each run: extent over the layers, and what theory says.
-
-    Parameters
-    ----------
-    bands
-        Index the run and the role; columns ``low``, ``median``, ``high``, ``predicted`` and
-        ``equilibrium``, stds, the last two NaN where there is none.
-    """
-    checks.frame("bands", bands, numbers=("low", "median", "high", "predicted"), rows=False)
-    checks.frame("bands", bands, ("equilibrium",), rows=False)
-    require(
-        bands.index.nlevels == 2 and not bands.index.has_duplicates,
-        "the table bands must be indexed by the run and the role, each pair once.",
-    )
-    for level in (0, 1):
-        _check_roles("bands", bands.index.get_level_values(level))
-    if len(bands):
-        with contextlib.suppress(TypeError, ValueError):  # None, where there is no equilibrium
-            bands = bands.assign(equilibrium=bands["equilibrium"].astype(float))
-        checks.frame("bands", bands, numbers=("equilibrium",))
-    runs = list(dict.fromkeys(bands.index.get_level_values(0)))
-    roles = list(dict.fromkeys(bands.index.get_level_values(1)))
-    require(len(runs) > 0, "the table bands has no rows: there is nothing to draw.")
-    with styled():
-        figure = Figure(figsize=(WIDTH, 0.9 + 0.33 * len(runs)))
-        panels = figure.subplots(1, len(roles), sharey=True, sharex=True, squeeze=False)[0]
-        rows = np.arange(len(runs))
-        for axes, role in zip(panels, roles, strict=True):
-            table = bands.xs(role, level=1).reindex(runs)
-            finite = np.isfinite(table["equilibrium"].astype(float))
-            axes.hlines(rows, table["low"], table["high"], color=COLORS[0], lw=4)
-            axes.plot(table["median"], rows, "o", color=ON_MAP[0], mec=COLORS[0], mew=1.2, ms=5)
-            axes.plot(table["predicted"], rows, "D", color=COLORS[1], ms=4, mfc="none", mew=1.4)
-            axes.plot(table["equilibrium"][finite], rows[finite], "|", color=INK, ms=11, mew=1.6)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-            axes.set_title(role_name(str(role)))
-            axes.set_xlabel("std at the end")
-        panels[0].set_yticks(rows, runs)
-        panels[0].invert_yaxis()
-        point: dict[str, Any] = {"ls": "none", "ms": 4}
-        _legend_below(
-            figure,
-            [
-                Line2D([], [], color=COLORS[0], lw=4, label="lowest to highest layer"),
-                Line2D(
-                    [],
-                    [],
-                    color=ON_MAP[0],
-                    mec=COLORS[0],
-                    mew=1.2,
-                    marker="o",
-                    label="median",
-                    **point,
-                ),
-                Line2D(
-                    [],
-                    [],
-                    color=COLORS[1],
-                    marker="D",
-                    mfc="none",
-                    label="theory: noise alone",
-                    **point,
-                ),
-                Line2D(
-                    [],
-                    [],
-                    color=INK,
-                    marker="|",
-                    ls="none",
-                    ms=11,
-                    mew=1.6,
-                    label="equilibrium at the peak rate",
-                ),
-            ],
-            fontsize=8.5,
-        )
+        legend_below(figure, _layer_handles(looks))
     return figure
 
 
@@ -600,7 +424,7 @@ def training_losses(
                 look: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2}
                 if name == first:
                     look = {"color": COLORS[1], "lw": 1.7, "zorder": 3}
-                axes.plot(table["step"], table["loss"], **look, **_point(table))
+                axes.plot(table["step"], table["loss"], **look, **point(table))
             axes.set_xlabel("update")
         left.set_title("training")
         right.set_title("validation")

@@ -12,6 +12,7 @@ import numpy as np
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import shown
+from initscope.plots.weights import ROLE_NAMES
 from initscope.schema import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets.codec import FLOAT, WHOLE, Reader, Writer
 
@@ -20,18 +21,7 @@ __all__: list[str] = []  # for this package alone
 if TYPE_CHECKING:
     import pandas as pd
 
-NAMES = {
-    "q": "Q",
-    "k": "K",
-    "v": "V",
-    "attention_out": "attention output",
-    "mlp_in": "MLP in",
-    "mlp_gate": "MLP gate",
-    "mlp_out": "MLP out",
-    "token_embedding": "token embedding",
-    "position_embedding": "position embedding",
-    "output": "output layer",
-}
+NAMES = {**ROLE_NAMES, "output": "output layer"}
 """What the reader reads for a role; others are read as they are."""
 
 MOST_BINS = 20

@@ -1,0 +1,190 @@
+"""Figures of learning rates: at which one scheme wins, and at which it trains at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import SymLogNorm, rgb_to_hsv
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from initscope import checks
+from initscope.checks import require
+from initscope.plots.schemes import (
+    DATASETS,
+    TRAINING,
+    check_measures,
+    check_schemes,
+    depth_axis,
+    not_empty,
+    scheme_color,
+    training_name,
+)
+from initscope.plots.stability import BOTH_WAYS
+from initscope.plots.style import INK, ON_MAP, WIDTH, styled
+
+__all__ = ["usable_rates", "winners"]
+
+
+def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
+    """Who wins at each learning rate and depth: difference in test accuracy, second over first.
+
+    `differences` is the result of :func:`initscope.analysis.compare` for ``"test_accuracy"`` at
+    each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
+    whose interval covers zero, gray a cell that `differences` does not have; the letters are the
+    best rate of each scheme at this depth. One row a data set, one column a way of training.
+    """
+    check_schemes(measures, first, second)
+    check_measures("differences", differences, "learning_rate", "difference")
+    checks.frame("differences", differences, ("covers_zero",))
+    check_measures("measures", measures, "learning_rate", "test_accuracy", "seed")
+    checks.frame("measures", measures, texts=("scheme",))
+    require(
+        bool(differences["covers_zero"].map(lambda one: isinstance(one, bool | np.bool_)).all()),
+        "the column covers_zero of the table differences must hold True or False.",
+    )
+    which = ["dataset", *TRAINING, "depth", "learning_rate"]
+    for scheme in (first, second):
+        had = measures.loc[(measures["scheme"] == scheme) & measures["test_accuracy"].notna()]
+        both = differences[which].merge(had[which].drop_duplicates(), how="left", indicator=True)
+        require(
+            bool((both["_merge"] == "both").all()),
+            f"measures lacks runs of scheme {scheme!r} for some rows of differences.",
+        )
+    datasets = list(differences["dataset"].unique())
+    trainings = list(differences[TRAINING].drop_duplicates().itertuples(index=False))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.9 + 2.35 * len(datasets)))
+        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
+        # Linear up to half a percent, logarithmic beyond: small differences count too.
+        norm = SymLogNorm(linthresh=0.005, vmin=-1, vmax=1)
+        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
+            for axes, training in zip(line, trainings, strict=True):
+                here = differences[_is(differences, dataset, training)]
+                runs = measures[_is(measures, dataset, training)]
+                grid = here.pivot_table(
+                    index="learning_rate", columns="depth", values="difference"
+                ).reindex(
+                    index=sorted(runs["learning_rate"].unique()),
+                    columns=sorted(runs["depth"].unique()),
+                )
+                mesh = axes.pcolormesh(
+                    np.arange(grid.shape[1] + 1) - 0.5,
+                    np.arange(grid.shape[0] + 1) - 0.5,
+                    np.ma.masked_invalid(grid.to_numpy(float)),
+                    cmap=BOTH_WAYS,
+                    norm=norm,
+                )
+                mesh.set_edgecolor("face")
+                axes.set_facecolor("#9a9a9a66")
+                rates, depths = list(grid.index), list(grid.columns)
+                for cell in here[here["covers_zero"]].itertuples():
+                    axes.plot(
+                        depths.index(cell.depth),
+                        rates.index(cell.learning_rate),
+                        color=ON_MAP[1],
+                        mec=ON_MAP[0],
+                        mew=0.6,
+                        marker=".",
+                        ms=7,
+                    )
+                for scheme, shift in ((first, -0.27), (second, 0.27)):
+                    means = runs[runs["scheme"] == scheme].pivot_table(
+                        index="learning_rate", columns="depth", values="test_accuracy"
+                    )
+                    for column, depth in enumerate(depths):
+                        row_of_best = rates.index(means[depth].idxmax())
+                        cell = BOTH_WAYS(norm(grid.to_numpy(float)[row_of_best, column]))
+                        rim, ink = ON_MAP if rgb_to_hsv(cell[:3])[2] > 0.75 else ON_MAP[::-1]
+                        axes.annotate(
+                            scheme[0].upper(),
+                            (column + shift, row_of_best),
+                            ha="center",
+                            va="center",
+                            fontsize=8,
+                            fontweight="bold",
+                            color=ink,
+                            path_effects=[withStroke(linewidth=1.6, foreground=rim)],
+                        )
+                axes.grid(False)
+                axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+                depth_axis(axes, depths, label=row == len(panels) - 1)
+                axes.set_title(f"{DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+            line[0].set_ylabel("learning rate")
+        bar = figure.colorbar(
+            mesh, ax=panels, location="top", aspect=45, shrink=0.8, extend="neither"
+        )
+        bar.set_ticks(
+            [-1, -0.1, -0.01, 0, 0.01, 0.1, 1],
+            labels=["−1", "−0.1", "−0.01", "0", "0.01", "0.1", "1"],
+        )
+        bar.ax.minorticks_off()
+        bar.set_label(
+            f"test accuracy, {second.capitalize()} minus {first.capitalize()}", fontsize=9
+        )
+        bar.outline.set_edgecolor("none")
+    return figure
+
+
+def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Series:
+    same = (frame[TRAINING] == list(training)).all(axis=1)
+    return same & (frame["dataset"] == dataset)
+
+
+def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
+    """Learning rates at which a scheme trains, against the depth, for both schemes.
+
+    A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
+    chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a
+    data set, one column a way of training.
+    """
+    check_schemes(measures, first, second)
+    check_measures("measures", measures, "learning_rate", "failed")
+    checks.frame("measures", measures, texts=("scheme",))
+    checks.number("share", share, 0.0, 1.0)
+    runs = not_empty(
+        measures[measures["scheme"].isin([first, second])], "table measures, of first and second,"
+    )
+    datasets = list(runs["dataset"].unique())
+    trainings = list(runs[TRAINING].drop_duplicates().itertuples(index=False))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(datasets)))
+        panels = figure.subplots(len(datasets), len(trainings), squeeze=False)
+        for row, (line, dataset) in enumerate(zip(panels, datasets, strict=True)):
+            for axes, training in zip(line, trainings, strict=True):
+                here = runs[_is(runs, dataset, training)]
+                depths = sorted(here["depth"].unique())
+                failed = here.groupby(["scheme", "depth", "learning_rate"])["failed"].mean()
+                for (scheme, depth, rate), failing in failed.items():
+                    x = depths.index(depth) + (-0.16 if scheme == first else 0.16)
+                    color = scheme_color(scheme, 0)
+                    if failing <= share:
+                        axes.plot(x, rate, color=color, marker="o", ms=5.5)
+                    else:
+                        axes.plot(x, rate, color=color, marker="x", ms=4, mew=0.8)
+                axes.set_yscale("log")
+                depth_axis(axes, depths, label=row == len(panels) - 1)
+                axes.set_title(f"{DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+            line[0].set_ylabel("learning rate")
+        figure.legend(
+            handles=[
+                *(
+                    Line2D(
+                        [],
+                        [],
+                        color=scheme_color(scheme, 0),
+                        marker="o",
+                        ls="none",
+                        label=f"{scheme.capitalize()} trains",
+                    )
+                    for scheme in (first, second)
+                ),
+                Line2D([], [], color=INK, marker="x", ls="none", label="it does not"),
+            ],
+            loc="outside upper center",
+            ncols=3,
+        )
+    return figure

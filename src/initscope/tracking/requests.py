@@ -1,0 +1,103 @@
+"""Check what a caller asks a tracker to record: steps, kinds, roles, quantiles, the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from initscope import checks
+from initscope.checks import is_number, require, require_name
+from initscope.errors import UsageError, shown, unknown_name
+from initscope.schema import (
+    QUANTITIES,
+)
+from initscope.tracking.architectures import is_attention_input
+from initscope.tracking.matrices import WeightMatrix
+
+__all__: list[str] = []  # for this package alone
+
+Clock = int | Collection[int] | Callable[[int], bool]
+"""Every so many steps, a set of steps, or a function that says of a step whether it is one."""
+
+
+def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) -> list[WeightMatrix]:
+    """Return the matrices of these roles, in a stack or not; refuse a role that none has.
+
+    By default those of q, k and v, or all if there is no attention.
+    """
+
+    def is_one(matrix: WeightMatrix, role: str) -> bool:
+        return matrix.role == role or matrix.role.endswith(f"_{role}")
+
+    if roles is None:
+        attention = [matrix for matrix in matrices if is_attention_input(matrix.role)]
+        return attention or list(matrices)
+    for role in checks.items("histograms", roles):
+        if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
+            raise unknown_name("role of histograms", role, {matrix.role for matrix in matrices})
+    return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
+
+
+def clock(name: str, given: Clock) -> Callable[[int], bool]:
+    """A function that says whether a step is due."""
+    if is_number(given, 1, whole=True):
+        return lambda step: step % given == 0  # type: ignore[operator]
+    if callable(given):
+        return lambda step: asked(name, given, step)
+    if isinstance(given, Collection) and not isinstance(given, str | bytes | Mapping):
+        try:
+            steps: frozenset[Any] = frozenset(given)
+        except (TypeError, RuntimeError):  # what has no hash is no step
+            steps = frozenset([None])
+        if all(is_number(step, 0, whole=True) for step in steps):
+            return lambda step: step in steps
+    raise UsageError(
+        f"{name} must be a whole number of steps of at least 1, a set of steps, or a function of "
+        f"the step, not {shown(given)}."
+    )
+
+
+def asked(name: str, due: Callable[[int], bool], step: int) -> bool:
+    """What a function says of a step."""
+    try:
+        return bool(due(step))
+    except Exception as error:
+        raise UsageError(
+            f"{name} failed on step {step}: {type(error).__name__} {shown(str(error))}."
+        ) from error
+
+
+def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
+    """`quantities`, or `UsageError` if one of them is unknown or there is none."""
+    require(
+        isinstance(quantities, Sequence | frozenset | set)
+        and not isinstance(quantities, str | bytes)
+        and len(quantities) > 0,
+        f"quantities must be a list of {', '.join(QUANTITIES)}, not {shown(quantities)}.",
+    )
+    for quantity in quantities:
+        require_name("quantity", quantity, QUANTITIES)
+    return tuple(quantities)
+
+
+def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
+    """`quantiles`, or `UsageError` if one is not between 0 and 1."""
+    for quantile in checks.items("quantiles", quantiles):
+        require(
+            is_number(quantile, 0) and quantile <= 1,
+            f"quantiles must be numbers from 0 to 1, not {shown(quantile)}.",
+        )
+    return tuple(quantiles)
+
+
+def refuse_compiled(model: nn.Module) -> None:
+    """Raise `UsageError` if `model` is compiled: hooks set later are not called in it."""
+    compiled = any("_orig_mod" in name for name, _ in model.named_modules())
+    compiled |= any(module._compiled_call_impl is not None for module in model.modules())
+    require(
+        not compiled,
+        "the activations of a compiled model cannot be seen from outside: leave 'activation' out "
+        "of the quantities, or train it uncompiled.",
+    )
