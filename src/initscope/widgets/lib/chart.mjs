@@ -113,7 +113,9 @@ export class Chart {
     for (const [x, content] of xs.map((tick) => named(tick, xLog, xLog ? undefined : xFormat))) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
       // The last label is kept inside the picture.
-      text(Math.min(px(x), width - 3.3 * content.length), bottom + 15, content, { "text-anchor": "middle" });
+      // A label that has no room beside its line ends with the chart, however wide its letters are.
+      const tight = px(x) + 4 * content.length > width;
+      text(tight ? width - 1 : px(x), bottom + 15, content, { "text-anchor": tight ? "end" : "middle" });
     }
     for (const [y, content] of ys.map((tick) => named(tick, yLog, yLog ? undefined : yFormat))) {
       parts.push(make("svg:line", { class: "ins-grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
