@@ -317,6 +317,7 @@ def test_the_package_alone_initializes_and_tracks(tmp_path: Path) -> None:
         + MISSING
         + """
 from initscope import data, models
+assert missing(lambda: data.load_mnist("a/hub-name")).endswith("pip install 'initscope[train]'")
 assert missing(lambda: data.load_wine()).endswith("needs sklearn: pip install 'initscope[train]'")
 assert missing(lambda: models.gpt2()).endswith("needs transformers: pip install 'initscope[train]'")
 def callback():

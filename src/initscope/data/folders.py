@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from initscope import extras
 from initscope.errors import UsageError, shown, unknown_name
 
 HUB_TEXTS = {
@@ -101,8 +102,9 @@ def short_reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def no_progress_bars() -> Iterator[None]:
     """Keep the bars of datasets out of a notebook, and leave its setting as it was."""
-    import datasets
-    from huggingface_hub import utils
+    with extras.named("loading data"):
+        import datasets
+        from huggingface_hub import utils
 
     restore = []
     for library in (datasets, utils):

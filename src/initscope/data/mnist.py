@@ -34,7 +34,6 @@ CACHE_FORMAT = "1"
 __all__ = ["load_mnist"]
 
 
-@extras.named("load_mnist")
 def load_mnist(source: str | Path | None = None) -> Dataset:
     """Load MNIST: 60,000 training and 10,000 test images of 28x28 pixels, 10 classes.
 
@@ -135,7 +134,8 @@ def _read_mnist(source: str | Path) -> dict[str, torch.Tensor]:
 
 def _load_dataset(source: str | Path, **options: Any) -> Any:
     """``datasets.load_dataset``, every failure as one clear error."""
-    import datasets
+    with extras.named("load_mnist"):
+        import datasets
 
     try:
         return datasets.load_dataset(str(source), **options)
@@ -158,7 +158,8 @@ def _load_dataset(source: str | Path, **options: Any) -> Any:
 
 def _decode(table: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Pixels and labels of one split, an Arrow table with columns ``image`` and ``label``."""
-    from PIL import Image
+    with extras.named("load_mnist"):
+        from PIL import Image
 
     if not {"image", "label"} <= set(table.column_names):
         raise UsageError(
