@@ -183,7 +183,7 @@ def test_dead_units_are_counted() -> None:
     wine = data.load_wine()
     with torch.no_grad():
         found = _layer_statistics(
-            BatchedMLP([model, model]),
+            BatchedMLP.of([model, model]),
             wine.train_inputs.expand(2, -1, -1),
             wine.train_labels.expand(2, -1),
         )

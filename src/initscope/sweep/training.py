@@ -74,7 +74,7 @@ def _layer_statistics(
     _, logits_gradient = stack.loss(pre_activations[-1], labels)
     batch = labels.shape[1]
     found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYER_STATISTICS}
-    for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+    for k, delta in stack.backward(pre_activations, logits_gradient):
         found["forward_variance"].append(_variance(pre_activations[k]))
         found["backward_variance"].append(_variance(delta) * batch**2)
         gradient = stack.weight_gradient(delta, layer_inputs[k])
@@ -107,7 +107,7 @@ class ChunkTraining:
         self.labels = per_seed("train_labels", chunk.n_train)
         self.test_inputs, self.test_labels = per_seed("test_inputs"), per_seed("test_labels")
         self.seed_index = torch.arange(len(datasets), device=device)[:, None]
-        self.stack = BatchedMLP(initial_networks(chunk), device)
+        self.stack = BatchedMLP.of(initial_networks(chunk), device)
         # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
         self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
         if not self.in_place:
@@ -126,7 +126,7 @@ class ChunkTraining:
         stack, rate = self.stack, self.chunk.optimizer.learning_rate
         layer_inputs, pre_activations = stack.forward(inputs)
         loss, logits_gradient = stack.loss(pre_activations[-1], labels)
-        for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+        for k, delta in stack.backward(pre_activations, logits_gradient):
             if self.in_place:
                 stack.weights[k].baddbmm_(delta.mT, layer_inputs[k], alpha=-rate)
                 stack.biases[k].sub_(delta.sum(1, keepdim=True), alpha=rate)
