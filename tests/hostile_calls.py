@@ -33,8 +33,9 @@ from initscope import chapter as chapters
 from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
+from initscope.analysis.stability import stability_bands
 from initscope.analysis.trajectories import expansion_rates, layer_spread
-from initscope.claims import Verdict, stability_bands
+from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
@@ -856,7 +857,7 @@ ROWS: dict[str, Row] = {
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
     ),
-    "claims.stability_bands": Row(
+    "analysis.stability.stability_bands": Row(
         lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
         nan="a configuration in which nothing trains has no band, as documented",
     ),

@@ -2,7 +2,8 @@ from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
-from .sweeps import to_tidy
+from .stability import PAPER_BAND, stability_bands
+from .sweeps import COMPARED, CONFIGURATION, to_tidy
 from .trainability import trainability_border
 from .trajectories import (
     depth_correlation,
@@ -24,6 +25,9 @@ from .verdicts import (
 )
 
 __all__ = [
+    "COMPARED",
+    "CONFIGURATION",
+    "PAPER_BAND",
     "ahead",
     "ahead_from",
     "compare",
@@ -44,6 +48,7 @@ __all__ = [
     "row_of_smallest",
     "run_measures",
     "settling_steps",
+    "stability_bands",
     "statistic_table",
     "tail_shape",
     "to_tidy",

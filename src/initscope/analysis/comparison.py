@@ -14,16 +14,13 @@ import pandas as pd
 from scipy import stats
 
 from initscope import checks
+from initscope.analysis.sweeps import COMPARED, STEPS_OF, check_sweep
 from initscope.checks import is_number, require, require_name
-from initscope.claims import STEPS_OF, check_sweep
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
 from initscope.schema import evaluation_steps
 
-__all__ = ["CONFIGURATION", "STATISTICS", "compare", "layer_ratios", "run_measures"]
-
-CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "momentum"]
-"""Columns that, with the learning rate, the scheme and the seed, say which run it is."""
+__all__ = ["STATISTICS", "compare", "layer_ratios", "run_measures"]
 
 STATISTICS: dict[str, Callable[..., Any]] = {
     "mean": np.mean,
@@ -53,8 +50,8 @@ def run_measures(
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`CONFIGURATION`, ``learning_rate``, ``scheme`` (its text; the std of
-        the scheme ``"normal"`` is part of it), ``seed``, ``n_steps``, then:
+        The columns of :data:`~initscope.analysis.COMPARED`, ``learning_rate``, ``scheme`` (its
+        text; the std of the scheme ``"normal"`` is part of it), ``seed``, ``n_steps``, then:
 
         - ``steps_to_loss_L`` and ``steps_to_accuracy_A``: updates until the recorded curve first
           reaches the value, linear between its points; inf if it never does. A point of the loss
@@ -66,7 +63,7 @@ def run_measures(
           weight gradient over that of the last layer, at initialization and after the last
           update; NaN where one is 0 or not finite.
     """
-    needed = [*CONFIGURATION, "scheme", "std", "seed", "learning_rate", "batch_size", "n_train"]
+    needed = [*COMPARED, "scheme", "std", "seed", "learning_rate", "batch_size", "n_train"]
     needed += ["epochs", "test_accuracy", "diverged_step"]
     check_sweep(table, needed, ["loss", "gradient_norm"])
     checks.number_lists("table", table, "accuracy_by_epoch")
@@ -83,7 +80,7 @@ def run_measures(
     label = table["scheme"].where(
         table["scheme"] != "normal", "normal(std=" + table["std"].astype(str) + ")"
     )
-    measures = table[CONFIGURATION].copy()
+    measures = table[COMPARED].copy()
     measures["learning_rate"] = table["learning_rate"]
     measures["scheme"] = label
     measures["seed"] = table["seed"]
@@ -174,10 +171,11 @@ def layer_ratios(table: pd.DataFrame, first: str, second: str, stat: str) -> pd.
     -------
     pandas.DataFrame
         One row for each pair of runs, probe step and layer (from 1): the columns of
-        :data:`CONFIGURATION`, ``learning_rate``, ``seed``, ``step``, ``layer``, ``ratio``. Two
-        schemes that go to the same weight variance have ratios of ``weight_std`` that go to 1.
+        :data:`~initscope.analysis.COMPARED`, ``learning_rate``, ``seed``, ``step``, ``layer``,
+        ``ratio``. Two schemes that go to the same weight variance have ratios of ``weight_std``
+        that go to 1.
     """
-    which = [*CONFIGURATION, "learning_rate", "seed"]
+    which = [*COMPARED, "learning_rate", "seed"]
     require_name("column stat", stat, set(STEPS_OF) - {"loss"})
     check_sweep(table, [*which, "scheme"], [stat])
     for scheme in (first, second):
@@ -259,9 +257,9 @@ def compare(
     -------
     pandas.DataFrame
         One row for each configuration that has both schemes on the same seeds, at least two: the
-        columns of :data:`CONFIGURATION` and ``learning_rate`` (with `best_rate` instead
-        ``first_rate`` and ``second_rate``), ``n_seeds``, ``first``, ``second`` (the statistic of
-        each), ``difference``, ``low``, ``high``, and ``covers_zero``.
+        columns of :data:`~initscope.analysis.COMPARED` and ``learning_rate`` (with `best_rate`
+        instead ``first_rate`` and ``second_rate``), ``n_seeds``, ``first``, ``second`` (the
+        statistic of each), ``difference``, ``low``, ``high``, and ``covers_zero``.
 
     Raises
     ------
@@ -270,7 +268,7 @@ def compare(
         and for means of what is not finite: compare medians then.
     """
     require_name("statistic", statistic, STATISTICS)
-    checks.frame("measures", measures, (*CONFIGURATION,), numbers=("learning_rate", "seed"),
+    checks.frame("measures", measures, (*COMPARED,), numbers=("learning_rate", "seed"),
                  texts=("scheme",))  # fmt: skip
     require_name("measure", measure, set(measures.columns))
     checks.frame("measures", measures, numbers=(measure,))
@@ -295,12 +293,12 @@ def compare(
     if measure.startswith("steps_to_"):
         reached = np.minimum(measures[measure], measures["n_steps"])
         measures = measures.assign(**{measure: reached})
-    needed = [*CONFIGURATION, "learning_rate", "scheme", "seed", measure]
+    needed = [*COMPARED, "learning_rate", "scheme", "seed", measure]
     measures = measures.loc[measures["scheme"].isin([first, second]), needed]
     generator = np.random.default_rng(seed)
-    by = CONFIGURATION if best_rate is not None else [*CONFIGURATION, "learning_rate"]
+    by = COMPARED if best_rate is not None else [*COMPARED, "learning_rate"]
     require(
-        not measures.duplicated([*CONFIGURATION, "learning_rate", "scheme", "seed"]).any(),
+        not measures.duplicated([*COMPARED, "learning_rate", "scheme", "seed"]).any(),
         "the table measures holds a run twice.",
     )
     rows = []
