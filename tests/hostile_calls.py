@@ -838,7 +838,14 @@ ROWS: dict[str, Row] = {
         lambda: {"values": expansion_rates(std(), 20)},
         nan="a constant or a single layer has no rank correlation, as documented",
     ),
-    "analysis.trajectories.mean_interval": Row(
+    "analysis.intervals.mean_error": Row(lambda: {"values": [1.0, 2.0]}),
+    "analysis.intervals.variance_error": Row(lambda: {"variance": 1.0, "n": 9}),
+    "analysis.intervals.central_range": Row(lambda: {"values": [1.0, 2.0]}),
+    "analysis.intervals.bootstrap_interval": Row(
+        lambda: {"resampled": [1.0, 2.0], "n": 9, "level": 0.9},
+        nan="the interval of values that are not finite, as documented",
+    ),
+    "analysis.intervals.mean_interval": Row(
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from initscope import checks
+from initscope.analysis.intervals import bootstrap_interval, check_level
 from initscope.analysis.sweeps import COMPARED, STEPS_OF, check_sweep
 from initscope.checks import is_number, require, require_name
 from initscope.errors import UsageError, shown
@@ -226,10 +226,8 @@ def compare(
 
     The difference is the statistic over the seeds of `first` minus that of `second`; for the mean
     it is the mean of the paired differences. Seeds are drawn with replacement, the same for both
-    schemes. The ends of the interval are quantiles of the resampled differences, not at
-    :math:`\alpha/2` but where Student's t distribution asks for with so few seeds: the expanded
-    percentile interval (Hesterberg 2015), which covers a mean of normal
-    differences about as often as it says from eight seeds on.
+    schemes. The interval is that of :func:`~initscope.analysis.intervals.bootstrap_interval`, which
+    covers a mean of normal differences about as often as it says from eight seeds on.
 
     Steps that were never reached count as the length of the training, so that the difference is
     one of means and a bound.
@@ -286,10 +284,7 @@ def compare(
         best_rate is None or (isinstance(best_rate, str) and best_rate in ("highest", "lowest")),
         f"best_rate is 'highest', 'lowest' or None, not {shown(best_rate)}.",
     )
-    require(
-        is_number(level, 0) and 0 < level < 1,
-        f"level must lie between 0 and 1, not {shown(level)}.",
-    )
+    check_level(level)
     if measure.startswith("steps_to_"):
         reached = np.minimum(measures[measure], measures["n_steps"])
         measures = measures.assign(**{measure: reached})
@@ -329,17 +324,16 @@ def compare(
         row["first"], row["second"] = (
             float(estimate[at]) for estimate, at in zip(estimates, best, strict=True)
         )
+        # Not by scipy.stats.bootstrap: both schemes share the draws, and each its best rate anew.
         resampled = [
             _resampled(side, statistic, best_rate, drawn)
             for drawn in [generator.integers(0, row["n_seeds"], (resamples, row["n_seeds"]))]
             for side in values
         ]
         differences = _difference(*resampled)
-        low, high = np.quantile(
-            differences, _expanded_levels(level, row["n_seeds"]), method="inverted_cdf"
-        )
+        low, high = bootstrap_interval(differences, row["n_seeds"], level)
         row["difference"] = float(_difference(row["first"], row["second"]))
-        row |= {"low": float(low), "high": float(high), "covers_zero": bool(low <= 0 <= high)}
+        row |= {"low": low, "high": high, "covers_zero": bool(low <= 0 <= high)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -361,14 +355,3 @@ def _difference(first: np.ndarray | float, second: np.ndarray | float) -> np.nda
     first, second = np.asarray(first, float), np.asarray(second, float)
     with np.errstate(invalid="ignore"):
         return np.where(first == second, 0.0, first - second)
-
-
-def _expanded_levels(level: float, n: int) -> tuple[float, float]:
-    """Quantiles of the resampled statistic that stand for an interval of `level` with `n` seeds.
-
-    The resampled mean has the plug-in variance, smaller by (n - 1) / n than the unbiased one, and
-    normal tails where Student's are due: both are made up for.
-    """
-    quantile = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(n / (n - 1))
-    low = float(stats.norm.cdf(-quantile))
-    return low, 1 - low

@@ -11,7 +11,7 @@ from initscope import checks
 from initscope.checks import require
 from initscope.schema import LAYER_STATISTICS
 
-__all__ = ["COMPARED", "CONFIGURATION", "STEPS_OF", "check_sweep", "to_tidy"]
+__all__ = ["COMPARED", "CONFIGURATION", "to_tidy"]
 
 CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
 CONFIGURATION += ["momentum", "batch_size", "n_train", "epochs"]
