@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initscope import plots
-from initscope.claims import PAPER_BAND, stability_bands
+from initscope.analysis import PAPER_BAND, stability_bands
 from initscope.errors import UsageError
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import critical_std

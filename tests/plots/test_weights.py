@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initscope import plots
+from initscope.analysis.intervals import mean_interval
 from initscope.analysis.trajectories import (
     expansion_rates,
     layer_spread,
-    mean_interval,
     predicted_std,
     settling_steps,
 )

@@ -47,8 +47,7 @@ from sweeps import (
 )
 
 from initscope import data
-from initscope.analysis import to_tidy
-from initscope.claims import stability_bands
+from initscope.analysis import stability_bands, to_tidy
 from initscope.errors import UsageError
 from initscope.init import Scheme, initialize_
 from initscope.models import MLP
