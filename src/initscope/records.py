@@ -95,7 +95,7 @@ def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
         digest.update(json.dumps(values.to_pylist(), default=str).encode())
 
 
-def what_is_wrong(
+def schema_violation(
     table: pa.Table, schema: pa.Schema, unique: Sequence[str], nullable: Sequence[str] = ()
 ) -> str:
     """What keeps `table` from being one of `schema`, in words; empty if nothing does.
@@ -149,16 +149,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts, plain values of JSON, with the checksum that :func:`unsealed` verifies.
+def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts, plain values of JSON, with the checksum that :func:`verify_checksum` verifies.
 
-    >>> unsealed(sealed({"step": 3}))
+    >>> verify_checksum(with_checksum({"step": 3}))
     {'step': 3}
     """
     return {**facts, "sha256": _facts_digest(facts)}
 
 
-def unsealed(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
+def verify_checksum(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
     """Facts without their checksum; raises `ValueError` if it is not theirs, or `must` be there."""
     rest = {key: value for key, value in facts.items() if key != "sha256"}
     if "sha256" not in facts and not must:  # written before there was one
@@ -175,7 +175,7 @@ def _facts_digest(facts: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Write a file or a folder that is there whole or not at all.
 
     Yields a free name beside `path`. What stands under it at the end, made by the caller, is
@@ -194,7 +194,7 @@ def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with written_whole(Path(folder) / "facts.json") as part:
+    ...     with atomic_write(Path(folder) / "facts.json") as part:
     ...         _ = part.write_text("{}")
     ...     [file.name for file in Path(folder).iterdir()]
     ['facts.json']
@@ -237,7 +237,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 
 def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
-    """Write a table whole or not at all, see :func:`written_whole`."""
+    """Write a table whole or not at all, see :func:`atomic_write`."""
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     floats += [
         f"{f.name}.list.element"
@@ -249,7 +249,7 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
         {**(table.schema.metadata or {}), CHECKSUM: content_digest(table)}
     )
     # A file of Python's says of a limit or a full disk what it is, by its number.
-    with written_whole(path, overwrite=overwrite) as part, part.open("wb") as file:
+    with atomic_write(path, overwrite=overwrite) as part, part.open("wb") as file:
         pq.write_table(
             table,
             file,

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from initscope import __version__, extras
 from initscope.cli import pretrain, reproduce, sweep
-from initscope.cli.options import Commands, fail, of_program, one_line
+from initscope.cli.options import Commands, fail, for_program, one_line
 from initscope.errors import Terminated, UsageError, lack_of_resources
 
 __all__ = ["main"]
@@ -94,7 +94,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         program,
         description=_ABOUT,
-        epilog=of_program(_EXAMPLES, program),
+        epilog=for_program(_EXAMPLES, program),
         formatter_class=layout,
     )
     parser.add_argument("--version", action="version", version=f"initscope {__version__}")

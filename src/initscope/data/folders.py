@@ -93,7 +93,7 @@ def add_files(digest: hashlib._Hash, folder: Path) -> None:
         raise UsageError(f"cannot read the data in {str(folder)!r} ({error}).") from error
 
 
-def short_reason(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """What an error of a library says, with its cause: one line."""
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"

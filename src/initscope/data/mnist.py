@@ -23,10 +23,10 @@ from initscope.data.folders import (
     cache_folder,
     data_folder,
     no_progress_bars,
-    short_reason,
+    summarize_error,
 )
 from initscope.errors import UsageError, shown
-from initscope.records import written_whole
+from initscope.records import atomic_write
 
 MNIST_HUB_NAME = "ylecun/mnist"
 CACHE_FORMAT = "1"
@@ -140,7 +140,7 @@ def _load_dataset(source: str | Path, **options: Any) -> Any:
     try:
         return datasets.load_dataset(str(source), **options)
     except Exception as error:
-        detail = short_reason(error)
+        detail = summarize_error(error)
         if isinstance(source, Path):
             raise UsageError(
                 f"cannot read the data in {str(source)!r}: empty, corrupt or of another layout "
@@ -238,7 +238,7 @@ def _write_cache(path: Path, pixels: dict[str, torch.Tensor], source: str) -> No
     from safetensors.torch import save
 
     try:
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(save(pixels, metadata={"crc32": _checksum(pixels), "source": source}))
     except OSError as error:
         _warn_no_cache(str(path.parent), str(error.strerror or error))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from initscope.checks import require
-from initscope.data.folders import HUB_TEXTS, STDLIB, add_files, short_reason, text_folder
+from initscope.data.folders import HUB_TEXTS, STDLIB, add_files, summarize_error, text_folder
 from initscope.errors import UsageError
 
 __all__ = ["is_on_hub"]
@@ -95,9 +95,9 @@ def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str,
     except Exception as error:
         raise UsageError(
             f"cannot read the text {where!r}: missing, empty, of another layout than a data set "
-            f"of the Hugging Face hub, or out of reach ({short_reason(error)}). Without a network, "
-            f"copy it into a folder and give that, or put it in text/NAME in the folder that "
-            f"INITSCOPE_DATA names."
+            f"of the Hugging Face hub, or out of reach ({summarize_error(error)}). Without a "
+            f"network, copy it into a folder and give that, or put it in text/NAME in the folder "
+            f"that INITSCOPE_DATA names."
         ) from error
     return {name: _documents(rows, f"the {name} split of {where}") for name, rows in splits.items()}
 
@@ -110,7 +110,7 @@ def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
         except StopIteration:
             return
         except Exception as error:
-            raise UsageError(f"cannot read {where} ({short_reason(error)}).") from error
+            raise UsageError(f"cannot read {where} ({summarize_error(error)}).") from error
         text = row.get("text", 0)
         if not isinstance(text, str):
             raise UsageError(
@@ -143,7 +143,7 @@ def _stdlib() -> TextSource:
     )
 
 
-def is_set_aside(text: str) -> bool:
+def is_validation_document(text: str) -> bool:
     """Whether a document belongs to the validation: by its content, in whatever order it comes."""
     first = hashlib.sha256(text.encode()).digest()[:8]
     return int.from_bytes(first, "big") % VALIDATION_ONE_IN == 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from initscope import extras
 from initscope.checks import require
-from initscope.data.folders import data_folder, no_progress_bars, short_reason
+from initscope.data.folders import data_folder, no_progress_bars, summarize_error
 from initscope.errors import UsageError, unknown_name
 
 GPT2_TOKENIZER_HUB_NAME = "openai-community/gpt2"
@@ -85,7 +85,7 @@ def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
     except Exception as error:
         raise UsageError(
             f"cannot read a tokenizer from {str(folder)!r}: it must hold vocab.json and "
-            f"merges.txt of a byte-level BPE ({short_reason(error)})."
+            f"merges.txt of a byte-level BPE ({summarize_error(error)})."
         ) from error
     end_of_text = bpe.token_to_id("<|endoftext|>")
     require(end_of_text is not None, f"the tokenizer in {str(folder)!r} has no <|endoftext|>.")
@@ -125,7 +125,7 @@ def _tokenizer_folder(name: str | Path) -> Path:
     except Exception as error:
         raise UsageError(
             f"no local copy of GPT-2's tokenizer, and {GPT2_TOKENIZER_HUB_NAME!r} cannot be had "
-            f"from the Hugging Face hub ({short_reason(error)}). Set the environment variable "
+            f"from the Hugging Face hub ({summarize_error(error)}). Set the environment variable "
             f"INITSCOPE_DATA to a folder that holds tokenizer/gpt2, connect to the network once, "
             f"or choose the tokenizer 'bytes'."
         ) from error

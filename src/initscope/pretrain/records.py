@@ -30,13 +30,13 @@ import pyarrow as pa
 
 from initscope.errors import UsageError
 from initscope.records import (
+    atomic_write,
     file_digest,
     read_table,
-    sealed,
-    unsealed,
-    what_is_wrong,
+    schema_violation,
+    verify_checksum,
+    with_checksum,
     write_table,
-    written_whole,
 )
 from initscope.schema import EVALUATION_COLUMNS, TRACKING_SCHEMAS, TRAINING_COLUMNS
 from initscope.tracking import read_histograms, read_variances
@@ -56,7 +56,7 @@ FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu
 TABLES = ("training", "evaluation", *TRACKING_SCHEMAS)
 ENDED = ("stopped", "finished", "diverged")
 
-RUN_FACTS: dict[str, type | tuple[type, ...]] = {
+RUN_FIELDS: dict[str, type | tuple[type, ...]] = {
     "spec": dict,
     "digest": str,
     "text": dict,
@@ -158,7 +158,7 @@ def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> p
     nullable = () if status in ("stopped", "finished") else ("loss", "gradient_norm")
     try:
         table = read_table(path)
-        if wrong := what_is_wrong(table, schema, ("step",), nullable):
+        if wrong := schema_violation(table, schema, ("step",), nullable):
             raise OSError(wrong)
         return table.to_pandas()
     except FileNotFoundError as error:
@@ -181,10 +181,10 @@ def read_run(folder: Path) -> dict[str, Any] | None:
     """``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
     path = folder / "run.json"
     try:
-        run = unsealed(dict(json.loads(path.read_text())))
+        run = verify_checksum(dict(json.loads(path.read_text())))
         if run.get("format") != RECORD_FORMAT:
             raise ValueError("of another version of initscope")
-        for name, kind in RUN_FACTS.items():
+        for name, kind in RUN_FIELDS.items():
             if not isinstance(run.get(name, ...), kind) or isinstance(run[name], bool):
                 raise ValueError(f"its {name!r} is missing, or not what it must be")
         if run["status"] not in ("running", *ENDED):
@@ -202,8 +202,8 @@ def write_run(folder: Path, run: Mapping[str, Any]) -> None:
     if run["status"] in ENDED:
         files = [f"{name}.parquet" for name in TABLES]
         run = {**run, "files": {name: file_digest(folder / name) for name in files}}
-    with written_whole(folder / "run.json") as part:
-        part.write_text(json.dumps(sealed(run), indent=2) + "\n")
+    with atomic_write(folder / "run.json") as part:
+        part.write_text(json.dumps(with_checksum(run), indent=2) + "\n")
 
 
 def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
@@ -222,7 +222,7 @@ def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
         write_table(folder / f"{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None = None) -> None:
+def check_same_run(out: Path, wanted: Mapping[str, Any], text_digest: str | None = None) -> None:
     """Raise `UsageError` if `out` holds a run of another specification or of another text."""
     run = read_run(record_folder(out))
     if run is None:

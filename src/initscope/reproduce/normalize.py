@@ -51,7 +51,7 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     - Times, papermill's records and folds are removed; the kernel's name and language are fixed.
     - Cells are numbered 1, 2, ... in the order of the notebook, and named by their source.
     - Standard error and progress bars are removed, pieces of standard output joined. Check
-      :func:`complaints` first: a warning is not noise.
+      :func:`stderr_text` first: a warning is not noise.
     - Memory addresses, dates in SVG figures and pandas' random table ids get fixed values;
       coordinates in SVG figures are rounded to a hundredth of a point, and their lines joined.
     - Folders of this machine are replaced: `root` by ``.``, the home folder by ``~``, temporary
@@ -104,7 +104,7 @@ def dumps(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
 
 
-def complaints(cell: NotebookNode) -> str:
+def stderr_text(cell: NotebookNode) -> str:
     """What an executed cell wrote to standard error other than progress bars of ``tqdm``.
 
     An empty string if it wrote nothing else.

@@ -28,9 +28,9 @@ from nbformat import NotebookNode
 
 from initscope.checks import result_folder
 from initscope.errors import Terminated, UsageError
-from initscope.folder_lock import only_writer
-from initscope.records import written_whole
-from initscope.reproduce.normalize import complaints, dumps, normalize
+from initscope.folder_lock import write_lock
+from initscope.records import atomic_write
+from initscope.reproduce.normalize import dumps, normalize, stderr_text
 from initscope.reproduce.parameters import Run, plan, require_modules, tagged
 
 _INJECTED = "injected-parameters"
@@ -139,7 +139,7 @@ def reproduce(
             f"stay as they are: name another one, or leave it out to replace them."
         )
     failed = folder.resolve().parent / "_build" / "failed"
-    with only_writer(destination, "an execution of chapters"), _terminable():
+    with write_lock(destination, "an execution of chapters"), _terminable():
         return _reproduce_all(runs, profile, folder, output, destination, failed, say)
 
 
@@ -246,7 +246,7 @@ def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
             shutil.move(work, kept)
         else:
             root = run.path.resolve().parent.parent
-            with _space_for(destination), written_whole(destination) as part:
+            with _space_for(destination), atomic_write(destination) as part:
                 part.write_text(dumps(normalize(executed, root)), encoding="utf-8")
             kept.unlink(missing_ok=True)
     finally:
@@ -362,7 +362,7 @@ def _check_outputs(notebook: NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 raise ChapterError(f"{where}: {_first_line(f'{output.ename}: {output.evalue}')}")
-        if text := complaints(cell):
+        if text := stderr_text(cell):
             lines = text.splitlines()
             more = f" (and {len(lines) - 1} lines more)" if len(lines) > 1 else ""
             raise ChapterError(f"{where} wrote to standard error: {lines[0].strip()}{more}")

@@ -115,13 +115,13 @@ def _context() -> BaseContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # Interrupted in its imports we would be gone when it starts the workers, and they would fail.
-    first = context.Process(target=_nothing)
+    first = context.Process(target=_do_nothing)
     first.start()
     first.join()
     return context
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """What the first process does: by then the imports are made."""
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from initscope.errors import UsageError
-from initscope.records import read_table, what_is_wrong, write_table
+from initscope.records import read_table, schema_violation, write_table
 from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
 from initscope.sweep.chunks import RECORD_FORMAT, Chunk
 
@@ -136,7 +136,7 @@ def remove_chunks(folder: Path, spec: SweepSpec, chunks: Sequence[Chunk]) -> Non
         place.rmdir()
 
 
-def whole_table(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
+def concatenate_chunks(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
     """The table of a sweep from those of its chunks."""
     records = [json.loads(t.schema.metadata[b"initscope"]) for t in tables]
     environments = []
@@ -169,7 +169,7 @@ def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
     """
     if not table.schema.equals(SWEEP_SCHEMA):
         raise ValueError("its columns are not those of a sweep")
-    if wrong := what_is_wrong(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
+    if wrong := schema_violation(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
         raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
     if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:

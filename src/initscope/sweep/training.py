@@ -115,7 +115,7 @@ class ChunkTraining:
                 parameter.grad = torch.zeros_like(parameter)
             self.optimizer = chunk.optimizer.build(self.stack.parameters())
 
-    def spread(self, per_seed: torch.Tensor) -> torch.Tensor:
+    def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
         """From ``(n_seeds, ...)`` to ``(n_runs, ...)``; a view where there is one seed."""
         if len(per_seed) == 1:
             return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
@@ -152,8 +152,8 @@ class ChunkTraining:
         correct = torch.zeros_like(loss)
         for first in range(0, n_test, EVALUATION_BATCH):
             rows = slice(first, min(first + EVALUATION_BATCH, n_test))
-            labels = self.spread(self.test_labels[:, rows])
-            logits = self.stack.predict(self.spread(self.test_inputs[:, rows]))
+            labels = self.expand_seeds(self.test_labels[:, rows])
+            logits = self.stack.predict(self.expand_seeds(self.test_inputs[:, rows]))
             finite = logits.abs().amax(2) < math.inf  # not so for NaN
             correct += ((logits.argmax(2) == labels) & finite).sum(1)
             loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
@@ -163,7 +163,7 @@ class ChunkTraining:
         """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
         rows = slice(self.chunk.probe_size)
         inputs, labels = self.inputs[:, rows], self.labels[:, rows]
-        return _layer_statistics(self.stack, self.spread(inputs), self.spread(labels))
+        return _layer_statistics(self.stack, self.expand_seeds(inputs), self.expand_seeds(labels))
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Inputs and labels of each update of one epoch (from 0)."""
@@ -171,7 +171,7 @@ class ChunkTraining:
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
             inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
-            yield self.spread(inputs), self.spread(labels)
+            yield self.expand_seeds(inputs), self.expand_seeds(labels)
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
