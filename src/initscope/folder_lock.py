@@ -74,6 +74,7 @@ def write_lock(folder: Path, what: str) -> Iterator[None]:
 
 
 def _acquire(folder: Path, what: str) -> IO[str]:
+    """Open the lock file of a folder and lock it; `UsageError` if another process holds it."""
     path = folder / LOCK
     while True:
         file = path.open("a+")
@@ -100,7 +101,7 @@ def _acquire(folder: Path, what: str) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Whether the lock was to be had; None where there are no locks."""
+    """Return whether the lock was to be had; None where there are no locks."""
     if fcntl is None:
         return None
     try:
@@ -113,6 +114,7 @@ def _lock(file: IO[str]) -> bool | None:
 
 
 def _this_process() -> dict[str, Any]:
+    """Return what the lock file says of its owner."""
     return {
         "process": os.getpid(),
         "host": socket.gethostname(),
@@ -122,7 +124,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _process_start(process: int) -> str | None:
-    """When a process of this machine began; numbers of processes are given again."""
+    """Return when a process of this machine began; numbers of processes are given again."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -131,6 +133,7 @@ def _process_start(process: int) -> str | None:
 
 
 def _parse_owner(text: str) -> dict[str, Any]:
+    """Return what a lock file says of its owner; empty if it is not written yet."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
@@ -138,7 +141,7 @@ def _parse_owner(text: str) -> dict[str, Any]:
 
 
 def _owner_may_be_alive(owner: dict[str, Any]) -> bool:
-    """Whether an owner can still be at work, as far as this machine can know."""
+    """Return whether an owner can still be at work, as far as this machine can know."""
     process = owner.get("process")
     if not isinstance(process, int):
         return False
@@ -154,6 +157,7 @@ def _owner_may_be_alive(owner: dict[str, Any]) -> bool:
 
 
 def _describe_owner(owner: dict[str, Any]) -> str:
+    """Describe the owner of a lock for a message."""
     if not owner:
         return "another process"
     what, process, host, since = (owner.get(k) for k in ("what", "process", "host", "since"))

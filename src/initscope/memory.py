@@ -15,7 +15,7 @@ _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.lim
 
 
 def available_memory() -> int:
-    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
+    """Return the bytes that a process can have here at most: the machine's, or its share."""
     import psutil
 
     limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
@@ -50,7 +50,7 @@ def require_memory(needed: float, what: str, advice: str = "give less") -> None:
 
 
 def format_bytes(n_bytes: float) -> str:
-    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
+    """Format a number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
     if n_bytes > 1e300:
         return "more than can be counted"
     for unit in ("bytes", "kB", "MB", "GB"):

@@ -57,7 +57,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def content_digest(table: pa.Table) -> str:
-    """SHA-256 of names, types, values and metadata, however they are laid out in memory."""
+    """Return the SHA-256 of names, types, values and metadata, however laid out in memory."""
     digest = hashlib.sha256()
     metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
@@ -75,6 +75,7 @@ def content_digest(table: pa.Table) -> str:
 
 
 def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
+    """Update `digest` with the values of an array, and with which of them are missing."""
     kind = values.type
     digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_list(kind):
@@ -98,7 +99,7 @@ def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
 def schema_violation(
     table: pa.Table, schema: pa.Schema, unique: Sequence[str], nullable: Sequence[str] = ()
 ) -> str:
-    """What keeps `table` from being one of `schema`, in words; empty if nothing does.
+    """Return what keeps `table` from being one of `schema`, in words; empty if nothing does.
 
     Parameters
     ----------
@@ -134,6 +135,7 @@ def schema_violation(
 
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether two types differ in precision or layout alone."""
     if pa.types.is_list(wanted):
         return pa.types.is_list(found) and _same_kind(found.value_type, wanted.value_type)
     if pa.types.is_floating(wanted):
@@ -144,13 +146,13 @@ def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts, plain values of JSON, with the checksum that :func:`verify_checksum` verifies.
+    """Add to `facts`, plain values of JSON, the checksum that :func:`verify_checksum` verifies.
 
     >>> verify_checksum(with_checksum({"step": 3}))
     {'step': 3}
@@ -159,7 +161,7 @@ def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def verify_checksum(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
-    """Facts without their checksum; raises `ValueError` if it is not theirs, or `must` be there."""
+    """Return `facts` without their checksum; `ValueError` if it is wrong, or `must` be there."""
     rest = {key: value for key, value in facts.items() if key != "sha256"}
     if "sha256" not in facts and not must:  # written before there was one
         return rest
@@ -171,6 +173,7 @@ def verify_checksum(facts: Mapping[str, Any], *, must: bool = False) -> dict[str
 
 
 def _facts_digest(facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values of JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -264,7 +267,7 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
 def recorded(
     path: str | Path, specification: Mapping[str, Any], measure: Callable[[], pd.DataFrame]
 ) -> pd.DataFrame:
-    """What `measure` returned for `specification`: read from `path`, or measured and kept there.
+    """Return what `measure` gives for `specification`: read from `path`, or measured and kept.
 
     Parameters
     ----------

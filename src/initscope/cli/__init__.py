@@ -77,19 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _program() -> str:
-    """What the user typed to start this: the installed command, or the module."""
+    """Return what the user typed to start this: the installed command, or the module."""
     name = Path(sys.argv[0] if sys.argv else "").stem.lower()
     return "initscope" if name == "initscope" else "python -m initscope"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Keeps an error in one line."""
+    """Argument parser that keeps an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         program,

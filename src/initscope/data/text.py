@@ -173,7 +173,7 @@ def load_text(
 
 
 def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None) -> Path:
-    """The folder with the tokens of a source, made if it is not there."""
+    """Return the folder with the tokens of a source; make it if it is not there."""
     if source.on_hub and max_tokens is None:
         raise UsageError(
             f"{source.name} on the hub may have billions of tokens: give max_tokens, how many to "
@@ -209,7 +209,7 @@ def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None)
 
 
 def _cache_fault(folder: Path, must: bool) -> str:
-    """What keeps a folder of the cache from holding what it says; empty if nothing does.
+    """Return what keeps a cache folder from holding what it says; empty if nothing does.
 
     Where checksums are missing altogether, only sizes are compared, unless they `must` be there.
     """
@@ -283,7 +283,7 @@ def _write_tokens(
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Documents that are not empty, many at once, as the tokenizers like them."""
+    """Yield lists of documents that are not empty, many at once, as the tokenizers like them."""
     iterator = filter(None, documents)
     while batch := list(itertools.islice(iterator, DOCUMENTS_AT_ONCE)):
         yield batch

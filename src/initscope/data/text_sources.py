@@ -28,7 +28,7 @@ VALIDATION_ONE_IN = 50
 
 @dataclass(frozen=True)
 class TextSource:
-    """Where documents come from; `splits` opens it, by name of the split."""
+    """Source of documents; `splits` opens it, by name of the split."""
 
     name: str
     description: str
@@ -57,7 +57,7 @@ def find_source(source: str | Path) -> TextSource:
 
 
 def is_on_hub(source: str | Path) -> bool:
-    """Whether :func:`load_text` would ask the Hugging Face hub for a source.
+    """Return whether :func:`load_text` would ask the Hugging Face hub for a source.
 
     Raises `UsageError` for one that does not exist.
     """
@@ -65,6 +65,7 @@ def is_on_hub(source: str | Path) -> bool:
 
 
 def _folder_source(name: str, folder: Path) -> TextSource:
+    """Return the source of a local folder, in the layout of the hub."""
     digest = hashlib.sha256()
     add_files(digest, folder)
     return TextSource(
@@ -76,7 +77,7 @@ def _folder_source(name: str, folder: Path) -> TextSource:
 
 
 def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str, Iterable[str]]:
-    """Splits of a data set, streamed: neither downloaded as a whole nor copied."""
+    """Open the splits of a data set as streams: neither downloaded whole nor copied."""
     import datasets
 
     def load() -> Any:
@@ -103,6 +104,7 @@ def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str,
 
 
 def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
+    """Yield the text of each row."""
     iterator = iter(rows)
     while True:
         try:
@@ -121,7 +123,7 @@ def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
 
 
 def _stdlib() -> TextSource:
-    """The source files of Python's standard library, without tests and what was installed."""
+    """Read the source files of Python's standard library, without tests and what was installed."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
     paths: list[Path] = []
@@ -144,6 +146,6 @@ def _stdlib() -> TextSource:
 
 
 def is_validation_document(text: str) -> bool:
-    """Whether a document belongs to the validation: by its content, in whatever order it comes."""
+    """Return whether a document is for validation: by its content, whatever the order."""
     first = hashlib.sha256(text.encode()).digest()[:8]
     return int.from_bytes(first, "big") % VALIDATION_ONE_IN == 0

@@ -25,7 +25,7 @@ __all__ = ["TOKENIZERS", "Tokenizer", "load_tokenizer"]
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to tokens.
+    """Tokenizer, from texts to tokens.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Tokenizer:
 
 @extras.named("load_tokenizer")
 def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
-    """GPT-2's byte-level BPE, another of the same kind, or bytes.
+    """Load GPT-2's byte-level BPE, another of the same kind, or bytes.
 
     Parameters
     ----------
@@ -107,6 +107,7 @@ def check_tokenizer(name: str | Path) -> None:
 
 
 def _tokenizer_folder(name: str | Path) -> Path:
+    """Return the folder of a tokenizer; GPT-2's comes from the hub where no copy is here."""
     if name != "gpt2":
         if not isinstance(name, Path):
             check_tokenizer(name)

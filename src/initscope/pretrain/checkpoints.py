@@ -53,6 +53,7 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
 
 
 def _step(folder: Path) -> int:
+    """Return the step in the name of a checkpoint's folder, or -1 if it has none."""
     try:
         return int(folder.name.partition("-")[2])
     except ValueError:
@@ -60,16 +61,17 @@ def _step(folder: Path) -> int:
 
 
 def _newest_first(out: Path) -> list[Path]:
+    """Return the folders that are named like checkpoints."""
     return sorted(checkpoint_folder(out).glob("checkpoint-*"), key=_step, reverse=True)
 
 
 def checkpoints(out: Path, digest: str) -> list[Path]:
-    """Checkpoints of a specification that look whole by the sizes of their files, newest first."""
+    """Return the checkpoints of a specification with files of the right sizes, newest first."""
     return [folder for folder in _newest_first(out) if not _check_mark(folder, digest)[0]]
 
 
 def valid_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> list[Path]:
-    """Checkpoints from which a run can go on as if nothing had been, the newest first.
+    """Return the checkpoints from which a run can go on undisturbed, the newest first.
 
     Those whose files have the checksums that they had, and whose rows are all in the record. Of
     each that is passed over because it is damaged, `say` is told so.
@@ -87,7 +89,7 @@ def valid_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> l
 
 
 def _check_mark(folder: Path, digest: str) -> tuple[str, dict[str, Any] | None]:
-    """What keeps a checkpoint from being whole, as far as sizes tell, and its mark."""
+    """Return what keeps a checkpoint from being whole, as far as sizes tell, and its mark."""
     try:
         mark = dict(json.loads((folder / MARK).read_text()))
         mark = verify_checksum(mark, must="files" in mark or "recorded" in mark)
@@ -109,7 +111,7 @@ def _check_mark(folder: Path, digest: str) -> tuple[str, dict[str, Any] | None]:
 def _find_damage(
     folder: Path, mark: Mapping[str, Any] | None, recorded: dict[str, dict[int, str]]
 ) -> str:
-    """What keeps a checkpoint that looks whole from being what was written.
+    """Return what keeps a checkpoint that looks whole from being what was written.
 
     `recorded` keeps the checksums of the tables at each step, from one checkpoint to the next.
     """
@@ -151,6 +153,6 @@ def require_disk_space(out: Path, n_parameters: int, n_kept: int) -> None:
     if free < needed:
         raise UsageError(
             f"no space for the checkpoints: one takes {format_bytes(each)}, and "
-            f"{format_bytes(needed)} are needed in {out}, where {format_bytes(free)} are free. Free "
-            f"some space, or name another out folder."
+            f"{format_bytes(needed)} are needed in {out}, where {format_bytes(free)} are free. "
+            f"Free some space, or name another out folder."
         )

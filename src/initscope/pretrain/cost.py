@@ -20,7 +20,7 @@ from initscope.sweep.cost import format_duration, format_flops
 
 @dataclass(frozen=True)
 class PretrainCost:
-    """What is left to do of a pretraining run, and what was recorded of the part that is done.
+    """Work that is left of a pretraining run, and what was recorded of the part that is done.
 
     Attributes
     ----------

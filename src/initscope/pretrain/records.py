@@ -73,7 +73,7 @@ tables."""
 
 @dataclass(frozen=True, eq=False)
 class PretrainRecord:
-    """What :func:`initscope.pretrain.pretrain` recorded.
+    """Record of a run of :func:`initscope.pretrain.pretrain`.
 
     Attributes
     ----------
@@ -103,17 +103,17 @@ class PretrainRecord:
 
 
 def record_folder(out: Path) -> Path:
-    """Where the record of a run is."""
+    """Return where the record of a run is."""
     return out / "record"
 
 
 def checkpoint_folder(out: Path) -> Path:
-    """Where the checkpoints of a run are."""
+    """Return where the checkpoints of a run are."""
     return out / "checkpoints"
 
 
 def read_record(out: str | Path) -> PretrainRecord:
-    """The record of a run that has ended or is under way.
+    """Read the record of a run that has ended or is under way.
 
     Parameters
     ----------
@@ -152,6 +152,7 @@ def read_record(out: str | Path) -> PretrainRecord:
 
 
 def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> pd.DataFrame:
+    """Read a table of what the Trainer logged; empty if nothing was logged yet."""
     path = folder / f"{name}.parquet"
     schema = pa.schema([(n, pa.from_numpy_dtype(dtype)) for n, dtype in columns.items()])
     # What is not finite is written as missing; a run in which something was has diverged, or will.
@@ -171,6 +172,7 @@ def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> p
 
 
 def _advice(folder: Path) -> str:
+    """Say what to do about a record that is damaged."""
     return (
         f"Bring a good copy of {folder} back, or name another out folder; or, to train again in "
         f"this one, remove its folders {folder.name} and {checkpoint_folder(folder.parent).name}."
@@ -178,7 +180,7 @@ def _advice(folder: Path) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
+    """Read ``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
     path = folder / "run.json"
     try:
         run = verify_checksum(dict(json.loads(path.read_text())))
@@ -249,7 +251,7 @@ def check_same_run(out: Path, wanted: Mapping[str, Any], text_digest: str | None
 
 
 def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:
-    """How training is computed: a run that goes on from a checkpoint, in the way it was begun.
+    """Return how training is computed: as it was begun, where it goes on from a checkpoint.
 
     Otherwise it would not end exactly as it would have ended undisturbed.
     """

@@ -75,7 +75,7 @@ class PretrainInterrupted(KeyboardInterrupt):
 
 
 def load_spec_text(spec: PretrainSpec) -> Text:
-    """The text of a specification; `UsageError` if it does not fit the model or the context."""
+    """Load the text of a specification; `UsageError` if it does not fit model or context."""
     # Of the hub as much as the training takes, so that it sees nothing twice.
     wanted = spec.steps * spec.tokens_per_step if any(map(is_on_hub, spec.text)) else None
     text = load_text(spec.text, spec.tokenizer, max_tokens=wanted)
@@ -196,6 +196,7 @@ def _train(
     report_to: str,
     progress: bool,
 ) -> None:
+    """Train from where `out` stands to the end, and record what comes out."""
     from initscope.pretrain.trainer import RunControl, progress_bar
 
     start = time.perf_counter()
@@ -331,6 +332,7 @@ def _run_metadata(
 
 
 def _n_evaluated(spec: PretrainSpec, text: Text) -> int:
+    """Return the number of validation passages that each evaluation takes."""
     return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
 
 
@@ -393,11 +395,12 @@ def _trainer(
 
 
 def _has_ended(run: dict[str, Any] | None) -> bool:
+    """Return whether nothing is left to train of a recorded run."""
     return run is not None and run["status"] in ("finished", "diverged")
 
 
 def _resume_point(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What is recorded of a run, and the checkpoints from which it can go on, the newest first."""
+    """Return what is recorded of a run, and the checkpoints to go on from, newest first."""
     check_same_run(out, spec.to_dict())
     run = read_run(record_folder(out))
     if _has_ended(run):
@@ -411,7 +414,7 @@ def _resume_point(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None,
 
 
 def _decide_on_rank_zero(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
-    """What `decide` returns or raises in the first process, in all of them."""
+    """Return, or raise, in every process what `decide` does in the first one."""
     if plan.processes == 1:
         return decide()
     outcome: list[Any] = [None, None]
@@ -433,16 +436,19 @@ def end_processes() -> None:
 
 
 def _prepare_folders(out: Path, kept: list[Path]) -> None:
+    """Make the folder of the checkpoints, and leave only `kept` of them."""
     checkpoint_folder(out).mkdir(parents=True, exist_ok=True)
     (checkpoint_folder(out) / ".gitignore").write_text("*\n")
     remove_broken_checkpoints(out, kept)
 
 
 def _step_of(kept: list[Path]) -> int:
+    """Return the step of the newest checkpoint, or 0."""
     return int(kept[0].name.partition("-")[2]) if kept else 0
 
 
 def _resume_message(out: Path, spec: PretrainSpec) -> str:
+    """Say where the same call goes on."""
     step = _step_of(checkpoints(out, spec.digest))
     if not step:
         return "Stopped before the first checkpoint: the same call starts again."
@@ -450,7 +456,7 @@ def _resume_message(out: Path, spec: PretrainSpec) -> str:
 
 
 def describe_outcome(record: PretrainRecord) -> str:
-    """Loss, speed and how a run was computed, in a line; empty before the first update."""
+    """Describe loss, speed and how a run was computed, in a line; empty before an update."""
     run = record.run
     if record.training.empty:
         return ""
@@ -474,7 +480,7 @@ def describe_outcome(record: PretrainRecord) -> str:
 
 @contextlib.contextmanager
 def _preserve_rng_state() -> Iterator[None]:
-    """The Trainer seeds every generator there is; nothing here draws from them."""
+    """Restore every generator at the end: the Trainer seeds all, and none is drawn from here."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         try:

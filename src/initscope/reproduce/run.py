@@ -47,7 +47,7 @@ if os.getppid() == int(os.environ.get("JPY_PARENT_PID", os.getppid())):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one chapter.
+    """Outcome of the execution of one chapter.
 
     Attributes
     ----------
@@ -152,6 +152,7 @@ def _reproduce_all(
     failed: Path,
     say: Callable[[str], None],
 ) -> list[Outcome]:
+    """Execute each run; stop only for what ends them all."""
     _remove_left_overs(destination)
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
@@ -213,13 +214,13 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """``name=value`` for each parameter, or a word if there are none."""
+    """Return ``name=value`` for each parameter, or a word if there are none."""
     pairs = (f"{name}={value!r}" for name, value in parameters.items())
     return ", ".join(pairs) or "its own defaults"
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
-    """Table of chapters, seconds and outcomes."""
+    """Return a table of chapters, seconds and outcomes."""
     width = max(len("chapter"), *(len(outcome.chapter) for outcome in outcomes))
     lines = [f"{'chapter':<{width}}  {'seconds':>8}  outcome"]
     for outcome in outcomes:
@@ -326,7 +327,7 @@ def _engine() -> str:
 
 
 def _kernel_manager() -> type:
-    """Class that starts kernels of this very Python, set up the same everywhere.
+    """Return the class that starts kernels of this very Python, set up the same everywhere.
 
     An installed kernel named ``python3`` may belong to another Python, so none is looked for.
     """
@@ -388,7 +389,7 @@ def _space_for(destination: Path) -> Iterator[None]:
 
 
 def _short(path: Path) -> str:
-    """`path` relative to the working folder where it lies in it."""
+    """Return `path` relative to the working folder where it lies in it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

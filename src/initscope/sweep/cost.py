@@ -24,7 +24,7 @@ from initscope.sweep.spec import SweepSpec
 
 @dataclass(frozen=True)
 class SweepCost:
-    """What is left to do of a sweep, and what was recorded of the part that is done.
+    """Work that is left of a sweep, and what was recorded of the part that is done.
 
     Attributes
     ----------
@@ -140,6 +140,7 @@ def sweep_cost(
 
 
 def _flops(chunks: Iterable[Chunk]) -> float:
+    """Return the operations of all updates and evaluations of `chunks`."""
     total = 0
     for chunk in chunks:
         n_test = len(dataset_of_seed(chunk.dataset, chunk.seeds[0]).test_labels)
@@ -149,4 +150,5 @@ def _flops(chunks: Iterable[Chunk]) -> float:
 
 
 def _seconds_recorded(table: pa.Table) -> float:
+    """Return the seconds that the metadata of a table state."""
     return float(json.loads(table.schema.metadata[b"initscope"])["seconds"])

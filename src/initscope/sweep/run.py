@@ -244,6 +244,7 @@ def _train_on_workers(
 
 
 def _progress_message(folder: Path | None, done: int, total: int) -> str:
+    """Say how many chunks are done, and what is kept of them."""
     if folder is None:
         return f"Stopped after {done} of {total} chunks; nothing is kept without an out folder."
     kept = f"those {done} are kept in {folder}, and the same call goes on from there"
