@@ -25,7 +25,7 @@ from test_pretrain import (  # noqa: F401  (fixtures)
 
 from initscope.cli import main
 from initscope.errors import OutOfResources, UsageError, lack_of_resources
-from initscope.memory import ADDRESS_SPACE, size
+from initscope.memory import ADDRESS_SPACE, format_bytes
 from initscope.pretrain import read_record
 from initscope.sweep import SweepSpec
 from initscope.sweep.executors import processes
@@ -165,8 +165,9 @@ def test_a_limit_that_libraries_do_not_fit_in_is_refused_before_they_are_loaded(
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     name = command.partition(" ")[0]
-    assert line.startswith(f"error: {name} needs at least {size(ADDRESS_SPACE[name])} of memory")
-    assert f"leaves it {size(kilobytes * 1024)}: raise the limit" in line
+    needed = format_bytes(ADDRESS_SPACE[name])
+    assert line.startswith(f"error: {name} needs at least {needed} of memory")
+    assert f"leaves it {format_bytes(kilobytes * 1024)}: raise the limit" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -14,8 +14,8 @@ from initscope.errors import UsageError
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def memory() -> int:
-    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
+def available_memory() -> int:
+    """Return the bytes that a process can have here at most: the machine's, or its share."""
     import psutil
 
     limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
@@ -42,15 +42,15 @@ def require_memory(needed: float, what: str, advice: str = "give less") -> None:
     advice
         What to change, an imperative.
     """
-    if needed > (available := memory()):
+    if needed > (available := available_memory()):
         raise UsageError(
-            f"this needs about {size(needed)} of memory for {what}, and this machine has "
-            f"{size(available)}: {advice}."
+            f"this needs about {format_bytes(needed)} of memory for {what}, and this machine has "
+            f"{format_bytes(available)}: {advice}."
         )
 
 
-def size(n_bytes: float) -> str:
-    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
+def format_bytes(n_bytes: float) -> str:
+    """Format a number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
     if n_bytes > 1e300:
         return "more than can be counted"
     for unit in ("bytes", "kB", "MB", "GB"):
@@ -90,6 +90,6 @@ def require_address_space(command: str) -> None:
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return
     raise UsageError(
-        f"{command} needs at least {size(needed)} of memory for its libraries, and a limit leaves "
-        f"it {size(limit)}: raise the limit, by `ulimit -v unlimited` for example."
+        f"{command} needs at least {format_bytes(needed)} of memory for its libraries, and a limit "
+        f"leaves it {format_bytes(limit)}: raise the limit, by `ulimit -v unlimited` for example."
     )

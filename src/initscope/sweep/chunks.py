@@ -114,7 +114,7 @@ def _load(name: str, seed: int) -> Dataset:
 
 
 def dataset_of_seed(name: str, seed: int) -> Dataset:
-    """The data set of one seed; MNIST is published split, so that all seeds share it."""
+    """Load the data set of one seed; MNIST is published split, so that all seeds share it."""
     return _load(name, 0 if name == "mnist" else seed)
 
 
@@ -159,7 +159,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
 
 
 def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
-    """Bytes that a network takes while it trains: weights, state of the optimizer, activations."""
+    """Return the bytes a network takes in training: weights, optimizer state, activations."""
     n_parameters = sum((i + 1) * o for i, o in itertools.pairwise(widths))
     rows = max(spec.batch_size, spec.probe_size)
     activations = 3 * rows * sum(widths[1:])  # before and after the activation, and gradients
@@ -167,7 +167,7 @@ def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) 
 
 
 def check_sizes(spec: SweepSpec, n_train: int) -> int:
-    """Number of examples to train on where `n_train` are there; `UsageError` if too few are."""
+    """Return how many of `n_train` examples are trained on; `UsageError` if too few are there."""
     if spec.train_size is not None:
         require(
             spec.train_size <= n_train,

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from initscope.errors import UsageError
-from initscope.records import read_table, what_is_wrong, write_table
+from initscope.records import read_table, schema_violation, write_table
 from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
 from initscope.sweep.chunks import RECORD_FORMAT, Chunk
 
@@ -30,21 +30,22 @@ WRITING_ATTEMPTS = 100
 
 
 def table_path(folder: Path, spec: SweepSpec) -> Path:
-    """Where the table of a finished sweep is."""
+    """Return where the table of a finished sweep is."""
     return folder / f"{spec.name}.parquet"
 
 
 def chunk_folder(folder: Path, spec: SweepSpec) -> Path:
-    """Where the chunks are until then."""
+    """Return where the chunks are until then."""
     return folder / f"{spec.name}.chunks"
 
 
 def _chunk_path(folder: Path, spec: SweepSpec, chunk: Chunk) -> Path:
+    """Return the file of a chunk, named by its digest."""
     return chunk_folder(folder, spec) / f"{chunk.digest}.parquet"
 
 
 def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
-    """The table of an earlier call; `UsageError` if it is damaged or of another specification."""
+    """Read the table of an earlier call; `UsageError` if damaged or of another specification."""
     path = table_path(folder, spec)
     if not path.exists():
         return None
@@ -93,7 +94,7 @@ def write_finished(folder: Path, spec: SweepSpec, table: pa.Table) -> pa.Table:
 
 
 def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
-    """A chunk that is kept; None, after a line that says why, if it is damaged."""
+    """Read a chunk that is kept; None, after a line that says why, if it is damaged."""
     path = _chunk_path(folder, spec, chunk)
     try:
         table = read_table(path)
@@ -136,8 +137,8 @@ def remove_chunks(folder: Path, spec: SweepSpec, chunks: Sequence[Chunk]) -> Non
         place.rmdir()
 
 
-def whole_table(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
-    """The table of a sweep from those of its chunks."""
+def concatenate_chunks(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the table of a sweep from those of its chunks, with what the metadata say."""
     records = [json.loads(t.schema.metadata[b"initscope"]) for t in tables]
     environments = []
     for record in records:
@@ -154,7 +155,7 @@ def whole_table(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The data frame that a sweep returns."""
+    """Return the data frame of a sweep's table, its metadata in ``attrs``."""
     metadata = json.loads(table.schema.metadata[b"initscope"])
     frame = table.replace_schema_metadata(None).to_pandas()
     frame["diverged_step"] = pd.array(table["diverged_step"].to_pylist(), dtype="Int64")
@@ -163,13 +164,13 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
-    """Metadata of a table; raises `ValueError` unless they and the columns are what they must be.
+    """Return the metadata of a table; `ValueError` unless they and the columns are right.
 
     A table of an older version has no checksum of its names, types and metadata.
     """
     if not table.schema.equals(SWEEP_SCHEMA):
         raise ValueError("its columns are not those of a sweep")
-    if wrong := what_is_wrong(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
+    if wrong := schema_violation(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
         raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
     if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:

@@ -28,7 +28,7 @@ EVALUATION_BATCH = 1000
 
 
 def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None = None) -> MLP:
-    """The network of one run before training; written into `model` where one is given."""
+    """Return the network of one run before training; `model`, written over, if it is given."""
     if model is None:
         with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
             model = MLP(chunk.widths, chunk.activation)
@@ -38,7 +38,7 @@ def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None =
 
 
 def initial_networks(chunk: Chunk) -> Iterator[MLP]:
-    """The networks of all runs of a chunk, in their order: one module, drawn again for each.
+    """Yield the networks of all runs of a chunk, in order: one module, drawn again for each.
 
     To build a module takes longer than to draw the weights of a small one.
     """
@@ -50,14 +50,14 @@ def initial_networks(chunk: Chunk) -> Iterator[MLP]:
 
 
 def example_order(seed: int, epoch: int, n_examples: int) -> torch.Tensor:
-    """Order of the training examples in one epoch (from 0) of one seed, shape ``(n_examples,)``."""
+    """Draw the order of the examples in one epoch (from 0) of one seed: ``(n_examples,)``."""
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return torch.randperm(n_examples, generator=generator)
 
 
 def _variance(values: torch.Tensor) -> torch.Tensor:
-    """Variance of each run over all else, in float64, whose squares do not underflow.
+    """Return the variance of each run over all else, in float64: squares do not underflow.
 
     In two vectorized passes, ten times as fast as `torch.var` over inner dimensions.
     """
@@ -69,7 +69,7 @@ def _variance(values: torch.Tensor) -> torch.Tensor:
 def _layer_statistics(
     stack: BatchedMLP, inputs: torch.Tensor, labels: torch.Tensor
 ) -> dict[str, np.ndarray]:
-    """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+    """Return the :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
     layer_inputs, pre_activations = stack.forward(inputs)
     _, logits_gradient = stack.loss(pre_activations[-1], labels)
     batch = labels.shape[1]
@@ -115,14 +115,14 @@ class ChunkTraining:
                 parameter.grad = torch.zeros_like(parameter)
             self.optimizer = chunk.optimizer.build(self.stack.parameters())
 
-    def spread(self, per_seed: torch.Tensor) -> torch.Tensor:
-        """From ``(n_seeds, ...)`` to ``(n_runs, ...)``; a view where there is one seed."""
+    def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
+        """Return ``(n_runs, ...)`` from ``(n_seeds, ...)``; a view where there is one seed."""
         if len(per_seed) == 1:
             return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
         return per_seed.repeat_interleave(self.n_initializations, 0)
 
     def update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer on one batch; the loss of each run before it."""
+        """Make one step of the optimizer on one batch; return the loss of each run before it."""
         stack, rate = self.stack, self.chunk.optimizer.learning_rate
         layer_inputs, pre_activations = stack.forward(inputs)
         loss, logits_gradient = stack.loss(pre_activations[-1], labels)
@@ -143,7 +143,7 @@ class ChunkTraining:
         return self.test_labels.shape[1]
 
     def evaluate(self, n_test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and accuracy of each run on the test set, or on its first `n_test` examples.
+        """Return loss and accuracy of each run on the test set, or on its first `n_test` examples.
 
         An output that is not finite is no right answer.
         """
@@ -152,26 +152,26 @@ class ChunkTraining:
         correct = torch.zeros_like(loss)
         for first in range(0, n_test, EVALUATION_BATCH):
             rows = slice(first, min(first + EVALUATION_BATCH, n_test))
-            labels = self.spread(self.test_labels[:, rows])
-            logits = self.stack.predict(self.spread(self.test_inputs[:, rows]))
+            labels = self.expand_seeds(self.test_labels[:, rows])
+            logits = self.stack.predict(self.expand_seeds(self.test_inputs[:, rows]))
             finite = logits.abs().amax(2) < math.inf  # not so for NaN
             correct += ((logits.argmax(2) == labels) & finite).sum(1)
             loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
         return (loss / n_test).cpu().numpy(), (correct / n_test).cpu().numpy()
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+        """Return the :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
         rows = slice(self.chunk.probe_size)
         inputs, labels = self.inputs[:, rows], self.labels[:, rows]
-        return _layer_statistics(self.stack, self.spread(inputs), self.spread(labels))
+        return _layer_statistics(self.stack, self.expand_seeds(inputs), self.expand_seeds(labels))
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Inputs and labels of each update of one epoch (from 0)."""
+        """Yield inputs and labels of each update of one epoch (from 0)."""
         chunk = self.chunk
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
             inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
-            yield self.spread(inputs), self.spread(labels)
+            yield self.expand_seeds(inputs), self.expand_seeds(labels)
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
