@@ -71,7 +71,7 @@ Below, libraries may load and then abort, or wait for ever for a thread that cou
 
 
 def require_address_space(command: str) -> None:
-    """Raise `UsageError` if a limit leaves `command` too little for its libraries and their threads.
+    """Raise `UsageError` if a limit leaves `command` too little for libraries and their threads.
 
     Only Linux keeps such a limit.
 
