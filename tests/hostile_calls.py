@@ -176,7 +176,7 @@ def weight_ratios() -> pd.DataFrame:
 @functools.cache
 def against_theory() -> pd.DataFrame:
     widths = [4] * 4
-    return monte_carlo.compare(
+    return monte_carlo.against_theory(
         profiles(),
         theory.propagate(widths, "relu", "kaiming"),
         theory.finite_width_interval(widths, "relu", "kaiming"),
@@ -684,7 +684,7 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.comparison.compare": Row(
+    "monte_carlo.comparison.against_theory": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),

@@ -57,7 +57,6 @@ from initscope.pretrain.records import (
 from initscope.pretrain.spec import (
     PRETRAIN_ACTIVATIONS,
     PretrainSpec,
-    learning_rate_factor,
     vocabulary_too_small,
 )
 from initscope.tracking import VarianceCallback
@@ -356,7 +355,9 @@ def _trainer(
         eps=spec.epsilon,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
+    )
     loggers = arguments.report_to  # a list by now, empty for "none"
     tracker = VarianceCallback(
         record_folder(out),
