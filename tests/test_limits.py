@@ -144,7 +144,7 @@ def test_a_library_that_does_not_fit_into_memory_is_one_sentence(tmp_path: Path)
 # What a command imports; a chapter chooses that for itself.
 LIBRARIES = {
     "sweep": "initscope.sweep.executors, initscope.sweep.run, initscope.sweep.cost",
-    "pretrain": "initscope.pretrain.run, initscope.pretrain.cost",
+    "pretrain": "initscope.pretrain.run, initscope.pretrain.trainer, initscope.pretrain.cost",
 }
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps a limit on addresses")
 
