@@ -33,8 +33,9 @@ from initscope import chapter as chapters
 from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
+from initscope.analysis.stability import stability_bands
 from initscope.analysis.trajectories import expansion_rates, layer_spread
-from initscope.claims import Verdict, stability_bands
+from initscope.claims import Verdict
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
@@ -837,7 +838,14 @@ ROWS: dict[str, Row] = {
         lambda: {"values": expansion_rates(std(), 20)},
         nan="a constant or a single layer has no rank correlation, as documented",
     ),
-    "analysis.trajectories.mean_interval": Row(
+    "analysis.intervals.mean_error": Row(lambda: {"values": [1.0, 2.0]}),
+    "analysis.intervals.variance_error": Row(lambda: {"variance": 1.0, "n": 9}),
+    "analysis.intervals.central_range": Row(lambda: {"values": [1.0, 2.0]}),
+    "analysis.intervals.bootstrap_interval": Row(
+        lambda: {"resampled": [1.0, 2.0], "n": 9, "level": 0.9},
+        nan="the interval of values that are not finite, as documented",
+    ),
+    "analysis.intervals.mean_interval": Row(
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
@@ -856,7 +864,7 @@ ROWS: dict[str, Row] = {
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
     ),
-    "claims.stability_bands": Row(
+    "analysis.stability.stability_bands": Row(
         lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
         nan="a configuration in which nothing trains has no band, as documented",
     ),

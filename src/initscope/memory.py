@@ -60,17 +60,20 @@ def format_bytes(n_bytes: float) -> str:
     return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
 
 
-ADDRESS_SPACE = {"sweep": 850_000_000, "pretrain": 1_030_000_000, "reproduce": 350_000_000}
-"""Bytes of address space without which a command cannot even load its libraries, by the name of the
-command. To import them takes a little more, with one thread and torch for CPUs, and what is not
-trained again needs 0.9e9 (sweep) and 1.06e9 (pretrain); the smallest chapter needs 0.39e9."""
+ADDRESS_SPACE = {
+    "sweep": 1_400_000_000,
+    "pretrain": 1_800_000_000,
+    "reproduce": 1_500_000_000,
+}
+"""Bytes of address space that a command is refused below, by the name of the command. Measured with
+torch for CPUs on two cores: smallest sweep, ``nano12``, smallest chapter end well from there on.
+Below, libraries may load and then abort, or wait for ever for a thread that could not start."""
 
 
 def require_address_space(command: str) -> None:
-    """Raise `UsageError` if a limit leaves `command` too little to load its libraries.
+    """Raise `UsageError` if a limit leaves `command` too little for libraries and their threads.
 
-    They do not all end with an error then: some abort the process, and some wait for a thread that
-    could not be started. Only Linux keeps such a limit.
+    Only Linux keeps such a limit.
 
     Parameters
     ----------

@@ -13,7 +13,6 @@ import tiny_transformers as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from torch.optim import AdamW
 
 from initscope.analysis.trajectories import (
@@ -21,7 +20,6 @@ from initscope.analysis.trajectories import (
     expansion_rates,
     growth_over_noise,
     layer_spread,
-    mean_interval,
     predicted_std,
     settling_steps,
     statistic_table,
@@ -230,55 +228,6 @@ def test_depth_correlation_of_rows_in_any_order() -> None:
     found = depth_correlation(falling.sample(frac=1, random_state=1))
     assert found["q"] == pytest.approx(-1)
     assert math.isnan(found["k"])
-
-
-# --- Interval over seeds -------------------------------------------------------------------
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=10),
-    level=st.floats(0.01, 0.999),
-)
-def test_the_interval_is_that_of_scipy(values: list[float], level: float) -> None:
-    mean, low, high = mean_interval(values, level)
-    assert mean == pytest.approx(np.mean(values), abs=1e-9)
-    error = stats.sem(values)
-    if error < 1e-9:  # scipy has no interval for values that are all the same
-        assert (low, high) == pytest.approx((mean, mean), abs=1e-6)
-        return
-    expected = stats.t.interval(level, len(values) - 1, mean, error)
-    assert (low, high) == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-def test_the_interval_covers_the_mean_as_often_as_it_says() -> None:
-    samples = np.random.default_rng(0).normal(3.0, 2.0, (1000, 3))
-    covered = [low <= 3.0 <= high for _, low, high in map(mean_interval, samples)]
-    assert np.mean(covered) == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / 1000))
-
-
-def test_the_interval_of_one_value_and_of_a_run_that_diverged() -> None:
-    assert mean_interval([3]) == (3, -math.inf, math.inf)
-    assert mean_interval([2.0, 2.0, 2.0]) == (2, 2, 2)
-    np.testing.assert_equal(mean_interval([1, math.nan]), (math.nan,) * 3)
-    np.testing.assert_equal(mean_interval([1, math.inf]), (math.inf, math.nan, math.nan))
-
-
-@pytest.mark.parametrize(
-    ("values", "level", "message"),
-    [
-        ([], 0.95, "at least one value"),
-        (1.0, 0.95, "at least one value"),
-        ([[1.0, 2.0]], 0.95, "at least one value"),
-        ([1.0, 2.0], 1, "level must lie between 0 and 1, not 1"),
-        ([1.0, 2.0], 0, "level must lie between 0 and 1, not 0"),
-        ([1.0, 2.0], "95%", "level must lie between 0 and 1, not '95%'"),
-        ([1.0], math.nan, "level must lie between 0 and 1, not nan"),
-    ],
-)
-def test_an_interval_that_cannot_be(values: Any, level: Any, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        mean_interval(values, level)
 
 
 # --- Theory --------------------------------------------------------------------------------

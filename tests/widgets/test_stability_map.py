@@ -20,7 +20,7 @@ from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import ROOT, SENTENCES, widget_page
 
-from initscope.claims import stability_bands
+from initscope.analysis import stability_bands
 from initscope.errors import UsageError
 from initscope.plots import widths_of
 from initscope.sweep import Optimizer, SweepSpec, run_sweep

@@ -16,7 +16,7 @@ from scipy import stats
 
 from initscope import checks
 from initscope.checks import is_number, require, require_name
-from initscope.errors import UsageError, shown
+from initscope.errors import shown
 from initscope.schema import COLUMNS
 from initscope.theory import adamw_variance_trajectory
 
@@ -25,7 +25,6 @@ __all__ = [
     "expansion_rates",
     "growth_over_noise",
     "layer_spread",
-    "mean_interval",
     "predicted_std",
     "settling_steps",
     "statistic_table",
@@ -218,45 +217,6 @@ def depth_correlation(values: pd.Series) -> pd.Series:
         return float(stats.spearmanr(layers, of_role.to_numpy()).statistic)
 
     return values.groupby(level="role", sort=False).apply(coefficient)
-
-
-def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """Mean of independent values and Student's interval of it, for example over seeds.
-
-    Parameters
-    ----------
-    values
-        The sample, of one dimension.
-    level
-        Probability with which such an interval covers the mean, if the values are normal.
-
-    Returns
-    -------
-    tuple
-        mean, low, high; the ends are infinite for a single value, and NaN if a value of several
-        is not finite.
-
-    Raises
-    ------
-    UsageError
-        No values, or a level that is not between 0 and 1.
-    """
-    try:
-        sample = np.asarray(values, float)
-    except Exception:  # whatever numpy, torch or the object itself says
-        raise UsageError(f"values must be a list of numbers, not {shown(values)}.") from None
-    require(sample.ndim == 1 and len(sample) > 0, "mean_interval needs at least one value.")
-    require(
-        is_number(level, 0) and 0 < level < 1,
-        f"level must lie between 0 and 1, not {shown(level)}.",
-    )
-    with np.errstate(invalid="ignore"):  # of values that are not finite
-        mean = float(sample.mean())
-        if len(sample) == 1:
-            return mean, -math.inf, math.inf
-        error = float(sample.std(ddof=1)) / math.sqrt(len(sample))
-    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * error
-    return mean, mean - half, mean + half
 
 
 def predicted_std(

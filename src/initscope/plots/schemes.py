@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
+from initscope.analysis.sweeps import check_sweep
 from initscope.checks import require
-from initscope.claims import check_sweep
 from initscope.plots.style import COLORS, INK, WIDTH, line_looks, palette, styled
 
 __all__ = [

@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
-from initscope.analysis.sweeps import to_tidy
+from initscope.analysis.stability import PAPER_BAND
+from initscope.analysis.sweeps import check_sweep, to_tidy
 from initscope.checks import require
-from initscope.claims import PAPER_BAND, check_sweep
 from initscope.errors import UsageError, shown
 from initscope.plots.style import (
     COLOR_MAP,
@@ -336,7 +336,7 @@ def divergence(table: pd.DataFrame) -> Figure:
 def bands(frame: pd.DataFrame) -> Figure:
     """Measured stability band of each configuration as a bar, the paper's band behind them.
 
-    `frame` is the result of :func:`initscope.claims.stability_bands`. An arrow marks a band that
+    `frame` is the result of :func:`initscope.analysis.stability_bands`. An arrow marks a band that
     reaches the end of the grid, a cross a configuration in which nothing trains, a dot the best
     std, a dash ``sqrt(2/n)``.
     """

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from initscope.analysis.sweeps import check_sweep
 from initscope.checks import require
-from initscope.claims import check_sweep
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 
 __all__: list[str] = []  # for this package alone

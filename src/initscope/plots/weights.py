@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
-from initscope.analysis.trajectories import mean_interval
+from initscope.analysis.intervals import mean_interval
 from initscope.checks import require
 from initscope.plots.style import COLORS, INK, LINE_MAP, WIDTH, line_looks, styled
 
