@@ -387,9 +387,7 @@ NO_FIXED_POINT = "missing='nan' asks for it"
 ROWS: dict[str, Row] = {
     # theory
     "theory.gains.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
-    "theory.gains.gain": Row(
-        lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}
-    ),
+    "theory.gains.gain": Row(lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}),
     "theory.length_map.length_map": Row(
         lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
     ),
@@ -966,9 +964,7 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "schema.evaluation_steps": Row(
-        lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
-    ),
+    "schema.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
     "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
@@ -1104,6 +1100,9 @@ ROWS: dict[str, Row] = {
     "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.fourth_moment": Row(lambda: {"variances": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.pair_factor": Row(lambda: {"logs": [1.0, 2.0, 4.0], "share": 0.5}),
+    "theory.escape.escape_rate": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "updates": 90}),
+    "theory.escape.escape_ratio": Row(lambda: {"updates": 90, "depth": 3, "lr": 0.1, "rate": 1.0}),
+    "theory.escape.escape_updates": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "rate": 1.0}),
     "theory.rescaling.fan_ratios": Row(lambda: {"widths": [4, 4, 2]}),
     "theory.rescaling.xavier_as_kaiming": Row(lambda: {"widths": [4, 4, 2], "optimizer": "adam"}),
     "theory.phase_diagram.critical_line": Row(lambda: {"activation": "tanh", "q": [0.5, 1.0]}),

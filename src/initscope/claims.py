@@ -12,7 +12,7 @@ import numpy as np
 from initscope import checks
 from initscope.checks import is_number, require, require_name
 from initscope.errors import UsageError, shown
-from initscope.records import written_whole
+from initscope.records import atomic_write
 
 __all__ = ["OUTCOMES", "Verdict", "outcome_of"]
 
@@ -99,7 +99,7 @@ class Verdict:
             )
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.claim}: a measurement is no finite number: {error}.") from None
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(text + "\n", encoding="utf8")
         return path
 

@@ -65,13 +65,13 @@ def test_values_are_those_of_torch_modules():
                 model.linear_layers, chunk.weights, chunk.biases, strict=True
             ):
                 layer.weight.copy_(std * weight[k])
-                layer.bias.copy_(0.1 * bias[k, :, 0])
-        x = chunk.inputs[k, :, 0] / chunk.inputs[k].square().mean().sqrt()
+                layer.bias.copy_(0.1 * bias[k, 0])
+        x = chunk.inputs[k, 0] / chunk.inputs[k].square().mean().sqrt()
         x.requires_grad_()
         kept = []
         for layer in model.linear_layers:
             layer.register_forward_hook(lambda m, i, out, kept=kept: kept.append(out))
-        end = chunk.gradients[k, :, 0] / chunk.gradients[k].square().mean().sqrt()
+        end = chunk.gradients[k, 0] / chunk.gradients[k].square().mean().sqrt()
         model(x[None]).backward(end[None], inputs=[x], retain_graph=True)
         gradients = torch.autograd.grad(model(x[None]), kept[3:], end[None])
         one = frame[frame["network"] == k]
@@ -148,11 +148,11 @@ def test_representable_edges_are_edges():
             layers, masks, h = [], [], x
             weights = [(w * std).half() for w in chunk.weights]
             for w in weights:
-                layers.append(torch.bmm(w, h))
+                layers.append(torch.bmm(h, w.mT))
                 masks.append(layers[-1] > 0)
                 h = layers[-1].relu()
             for k in (2, 1):  # the gradient at the input is no gradient at a layer
-                end = torch.bmm(weights[k].mT, end) * masks[k - 1]
+                end = torch.bmm(end, weights[k]) * masks[k - 1]
                 layers.append(end)
             rms = torch.stack([t.double().square().mean().sqrt() for t in layers])
             ok = bool(torch.isfinite(rms).all() and (rms >= 2.0**-14).all())

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from traitlets import TraitError
 from widget_page import SENTENCES, widget_page
 
+from initscope.models.batched_mlp import BatchedMLP
 from initscope.monte_carlo.variances import residual_pass, residual_profiles, variance_profiles
 from initscope.theory import NUMBER_FORMATS, finite_width_interval, scheme_std
 from initscope.theory.propagation import log_variances
@@ -174,12 +175,15 @@ def given_weights(activation: str, residual: bool, layer_norm: bool, scale: floa
     weights = rng.normal(size=(depth, width, width)) * scale / np.sqrt(width)
     biases = rng.normal(size=(depth, width)) * rng.choice([0.0, 0.3])
     x, gradient = rng.normal(size=(2, width))
-    z, gradients = residual_pass(
+    stack = BatchedMLP(
         [torch.tensor(w)[None] for w in weights],
-        [torch.tensor(b)[None, :, None] for b in biases],
-        torch.tensor(x)[None, :, None],
-        torch.tensor(gradient)[None, :, None],
+        [torch.tensor(b)[None, None] for b in biases],
         name_in_python(activation),
+    )
+    z, gradients = residual_pass(
+        stack,
+        torch.tensor(x)[None, None],
+        torch.tensor(gradient)[None, None],
         residual=residual,
         layer_norm=layer_norm,
     )

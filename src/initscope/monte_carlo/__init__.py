@@ -1,5 +1,4 @@
-"""Measure in random networks what the theory predicts.
-"""
+"""Measure in random networks what the theory predicts."""
 
 from initscope import extras
 

@@ -16,11 +16,9 @@ from initscope.checks import (
     require,
 )
 from initscope.errors import shown
-from initscope.models.mlp import ACTIVATIONS
 from initscope.monte_carlo.draws import (
     checked_arguments,
     draw,
-    forward_pass,
     mean_squares,
     with_mean_square,
 )
@@ -78,20 +76,20 @@ def correlation_profiles(
     require(
         sizes[0] >= 2, "two inputs of one unit have no angle: widths must start with 2 or more."
     )
-    activate = ACTIVATIONS[activation]()
     lengths, cosines = [], []
     with torch.no_grad():
         for chunk in draw(sizes, networks, seed, vectors=2):
-            first, second = (with_mean_square(v, 1.0) for v in chunk.inputs.split(1, dim=2))
-            across = second - first * (first * second).mean(1, keepdim=True)
+            first, second = (with_mean_square(v, 1.0) for v in chunk.inputs.split(1, dim=1))
+            across = second - first * (first * second).mean(2, keepdim=True)
             across = with_mean_square(across, 1.0)
             second = correlation * first + (1 - correlation**2) ** 0.5 * across
-            x = start**0.5 * torch.cat([first, second], 2)
-            layers = [x, *forward_pass(chunk, weight, bias, activate, x)]
+            x = start**0.5 * torch.cat([first, second], 1)
+            _, z = chunk.with_stds(weight, bias, activation).forward(x)
+            layers = [x, *z]
             lengths.append(mean_squares(layers))
             cosines.append(
                 torch.stack(
-                    [(t[..., 0] * t[..., 1]).sum(1) / t.norm(dim=1).prod(1) for t in layers], 1
+                    [(t[:, 0] * t[:, 1]).sum(1) / t.norm(dim=2).prod(1) for t in layers], 1
                 ).numpy()
             )
     index = pd.MultiIndex.from_product(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from initscope.checks import (
 )
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
+from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import ACTIVATIONS
 from initscope.theory.schemes import layer_stds
 
@@ -42,19 +43,29 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class Networks(NamedTuple):
-    """Standard-normal draws of a few networks; the first axis counts the networks."""
+    """Standard-normal draws of a few networks; the first axis counts the networks.
+
+    Of each layer the weights, shape ``(chunk, n_l, n_{l-1})``, and the biases, ``(chunk, 1, n_l)``;
+    inputs of shape ``(chunk, vectors, n_0)``, gradients ``(chunk, 1, n_L)``.
+    """
 
     weights: list[torch.Tensor]
     biases: list[torch.Tensor]
     inputs: torch.Tensor
     gradients: torch.Tensor
 
+    def with_stds(
+        self, weight_std: Sequence[float], bias_std: Sequence[float], activation: str
+    ) -> BatchedMLP:
+        """Scale the draws, in place, to the stds of each layer; return the networks."""
+        # Not into new tensors: that would take a tenth of the time of a wide network.
+        for std, drawn in zip((*weight_std, *bias_std), (*self.weights, *self.biases), strict=True):
+            drawn.mul_(std)
+        return BatchedMLP(self.weights, self.biases, activation)
+
 
 def draw(sizes: Sequence[int], networks: int, seed: int, vectors: int = 1) -> Iterator[Networks]:
-    """Draw `networks` networks and send them in chunks of at most `CHUNK_BYTES`.
-
-    Inputs have shape ``(chunk, n_0, vectors)``, gradients ``(chunk, n_L, 1)``.
-    """
+    """Draw `networks` networks and yield them in chunks of at most `CHUNK_BYTES`."""
     generator = torch.Generator().manual_seed(int(seed))
     weights = [(after, before) for before, after in itertools.pairwise(sizes)]
     biases = [(after, 1) for after, _ in weights]
@@ -70,66 +81,21 @@ def draw(sizes: Sequence[int], networks: int, seed: int, vectors: int = 1) -> It
             part.unflatten(1, shape).double()
             for part, shape in zip(drawn.split(numbers, 1), shapes, strict=True)
         )
-        yield Networks(rest[: len(weights)], rest[len(weights) :], inputs, gradients)
+        yield Networks(
+            rest[: len(weights)],
+            [bias.mT for bias in rest[len(weights) :]],
+            inputs.mT.contiguous(),
+            gradients.mT,
+        )
 
 
 def with_mean_square(vectors: torch.Tensor, mean_square: float) -> torch.Tensor:
-    """`vectors`, along the second axis, scaled to a mean square."""
-    return vectors * (mean_square / vectors.square().mean(1, keepdim=True)).sqrt()
-
-
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Products of matrices, added up in float32 at least and rounded to their format.
-
-    A processor's own product of bfloat16 matrices may take subnormal numbers for 0, or may not.
-    """
-    if left.dtype.itemsize >= 4:
-        return torch.bmm(left, right)
-    return torch.bmm(left.float(), right.float()).to(left.dtype)
-
-
-def forward_pass(
-    chunk: Networks,
-    weight_std: Sequence[float] | torch.Tensor,
-    bias_std: Sequence[float],
-    activate: Callable[[torch.Tensor], torch.Tensor],
-    inputs: torch.Tensor,
-) -> list[torch.Tensor]:
-    """The pre-activations z_1 to z_L for `inputs` of shape ``(chunk, n_0, vectors)``."""
-    found = []
-    hidden = inputs
-    for weight, bias, scale, bias_scale in zip(
-        chunk.weights, chunk.biases, weight_std, bias_std, strict=True
-    ):
-        z = _product(weight, hidden) * scale
-        if bias_scale:
-            z = z + bias_scale * bias
-        found.append(z)
-        hidden = activate(z)
-    return found
-
-
-def backward_pass(
-    chunk: Networks,
-    weight_std: Sequence[float] | torch.Tensor,
-    activate: Callable[[torch.Tensor], torch.Tensor],
-    pre_activations: list[torch.Tensor],
-    gradient: torch.Tensor,
-) -> list[torch.Tensor]:
-    """Gradients at x and at z_1 to z_L for `gradient` at z_L."""
-    found = [gradient]
-    for k in range(len(chunk.weights) - 1, -1, -1):
-        gradient = _product(chunk.weights[k].mT, gradient) * weight_std[k]
-        if k:
-            with torch.enable_grad():
-                z = pre_activations[k - 1].detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(activate(z), z, gradient)
-        found.append(gradient)
-    return found[::-1]
+    """Scale `vectors`, along the last axis, to a mean square."""
+    return vectors * (mean_square / vectors.square().mean(-1, keepdim=True)).sqrt()
 
 
 def mean_squares(tensors: Sequence[torch.Tensor]) -> FloatArray:
-    """Mean squares over the units, shape ``(chunk, len(tensors))``; vectors averaged too."""
+    """Return the mean squares over units and vectors, shape ``(chunk, len(tensors))``."""
     return torch.stack([t.square().mean((1, 2)) for t in tensors], 1).numpy()
 
 
@@ -141,7 +107,7 @@ def checked_arguments(
     networks: int,
     seed: int,
 ) -> tuple[tuple[int, ...], list[float], list[float]]:
-    """Widths, and the std of the weights and of the biases of every layer."""
+    """Return the widths, and the std of the weights and of the biases of every layer."""
     sizes = layer_widths(widths)
     require(
         is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."

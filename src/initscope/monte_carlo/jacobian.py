@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ from initscope.checks import is_number, layer_widths, require
 from initscope.errors import UsageError, shown
 from initscope.init import initialize_
 from initscope.memory import require_memory
+from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
+from initscope.monte_carlo.draws import with_mean_square
 
 __all__ = ["LayerJacobian", "jacobian_spectra", "layer_jacobians"]
 
@@ -64,32 +66,36 @@ def layer_jacobians(model: MLP, inputs: torch.Tensor) -> list[LayerJacobian]:
         )
     dtype = model.linear_layers[0].weight.dtype
     require(inputs.dtype == dtype, f"inputs must be of {dtype}, as the model, not {inputs.dtype}.")
-    weights = [layer.weight.detach()[None] for layer in model.linear_layers]
-    biases = [layer.bias.detach()[None] for layer in model.linear_layers]
-    found = _jacobians(weights, biases, list(model)[1::2], inputs.detach()[None])
-    return [LayerJacobian(hidden[0], jacobian[0]) for hidden, jacobian in found]
+    stack = BatchedMLP.of([model], inputs.device)
+    return [
+        LayerJacobian(output[0, 0], jacobian[0])
+        for output, jacobian in _jacobians(stack, inputs.detach()[None, None])
+    ]
 
 
-def _jacobians(
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
-    activations: Sequence[torch.nn.Module],
-    inputs: torch.Tensor,
-) -> Iterator[LayerJacobian]:
-    """What :func:`layer_jacobians` gives, of many networks at once: the first axis counts them."""
-    hidden = inputs
-    jacobian = torch.eye(inputs.shape[1], dtype=inputs.dtype, device=inputs.device)[None]
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        z = (weight @ hidden[..., None]).squeeze(2) + bias
-        jacobian = weight @ jacobian
-        if layer == len(activations):
-            yield LayerJacobian(z, jacobian)
-            return
-        with torch.enable_grad():
-            activated = activations[layer](z.requires_grad_())
-            (slope,) = torch.autograd.grad(activated.sum(), z)
-        hidden, jacobian = activated.detach(), slope[..., None] * jacobian
-        yield LayerJacobian(hidden, jacobian)
+def _jacobians(stack: BatchedMLP, inputs: torch.Tensor) -> Iterator[LayerJacobian]:
+    """Yield the output of each layer, shape ``(n_runs, 1, n_l)``, and its Jacobian.
+
+    `inputs` have shape ``(n_runs, 1, n_0)``, the Jacobians ``(n_runs, n_l, n_0)``.
+    """
+    layer_inputs, pre_activations = stack.forward(inputs)
+    outputs = [*layer_inputs[1:], pre_activations[-1]]
+    return map(LayerJacobian, outputs, stack.jacobians(pre_activations))
+
+
+def _draw(
+    model: MLP, count: int, generator: torch.Generator, **options: Any
+) -> tuple[BatchedMLP, torch.Tensor]:
+    """Draw `count` networks like `model`, with `options`, and an input for each, normal."""
+    inputs = []
+
+    def models() -> Iterator[MLP]:
+        for _ in range(count):
+            initialize_(model, generator=generator, **options)
+            inputs.append(torch.randn(1, model.widths[0], generator=generator, dtype=torch.float64))
+            yield model
+
+    return BatchedMLP.of(models()), torch.stack(inputs)
 
 
 def jacobian_spectra(
@@ -150,36 +156,25 @@ def jacobian_spectra(
             f"{shown(widths)}.",
         )
     checks.whole("seed", seed, 0)
-    input_variance = checks.one(
-        "input_variance", checks.positive("input_variance", input_variance)
-    )
+    input_variance = checks.one("input_variance", checks.positive("input_variance", input_variance))
     kept = sum(min(widths[0], widths[layer]) for layer in at) + 3 * n_hidden
     require_memory(8 * networks * kept, f"networks = {shown(networks)}")
     generator = torch.Generator().manual_seed(seed)
     model = MLP(widths, activation).double()
-    layers, activations = model.linear_layers, list(model)[1::2]
     moments = np.empty((networks, n_hidden, 3))
     spectra: dict[int, list[npt.NDArray[np.float64]]] = {layer: [] for layer in at}
     for first in range(0, networks, AT_ONCE):
-        drawn = []
-        for _ in range(first, min(first + AT_ONCE, networks)):
-            initialize_(model, scheme, gain=gain, bias_std=bias_std, generator=generator)
-            x = torch.randn(widths[0], generator=generator, dtype=torch.float64)
-            weights = [layer.weight.detach().clone() for layer in layers]
-            drawn.append((x, *weights, *(layer.bias.detach().clone() for layer in layers)))
-        x, *parameters = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
-        x *= (input_variance / x.square().mean(1, keepdim=True)).sqrt()
-        weights, biases = parameters[: len(layers)], parameters[len(layers) :]
-        for index, (hidden, jacobian) in enumerate(
-            itertools.islice(_jacobians(weights, biases, activations, x), n_hidden)
-        ):
+        count = min(AT_ONCE, networks - first)
+        stack, x = _draw(model, count, generator, scheme=scheme, gain=gain, bias_std=bias_std)
+        found = _jacobians(stack, with_mean_square(x, input_variance))
+        for index, (hidden, jacobian) in enumerate(itertools.islice(found, n_hidden)):
             rank = min(jacobian.shape[1:])
             wide = jacobian.shape[1] == rank
             gram = jacobian @ jacobian.mT if wide else jacobian.mT @ jacobian
             mean = gram.diagonal(dim1=1, dim2=2).sum(1) / rank
             variance = gram.square().sum((1, 2)) / rank - mean**2
-            found = torch.stack([hidden.square().mean(1), mean, variance], 1)
-            moments[first : first + AT_ONCE, index] = found.numpy()
+            row = torch.stack([hidden.square().mean((1, 2)), mean, variance], 1)
+            moments[first : first + AT_ONCE, index] = row.numpy()
             if index + 1 in spectra:
                 spectra[index + 1].append(torch.linalg.svdvals(jacobian).numpy())
     index = pd.MultiIndex.from_product(

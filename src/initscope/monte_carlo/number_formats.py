@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,12 @@ from initscope.checks import (
     require_name,
 )
 from initscope.errors import shown
-from initscope.models.mlp import ACTIVATIONS
+from initscope.models.batched_mlp import BatchedMLP
 from initscope.monte_carlo.draws import (
     FloatArray,
     Networks,
-    backward_pass,
     checked_arguments,
     draw,
-    forward_pass,
     with_mean_square,
 )
 from initscope.theory import NUMBER_FORMATS
@@ -84,7 +82,6 @@ def representable_band(
         bottom < top, f"std_range must go from a lower to a higher std, not {shown(std_range)}."
     )
     precision = checks.number("precision", precision, 1e-12, 10.0)
-    activate = ACTIVATIONS[activation]()
     steps = max(0, int(np.ceil(np.log2((np.log(top) - np.log(bottom)) / precision))))
     edges = []
     with torch.no_grad():
@@ -101,7 +98,7 @@ def representable_band(
                 too_low, too_high = np.empty(middle.shape, bool), np.empty(middle.shape, bool)
                 for row in range(2):
                     too_low[row], too_high[row] = _leaves_range(
-                        single, middle[row], number_format, activate
+                        single, middle[row], number_format, activation
                     )
                 up = np.stack([too_low[0] & ~too_high[0], ~too_high[1]])
                 below, above = np.where(up, middle, below), np.where(up, above, middle)
@@ -111,20 +108,43 @@ def representable_band(
     return pd.DataFrame({"network": np.arange(len(low)), "low": low, "high": high})
 
 
+class _RoundedMLP(BatchedMLP):
+    """A stack without biases, for one vector, whose products are rounded to its format."""
+
+    # By hand, for two reasons: a processor's own product of bfloat16 matrices may take subnormal
+    # numbers for 0, or may not; and the terms of W x are added up in another order than those of
+    # x W^T, so that the sum overflows on its way at another std.
+
+    def affine(self, k: int, inputs: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``W x``, added up in float32."""
+        return _rounded_product(self.weights[k], inputs)
+
+    def input_gradient(
+        self, k: int, delta: torch.Tensor, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return ``W^T delta``, added up in float32."""
+        return _rounded_product(self.weights[k].mT, delta)
+
+
+def _rounded_product(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Multiply vectors of shape ``(n_runs, 1, width)`` by matrices; round to their format."""
+    columns = vectors.float().squeeze(1)[:, :, None]
+    return torch.bmm(matrices.float(), columns).squeeze(2)[:, None].to(vectors.dtype)
+
+
 def _leaves_range(
     networks: Networks,
     std: FloatArray,
     number_format: str,
-    activate: Callable[[torch.Tensor], torch.Tensor],
+    activation: str,
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Which networks, each with its `std`, underflow and which overflow in a number format."""
+    """Return which networks, each with its `std`, underflow, and which overflow."""
     dtype = TORCH_FORMATS[number_format]
     scale = torch.from_numpy(std).float()[:, None, None]
-    scaled = networks._replace(weights=[(w * scale).to(dtype) for w in networks.weights])
-    n_layers = len(scaled.weights)
-    ones = [1.0] * n_layers
-    z = forward_pass(scaled, ones, [0.0] * n_layers, activate, scaled.inputs.to(dtype))
-    gradients = backward_pass(scaled, ones, activate, z, scaled.gradients.to(dtype))
+    weights = [(drawn * scale).to(dtype) for drawn in networks.weights]
+    stack = _RoundedMLP(weights, networks.biases, activation)
+    _, z = stack.forward(networks.inputs.to(dtype))
+    gradients = stack.gradients(z, networks.gradients.to(dtype))
     layers = [tensor.double() for tensor in (*z, *gradients[1:])]
     finite = torch.stack([t.isfinite().all(2).all(1) for t in layers], 1).all(1)
     rms = torch.stack([t.square().mean((1, 2)).sqrt() for t in layers], 1)

@@ -18,13 +18,11 @@ from initscope.checks import (
     one,
     positive,
 )
-from initscope.models.mlp import ACTIVATIONS
+from initscope.models.batched_mlp import BatchedMLP
 from initscope.monte_carlo.draws import (
     DIRECTIONS,
-    backward_pass,
     checked_arguments,
     draw,
-    forward_pass,
     mean_squares,
     with_mean_square,
 )
@@ -93,15 +91,15 @@ def variance_profiles(
     end = one(
         "output_gradient_variance", positive("output_gradient_variance", output_gradient_variance)
     )
-    activate = ACTIVATIONS[activation]()
     forward, backward = [], []
     with torch.no_grad():
         for chunk in draw(sizes, networks, seed):
+            stack = chunk.with_stds(weight, bias, activation)
             x = with_mean_square(chunk.inputs, start)
-            z = forward_pass(chunk, weight, bias, activate, x)
-            gradient = with_mean_square(chunk.gradients, end)
+            _, z = stack.forward(x)
             forward.append(mean_squares([x, *z]))
-            backward.append(mean_squares(backward_pass(chunk, weight, activate, z, gradient)))
+            gradients = stack.gradients(z, with_mean_square(chunk.gradients, end))
+            backward.append(mean_squares(gradients))
     values = np.stack([np.concatenate(forward), np.concatenate(backward)], axis=1)
     index = pd.MultiIndex.from_product(
         [range(len(values)), DIRECTIONS, range(len(sizes))],
@@ -161,11 +159,9 @@ def residual_profiles(
     profiles = []
     for chunk in draw(sizes, networks, seed):
         forward, backward = residual_pass(
-            [std * drawn for std, drawn in zip(weight, chunk.weights, strict=True)],
-            [std * drawn for std, drawn in zip(bias, chunk.biases, strict=True)],
+            chunk.with_stds(weight, bias, activation),
             with_mean_square(chunk.inputs, 1.0),
             with_mean_square(chunk.gradients, 1.0),
-            activation,
             residual=residual,
             layer_norm=layer_norm,
         )
@@ -179,30 +175,28 @@ def residual_profiles(
 
 
 def residual_pass(
-    weights: Sequence[torch.Tensor],
-    biases: Sequence[torch.Tensor],
+    stack: BatchedMLP,
     inputs: torch.Tensor,
     gradient: torch.Tensor,
-    activation: str,
     *,
     residual: bool,
     layer_norm: bool,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """The pre-activations z_0 (the input) to z_L, and the gradients with respect to them.
+    """Return the pre-activations z_0 (the input) to z_L, and the gradients with respect to them.
 
-    Weights have shape ``(networks, width, width)``, all else ``(networks, width, 1)``.
+    `stack` has equal widths; all else is of shape ``(n_runs, 1, width)``.
     """
-    activate = ACTIVATIONS[activation]()
     z = inputs.detach().requires_grad_()
     found = [z]
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+    # Autograd, and not the passes of the stack: there is more on the way than layers, and the
+    # activation stands before each of them, not after.
+    for layer in range(stack.n_layers):
         hidden = z
         if layer or residual:
             if layer_norm:
-                across = hidden.squeeze(2)
-                hidden = torch.nn.functional.layer_norm(across, across.shape[1:])[..., None]
-            hidden = activate(hidden)
-        branch = torch.bmm(weight, hidden) + bias
+                hidden = torch.nn.functional.layer_norm(hidden, hidden.shape[2:])
+            hidden = stack.activate(hidden)
+        branch = stack.affine(layer, hidden)
         z = z + branch if residual else branch
         found.append(z)
     gradients = torch.autograd.grad(z, found, gradient)

@@ -32,25 +32,25 @@ from initscope.errors import (
     given,
     lack_of_resources,
 )
-from initscope.folder_lock import only_writer
+from initscope.folder_lock import write_lock
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.checkpoints import (
     CHECKPOINTS_KEPT,
     checkpoints,
     remove_broken_checkpoints,
-    require_space,
-    sound_checkpoints,
+    require_disk_space,
+    valid_checkpoints,
 )
 from initscope.pretrain.plan import TrainingPlan, plan_training
 from initscope.pretrain.records import (
     RECORD_FORMAT,
     PretrainRecord,
+    check_same_run,
     checkpoint_folder,
     implementation,
     read_record,
     read_run,
     record_folder,
-    refuse_another,
     write_logs,
     write_run,
 )
@@ -75,7 +75,7 @@ class PretrainInterrupted(KeyboardInterrupt):
 
 
 def load_spec_text(spec: PretrainSpec) -> Text:
-    """The text of a specification; `UsageError` if it does not fit the model or the context."""
+    """Load the text of a specification; `UsageError` if it does not fit model or context."""
     # Of the hub as much as the training takes, so that it sees nothing twice.
     wanted = spec.steps * spec.tokens_per_step if any(map(is_on_hub, spec.text)) else None
     text = load_text(spec.text, spec.tokenizer, max_tokens=wanted)
@@ -143,7 +143,7 @@ def pretrain(
         Loggers of the Trainer, for example ``"tensorboard"``; the variances go there too.
     progress
         Show a progress bar with loss, tokens per second and model FLOPs utilization;
-        :func:`outcome_in_words` has a line of what came out.
+        :func:`describe_outcome` has a line of what came out.
 
     Returns
     -------
@@ -172,10 +172,10 @@ def pretrain(
         max_seconds is None or is_number(max_seconds, 0),
         f"max_seconds must be a number of at least 0, or None, not {given(max_seconds)}",
     )
-    refuse_another(folder, spec.to_dict())
+    check_same_run(folder, spec.to_dict())
     if _has_ended(read_run(record_folder(folder))):
         return read_record(folder)
-    with _random_state_kept(), _quiet_transformers(), contextlib.ExitStack() as held:
+    with _preserve_rng_state(), _quiet_transformers(), contextlib.ExitStack() as held:
         try:
             _train(spec, folder, plan, held, max_seconds, report_to, progress)
         except UsageError:
@@ -183,7 +183,7 @@ def pretrain(
         except Exception as error:
             if not (lacking := lack_of_resources(error)):
                 raise
-            raise OutOfResources(f"{lacking} {_what_is_kept(folder, spec)}") from error
+            raise OutOfResources(f"{lacking} {_resume_message(folder, spec)}") from error
         return read_record(folder)
 
 
@@ -196,6 +196,7 @@ def _train(
     report_to: str,
     progress: bool,
 ) -> None:
+    """Train from where `out` stands to the end, and record what comes out."""
     from initscope.pretrain.trainer import RunControl, progress_bar
 
     start = time.perf_counter()
@@ -203,19 +204,19 @@ def _train(
     is_first = arguments.process_index == 0
 
     def begin() -> tuple[dict[str, Any] | None, list[Path]]:
-        held.enter_context(only_writer(out, "a pretraining run"))
-        return _where_it_stands(out, spec)
+        held.enter_context(write_lock(out, "a pretraining run"))
+        return _resume_point(out, spec)
 
-    run, kept = _as_the_first(plan, is_first, begin)
+    run, kept = _decide_on_rank_zero(plan, is_first, begin)
     if _has_ended(run):  # in the meantime
         return
     arguments.eval_on_start = not kept
     with arguments.main_process_first(local=False, desc="tokenizing"):
         text = load_spec_text(spec)
-    refuse_another(out, spec.to_dict(), text.digest)
+    check_same_run(out, spec.to_dict(), text.digest)
     model = spec.build_model(implementation(run, kept)["activation"])
     cast(torch.nn.Module, model).to(arguments.device)
-    facts = _facts(spec, plan, text, model, run, kept)
+    facts = _run_metadata(spec, plan, text, model, run, kept)
     seconds_before = (run or {}).get("seconds", 0.0) if kept else 0.0
 
     def write_outcome(control: RunControl, step: int, status: str) -> None:
@@ -238,12 +239,12 @@ def _train(
         try:
             trainer.train(resume_from_checkpoint=str(kept[0]) if kept else None)
         except KeyboardInterrupt:
-            raise PretrainInterrupted(_what_is_kept(out, spec)) from None
+            raise PretrainInterrupted(_resume_message(out, spec)) from None
         except torch.OutOfMemoryError as error:
             raise UsageError(
                 f"the GPU has not enough memory for {plan.micro_batch_size} passages of "
                 f"{spec.context} tokens at once: give a smaller micro_batch_size. "
-                f"{_what_is_kept(out, spec)}"
+                f"{_resume_message(out, spec)}"
             ) from error
     if is_first:
         write_logs(record_folder(out), trainer.state.log_history)
@@ -291,7 +292,7 @@ def _training_arguments(
     return arguments
 
 
-def _facts(
+def _run_metadata(
     spec: PretrainSpec,
     plan: TrainingPlan,
     text: Text,
@@ -331,6 +332,7 @@ def _facts(
 
 
 def _n_evaluated(spec: PretrainSpec, text: Text) -> int:
+    """Return the number of validation passages that each evaluation takes."""
     return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
 
 
@@ -393,25 +395,26 @@ def _trainer(
 
 
 def _has_ended(run: dict[str, Any] | None) -> bool:
+    """Return whether nothing is left to train of a recorded run."""
     return run is not None and run["status"] in ("finished", "diverged")
 
 
-def _where_it_stands(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What is recorded of a run, and the checkpoints from which it can go on, the newest first."""
-    refuse_another(out, spec.to_dict())
+def _resume_point(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
+    """Return what is recorded of a run, and the checkpoints to go on from, newest first."""
+    check_same_run(out, spec.to_dict())
     run = read_run(record_folder(out))
     if _has_ended(run):
         return run, []
-    kept = sound_checkpoints(out, spec.digest, tqdm.write)
+    kept = valid_checkpoints(out, spec.digest, tqdm.write)
     if run is not None and run["step"] and not kept:
         tqdm.write(f"No whole checkpoint is left in {out}: training starts again from step 0.")
     n_parameters, _ = spec.count_parameters()
-    require_space(out, n_parameters, len(kept))
+    require_disk_space(out, n_parameters, len(kept))
     return run, kept
 
 
-def _as_the_first(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
-    """What `decide` returns or raises in the first process, in all of them."""
+def _decide_on_rank_zero(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
+    """Return, or raise, in every process what `decide` does in the first one."""
     if plan.processes == 1:
         return decide()
     outcome: list[Any] = [None, None]
@@ -433,24 +436,27 @@ def end_processes() -> None:
 
 
 def _prepare_folders(out: Path, kept: list[Path]) -> None:
+    """Make the folder of the checkpoints, and leave only `kept` of them."""
     checkpoint_folder(out).mkdir(parents=True, exist_ok=True)
     (checkpoint_folder(out) / ".gitignore").write_text("*\n")
     remove_broken_checkpoints(out, kept)
 
 
 def _step_of(kept: list[Path]) -> int:
+    """Return the step of the newest checkpoint, or 0."""
     return int(kept[0].name.partition("-")[2]) if kept else 0
 
 
-def _what_is_kept(out: Path, spec: PretrainSpec) -> str:
+def _resume_message(out: Path, spec: PretrainSpec) -> str:
+    """Say where the same call goes on."""
     step = _step_of(checkpoints(out, spec.digest))
     if not step:
         return "Stopped before the first checkpoint: the same call starts again."
     return f"Stopped. The same call goes on from step {step:,}, whose checkpoint is in {out}."
 
 
-def outcome_in_words(record: PretrainRecord) -> str:
-    """Loss, speed and how a run was computed, in a line; empty before the first update."""
+def describe_outcome(record: PretrainRecord) -> str:
+    """Describe loss, speed and how a run was computed, in a line; empty before an update."""
     run = record.run
     if record.training.empty:
         return ""
@@ -473,8 +479,8 @@ def outcome_in_words(record: PretrainRecord) -> str:
 
 
 @contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """The Trainer seeds every generator there is; nothing here draws from them."""
+def _preserve_rng_state() -> Iterator[None]:
+    """Restore every generator at the end: the Trainer seeds all, and none is drawn from here."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         try:

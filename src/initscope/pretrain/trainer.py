@@ -28,7 +28,7 @@ the end it is in any case."""
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of AdamW: matrices decay, vectors do not.
+    """Return the parameter groups of AdamW: matrices decay, vectors do not.
 
     Matrices are all parameters of two or more dimensions, token and position embeddings included,
     as in nanoGPT; biases and the weights of LayerNorm are vectors.
@@ -68,7 +68,7 @@ class PassageTrainer(Trainer):
         self.tokens_per_step = 0
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches in the order of the data set."""
+        """Return a loader of the batches in the order of the data set."""
         loader: DataLoader = DataLoader(
             cast(torch.utils.data.Dataset, self.train_dataset),
             batch_size=self.args.train_batch_size,
@@ -81,7 +81,7 @@ class PassageTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any
     ) -> torch.Tensor:
-        """Forward and backward pass of one batch; a loss that is not finite is noted.
+        """Run one batch forward and backward; note a loss that is not finite.
 
         What a `Trainer` does here in float32 and bfloat16, without what it would do each time for
         cases that are not ours: on a CPU the walk through all modules alone, to tell them that
@@ -101,7 +101,7 @@ class PassageTrainer(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
-        """Clip the gradients; their norm before. A `Trainer` without this method does it itself."""
+        """Clip the gradients; return their norm before it."""
         found = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(found)
         limit = self.args.max_grad_norm
@@ -111,25 +111,25 @@ class PassageTrainer(Trainer):
         return norm
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Operations of a pass, for the state of the `Trainer`; counted once for a shape."""
+        """Return the operations of a pass, for the state of the `Trainer`; counted once a shape."""
         shape = inputs["input_ids"].shape
         if shape not in self._flops_of:
             self._flops_of[shape] = super().floating_point_ops(inputs)
         return self._flops_of[shape]
 
     def diverged_step(self) -> int | None:
-        """Updates made when the loss of a process was first not finite; None if it never was."""
+        """Return the updates made when a loss was first not finite; None if it never was."""
         first = self._first_bad.clone()
         if self.args.world_size > 1:
             torch.distributed.all_reduce(first, torch.distributed.ReduceOp.MIN)
         return None if first == NEVER else int(first.item())
 
     def weights_are_finite(self) -> bool:
-        """Whether no weight has become inf or NaN."""
+        """Return whether no weight has become inf or NaN."""
         return all(bool(torch.isfinite(p).all()) for p in cast(nn.Module, self.model).parameters())
 
     def log(self, logs: dict[str, float], *arguments: Any, **options: Any) -> None:
-        """Log, with the tokens per second since the last log, evaluation or checkpoint."""
+        """Log, and add the tokens per second since the last log, evaluation or checkpoint."""
         if "loss" in logs:
             seconds = time.perf_counter() - self.window_start
             steps = self.state.global_step - self.window_step
@@ -137,13 +137,13 @@ class PassageTrainer(Trainer):
         super().log(logs, *arguments, **options)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        # Nothing is drawn in training, so that one process can write for all.
+        """Save the states of the generators, once for all processes: none is drawn from."""
         if self.is_world_process_zero():
             super()._save_rng_state(output_dir)
 
 
 class RunControl(TrainerCallback):
-    """Ends training when it is done, diverged or out of time, records it, and marks checkpoints.
+    """Callback that ends training, in time or before, records it, and marks checkpoints.
 
     What is logged, evaluated and saved when is up to the arguments of the `Trainer`.
 
@@ -227,7 +227,7 @@ class RunControl(TrainerCallback):
         self._new_window(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **options: Any) -> None:
-        """Time spent on evaluation is not time spent on training."""
+        """Leave the time of the evaluation out of the throughput."""
         self._new_window(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **options: Any) -> None:
@@ -238,11 +238,13 @@ class RunControl(TrainerCallback):
         self._new_window(state.global_step)
 
     def _new_window(self, step: int) -> None:
+        """Begin to count time and steps anew."""
         assert self.trainer is not None
         self.trainer.window_start = time.perf_counter()
         self.trainer.window_step = step
 
     def _time_is_up(self, args: Any) -> bool:
+        """Return whether the time given is over, the same in all processes."""
         if self._max_seconds is None:
             return False
         over = time.perf_counter() - self._start >= self._max_seconds
@@ -255,5 +257,5 @@ class RunControl(TrainerCallback):
 
 
 def progress_bar(spec: PretrainSpec, shown: bool) -> tqdm:
-    """A bar over the updates, on stderr."""
+    """Return a bar over the updates, on stderr."""
     return tqdm(total=spec.steps, desc=spec.preset, unit="step", disable=not shown, file=sys.stderr)

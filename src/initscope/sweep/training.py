@@ -19,7 +19,7 @@ from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
-from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA
+from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk, dataset_of_seed
 from initscope.sweep.schedule import loss_steps, probe_steps
 from initscope.theory.scheme import Scheme
@@ -28,7 +28,7 @@ EVALUATION_BATCH = 1000
 
 
 def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None = None) -> MLP:
-    """The network of one run before training; written into `model` where one is given."""
+    """Return the network of one run before training; `model`, written over, if it is given."""
     if model is None:
         with torch.random.fork_rng(devices=[]):  # torch's own initialization draws from it
             model = MLP(chunk.widths, chunk.activation)
@@ -38,7 +38,7 @@ def initial_network(chunk: Chunk, seed: int, scheme: Scheme, model: MLP | None =
 
 
 def initial_networks(chunk: Chunk) -> Iterator[MLP]:
-    """The networks of all runs of a chunk, in their order: one module, drawn again for each.
+    """Yield the networks of all runs of a chunk, in order: one module, drawn again for each.
 
     To build a module takes longer than to draw the weights of a small one.
     """
@@ -50,14 +50,14 @@ def initial_networks(chunk: Chunk) -> Iterator[MLP]:
 
 
 def example_order(seed: int, epoch: int, n_examples: int) -> torch.Tensor:
-    """Order of the training examples in one epoch (from 0) of one seed, shape ``(n_examples,)``."""
+    """Draw the order of the examples in one epoch (from 0) of one seed: ``(n_examples,)``."""
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
     return torch.randperm(n_examples, generator=generator)
 
 
 def _variance(values: torch.Tensor) -> torch.Tensor:
-    """Variance of each run over all else, in float64, whose squares do not underflow.
+    """Return the variance of each run over all else, in float64: squares do not underflow.
 
     In two vectorized passes, ten times as fast as `torch.var` over inner dimensions.
     """
@@ -69,12 +69,12 @@ def _variance(values: torch.Tensor) -> torch.Tensor:
 def _layer_statistics(
     stack: BatchedMLP, inputs: torch.Tensor, labels: torch.Tensor
 ) -> dict[str, np.ndarray]:
-    """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+    """Return the :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
     layer_inputs, pre_activations = stack.forward(inputs)
     _, logits_gradient = stack.loss(pre_activations[-1], labels)
     batch = labels.shape[1]
     found: dict[str, list[torch.Tensor]] = {name: [] for name in LAYER_STATISTICS}
-    for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+    for k, delta in stack.backward(pre_activations, logits_gradient):
         found["forward_variance"].append(_variance(pre_activations[k]))
         found["backward_variance"].append(_variance(delta) * batch**2)
         gradient = stack.weight_gradient(delta, layer_inputs[k])
@@ -97,17 +97,22 @@ class ChunkTraining:
         datasets = [dataset_of_seed(chunk.dataset, seed) for seed in chunk.seeds]
         shared = all(d is datasets[0] for d in datasets)
 
-        def per_seed(name: str, size: int | None = None) -> torch.Tensor:
-            if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
-                only = getattr(datasets[0], name)[:size].to(device)
-                return only.expand(len(datasets), *only.shape)
-            return torch.stack([getattr(d, name)[:size] for d in datasets]).to(device)
+        def per_seed(split: str, rows: slice = slice(None)) -> list[torch.Tensor]:
+            both = []
+            for name in (f"{split}_inputs", f"{split}_labels"):
+                if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
+                    only = getattr(datasets[0], name)[rows].to(device)
+                    both.append(only.expand(len(datasets), *only.shape))
+                else:
+                    both.append(torch.stack([getattr(d, name)[rows] for d in datasets]).to(device))
+            return both
 
-        self.inputs = per_seed("train_inputs", chunk.n_train)
-        self.labels = per_seed("train_labels", chunk.n_train)
-        self.test_inputs, self.test_labels = per_seed("test_inputs"), per_seed("test_labels")
+        self.inputs, self.labels = per_seed("train", slice(chunk.n_train))
+        self.test = per_seed("test")
+        held_out = chunk.validation_size
+        self.validation = per_seed("train", slice(-held_out, None)) if held_out else None
         self.seed_index = torch.arange(len(datasets), device=device)[:, None]
-        self.stack = BatchedMLP(initial_networks(chunk), device)
+        self.stack = BatchedMLP.of(initial_networks(chunk), device)
         # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
         self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
         if not self.in_place:
@@ -115,18 +120,18 @@ class ChunkTraining:
                 parameter.grad = torch.zeros_like(parameter)
             self.optimizer = chunk.optimizer.build(self.stack.parameters())
 
-    def spread(self, per_seed: torch.Tensor) -> torch.Tensor:
-        """From ``(n_seeds, ...)`` to ``(n_runs, ...)``; a view where there is one seed."""
+    def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
+        """Return ``(n_runs, ...)`` from ``(n_seeds, ...)``; a view where there is one seed."""
         if len(per_seed) == 1:
             return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
         return per_seed.repeat_interleave(self.n_initializations, 0)
 
     def update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer on one batch; the loss of each run before it."""
+        """Make one step of the optimizer on one batch; return the loss of each run before it."""
         stack, rate = self.stack, self.chunk.optimizer.learning_rate
         layer_inputs, pre_activations = stack.forward(inputs)
         loss, logits_gradient = stack.loss(pre_activations[-1], labels)
-        for k, delta in stack.backward(layer_inputs, pre_activations, logits_gradient):
+        for k, delta in stack.backward(pre_activations, logits_gradient):
             if self.in_place:
                 stack.weights[k].baddbmm_(delta.mT, layer_inputs[k], alpha=-rate)
                 stack.biases[k].sub_(delta.sum(1, keepdim=True), alpha=rate)
@@ -140,38 +145,42 @@ class ChunkTraining:
     @property
     def n_test(self) -> int:
         """Number of test examples."""
-        return self.test_labels.shape[1]
+        return self.test[1].shape[1]
 
-    def evaluate(self, n_test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and accuracy of each run on the test set, or on its first `n_test` examples.
+    def evaluate(
+        self, n_test: int | None = None, split: list[torch.Tensor] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return loss and accuracy of each run on the test set, or on its first `n_test` examples.
 
-        An output that is not finite is no right answer.
+        An output that is not finite is no right answer. `split` is another set: its inputs and
+        its labels.
         """
-        n_test = n_test or self.n_test
+        all_inputs, all_labels = split or self.test
+        n_test = n_test or all_labels.shape[1]
         loss = torch.zeros(self.chunk.n_runs, dtype=torch.double, device=self.device)
         correct = torch.zeros_like(loss)
         for first in range(0, n_test, EVALUATION_BATCH):
             rows = slice(first, min(first + EVALUATION_BATCH, n_test))
-            labels = self.spread(self.test_labels[:, rows])
-            logits = self.stack.predict(self.spread(self.test_inputs[:, rows]))
+            labels = self.expand_seeds(all_labels[:, rows])
+            logits = self.stack.predict(self.expand_seeds(all_inputs[:, rows]))
             finite = logits.abs().amax(2) < math.inf  # not so for NaN
             correct += ((logits.argmax(2) == labels) & finite).sum(1)
             loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
         return (loss / n_test).cpu().numpy(), (correct / n_test).cpu().numpy()
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """The :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
+        """Return the :data:`LAYER_STATISTICS` of each run, shape ``(n_runs, n_layers)``."""
         rows = slice(self.chunk.probe_size)
         inputs, labels = self.inputs[:, rows], self.labels[:, rows]
-        return _layer_statistics(self.stack, self.spread(inputs), self.spread(labels))
+        return _layer_statistics(self.stack, self.expand_seeds(inputs), self.expand_seeds(labels))
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Inputs and labels of each update of one epoch (from 0)."""
+        """Yield inputs and labels of each update of one epoch (from 0)."""
         chunk = self.chunk
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
             inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
-            yield self.spread(inputs), self.spread(labels)
+            yield self.expand_seeds(inputs), self.expand_seeds(labels)
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
@@ -182,10 +191,18 @@ class ChunkTraining:
         diverged = torch.full((chunk.n_runs,), -1, device=self.device)
         step_losses: list[torch.Tensor] = []  # since the last point of the curve
         losses, probes, accuracies = [], [], []
+        validation: list[np.ndarray] = []
         step = 0
         evaluate_at = set(chunk.evaluation_steps)
-        test_loss, accuracy = self.evaluate()
-        accuracies.append(accuracy)
+
+        def evaluate() -> tuple[np.ndarray, np.ndarray]:
+            test_loss, accuracy = self.evaluate()
+            accuracies.append(accuracy)
+            if self.validation is not None:
+                validation.append(self.evaluate(split=self.validation)[1])
+            return test_loss, accuracy
+
+        test_loss, accuracy = evaluate()
         for epoch in range(chunk.epochs):
             for inputs, labels in self.batches(epoch):
                 if step in probe_at:
@@ -201,12 +218,16 @@ class ChunkTraining:
                     step_losses.clear()
                 advance(chunk.flops_per_step)
                 if step in evaluate_at:
-                    test_loss, accuracy = self.evaluate()
-                    accuracies.append(accuracy)
+                    test_loss, accuracy = evaluate()
         probes.append(self.statistics())
         last = diverged.cpu().numpy()
         last[(last < 0) & ~np.isfinite(test_loss)] = chunk.n_steps
+        validated = {
+            "validation_accuracy": validation[-1],
+            "validation_accuracy_by_epoch": list(np.stack(validation, 1)),
+        } if validation else {}  # fmt: skip
         return {
+            **validated,
             "diverged_step": [None if s < 0 else int(s) for s in last],
             "train_loss": losses[-1].astype(float),
             "test_loss": test_loss,
@@ -270,9 +291,10 @@ def run_chunk(
         "epochs": [chunk.epochs] * n,
         **records,
     }
-    for field in SWEEP_SCHEMA:
+    schema = sweep_schema(chunk.validation_size)
+    for field in schema:
         if pa.types.is_list(field.type):
             columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
-    return pa.table(columns, schema=SWEEP_SCHEMA).replace_schema_metadata(metadata)
+    return pa.table(columns, schema=schema).replace_schema_metadata(metadata)
