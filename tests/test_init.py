@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
@@ -82,7 +82,6 @@ def test_variance_scaling_divides_by_the_fan(
     assert_drawn(weight, math.sqrt(1.7 / fan), distribution)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=2, max_size=5), st.booleans(), st.sampled_from(MODES))
 def test_fans_of_any_shape(shape: list[int], transposed: bool, mode: str) -> None:
     weight = torch.empty(shape)

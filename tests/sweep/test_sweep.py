@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sweeps import (
     ADAM,
@@ -299,7 +299,6 @@ def test_probes_start_at_0_and_end_after_the_last_update(n_steps: int, probes: i
         assert steps[1] == 1
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(0, 50), st.integers(1, 300))
 def test_the_order_of_examples_is_a_permutation_of_its_seed_and_epoch(
     seed: int, epoch: int, n: int
@@ -465,7 +464,6 @@ def test_initial_weights_leave_the_global_random_state_alone() -> None:
 # --- Chunks --------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(
     n_stds=st.integers(1, 12),
     n_seeds=st.integers(1, 9),
