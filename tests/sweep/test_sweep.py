@@ -995,6 +995,9 @@ def test_specifications_survive_json() -> None:
     plain = json.loads(json.dumps(spec.to_dict()))
     assert SweepSpec.from_dict(plain) == spec
     assert hash(SweepSpec.from_dict(plain)) == hash(spec)
+    # What is kept beside a specification is compared with its plain values: a field that came
+    # later is no part of them where it has its default.
+    assert "validation_size" not in dataclasses.replace(spec, validation_size=0).to_dict()
 
 
 def test_numbers_of_numpy_and_lists_are_taken_for_plain_ones() -> None:
