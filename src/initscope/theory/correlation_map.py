@@ -133,6 +133,8 @@ def solve_correlation(
         moments = CorrelatedMoments(activation, q)
         c, rate = np.zeros(len(q)), np.zeros(len(q))
         moving = np.arange(len(q))
+        # By hand: from 0 Newton's method cannot pass c*, where find_root would need an end of its
+        # bracket between c* and the root that is always at 1, however close the two are.
         for _ in range(60):
             here = moments.subset(moving)
             now = c[moving]

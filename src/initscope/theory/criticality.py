@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import (
     Array,
@@ -231,20 +230,20 @@ def critical_point(
             raise _no_critical_point(known, None, low, high)
         length = np.asarray(0.0 if marginal is None else marginal)
     else:
-        length = np.empty(target.shape)
-        for i, wanted in np.ndenumerate(target):
-            if wanted == 0 and at_zero[0] == 0:
-                length[i] = 0.0
-                continue
-
-            def surplus(q: Array, wanted: float = wanted) -> Array:
-                return _edge_of_chaos(known, q)[1] - wanted
-
-            offset = surplus(grid)
-            crossings = np.flatnonzero((offset[:-1] <= 0) & (offset[1:] > 0))
-            if not len(crossings):
-                raise _no_critical_point(known, wanted, low, high)
-            length[i] = _root(surplus, grid[crossings[0]], grid[crossings[0] + 1])
+        offset = _edge_of_chaos(known, grid)[1] - target[..., None]
+        crosses = (offset[..., :-1] <= 0) & (offset[..., 1:] > 0)
+        at_origin = (target == 0) & (at_zero[0] == 0)
+        lost = ~crosses.any(axis=-1) & ~at_origin
+        if lost.any():
+            raise _no_critical_point(known, target[lost].flat[0], low, high)
+        first = crosses.argmax(axis=-1)
+        length = _root(
+            lambda q, wanted: _edge_of_chaos(known, q)[1] - wanted,
+            grid[first],
+            grid[first + 1],
+            (target,),
+        )
+        length = np.where(at_origin, 0.0, length)
     weight, bias = _edge_of_chaos(known, length)
     if target is not None:
         bias = target
@@ -268,16 +267,19 @@ def _marginal_length(activation: Activation, grid: Array, chi_q: Array) -> float
             slope, derivative_second = expectation(activation, q, ("slope", "derivative_second"))
             return slope / derivative_second - 1
 
-        q = _root(excess, grid[k], grid[k + 1])
+        q = float(_root(excess, grid[k], grid[k + 1]))
         if _edge_of_chaos(activation, np.array(q))[1] >= 0:
             return q
     return None
 
 
-def _root(function: Callable[[Array], Array], low: float, high: float) -> float:
-    return float(
-        scipy.optimize.brentq(lambda q: float(function(np.asarray(q))), low, high, xtol=1e-300)
-    )
+def _root(
+    function: Callable[..., Array], low: ArrayLike, high: ArrayLike, args: tuple[Array, ...] = ()
+) -> Array:
+    """Return where `function` changes its sign between `low` and `high`."""
+    from scipy.optimize import elementwise  # not with the module: a specification needs names alone
+
+    return elementwise.find_root(function, (low, high), args=args).x
 
 
 def _no_critical_point(

@@ -218,6 +218,8 @@ def _search(
     u = (lower + upper) / 2
     interpolate = _log_interpolant(grid, second, slope)
     active = ~(lost | bottom)
+    # By hand: the signs at the ends are those of the map itself, and beside a fixed point those of
+    # its interpolant may be equal. There bisection ends at the nearer end, and find_root fails.
     for _ in range(22):
         above = weight * np.exp(interpolate(u)) + bias > np.exp(u)
         lower, upper = np.where(above, u, lower), np.where(above, upper, u)
