@@ -19,7 +19,8 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
-from playwright.sync_api import Browser, Locator, Page, Request
+from playwright.sync_api import Browser, Locator, Page, Request, Route
+from steadiness import RECORD_SHIFTS
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_build" / "html"
@@ -89,6 +90,19 @@ WIDGETS = {name: shown_widgets(name) for name in DOCUMENTS}
 PAGES_WITH_WIDGETS = [name for name, shown in WIDGETS.items() if shown]
 
 
+def keys(name: str) -> list[str]:
+    """Names of the widgets of a document, as links have them."""
+    shown = WIDGETS[name]
+    copies = [shown[: k + 1].count(widget) for k, widget in enumerate(shown)]
+    return [f"{w}-{n}" if n > 1 else w for w, n in zip(shown, copies, strict=True)]
+
+
+def opened_at(page: Page, key: str) -> bool:
+    """Return whether a page shows this widget at its top, and was scrolled for it."""
+    top = page.locator(f'[data-widget="{key}"]').evaluate("e => e.getBoundingClientRect().top")
+    return 0 <= top <= 200 and page.evaluate("scrollY") > 0
+
+
 def for_each(names: list[str]) -> pytest.MarkDecorator:
     """Run a test for each of these documents, one document after the other in all of a module."""
     return pytest.mark.parametrize("name", names, scope="module")
@@ -135,15 +149,36 @@ def address(site: Path) -> Iterator[str]:
 
 @dataclass
 class Visit:
-    """A page open in the browser, and what went wrong while it loaded."""
+    """A page open in the browser, and what went wrong and what moved while it loaded."""
 
     page: Page
     outside: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    shifts: list[dict] = field(default_factory=list)
 
 
 Open = Callable[..., Visit]
+
+
+COMES_LATE = ("**/tex-svg-full.js*", "**/widgets.js*", "**/_images/*")
+
+
+def load_slowly(page: Page, url: str) -> None:
+    """Load a page as on a slow line: what comes late comes when the text has been shown."""
+    page.add_init_script(RECORD_SHIFTS)
+    late: list[Route] = []
+    for what in COMES_LATE:
+        page.route(what, lambda route: late.append(route))
+    page.goto(url, wait_until="commit")
+    # Not wait_for_function, which evaluates text in the page: its policy refuses that.
+    while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
+        page.wait_for_timeout(20)
+    page.locator("footer").first.wait_for(state="attached")
+    for route in late:
+        route.continue_()
+    page.unroute_all()
+    page.wait_for_load_state("load")
 
 
 @contextlib.contextmanager
@@ -158,6 +193,7 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
         scheme: str = "light",
         from_file: bool = False,
         leads_to: str = "",
+        slowly: bool = False,
     ) -> Visit:
         context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
@@ -186,7 +222,10 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
             ),
         )
         # A page that only leads to another is gone before anything can be asked of it.
-        page.goto(f"{home}/{path}", wait_until="commit" if leads_to else "load")
+        if slowly:
+            load_slowly(page, f"{home}/{path}")
+        else:
+            page.goto(f"{home}/{path}", wait_until="commit" if leads_to else "load")
         if leads_to:
             page.wait_for_url(f"{home}/{leads_to}", wait_until="load")
         # Not wait_for_function, which evaluates text in the page: its policy refuses that.
@@ -199,6 +238,9 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
             }"""
         )
         page.locator("html[data-widgets=ready]").wait_for(state="attached")
+        if slowly:
+            page.locator("html[data-settled]").wait_for(state="attached")
+            visit.shifts += page.evaluate("new Promise(requestAnimationFrame).then(() => shifts)")
         return visit
 
     try:
@@ -219,18 +261,19 @@ def visit(browser: Browser, address: str, site: Path) -> Iterator[Open]:
 def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open]:
     """The document `name` as `visit` opens it, for tests that leave the page as it was.
 
-    It is seen on a wide screen, served, or on a phone, from a file that was copied to it. Loading
-    a page takes longer than looking at it, so the tests of a document that are marked with
-    `for_each` share it.
+    It is seen on a wide screen, served, or on a phone, from a file that was copied to it, and comes
+    slowly. Loading a page takes longer than looking at it, so the tests of a document that are
+    marked with `for_each` share it.
     """
     with opener(browser, address, site) as open_page:
 
         @functools.cache
         def load(on_phone: bool) -> Visit:
-            path = f"{name}.html"
-            seen = open_page(path, width=390, from_file=True) if on_phone else open_page(path)
+            where = {"width": 390, "from_file": True} if on_phone else {}
+            seen = open_page(f"{name}.html", slowly=True, **where)
             # What went wrong in loading it; what tests do to the page later is not added.
-            return Visit(seen.page, [*seen.outside], [*seen.failed], [*seen.errors])
+            lists = seen.outside, seen.failed, seen.errors, seen.shifts
+            return Visit(seen.page, *map(list.copy, lists))
 
         def look_at(*, scheme: str = "light", on_phone: bool = False) -> Visit:
             seen = load(on_phone)

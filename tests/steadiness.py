@@ -39,6 +39,13 @@ _DRAG = """async (widget, steps) => {
         const { asked, drawn } = widget.querySelector(".ins-view").dataset;
         if (asked !== drawn) return settled();
     };
+    // The rest of a long page is laid out anew with every step: it is left out.
+    const rest = [];
+    for (let part = widget; !part.matches("article, body"); part = part.parentElement) {
+        rest.push(...[...part.parentElement.children].filter((other) => other !== part));
+    }
+    const displays = rest.map((part) => part.style.display);
+    for (const part of rest) part.style.display = "none";
     for (const fold of widget.querySelectorAll("details")) fold.open = true;
     await settled();
     const found = [];
@@ -64,6 +71,7 @@ _DRAG = """async (widget, steps) => {
         await to(before);
     }
     for (const fold of widget.querySelectorAll("details")) fold.open = false;
+    rest.forEach((part, k) => { part.style.display = displays[k]; });
     return found;
 }"""
 

@@ -33,7 +33,7 @@ from initscope.records import recorded
 from initscope.reproduce import reproduce
 from initscope.reproduce.parameters import plan, require_modules, tagged
 from initscope.sweep import SweepSpec, run_sweep
-from initscope.sweep.cost import duration, operations, sweep_cost
+from initscope.sweep.cost import format_duration, format_flops, sweep_cost
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted(ROOT.glob("notebooks/[0-9][0-9]_*.ipynb"))
@@ -234,7 +234,7 @@ def test_long_work_says_how_much_and_how_to_take_the_records(
         said = capsys.readouterr().out  # before, not after
     assert "About to train 10 networks" in said
     flops = sum(sweep_cost(spec).flops for spec in left)
-    assert f"That is {operations(flops)}. Stopped, it goes on" in said
+    assert f"That is {format_flops(flops)}. Stopped, it goes on" in said
     assert "notebooks/results/" in said
     assert list(tmp_path.iterdir()) == []  # counting writes nothing
     assert capsys.readouterr().out == ""
@@ -250,7 +250,7 @@ def test_long_work_says_how_long_the_published_records_took(
         records = [json.loads(table.metadata[b"initscope"]) for table in tables]
     else:
         records = [json.loads(p.read_text()) for p in results.glob("cpu/*/record/run.json")]
-    took = duration(sum(record["seconds"] for record in records))
+    took = format_duration(sum(record["seconds"] for record in records))
     with announced([LONG], out=results / "mine"):
         assert f"the records in\n  {results}\ntook {took}." in capsys.readouterr().out
 
@@ -269,7 +269,7 @@ def test_pretraining_is_announced_too(tmp_path: Path, capsys: pytest.CaptureFixt
         said = capsys.readouterr().out
     assert "About to train 2 language models" in said
     _, per_token = specs["seed-0"].count_parameters()
-    assert f"That is {operations(2 * 1500 * 16 * per_token)}." in said
+    assert f"That is {format_flops(2 * 1500 * 16 * per_token)}." in said
 
 
 def test_published_runs_are_not_trained_again() -> None:

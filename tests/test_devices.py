@@ -13,7 +13,7 @@ import pytest
 from initscope.checks import is_number, result_folder
 from initscope.devices import check_device_name, check_threads, largest_number_of_threads
 from initscope.errors import UsageError, given, shown
-from initscope.memory import memory, require_memory, size
+from initscope.memory import available_memory, format_bytes, require_memory
 from initscope.models import GPT2_PRESETS, gpt2
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.spec import PretrainSpec
@@ -24,17 +24,17 @@ from initscope.sweep.spec import SweepSpec
 
 def test_memory_is_what_the_system_says_or_a_limit_below() -> None:
     total = psutil.virtual_memory().total + psutil.swap_memory().total
-    assert psutil.Process().memory_info().rss < memory() <= total
-    require_memory(memory(), "something", "change it")
+    assert psutil.Process().memory_info().rss < available_memory() <= total
+    require_memory(available_memory(), "something", "change it")
     with pytest.raises(UsageError, match=r"about .* of memory for something, and .*: change it\."):
-        require_memory(memory() + 1, "something", "change it")
+        require_memory(available_memory() + 1, "something", "change it")
 
 
 def test_a_limit_of_the_process_counts() -> None:
     pytest.importorskip("resource")
     code = (
-        "import resource\nfrom initscope.memory import memory\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (2**30, -1))\nprint(memory())"
+        "import resource\nfrom initscope.memory import available_memory\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**30, -1))\nprint(available_memory())"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(run.stdout) <= 2**30
@@ -52,7 +52,7 @@ def test_a_limit_of_the_process_counts() -> None:
     ],
 )
 def test_sizes_are_said_to_three_digits(n_bytes: float, text: str) -> None:
-    assert size(n_bytes) == text
+    assert format_bytes(n_bytes) == text
 
 
 def test_threads_have_a_limit_that_leaves_room_for_all_cores() -> None:
@@ -139,9 +139,9 @@ def test_a_sweep_that_just_fits_is_not_refused(name: str, monkeypatch: pytest.Mo
     )
     each = bytes_per_run(spec, (13, 200, 300, 3), spec.optimizers[0])
     drawn = 12 * sum((i + 1) * o for i, o in ((13, 200), (200, 300), (300, 3)))
-    monkeypatch.setattr("initscope.memory.memory", lambda: max(each, drawn))
+    monkeypatch.setattr("initscope.memory.available_memory", lambda: max(each, drawn))
     require_room(spec)
-    monkeypatch.setattr("initscope.memory.memory", lambda: drawn - 1)
+    monkeypatch.setattr("initscope.memory.available_memory", lambda: drawn - 1)
     with pytest.raises(UsageError, match="of hidden widths 200-300"):
         require_room(spec)
 

@@ -18,16 +18,16 @@ import pytest
 
 from initscope import folder_lock
 from initscope.errors import UsageError
-from initscope.folder_lock import LOCK, only_writer
+from initscope.folder_lock import LOCK, write_lock
 
 
 def hold(folder: str, told: Connection) -> None:
-    with only_writer(Path(folder), "a test"):
+    with write_lock(Path(folder), "a test"):
         told.send(os.getpid())
         told.recv()
 
 
-class Holder:
+class Owner:
     """A process that holds the lock of a folder."""
 
     def __init__(self, server: multiprocessing.context.BaseContext, folder: Path) -> None:
@@ -49,44 +49,44 @@ class Holder:
 def test_the_second_is_told_who_holds_it(
     tmp_path: Path, server: multiprocessing.context.BaseContext
 ) -> None:
-    holder = Holder(server, tmp_path / "out")
+    owner = Owner(server, tmp_path / "out")
     before = (tmp_path / "out" / LOCK).read_bytes()
     with (
         pytest.raises(UsageError) as caught,
-        only_writer(tmp_path / "out", "another"),
+        write_lock(tmp_path / "out", "another"),
     ):
         pass
     assert str(caught.value).startswith(
-        f"{tmp_path / 'out'} is being written by a test, process {holder.process.pid} on "
+        f"{tmp_path / 'out'} is being written by a test, process {owner.process.pid} on "
         f"{socket.gethostname()}, since 2"
     )
     assert len(str(caught.value).splitlines()) == 1
     assert (tmp_path / "out" / LOCK).read_bytes() == before
-    holder.end()
+    owner.end()
     assert not (tmp_path / "out").exists()  # it was made for the lock alone
 
 
 def test_a_killed_holder_holds_nothing(
     tmp_path: Path, server: multiprocessing.context.BaseContext
 ) -> None:
-    Holder(server, tmp_path).end(signal.SIGKILL)
+    Owner(server, tmp_path).end(signal.SIGKILL)
     assert (tmp_path / LOCK).exists()
-    with only_writer(tmp_path, "another"):
+    with write_lock(tmp_path, "another"):
         assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
     assert not (tmp_path / LOCK).exists()
 
 
 def test_folders_that_were_made_go_if_nothing_is_in_them(tmp_path: Path) -> None:
-    with only_writer(tmp_path / "a" / "b", "a test"):
+    with write_lock(tmp_path / "a" / "b", "a test"):
         pass
     assert list(tmp_path.iterdir()) == []
-    with only_writer(tmp_path / "a" / "b", "a test"):
+    with write_lock(tmp_path / "a" / "b", "a test"):
         (tmp_path / "a" / "b" / "file").write_text("")
     assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["file"]
 
 
 def test_there_is_one_at_a_time_whoever_comes_and_goes(tmp_path: Path) -> None:
-    """The file is removed by its holder: one who has opened it just before must not be let in."""
+    """The file is removed by its owner: one who has opened it just before must not be let in."""
     inside: list[int] = []
     most: list[int] = []
     got = [0] * 4
@@ -94,7 +94,7 @@ def test_there_is_one_at_a_time_whoever_comes_and_goes(tmp_path: Path) -> None:
     def work(number: int) -> None:
         while got[number] < 50:
             try:
-                with only_writer(tmp_path / "out", "a test"):
+                with write_lock(tmp_path / "out", "a test"):
                     inside.append(number)
                     most.append(len(inside))
                     inside.remove(number)
@@ -131,15 +131,15 @@ def gone() -> int:
 @pytest.mark.usefixtures("no_locks")
 @pytest.mark.parametrize("what", ["alive", "another user's", "elsewhere"])
 def test_without_locks_a_holder_that_may_be_alive_is_believed(tmp_path: Path, what: str) -> None:
-    holder = folder_lock._this_process() | {"what": "a test"}
+    owner = folder_lock._this_process() | {"what": "a test"}
     if what == "another user's":
-        holder |= {"process": 1, "began": folder_lock._began(1)}
+        owner |= {"process": 1, "began": folder_lock._process_start(1)}
     if what == "elsewhere":
-        holder |= {"host": "another", "process": gone()}
-    (tmp_path / LOCK).write_text(json.dumps(holder))
+        owner |= {"host": "another", "process": gone()}
+    (tmp_path / LOCK).write_text(json.dumps(owner))
     with (
-        pytest.raises(UsageError, match=f"a test, process {holder['process']} on"),
-        only_writer(tmp_path, "another"),
+        pytest.raises(UsageError, match=f"a test, process {owner['process']} on"),
+        write_lock(tmp_path, "another"),
     ):
         pass
 
@@ -147,14 +147,14 @@ def test_without_locks_a_holder_that_may_be_alive_is_believed(tmp_path: Path, wh
 @pytest.mark.usefixtures("no_locks")
 @pytest.mark.parametrize("what", ["gone", "number given again", "half", "[]", '{"process": "x"}'])
 def test_without_locks_a_holder_that_is_gone_is_not(tmp_path: Path, what: str) -> None:
-    holder = folder_lock._this_process()
+    owner = folder_lock._this_process()
     if what == "gone":
-        holder["process"] = gone()
+        owner["process"] = gone()
     if what == "number given again":
-        holder["began"] = "0"
-    plain = what if what[0] in "h[{" else json.dumps(holder)
+        owner["began"] = "0"
+    plain = what if what[0] in "h[{" else json.dumps(owner)
     (tmp_path / LOCK).write_text(plain)
-    with only_writer(tmp_path, "another"):
+    with write_lock(tmp_path, "another"):
         assert json.loads((tmp_path / LOCK).read_text())["what"] == "another"
 
 
@@ -162,6 +162,6 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UsageError, match=r"cannot be written .*Name another one"),
-        only_writer(tmp_path / "file" / "folder", "a test"),
+        write_lock(tmp_path / "file" / "folder", "a test"),
     ):
         pass

@@ -149,7 +149,7 @@ RAW_YAML = [
     "x\n--- y",
     "x\n%YAML 9.9",
     "\ufeff",
-    "[" + "1," * 3000 + "]",
+    "[" + "1," * 600 + "]",
 ]
 
 
@@ -277,15 +277,18 @@ def is_read(raw: str) -> bool:
     return True
 
 
+READ = list(filter(is_read, RAW_YAML))  # to try the others takes most of the time
+
+
 @pytest.mark.parametrize(("command", "field"), FIELDS)
 def test_no_yaml_is_too_strange(place: Path, command: str, field: str) -> None:
     base = {name: value for name, value in BASE[command].items() if name != field}
-    for raw in filter(is_read, RAW_YAML):
+    for raw in READ:
         unless_taken(command, {"name": parse_yaml(f"a: {raw}")["a"]})
         ends(command, f"{yaml.safe_dump(base)}{field}: {raw}\n")
 
 
-@pytest.mark.parametrize("raw", [raw for raw in RAW_YAML if not is_read(raw)], ids=repr)
+@pytest.mark.parametrize("raw", [raw for raw in RAW_YAML if raw not in READ], ids=repr)
 def test_yaml_that_cannot_be_read_is_one_line(place: Path, raw: str) -> None:
     for command, field in (("sweep", "stds"), ("pretrain", "betas")):
         base = {name: value for name, value in BASE[command].items() if name != field}

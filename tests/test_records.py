@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from initscope.records import (
     CHECKSUM,
+    atomic_write,
     content_digest,
     read_table,
     recorded,
-    sealed,
-    unsealed,
-    what_is_wrong,
+    schema_violation,
+    verify_checksum,
+    with_checksum,
     write_table,
-    written_whole,
 )
 
 TABLE = pa.table(
@@ -158,20 +158,20 @@ def test_no_flipped_bit_gives_other_content(tmp_path: Path) -> None:
 def test_a_table_is_compared_with_what_it_must_be(change, wrong: str) -> None:
     schema = pa.schema({"step": pa.int64(), "value": pa.float64(), "counts": pa.list_(pa.int64())})
     table = pa.table({"step": [0, 1, 2], "value": [0.1, 0.2, 0.3], "counts": [[1], [], [2]]})
-    found = what_is_wrong(change(table.cast(schema)), schema, ("step",))
+    found = schema_violation(change(table.cast(schema)), schema, ("step",))
     assert found.startswith(wrong)
     assert bool(found) == bool(wrong)
 
 
 def test_facts_are_sealed() -> None:
     facts = {"step": 3, "names": ["a", None], "value": 0.1}
-    kept = sealed(facts)
-    assert unsealed(kept, must=True) == facts
+    kept = with_checksum(facts)
+    assert verify_checksum(kept, must=True) == facts
     with pytest.raises(ValueError, match="not what was written"):
-        unsealed(kept | {"step": 4})
-    assert unsealed(facts) == facts  # of an older version
+        verify_checksum(kept | {"step": 4})
+    assert verify_checksum(facts) == facts  # of an older version
     with pytest.raises(ValueError, match="no checksum"):
-        unsealed(facts, must=True)
+        verify_checksum(facts, must=True)
 
 
 def test_an_old_table_is_replaced_whole_or_stays(tmp_path: Path) -> None:
@@ -264,7 +264,7 @@ def write_facts(part: Path, text: str, *, folder: bool) -> None:
 @pytest.mark.parametrize("folder", [False, True])
 def test_what_is_written_appears_when_it_is_whole(tmp_path: Path, folder: bool) -> None:
     path = tmp_path / "deep" / "facts.json"
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         write_facts(part, "{}", folder=folder)
         assert not path.exists()
         assert part.parent == path.parent
@@ -277,7 +277,7 @@ def test_what_is_written_appears_when_it_is_whole(tmp_path: Path, folder: bool) 
 def test_an_error_leaves_what_was_there(tmp_path: Path, folder: bool) -> None:
     path = tmp_path / "facts"
     write_facts(path, "before", folder=folder)
-    with contextlib.suppress(KeyboardInterrupt), written_whole(path) as part:
+    with contextlib.suppress(KeyboardInterrupt), atomic_write(path) as part:
         write_facts(part, "half", folder=folder)
         raise KeyboardInterrupt
     assert (path / "facts" if folder else path).read_text() == "before"
@@ -287,9 +287,9 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, folder: bool) -> None:
 def test_a_file_is_replaced_unless_it_must_be_new(tmp_path: Path) -> None:
     path = tmp_path / "facts"
     for text in ("first", "second"):
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             part.write_text(text)
-    with pytest.raises(FileExistsError), written_whole(path, overwrite=False) as part:
+    with pytest.raises(FileExistsError), atomic_write(path, overwrite=False) as part:
         part.write_text("third")
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
@@ -297,15 +297,15 @@ def test_a_file_is_replaced_unless_it_must_be_new(tmp_path: Path) -> None:
 
 def test_a_folder_replaces_none_that_holds_something(tmp_path: Path) -> None:
     path = tmp_path / "facts"
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         write_facts(part, "first", folder=True)
-    with pytest.raises(FileExistsError), written_whole(path) as part:
+    with pytest.raises(FileExistsError), atomic_write(path) as part:
         write_facts(part, "second", folder=True)
     assert (path / "facts").read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_was_not_made_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), written_whole(tmp_path / "facts"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "facts"):
         pass
     assert not list(tmp_path.iterdir())

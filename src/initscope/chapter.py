@@ -278,13 +278,13 @@ def _announce(
         return
     if any(spec.dataset == "mnist" for spec in sweeps):
         print("MNIST is loaded first; if it is not on this machine, 15 MB are downloaded.")
-    from initscope.sweep.cost import duration, operations
+    from initscope.sweep.cost import format_duration, format_flops
 
     flops = _flops(sweeps, runs, out, device)
     recorded = _seconds_recorded(out.parent)
-    took = f"; the records in\n  {Path.cwd() / out.parent}\ntook {duration(recorded)}"
+    took = f"; the records in\n  {Path.cwd() / out.parent}\ntook {format_duration(recorded)}"
     print(
-        f"That is {operations(flops)}{took if recorded else ''}. Stopped, it goes on where "
+        f"That is {format_flops(flops)}{took if recorded else ''}. Stopped, it goes on where "
         "it was. To take\nthe published measurements instead, stop here and run the chapter in "
         "the folder notebooks/\nof a copy of the project, with the parameters that stand there: "
         "the measurements are in\nnotebooks/results/, and nothing is trained.",

@@ -69,6 +69,7 @@ def real(name: str, value: ArrayLike) -> Array:
 
 
 def _as_floats(value: ArrayLike) -> Array:
+    """Return `value` as a float array; `TypeError` for what is no number."""
     array = np.asarray(value)
     if array.dtype.kind == "O":  # fractions and numbers beyond 64 bits are numbers
         if any(one is None or isinstance(one, str | bytes | bool | np.bool_) for one in array.flat):
@@ -174,6 +175,7 @@ def whole_or_none(name: str, value: object, at_least: int = 1) -> int | None:
 
 
 def _whole(name: str, value: object, at_least: int, at_most: int, otherwise: str) -> int:
+    """Return `value` as an int in a range, or raise; `otherwise` ends the list of what is valid."""
     if is_number(value, at_least, whole=True):
         found = int(value)  # type: ignore[call-overload]
         if found <= at_most:
@@ -369,6 +371,7 @@ def number_lists(name: str, table: pd.DataFrame, column: str) -> None:
 
 
 def _is_numeric(column: Any) -> bool:
+    """Return whether a column of a table holds real numbers."""
     import pandas as pd
 
     kind = column.dtype

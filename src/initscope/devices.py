@@ -41,7 +41,7 @@ LEAST_THREADS = 64
 
 
 def largest_number_of_threads() -> int:
-    """How many threads and processes may be asked for: 4 a core, or :data:`LEAST_THREADS`."""
+    """Return how many threads and processes may be asked for: 4 a core, or 64 if more."""
     return max(LEAST_THREADS, 4 * (os.cpu_count() or 1))
 
 

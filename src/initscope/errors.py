@@ -60,7 +60,7 @@ _BY_WORDS = {
 
 
 def lack_of_resources(error: BaseException) -> str:
-    """What this machine ran out of, as a sentence, if `error` comes from that; empty if not.
+    """Return what this machine ran out of, as a sentence, if `error` comes from that, or "".
 
     >>> lack_of_resources(OSError(errno.ENOSPC, "No space left on device"))
     'the disk is full: free some space.'
@@ -85,7 +85,7 @@ def lack_of_resources(error: BaseException) -> str:
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
-    """Error for a name that is not one of `valid`, the nearest names first.
+    """Return the error for a name that is not one of `valid`, the nearest names first.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UsageError:
 
 
 class _Short(reprlib.Repr):
-    """Repeats what was given in a line that stays short, however much it was."""
+    """A `repr` in one line that stays short, however much was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class _Short(reprlib.Repr):
 
 
 def shown(value: object) -> str:
-    """`value` as it stands in a message: its `repr` in one line, shortened where it is long.
+    """Return the `repr` of `value` for a message: in one line, shortened where it is long.
 
     >>> shown([0.1, "1e-3"]), shown("a" * 1000)[-20:]
     ("[0.1, '1e-3']", "aaaaaaaaaaaaaaaaaaa'")
@@ -136,7 +136,7 @@ def shown(value: object) -> str:
 
 
 def given(value: object, *, whole: bool = False) -> str:
-    """The end of a sentence "... must be a number, not": what was given, and how to write it.
+    """Return the end of a sentence "... must be a number, not": what was given, how to write it.
 
     A number such as 1e-3 is text in YAML, without a word; here is the place to say so.
 
@@ -154,7 +154,7 @@ def given(value: object, *, whole: bool = False) -> str:
 
 
 def yaml_hint(value: object, *, whole: bool = False) -> str:
-    """How to write a number that YAML took for text; empty if `value` is and holds none."""
+    """Return how to write a number that YAML took for text; empty if `value` is and holds none."""
     if isinstance(value, list | tuple):
         inner = (yaml_hint(item, whole=whole) for item in value[:100] if item is not value)
         return next(filter(None, inner), "")

@@ -23,11 +23,11 @@ LOCK = ".initscope.lock"
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, what: str) -> Iterator[None]:
+def write_lock(folder: Path, what: str) -> Iterator[None]:
     """Be the only one that writes to `folder`, which is made if it is not there.
 
     The lock is the operating system's, so that it ends with this process even if it is killed.
-    Where a file system has no locks, the holder that the file names decides: a process of this
+    Where a file system has no locks, the owner that the file names decides: a process of this
     machine that is gone holds nothing. Readers are not kept out.
 
     Parameters
@@ -46,7 +46,7 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with only_writer(Path(folder), "an example"):
+    ...     with write_lock(Path(folder), "an example"):
     ...         (Path(folder) / LOCK).exists()
     True
     """
@@ -54,7 +54,7 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            file = _locked(folder, what)
+            file = _acquire(folder, what)
         except OSError as error:
             raise UsageError(
                 f"the folder {folder} cannot be written ({error.strerror or error}). Name another "
@@ -73,21 +73,22 @@ def only_writer(folder: Path, what: str) -> Iterator[None]:
                 each.rmdir()
 
 
-def _locked(folder: Path, what: str) -> IO[str]:
+def _acquire(folder: Path, what: str) -> IO[str]:
+    """Open the lock file of a folder and lock it; `UsageError` if another process holds it."""
     path = folder / LOCK
     while True:
         file = path.open("a+")
         try:
             locked = _lock(file)
-            if os.fstat(file.fileno()).st_nlink == 0:  # its holder has removed it since
+            if os.fstat(file.fileno()).st_nlink == 0:  # its owner has removed it since
                 file.close()
                 continue
             file.seek(0)
-            holder = _holder(file.read())
-            if locked is False or (locked is None and _may_be_alive(holder)):
+            owner = _parse_owner(file.read())
+            if locked is False or (locked is None and _owner_may_be_alive(owner)):
                 raise UsageError(
-                    f"{folder} is being written by {_in_words(holder)}. Wait until it has ended, "
-                    f"or name another folder."
+                    f"{folder} is being written by {_describe_owner(owner)}. Wait until it has "
+                    f"ended, or name another folder."
                 )
             with contextlib.suppress(OSError):  # no space to say it: the lock holds all the same
                 file.truncate(0)
@@ -100,7 +101,7 @@ def _locked(folder: Path, what: str) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Whether the lock was to be had; None where there are no locks."""
+    """Return whether the lock was to be had; None where there are no locks."""
     if fcntl is None:
         return None
     try:
@@ -113,16 +114,17 @@ def _lock(file: IO[str]) -> bool | None:
 
 
 def _this_process() -> dict[str, Any]:
+    """Return what the lock file says of its owner."""
     return {
         "process": os.getpid(),
         "host": socket.gethostname(),
-        "began": _began(os.getpid()),
+        "began": _process_start(os.getpid()),
         "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
     }
 
 
-def _began(process: int) -> str | None:
-    """When a process of this machine began; numbers of processes are given again."""
+def _process_start(process: int) -> str | None:
+    """Return when a process of this machine began; numbers of processes are given again."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
@@ -130,19 +132,20 @@ def _began(process: int) -> str | None:
     return stat.rpartition(")")[2].split()[19]  # in clock ticks since the machine was started
 
 
-def _holder(text: str) -> dict[str, Any]:
+def _parse_owner(text: str) -> dict[str, Any]:
+    """Return what a lock file says of its owner; empty if it is not written yet."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
         return {}  # not yet written
 
 
-def _may_be_alive(holder: dict[str, Any]) -> bool:
-    """Whether a holder can still be at work, as far as this machine can know."""
-    process = holder.get("process")
+def _owner_may_be_alive(owner: dict[str, Any]) -> bool:
+    """Return whether an owner can still be at work, as far as this machine can know."""
+    process = owner.get("process")
     if not isinstance(process, int):
         return False
-    if holder.get("host") != socket.gethostname() or os.name != "posix":
+    if owner.get("host") != socket.gethostname() or os.name != "posix":
         return True
     try:
         os.kill(process, 0)
@@ -150,11 +153,12 @@ def _may_be_alive(holder: dict[str, Any]) -> bool:
         return False
     except OSError:
         return True  # another user's
-    return holder.get("began") in (None, _began(process))
+    return owner.get("began") in (None, _process_start(process))
 
 
-def _in_words(holder: dict[str, Any]) -> str:
-    if not holder:
+def _describe_owner(owner: dict[str, Any]) -> str:
+    """Describe the owner of a lock for a message."""
+    if not owner:
         return "another process"
-    what, process, host, since = (holder.get(k) for k in ("what", "process", "host", "since"))
+    what, process, host, since = (owner.get(k) for k in ("what", "process", "host", "since"))
     return f"{what}, process {process} on {host}, since {since}"

@@ -14,8 +14,8 @@ from initscope.errors import UsageError
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def memory() -> int:
-    """Bytes of memory that a process can have here at most: the machine's, or its share of it."""
+def available_memory() -> int:
+    """Return the bytes that a process can have here at most: the machine's, or its share."""
     import psutil
 
     limits = [psutil.virtual_memory().total + psutil.swap_memory().total]
@@ -42,15 +42,15 @@ def require_memory(needed: float, what: str, advice: str = "give less") -> None:
     advice
         What to change, an imperative.
     """
-    if needed > (available := memory()):
+    if needed > (available := available_memory()):
         raise UsageError(
-            f"this needs about {size(needed)} of memory for {what}, and this machine has "
-            f"{size(available)}: {advice}."
+            f"this needs about {format_bytes(needed)} of memory for {what}, and this machine has "
+            f"{format_bytes(available)}: {advice}."
         )
 
 
-def size(n_bytes: float) -> str:
-    """A number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
+def format_bytes(n_bytes: float) -> str:
+    """Format a number of bytes to three digits: ``"512 bytes"``, ``"1.49 GB"``, ``"3,200 TB"``."""
     if n_bytes > 1e300:
         return "more than can be counted"
     for unit in ("bytes", "kB", "MB", "GB"):
@@ -60,17 +60,20 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:,.0f} TB" if 100 <= n_bytes < 1e6 else f"{n_bytes:.3g} TB"
 
 
-ADDRESS_SPACE = {"sweep": 850_000_000, "pretrain": 1_030_000_000, "reproduce": 350_000_000}
-"""Bytes of address space without which a command cannot even load its libraries, by the name of the
-command. To import them takes a little more, with one thread and torch for CPUs, and what is not
-trained again needs 0.9e9 (sweep) and 1.06e9 (pretrain); the smallest chapter needs 0.39e9."""
+ADDRESS_SPACE = {
+    "sweep": 1_400_000_000,
+    "pretrain": 1_800_000_000,
+    "reproduce": 1_500_000_000,
+}
+"""Bytes of address space that a command is refused below, by the name of the command. Measured with
+torch for CPUs on two cores: smallest sweep, ``nano12``, smallest chapter end well from there on.
+Below, libraries may load and then abort, or wait for ever for a thread that could not start."""
 
 
 def require_address_space(command: str) -> None:
-    """Raise `UsageError` if a limit leaves `command` too little to load its libraries.
+    """Raise `UsageError` if a limit leaves `command` too little for libraries and their threads.
 
-    They do not all end with an error then: some abort the process, and some wait for a thread that
-    could not be started. Only Linux keeps such a limit.
+    Only Linux keeps such a limit.
 
     Parameters
     ----------
@@ -87,6 +90,6 @@ def require_address_space(command: str) -> None:
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return
     raise UsageError(
-        f"{command} needs at least {size(needed)} of memory for its libraries, and a limit leaves "
-        f"it {size(limit)}: raise the limit, by `ulimit -v unlimited` for example."
+        f"{command} needs at least {format_bytes(needed)} of memory for its libraries, and a limit "
+        f"leaves it {format_bytes(limit)}: raise the limit, by `ulimit -v unlimited` for example."
     )

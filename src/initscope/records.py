@@ -57,7 +57,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def content_digest(table: pa.Table) -> str:
-    """SHA-256 of names, types, values and metadata, however they are laid out in memory."""
+    """Return the SHA-256 of names, types, values and metadata, however laid out in memory."""
     digest = hashlib.sha256()
     metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
@@ -75,6 +75,7 @@ def content_digest(table: pa.Table) -> str:
 
 
 def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
+    """Update `digest` with the values of an array, and with which of them are missing."""
     kind = values.type
     digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).tobytes())
     if pa.types.is_list(kind):
@@ -95,10 +96,10 @@ def _add_values(digest: hashlib._Hash, values: pa.Array) -> None:
         digest.update(json.dumps(values.to_pylist(), default=str).encode())
 
 
-def what_is_wrong(
+def schema_violation(
     table: pa.Table, schema: pa.Schema, unique: Sequence[str], nullable: Sequence[str] = ()
 ) -> str:
-    """What keeps `table` from being one of `schema`, in words; empty if nothing does.
+    """Return what keeps `table` from being one of `schema`, in words; empty if nothing does.
 
     Parameters
     ----------
@@ -134,6 +135,7 @@ def what_is_wrong(
 
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Return whether two types differ in precision or layout alone."""
     if pa.types.is_list(wanted):
         return pa.types.is_list(found) and _same_kind(found.value_type, wanted.value_type)
     if pa.types.is_floating(wanted):
@@ -144,22 +146,22 @@ def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sealed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts, plain values of JSON, with the checksum that :func:`unsealed` verifies.
+def with_checksum(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Add to `facts`, plain values of JSON, the checksum that :func:`verify_checksum` verifies.
 
-    >>> unsealed(sealed({"step": 3}))
+    >>> verify_checksum(with_checksum({"step": 3}))
     {'step': 3}
     """
     return {**facts, "sha256": _facts_digest(facts)}
 
 
-def unsealed(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
-    """Facts without their checksum; raises `ValueError` if it is not theirs, or `must` be there."""
+def verify_checksum(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
+    """Return `facts` without their checksum; `ValueError` if it is wrong, or `must` be there."""
     rest = {key: value for key, value in facts.items() if key != "sha256"}
     if "sha256" not in facts and not must:  # written before there was one
         return rest
@@ -171,11 +173,12 @@ def unsealed(facts: Mapping[str, Any], *, must: bool = False) -> dict[str, Any]:
 
 
 def _facts_digest(facts: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain values of JSON."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Write a file or a folder that is there whole or not at all.
 
     Yields a free name beside `path`. What stands under it at the end, made by the caller, is
@@ -194,7 +197,7 @@ def written_whole(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with written_whole(Path(folder) / "facts.json") as part:
+    ...     with atomic_write(Path(folder) / "facts.json") as part:
     ...         _ = part.write_text("{}")
     ...     [file.name for file in Path(folder).iterdir()]
     ['facts.json']
@@ -237,7 +240,7 @@ def _rename_to_new(part: Path, path: Path) -> None:
 
 
 def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
-    """Write a table whole or not at all, see :func:`written_whole`."""
+    """Write a table whole or not at all, see :func:`atomic_write`."""
     floats = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     floats += [
         f"{f.name}.list.element"
@@ -249,7 +252,7 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
         {**(table.schema.metadata or {}), CHECKSUM: content_digest(table)}
     )
     # A file of Python's says of a limit or a full disk what it is, by its number.
-    with written_whole(path, overwrite=overwrite) as part, part.open("wb") as file:
+    with atomic_write(path, overwrite=overwrite) as part, part.open("wb") as file:
         pq.write_table(
             table,
             file,
@@ -264,7 +267,7 @@ def write_table(path: Path, table: pa.Table, *, overwrite: bool = True) -> None:
 def recorded(
     path: str | Path, specification: Mapping[str, Any], measure: Callable[[], pd.DataFrame]
 ) -> pd.DataFrame:
-    """What `measure` returned for `specification`: read from `path`, or measured and kept there.
+    """Return what `measure` gives for `specification`: read from `path`, or measured and kept.
 
     Parameters
     ----------

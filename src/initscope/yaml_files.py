@@ -17,13 +17,14 @@ LARGEST_BITS = 1000
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses what YAML takes without a word, and what makes much out of little.
+    """Loader that refuses what YAML takes without a word, and what makes much of little.
 
     A key that stands in a mapping twice, of which YAML takes the last; anchors, aliases and merge
     keys, of which a few lines can be made into billions of values.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse anchors and aliases."""
         if self.check_event(yaml.AliasEvent) or self.peek_event().anchor is not None:
             mark = self.peek_event().start_mark
             raise yaml.YAMLError(
@@ -33,6 +34,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse merge keys, keys that stand there twice and keys that cannot be one."""
         seen = set()
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
@@ -49,6 +51,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Refuse a whole number of many digits."""
         number: int = super().construct_yaml_int(node)
         if number.bit_length() > LARGEST_BITS:
             raise yaml.YAMLError(f"{shown(number)} is too large")

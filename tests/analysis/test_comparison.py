@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sweeps import run
 
+from initscope.analysis import COMPARED
 from initscope.analysis.comparison import (
-    CONFIGURATION,
     _accuracy_curve,
     _area,
     _loss_curve,
@@ -151,7 +151,7 @@ def simulated(first: np.ndarray, second: np.ndarray) -> pd.DataFrame:
     rows = []
     for scheme, values in (("a", first), ("b", second)):
         for (rate, seed), value in np.ndenumerate(np.atleast_2d(values)):
-            configuration = dict.fromkeys(CONFIGURATION, "x")
+            configuration = dict.fromkeys(COMPARED, "x")
             rows.append(
                 configuration
                 | {"learning_rate": 10.0**rate, "scheme": scheme, "seed": seed, "score": value}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from book_pages import CHAPTERS, DOCUMENTS, PAGES_WITH_WIDGETS, WIDGETS, for_each, parsed
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Browser, Page
+
+# Width and height of those that are seen.
+SIZES = """all => all.filter((one) => one.checkVisibility({ visibilityProperty: true }))
+    .map((one) => one.getBoundingClientRect()).map(({ width, height }) => [width, height])"""
 
 LARGEST_ADDITION = 150_000
 """Bytes, compressed, that widgets and their data may add to a page."""
@@ -20,21 +25,29 @@ def test_every_widget_of_the_package_is_in_the_book() -> None:
     assert public == {name for shown in WIDGETS.values() for name in shown}
 
 
-@pytest.mark.browser
-@for_each(PAGES_WITH_WIDGETS)
-def test_without_scripts_the_pictures_stay(name: str, browser, address: str) -> None:
-    context = browser.new_context(java_script_enabled=False)
+@pytest.fixture(scope="module")
+def plain(name: str, browser: Browser, address: str) -> Iterator[Page]:
+    """The document `name` where scripts are off, for tests that leave it as it was."""
+    context = browser.new_context(
+        java_script_enabled=False, viewport={"width": 1280, "height": 900}
+    )
     page = context.new_page()
     page.goto(f"{address}/{name}.html")
-    assert page.locator(".cell_output:has(script) img").count() >= len(WIDGETS[name])
-    for image in page.locator(".cell_output:has(script) img").all():
-        assert image.is_visible()
-    notes = page.locator(".still-note")
-    assert notes.count() == len(WIDGETS[name])
-    for note in notes.all():
+    yield page
+    context.close()
+
+
+@pytest.mark.browser
+@for_each(PAGES_WITH_WIDGETS)
+def test_without_scripts_the_pictures_stay(name: str, plain: Page) -> None:
+    pictures = plain.locator(".cell_output:has(script) img").all()
+    assert len(pictures) >= len(WIDGETS[name])
+    assert all(picture.is_visible() for picture in pictures)
+    notes = plain.locator(".still-note").all()
+    assert len(notes) == len(WIDGETS[name])
+    for note in notes:
         assert note.is_visible()
         assert "still picture" in note.inner_text()
-    context.close()
 
 
 @pytest.mark.browser
@@ -48,56 +61,42 @@ def test_with_scripts_no_picture_is_called_still(browser: Browser, address: str)
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 390])
 @for_each(DOCUMENTS)
-def test_without_scripts_formulas_can_be_read(
-    name: str, width: int, browser: Browser, address: str, site: Path
-) -> None:
+def test_without_scripts_formulas_can_be_read(name: str, plain: Page, site: Path) -> None:
     in_source = len(parsed(site, name).select("article .math"))
-    context = browser.new_context(
-        java_script_enabled=False, viewport={"width": width, "height": 900}
-    )
-    page = context.new_page()
-    page.goto(f"{address}/{name}.html")
-    # In a solution that is folded, or the list of contents of a small window, nothing is seen.
-    formulas = page.locator("article noscript > .formula > math")
-    assert formulas.count() == in_source
-
-    def seen(formula: Locator) -> bool:
-        box = formula.bounding_box()
-        return box is not None and box["width"] > 3 and box["height"] > 3
-
-    assert all(seen(formula) for formula in formulas.all() if formula.is_visible())
-    assert formulas.evaluate_all("all => all.filter((one) => one.checkVisibility()).length") >= (
-        0.8 * in_source
-    )
-    raw = page.locator("article .math")
-    assert [one.inner_text() for one in raw.all() if one.is_visible()] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
+    try:
+        for width in (1280, 390):
+            plain.set_viewport_size({"width": width, "height": 900})
+            # In a folded solution, or the list of contents of a small window, nothing is seen.
+            formulas = plain.locator("article noscript > .formula > math")
+            sizes = formulas.evaluate_all(SIZES)
+            assert formulas.count() == in_source
+            assert len(sizes) >= 0.8 * in_source
+            assert all(min(size) > 3 for size in sizes)
+            raw = plain.locator("article .math").evaluate_all(SIZES)
+            assert not any(map(all, raw))  # an empty one is seen by nobody
+            assert plain.evaluate("document.documentElement.scrollWidth") <= width
+    finally:
+        plain.set_viewport_size({"width": 1280, "height": 900})
 
 
 @pytest.mark.browser
 @for_each(CHAPTERS)
-def test_without_scripts_nothing_is_folded_on_paper(
-    name: str, browser: Browser, address: str, site: Path
-) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{address}/{name}.html")
-    blocks = page.locator("article details pre")
+def test_without_scripts_nothing_is_folded_on_paper(name: str, plain: Page, site: Path) -> None:
+    blocks = plain.locator("article details pre")
     assert blocks.count() == len(parsed(site, name).select("article details pre")) > 0
-    assert not any(block.is_visible() for block in blocks.all())
-    page.emulate_media(media="print")
-    assert page.locator("article details[open]").count() == 0
-    for block in blocks.all():
-        assert block.evaluate("block => block.checkVisibility({ opacityProperty: true })")
-        box = block.bounding_box()
-        assert box is not None
-        assert box["height"] > 10
-        assert block.inner_text().strip()
-    assert page.locator("article details > summary:visible").count() == 0
-    context.close()
+    seen = "all => all.filter((one) => one.checkVisibility({ opacityProperty: true })).length"
+    assert blocks.evaluate_all(seen) == 0
+    plain.emulate_media(media="print")
+    try:
+        assert plain.locator("article details[open]").count() == 0
+        assert blocks.evaluate_all(seen) == blocks.count()
+        heights = blocks.evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+        assert min(heights) > 10
+        assert all(text.strip() for text in blocks.all_inner_texts())
+        assert plain.locator("article details > summary:visible").count() == 0
+    finally:
+        plain.emulate_media(media="null")
 
 
 @for_each(PAGES_WITH_WIDGETS)

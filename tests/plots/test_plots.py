@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from figures import contents
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initscope import plots
-from initscope.claims import PAPER_BAND, stability_bands
+from initscope.analysis import PAPER_BAND, stability_bands
 from initscope.errors import UsageError
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import critical_std
@@ -284,15 +284,6 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
 }
 
 
-def svg(figure: Figure) -> bytes:
-    # Without layout, which takes half the time: that of chapter 05 is compared by `make chapters`.
-    figure.set_layout_engine("none")
-    file = io.BytesIO()
-    with mpl.rc_context(plots.STYLE):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
 def is_public_figure(name: str) -> bool:
     function = getattr(plots, name)
     return callable(function) and getattr(function, "__annotations__", {}).get("return") == "Figure"
@@ -307,10 +298,10 @@ def test_every_figure_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_drawn_twice_it_is_the_same_file(table: pd.DataFrame, name: str) -> None:
-    first = svg(FIGURES[name](table))
-    assert first == svg(FIGURES[name](table))
-    assert first.startswith(b"<?xml")
+def test_drawn_twice_it_is_the_same(table: pd.DataFrame, name: str) -> None:
+    first = contents(FIGURES[name](table))
+    assert first == contents(FIGURES[name](table))
+    assert len(first) > 20
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -387,22 +378,3 @@ def test_the_critical_std_leaves_the_variance_unchanged() -> None:
     std = critical_std(widths)
     assert math.prod(n * std**2 / 2 for n in widths[:-1]) == pytest.approx(1)
     assert critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
-
-
-def test_nearest_is_on_a_log_axis_and_names_each_once() -> None:
-    values = pd.Series([1.0, 0.01, 0.1, 0.1])
-    assert plots.nearest(values, [0.04, 0.02, 5.0]) == [0.1, 0.01, 1.0]
-    assert plots.nearest(values, [0.1, 0.11]) == [0.1]
-
-
-@pytest.mark.parametrize(
-    ("widths", "short"),
-    [
-        ("784-256-128-10", "784-256-128-10"),
-        ("784-128-128-128-10", "784-128×3-10"),
-        ("13-8-8-4-8-3", "13-8×2-4-8-3"),
-        ("13-3", "13-3"),
-    ],
-)
-def test_short_widths(widths: str, short: str) -> None:
-    assert plots.short_widths(widths) == short

@@ -26,30 +26,31 @@ import torch
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from initscope.cli import main
 from initscope.data.passages import Passages, ShuffledPassages
 from initscope.devices import peak_flops
 from initscope.errors import UsageError
-from initscope.folder_lock import LOCK, only_writer
+from initscope.folder_lock import LOCK, write_lock
 from initscope.models import gpt2
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain import (
     PretrainSpec,
+    describe_outcome,
     load_spec_text,
-    outcome_in_words,
     plan_training,
     pretrain,
     read_record,
 )
 from initscope.pretrain import records as pretrain_records
 from initscope.pretrain import trainer as pretrain_trainer
-from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_space
+from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_disk_space
 from initscope.pretrain.cost import pretrain_cost
 from initscope.pretrain.records import FIRST_IMPLEMENTATION, PretrainRecord
 from initscope.pretrain.trainer import PassageTrainer, decay_groups
-from initscope.sweep.cost import duration
+from initscope.sweep.cost import format_duration
 
 RESULTS = Path(__file__).resolve().parents[2] / "notebooks" / "results"
 STEPS = 12
@@ -603,7 +604,7 @@ def refusal_of_a_process(environment: dict[str, str], arguments: list[str]) -> t
 def test_of_several_processes_all_stop_and_one_speaks(
     tmp_path: Path, server: multiprocessing.context.BaseContext
 ) -> None:
-    with only_writer(tmp_path, "a test"):
+    with write_lock(tmp_path, "a test"):
         done = in_two_processes(refusal_of_a_process, command(tmp_path))
     (status, line), (other_status, nothing) = done
     assert status == other_status == 2
@@ -754,7 +755,7 @@ def test_the_record_says_how_it_was_computed(undisturbed: tuple[Path, Any], tmp_
     facts = json.loads((out / "record" / "run.json").read_text())
     assert facts["implementation"] == {"activation": "tanh_gelu", "optimizer": "adamw_torch_fused"}
     how = "GELU by initscope.models.gelu.TanhGELU, AdamW by adamw_torch_fused"
-    assert how in outcome_in_words(record)
+    assert how in describe_outcome(record)
     shutil.copytree(out / "record", tmp_path / "record")
     facts["implementation"]["activation"] = "gelu_of_tomorrow"
     del facts["sha256"]
@@ -772,7 +773,7 @@ def test_published_records_say_how_they_were_computed() -> None:
         assert PretrainSpec.from_dict(published.run["spec"]).digest == published.run["digest"]
         recorded = json.loads((path / "run.json").read_text()).get("implementation")
         assert published.run["implementation"] == (recorded or FIRST_IMPLEMENTATION)
-        assert "AdamW by adamw_torch_fused" in outcome_in_words(published)
+        assert "AdamW by adamw_torch_fused" in describe_outcome(published)
 
 
 def test_a_checkpoint_is_loaded_by_transformers_alone(undisturbed: tuple[Path, Any]) -> None:
@@ -922,6 +923,29 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_loggers_of_the_trainer_get_loss_and_stds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: dict[str, dict[int, float]] = {}
+
+    class Logger(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **options: Any) -> None:
+            for name, value in logs.items():
+                logged.setdefault(name, {})[state.global_step] = value
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tests", Logger)
+    record = pretrain(spec_of(steps=4), tmp_path, device="cpu", report_to="tests", progress=False)
+    losses = record.training.set_index("step")["loss"].to_dict()
+    assert logged["loss"] == pytest.approx(losses)
+    assert set(losses) == {2, 4}
+    table = record.variances.query("kind == 'weight' and stat == 'std' and step in [2, 4]")
+    assert len(table) == 2 * len([name for name in logged if name.startswith("weight_std/")]) > 0
+    for (layer, role), rows in table.groupby(["layer", "role"]):
+        found = logged[f"weight_std/{role}/layer_{layer:02d}"]
+        stds = rows.set_index("step")["value"].to_dict()
+        assert {step: found[step] for step in stds} == pytest.approx(stds, rel=1e-6)
+
+
 def test_a_logger_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="report_to 'tensorbord' is no logger that can be used"):
         pretrain(spec_of(), tmp_path, device="cpu", report_to="tensorbord")
@@ -973,7 +997,7 @@ def test_no_space_for_a_checkpoint_is_told_before_training(tmp_path: Path) -> No
     n, _ = spec.count_parameters()
     terabytes = 12 * n / 1e12
     with pytest.raises(UsageError, match="no space for the checkpoints: one takes") as caught:
-        require_space(tmp_path / "out", n, 0)
+        require_disk_space(tmp_path / "out", n, 0)
     assert f"one takes {terabytes:.0f} TB" in str(caught.value)
     assert f"{3 * terabytes:,.0f} TB are needed" in str(caught.value)
     with pytest.raises(UsageError, match=r"this needs about 198 TB of memory for a model of 49,47"):
@@ -1053,7 +1077,7 @@ def test_the_cost_counts_what_is_left(undisturbed: tuple[Path, Any], tmp_path: P
     seconds = read_record(undisturbed[0]).run["seconds"]
     assert (finished.steps_left, finished.flops_left) == (0, 0)
     assert finished.seconds_recorded == seconds > 0
-    assert f"Those made took {duration(seconds)}." in str(finished)
+    assert f"Those made took {format_duration(seconds)}." in str(finished)
     assert "Those made" not in str(pretrain_cost(spec_of(), tmp_path, device="cpu"))
     run(tmp_path, max_seconds=0)
     cost = pretrain_cost(spec_of(), tmp_path, device="cpu")

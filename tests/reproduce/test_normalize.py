@@ -20,9 +20,9 @@ from initscope.reproduce.normalize import (
     GLUED,
     WIDGET_STATE,
     WIDGET_VIEW,
-    complaints,
     dumps,
     normalize,
+    stderr_text,
 )
 from initscope.reproduce.small_svg import small_svg
 
@@ -246,13 +246,13 @@ BARS = [
 @pytest.mark.parametrize("bar", BARS)
 def test_a_warning_is_found_between_progress_bars(bar: str) -> None:
     warning = "/tmp/x.py:3: UserWarning: 5% | too few [seeds]\n  warnings.warn('a')\n"
-    assert complaints(executed(stderr(bar)).cells[0]) == ""
+    assert stderr_text(executed(stderr(bar)).cells[0]) == ""
     halves = stderr(bar[: len(bar) // 2]), stderr(bar[len(bar) // 2 :])
-    assert complaints(executed(*halves).cells[0]) == ""
-    found = complaints(executed(stderr(bar), stdout("out"), stderr(warning + bar)).cells[0])
+    assert stderr_text(executed(*halves).cells[0]) == ""
+    found = stderr_text(executed(stderr(bar), stdout("out"), stderr(warning + bar)).cells[0])
     assert found.splitlines() == warning.splitlines()
-    assert complaints(executed(stdout(warning)).cells[0]) == ""
-    assert complaints(new_markdown_cell("a")) == ""
+    assert stderr_text(executed(stdout(warning)).cells[0]) == ""
+    assert stderr_text(new_markdown_cell("a")) == ""
 
 
 def small(svg: str) -> str:

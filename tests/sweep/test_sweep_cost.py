@@ -11,7 +11,7 @@ from sweeps import N_CHUNKS, SPLIT, keep_chunks, run
 
 from initscope.errors import UsageError
 from initscope.sweep import SweepSpec
-from initscope.sweep.cost import duration, operations, sweep_cost
+from initscope.sweep.cost import format_duration, format_flops, sweep_cost
 
 
 def recorded(path: Path) -> float:
@@ -28,7 +28,7 @@ def test_what_is_left_is_counted_and_what_is_there_was_recorded(tmp_path: Path) 
     assert whole.flops == whole.flops_left == 18 * (updates + evaluations)
     assert 0.1e6 < whole.memory <= 1e6
     assert whole.seconds_recorded == 0
-    to_train = f"To train: 18 networks, {operations(whole.flops)}, with "
+    to_train = f"To train: 18 networks, {format_flops(whole.flops)}, with "
     assert f"9 chunks, 0 of them already there.\n{to_train}" in str(whole)
     assert list(tmp_path.iterdir()) == []
 
@@ -41,8 +41,8 @@ def test_what_is_left_is_counted_and_what_is_there_was_recorded(tmp_path: Path) 
     assert rest.flops_left == pytest.approx(whole.flops * rest.n_runs_left / 18)
     assert rest.seconds_recorded == pytest.approx(sum(map(recorded, kept[1:])))
     assert (
-        f"9 chunks, 3 of them already there; their {operations(whole.flops * 8 / 18)} took "
-        f"{duration(rest.seconds_recorded)} of a worker.\nTo train: "
+        f"9 chunks, 3 of them already there; their {format_flops(whole.flops * 8 / 18)} took "
+        f"{format_duration(rest.seconds_recorded)} of a worker.\nTo train: "
     ) in str(rest)
     assert kept[0].read_bytes() == b"noise"
 
@@ -52,8 +52,8 @@ def test_what_is_left_is_counted_and_what_is_there_was_recorded(tmp_path: Path) 
     table = tmp_path / "sweep.parquet"
     assert finished.seconds_recorded == recorded(table) > 0
     assert str(finished) == (
-        f"18 networks in 9 chunks. All are trained, {operations(whole.flops)} that took "
-        f"{duration(recorded(table))} of a worker: {table}."
+        f"18 networks in 9 chunks. All are trained, {format_flops(whole.flops)} that took "
+        f"{format_duration(recorded(table))} of a worker: {table}."
     )
     with pytest.raises(UsageError, match="another specification"):
         sweep_cost(SweepSpec(stds=(0.1,)), tmp_path)
@@ -74,7 +74,7 @@ def test_what_is_left_is_counted_and_what_is_there_was_recorded(tmp_path: Path) 
     ],
 )
 def test_times_in_words(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_times_in_words(seconds: float, text: str) -> None:
     ],
 )
 def test_operations_in_words(flops: float, text: str) -> None:
-    assert operations(flops) == text
+    assert format_flops(flops) == text

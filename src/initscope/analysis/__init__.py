@@ -1,5 +1,4 @@
-"""Read tables of sweeps and of training runs: comparisons, trajectories, extremes. No torch.
-"""
+"""Read tables of sweeps and of training runs: comparisons, trajectories, extremes. No torch."""
 
 from initscope import extras
 

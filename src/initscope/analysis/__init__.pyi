@@ -2,15 +2,42 @@ from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
-from .sweeps import to_tidy
+from .intervals import (
+    Z_95,
+    bootstrap_interval,
+    central_range,
+    mean_error,
+    mean_interval,
+    variance_error,
+)
+from .noise import (
+    growth_over_noise,
+    predicted_std,
+)
+from .rates import (
+    accuracy_of_schemes,
+    best_rates,
+    failure_share,
+)
+from .seeds import (
+    divergence_share,
+    gradient_norm_means,
+    gradient_ratios_over_seeds,
+    layer_medians,
+    losses_over_seeds,
+    median_grid,
+    over_seeds,
+    paired_losses,
+)
+from .stability import PAPER_BAND, stability_bands
+from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import trainability_border
 from .trajectories import (
     depth_correlation,
     expansion_rates,
-    growth_over_noise,
+    growth_since_start,
     layer_spread,
-    mean_interval,
-    predicted_std,
+    over_layers,
     settling_steps,
     statistic_table,
     weight_std,
@@ -24,31 +51,56 @@ from .verdicts import (
 )
 
 __all__ = [
+    "COMPARED",
+    "CONFIGURATION",
+    "PAPER_BAND",
+    "Z_95",
+    "accuracy_of_schemes",
     "ahead",
     "ahead_from",
+    "best_rates",
+    "bootstrap_interval",
+    "central_range",
     "compare",
     "count_ahead",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
+    "divergence_share",
     "equilibration",
     "expansion_rates",
+    "failure_share",
+    "gradient_norm_means",
+    "gradient_ratios_over_seeds",
     "growth_over_noise",
+    "growth_since_start",
+    "layer_medians",
     "layer_ratios",
     "layer_spread",
+    "losses_over_seeds",
+    "mean_error",
     "mean_interval",
+    "median_grid",
+    "nearest",
     "one_row",
     "order_of_layers",
+    "over_layers",
+    "over_seeds",
+    "paired_losses",
     "predicted_std",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
     "settling_steps",
+    "short_widths",
+    "stability_bands",
     "statistic_table",
     "tail_shape",
     "to_tidy",
     "trainability_border",
+    "variance_error",
     "weight_std",
     "where_one_trains",
+    "widths_of",
     "worst_deviations",
 ]

@@ -11,19 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from initscope import checks
+from initscope.analysis.intervals import bootstrap_interval, check_level
+from initscope.analysis.sweeps import COMPARED, STEPS_OF, check_sweep
 from initscope.checks import is_number, require, require_name
-from initscope.claims import STEPS_OF, check_sweep
 from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
 from initscope.schema import evaluation_steps
 
-__all__ = ["CONFIGURATION", "STATISTICS", "compare", "layer_ratios", "run_measures"]
-
-CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "momentum"]
-"""Columns that, with the learning rate, the scheme and the seed, say which run it is."""
+__all__ = ["STATISTICS", "compare", "layer_ratios", "run_measures"]
 
 STATISTICS: dict[str, Callable[..., Any]] = {
     "mean": np.mean,
@@ -53,8 +50,8 @@ def run_measures(
     Returns
     -------
     pandas.DataFrame
-        The columns of :data:`CONFIGURATION`, ``learning_rate``, ``scheme`` (its text; the std of
-        the scheme ``"normal"`` is part of it), ``seed``, ``n_steps``, then:
+        The columns of :data:`~initscope.analysis.COMPARED`, ``learning_rate``, ``scheme`` (its
+        text; the std of the scheme ``"normal"`` is part of it), ``seed``, ``n_steps``, then:
 
         - ``steps_to_loss_L`` and ``steps_to_accuracy_A``: updates until the recorded curve first
           reaches the value, linear between its points; inf if it never does. A point of the loss
@@ -66,7 +63,7 @@ def run_measures(
           weight gradient over that of the last layer, at initialization and after the last
           update; NaN where one is 0 or not finite.
     """
-    needed = [*CONFIGURATION, "scheme", "std", "seed", "learning_rate", "batch_size", "n_train"]
+    needed = [*COMPARED, "scheme", "std", "seed", "learning_rate", "batch_size", "n_train"]
     needed += ["epochs", "test_accuracy", "diverged_step"]
     check_sweep(table, needed, ["loss", "gradient_norm"])
     checks.number_lists("table", table, "accuracy_by_epoch")
@@ -83,7 +80,7 @@ def run_measures(
     label = table["scheme"].where(
         table["scheme"] != "normal", "normal(std=" + table["std"].astype(str) + ")"
     )
-    measures = table[CONFIGURATION].copy()
+    measures = table[COMPARED].copy()
     measures["learning_rate"] = table["learning_rate"]
     measures["scheme"] = label
     measures["seed"] = table["seed"]
@@ -174,10 +171,11 @@ def layer_ratios(table: pd.DataFrame, first: str, second: str, stat: str) -> pd.
     -------
     pandas.DataFrame
         One row for each pair of runs, probe step and layer (from 1): the columns of
-        :data:`CONFIGURATION`, ``learning_rate``, ``seed``, ``step``, ``layer``, ``ratio``. Two
-        schemes that go to the same weight variance have ratios of ``weight_std`` that go to 1.
+        :data:`~initscope.analysis.COMPARED`, ``learning_rate``, ``seed``, ``step``, ``layer``,
+        ``ratio``. Two schemes that go to the same weight variance have ratios of ``weight_std``
+        that go to 1.
     """
-    which = [*CONFIGURATION, "learning_rate", "seed"]
+    which = [*COMPARED, "learning_rate", "seed"]
     require_name("column stat", stat, set(STEPS_OF) - {"loss"})
     check_sweep(table, [*which, "scheme"], [stat])
     for scheme in (first, second):
@@ -228,10 +226,8 @@ def compare(
 
     The difference is the statistic over the seeds of `first` minus that of `second`; for the mean
     it is the mean of the paired differences. Seeds are drawn with replacement, the same for both
-    schemes. The ends of the interval are quantiles of the resampled differences, not at
-    :math:`\alpha/2` but where Student's t distribution asks for with so few seeds: the expanded
-    percentile interval (Hesterberg 2015), which covers a mean of normal
-    differences about as often as it says from eight seeds on.
+    schemes. The interval is that of :func:`~initscope.analysis.intervals.bootstrap_interval`, which
+    covers a mean of normal differences about as often as it says from eight seeds on.
 
     Steps that were never reached count as the length of the training, so that the difference is
     one of means and a bound.
@@ -259,9 +255,9 @@ def compare(
     -------
     pandas.DataFrame
         One row for each configuration that has both schemes on the same seeds, at least two: the
-        columns of :data:`CONFIGURATION` and ``learning_rate`` (with `best_rate` instead
-        ``first_rate`` and ``second_rate``), ``n_seeds``, ``first``, ``second`` (the statistic of
-        each), ``difference``, ``low``, ``high``, and ``covers_zero``.
+        columns of :data:`~initscope.analysis.COMPARED` and ``learning_rate`` (with `best_rate`
+        instead ``first_rate`` and ``second_rate``), ``n_seeds``, ``first``, ``second`` (the
+        statistic of each), ``difference``, ``low``, ``high``, and ``covers_zero``.
 
     Raises
     ------
@@ -270,7 +266,7 @@ def compare(
         and for means of what is not finite: compare medians then.
     """
     require_name("statistic", statistic, STATISTICS)
-    checks.frame("measures", measures, (*CONFIGURATION,), numbers=("learning_rate", "seed"),
+    checks.frame("measures", measures, (*COMPARED,), numbers=("learning_rate", "seed"),
                  texts=("scheme",))  # fmt: skip
     require_name("measure", measure, set(measures.columns))
     checks.frame("measures", measures, numbers=(measure,))
@@ -288,19 +284,16 @@ def compare(
         best_rate is None or (isinstance(best_rate, str) and best_rate in ("highest", "lowest")),
         f"best_rate is 'highest', 'lowest' or None, not {shown(best_rate)}.",
     )
-    require(
-        is_number(level, 0) and 0 < level < 1,
-        f"level must lie between 0 and 1, not {shown(level)}.",
-    )
+    check_level(level)
     if measure.startswith("steps_to_"):
         reached = np.minimum(measures[measure], measures["n_steps"])
         measures = measures.assign(**{measure: reached})
-    needed = [*CONFIGURATION, "learning_rate", "scheme", "seed", measure]
+    needed = [*COMPARED, "learning_rate", "scheme", "seed", measure]
     measures = measures.loc[measures["scheme"].isin([first, second]), needed]
     generator = np.random.default_rng(seed)
-    by = CONFIGURATION if best_rate is not None else [*CONFIGURATION, "learning_rate"]
+    by = COMPARED if best_rate is not None else [*COMPARED, "learning_rate"]
     require(
-        not measures.duplicated([*CONFIGURATION, "learning_rate", "scheme", "seed"]).any(),
+        not measures.duplicated([*COMPARED, "learning_rate", "scheme", "seed"]).any(),
         "the table measures holds a run twice.",
     )
     rows = []
@@ -331,17 +324,16 @@ def compare(
         row["first"], row["second"] = (
             float(estimate[at]) for estimate, at in zip(estimates, best, strict=True)
         )
+        # Not by scipy.stats.bootstrap: both schemes share the draws, and each its best rate anew.
         resampled = [
             _resampled(side, statistic, best_rate, drawn)
             for drawn in [generator.integers(0, row["n_seeds"], (resamples, row["n_seeds"]))]
             for side in values
         ]
         differences = _difference(*resampled)
-        low, high = np.quantile(
-            differences, _expanded_levels(level, row["n_seeds"]), method="inverted_cdf"
-        )
+        low, high = bootstrap_interval(differences, row["n_seeds"], level)
         row["difference"] = float(_difference(row["first"], row["second"]))
-        row |= {"low": float(low), "high": float(high), "covers_zero": bool(low <= 0 <= high)}
+        row |= {"low": low, "high": high, "covers_zero": bool(low <= 0 <= high)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -363,14 +355,3 @@ def _difference(first: np.ndarray | float, second: np.ndarray | float) -> np.nda
     first, second = np.asarray(first, float), np.asarray(second, float)
     with np.errstate(invalid="ignore"):
         return np.where(first == second, 0.0, first - second)
-
-
-def _expanded_levels(level: float, n: int) -> tuple[float, float]:
-    """Quantiles of the resampled statistic that stand for an interval of `level` with `n` seeds.
-
-    The resampled mean has the plug-in variance, smaller by (n - 1) / n than the unbiased one, and
-    normal tails where Student's are due: both are made up for.
-    """
-    quantile = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(n / (n - 1))
-    low = float(stats.norm.cdf(-quantile))
-    return low, 1 - low

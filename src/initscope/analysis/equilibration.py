@@ -8,11 +8,11 @@ import pandas as pd
 from scipy.stats import norm
 
 from initscope import checks
+from initscope.analysis.intervals import mean_interval
 from initscope.analysis.trajectories import (
     depth_correlation,
     expansion_rates,
     layer_spread,
-    mean_interval,
     statistic_table,
 )
 

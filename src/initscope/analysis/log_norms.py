@@ -6,17 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy import stats
 
 from initscope import checks
+from initscope.analysis.intervals import Z_95, mean_error, sample_of, variance_error
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.theory import WidthInterval
 
-__all__ = ["HALF", "Moments", "fourth_moment", "log_band_moments", "log_moments", "pair_factor"]
-
-HALF = float(norm.ppf(0.975))
-"""Half of a 95% interval, in standard errors."""
+__all__ = ["Moments", "fourth_moment", "log_band_moments", "log_moments", "pair_factor"]
 
 
 class Moments(NamedTuple):
@@ -28,15 +26,6 @@ class Moments(NamedTuple):
     variance_error: float
 
 
-def _sample(name: str, values: ArrayLike, at_least: int) -> np.ndarray:
-    sample = np.asarray(checks.finite(name, values), float)
-    require(
-        sample.ndim == 1 and len(sample) >= at_least,
-        f"{name} must be a list of at least {at_least} numbers, not {shown(values)}.",
-    )
-    return sample
-
-
 def log_moments(logs: ArrayLike) -> Moments:
     """Return mean and variance of a sample of logarithms, as if it were normal.
 
@@ -44,13 +33,14 @@ def log_moments(logs: ArrayLike) -> Moments:
     >>> moments.mean, moments.variance
     (2.0, 1.0)
     """
-    sample = _sample("logs", logs, 2)
+    sample = sample_of("logs", logs, 2)
     variance = float(sample.var(ddof=1))
     return Moments(
         float(sample.mean()),
-        float(HALF * sample.std() / np.sqrt(len(sample))),
+        # With the variance over n, as the published numbers have it: of thousands of networks.
+        float(Z_95 * stats.sem(sample, ddof=0)),
         variance,
-        float(HALF * variance * np.sqrt(2 / (len(sample) - 1))),
+        float(variance_error(variance, len(sample))),
     )
 
 
@@ -72,7 +62,7 @@ def log_band_moments(interval: WidthInterval) -> tuple[np.ndarray, np.ndarray]:
         f"interval must be one of finite_width_interval, not {shown(interval)}.",
     )
     low, high = np.log(interval.low.forward), np.log(interval.high.forward)
-    return (low + high) / 2, ((high - low) / (2 * HALF)) ** 2
+    return (low + high) / 2, ((high - low) / (2 * Z_95)) ** 2
 
 
 def fourth_moment(variances: ArrayLike) -> tuple[float, float]:
@@ -83,11 +73,11 @@ def fourth_moment(variances: ArrayLike) -> tuple[float, float]:
     >>> fourth_moment([1.0, 1.0, 1.0])
     (1.0, 0.0)
     """
-    q = _sample("variances", variances, 2)
+    q = sample_of("variances", variances, 2)
     require(bool(q.mean() != 0), "variances must have a mean other than 0.")
     ratio = (q**2).mean() / q.mean() ** 2
     influence = (q**2 - (q**2).mean()) / q.mean() ** 2 - 2 * ratio * (q / q.mean() - 1)
-    return float(ratio), float(HALF * influence.std(ddof=1) / np.sqrt(len(q)))
+    return float(ratio), mean_error(influence)
 
 
 def pair_factor(logs: ArrayLike, share: float = 0.5) -> float:
@@ -103,7 +93,7 @@ def pair_factor(logs: ArrayLike, share: float = 0.5) -> float:
     >>> round(pair_factor(np.log([1.0, 2.0, 8.0])), 6)
     4.0
     """
-    sample = _sample("logs", logs, 2)
+    sample = sample_of("logs", logs, 2)
     share = checks.number("share", share, 0.0, 1.0)
     differences = np.abs(sample[:, None] - sample[None, :])[np.triu_indices(len(sample), 1)]
     return float(np.exp(np.quantile(differences, share)))

@@ -1,7 +1,7 @@
 """From comparisons and bands to a verdict: who is ahead, from where on, and where there is a race.
 
 The tables are those of :mod:`initscope.analysis.comparison` and
-:func:`initscope.claims.stability_bands`.
+:func:`initscope.analysis.stability_bands`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from initscope import checks
-from initscope.analysis.comparison import CONFIGURATION
+from initscope.analysis.sweeps import COMPARED
 from initscope.checks import require_name
 
 __all__ = ["ahead", "ahead_from", "count_ahead", "deepest_whole_band", "where_one_trains"]
@@ -89,7 +89,7 @@ def where_one_trains(measures: pd.DataFrame) -> pd.DataFrame:
     measures
         Result of :func:`initscope.analysis.run_measures`.
     """
-    by = [*CONFIGURATION, "learning_rate"]
+    by = [*COMPARED, "learning_rate"]
     checks.frame("measures", measures, (*by, "scheme"), numbers=("failed",), texts=("scheme",))
     of_scheme = measures.groupby([*by, "scheme"])["failed"].mean()
     least = of_scheme.groupby(by).min()
@@ -102,7 +102,7 @@ def deepest_whole_band(bands: pd.DataFrame) -> int | None:
     Parameters
     ----------
     bands
-        Rows of :func:`initscope.claims.stability_bands`, of one optimizer and several depths.
+        Rows of :func:`initscope.analysis.stability_bands`, of one optimizer and several depths.
 
     Returns
     -------

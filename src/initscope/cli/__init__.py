@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from initscope import __version__, extras
 from initscope.cli import pretrain, reproduce, sweep
-from initscope.cli.options import Commands, fail, of_program, one_line
+from initscope.cli.options import Commands, fail, for_program, one_line
 from initscope.errors import Terminated, UsageError, lack_of_resources
 
 __all__ = ["main"]
@@ -77,24 +77,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _program() -> str:
-    """What the user typed to start this: the installed command, or the module."""
+    """Return what the user typed to start this: the installed command, or the module."""
     name = Path(sys.argv[0] if sys.argv else "").stem.lower()
     return "initscope" if name == "initscope" else "python -m initscope"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Keeps an error in one line."""
+    """Argument parser that keeps an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
     layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         program,
         description=_ABOUT,
-        epilog=of_program(_EXAMPLES, program),
+        epilog=for_program(_EXAMPLES, program),
         formatter_class=layout,
     )
     parser.add_argument("--version", action="version", version=f"initscope {__version__}")

@@ -32,13 +32,13 @@ class Commands:
             name,
             help=help,
             description=about,
-            epilog=of_program(examples, self._program),
+            epilog=for_program(examples, self._program),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         return parser
 
 
-def of_program(examples: str, program: str) -> str:
+def for_program(examples: str, program: str) -> str:
     """Return examples of the command line as they are typed for `program`."""
     torchrun = "torchrun --nproc-per-node 8 -m initscope"  # it starts a module, not a command
     parts = examples.split(torchrun)

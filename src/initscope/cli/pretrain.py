@@ -159,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
 
     from initscope.data.text_sources import is_on_hub
     from initscope.pretrain.cost import pretrain_cost
-    from initscope.pretrain.run import end_processes, outcome_in_words, pretrain
+    from initscope.pretrain.records import describe_outcome
+    from initscope.pretrain.run import end_processes, pretrain
 
     machine = {
         name: getattr(options, name)
@@ -183,7 +184,7 @@ def run(options: argparse.Namespace) -> int:
         end_processes()
     run = record.run
     is_first = os.environ.get("RANK", "0") == "0"
-    if is_first and (outcome := outcome_in_words(record)):
+    if is_first and (outcome := describe_outcome(record)):
         print(outcome, file=sys.stderr)
     where = f"{options.out / 'record'}: step {run['step']:,} of {spec.steps:,}"
     if run["status"] == "diverged":

@@ -27,7 +27,7 @@ __all__: list[str] = []  # for this package alone
 
 
 def data_folder() -> Path | None:
-    """The folder that the environment variable ``INITSCOPE_DATA`` names, or None."""
+    """Return the folder that the environment variable ``INITSCOPE_DATA`` names, or None."""
     folder = os.environ.get("INITSCOPE_DATA")
     if not folder:
         return None
@@ -37,7 +37,7 @@ def data_folder() -> Path | None:
 
 
 def text_folder(source: str | Path) -> Path | None:
-    """The folder that a source of text is read from; None for :data:`STDLIB` and for the hub.
+    """Return the folder that a text is read from; None for :data:`STDLIB` and for the hub.
 
     Nothing is read, and the hub is not asked whether it has such a name.
 
@@ -77,7 +77,7 @@ def text_folder(source: str | Path) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """The folder that ``INITSCOPE_CACHE`` names, or ``~/.cache/initscope``; it may not exist."""
+    """Return the folder ``INITSCOPE_CACHE``, or ``~/.cache/initscope``; it may not exist."""
     folder = os.environ.get("INITSCOPE_CACHE") or os.path.join("~", ".cache", "initscope")
     return Path(os.path.expanduser(folder))
 
@@ -93,8 +93,8 @@ def add_files(digest: hashlib._Hash, folder: Path) -> None:
         raise UsageError(f"cannot read the data in {str(folder)!r} ({error}).") from error
 
 
-def short_reason(error: BaseException) -> str:
-    """What an error of a library says, with its cause: one line."""
+def summarize_error(error: BaseException) -> str:
+    """Return what an error of a library says, with its cause, in one line."""
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}"
 

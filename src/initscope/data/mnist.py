@@ -23,10 +23,10 @@ from initscope.data.folders import (
     cache_folder,
     data_folder,
     no_progress_bars,
-    short_reason,
+    summarize_error,
 )
 from initscope.errors import UsageError, shown
-from initscope.records import written_whole
+from initscope.records import atomic_write
 
 MNIST_HUB_NAME = "ylecun/mnist"
 CACHE_FORMAT = "1"
@@ -88,7 +88,7 @@ def load_mnist(source: str | Path | None = None) -> Dataset:
 
 
 def _mnist_source(source: str | Path | None) -> str | Path:
-    """Path of a local folder, or a name on the hub."""
+    """Return the path of a local folder, or a name on the hub."""
     if source is not None:
         if not isinstance(source, str | Path):
             raise UsageError(f"the source of MNIST must be text or a Path, not {shown(source)}.")
@@ -133,14 +133,14 @@ def _read_mnist(source: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _load_dataset(source: str | Path, **options: Any) -> Any:
-    """``datasets.load_dataset``, every failure as one clear error."""
+    """Call ``datasets.load_dataset``; turn every failure into one clear error."""
     with extras.named("load_mnist"):
         import datasets
 
     try:
         return datasets.load_dataset(str(source), **options)
     except Exception as error:
-        detail = short_reason(error)
+        detail = summarize_error(error)
         if isinstance(source, Path):
             raise UsageError(
                 f"cannot read the data in {str(source)!r}: empty, corrupt or of another layout "
@@ -157,7 +157,7 @@ def _load_dataset(source: str | Path, **options: Any) -> Any:
 
 
 def _decode(table: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels and labels of one split, an Arrow table with columns ``image`` and ``label``."""
+    """Decode pixels and labels of one split, a table with columns ``image`` and ``label``."""
     with extras.named("load_mnist"):
         from PIL import Image
 
@@ -193,7 +193,7 @@ def _decode(table: Any, where: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _fingerprint(source: str | Path) -> str:
-    """Digest of a folder's files, names and content, or of a name on the hub."""
+    """Return a digest of a folder's files, names and content, or of a name on the hub."""
     digest = hashlib.sha256(CACHE_FORMAT.encode())
     if not isinstance(source, Path):
         digest.update(f"hub:{source}".encode())
@@ -203,10 +203,12 @@ def _fingerprint(source: str | Path) -> str:
 
 
 def _cache_path(fingerprint: str) -> Path:
+    """Return the cache file of a data set of this fingerprint."""
     return cache_folder() / f"mnist-{fingerprint[:32]}.safetensors"
 
 
 def _checksum(pixels: dict[str, torch.Tensor]) -> str:
+    """Return the digest of the bytes of all tensors."""
     total = 0
     for name in sorted(pixels):
         total = zlib.crc32(pixels[name].numpy().data, total)
@@ -214,7 +216,7 @@ def _checksum(pixels: dict[str, torch.Tensor]) -> str:
 
 
 def _read_cache(path: Path) -> dict[str, torch.Tensor] | None:
-    """The memory-mapped tensors of a cache file; nothing if it is absent or not intact."""
+    """Map the tensors of a cache file into memory; none if it is absent or not intact."""
     from safetensors import safe_open
 
     if not path.is_file():
@@ -238,7 +240,7 @@ def _write_cache(path: Path, pixels: dict[str, torch.Tensor], source: str) -> No
     from safetensors.torch import save
 
     try:
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(save(pixels, metadata={"crc32": _checksum(pixels), "source": source}))
     except OSError as error:
         _warn_no_cache(str(path.parent), str(error.strerror or error))
@@ -246,6 +248,7 @@ def _write_cache(path: Path, pixels: dict[str, torch.Tensor], source: str) -> No
 
 @functools.cache
 def _warn_no_cache(folder: str, reason: str) -> None:
+    """Warn that the images will be decoded again next time."""
     warnings.warn(
         f"MNIST cannot be cached in {folder!r} ({reason}), so that each load decodes it again, in "
         f"seconds. Set the environment variable INITSCOPE_CACHE to a folder that can be written.",

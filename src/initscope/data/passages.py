@@ -91,5 +91,6 @@ class ShuffledPassages(torch.utils.data.Dataset):
         return self._passages[int(self._order(number)[place])]
 
     def _order_of_pass(self, number: int) -> np.ndarray:
+        """Draw the order of the passages in one pass over all of them."""
         generator = np.random.default_rng([self._seed, number])
         return generator.permutation(len(self._passages))

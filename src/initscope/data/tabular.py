@@ -50,7 +50,7 @@ def load_digits(seed: int = 0, test_size: float = 0.25) -> Dataset:
 
 
 def _split(name: str, bunch: Any, seed: int, test_size: float) -> Dataset:
-    """Stratified split of a scikit-learn data set, standardized per feature."""
+    """Split a scikit-learn data set, stratified, and standardize each feature."""
     from sklearn.model_selection import train_test_split
 
     seed = whole("seed", seed, 0, LARGEST_SEED)

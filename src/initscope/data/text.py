@@ -27,11 +27,11 @@ from initscope.data.text_sources import (
     VALIDATION_ONE_IN,
     TextSource,
     find_source,
-    is_set_aside,
+    is_validation_document,
 )
 from initscope.data.tokenizers import Tokenizer, load_tokenizer
 from initscope.errors import UsageError, shown
-from initscope.records import file_digest, sealed, unsealed, written_whole
+from initscope.records import atomic_write, file_digest, verify_checksum, with_checksum
 
 __all__ = ["Text", "load_text"]
 
@@ -173,7 +173,7 @@ def load_text(
 
 
 def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None) -> Path:
-    """The folder with the tokens of a source, made if it is not there."""
+    """Return the folder with the tokens of a source; make it if it is not there."""
     if source.on_hub and max_tokens is None:
         raise UsageError(
             f"{source.name} on the hub may have billions of tokens: give max_tokens, how many to "
@@ -183,7 +183,7 @@ def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None)
     folder = cache_folder() / f"text-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
     # What an older version streamed from the hub has no checksums, and may not be had again.
     must = not source.on_hub
-    wrong = _what_is_wrong(folder, must) if folder.exists() else "missing"
+    wrong = _cache_fault(folder, must) if folder.exists() else "missing"
     if not wrong:
         return folder
     if folder.exists():
@@ -191,13 +191,13 @@ def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Another process may be first: its tokens are the same.
-        with contextlib.suppress(FileExistsError), written_whole(folder, overwrite=False) as part:
+        with contextlib.suppress(FileExistsError), atomic_write(folder, overwrite=False) as part:
             part.mkdir()
             with no_progress_bars():
                 _write_tokens(part, source, tokenizer, max_tokens)
-            if folder.exists() and _what_is_wrong(folder, must):
+            if folder.exists() and _cache_fault(folder, must):
                 shutil.rmtree(folder)
-        wrong = _what_is_wrong(folder, must)
+        wrong = _cache_fault(folder, must)
         require(not wrong, f"the tokens of {source.name} cannot be kept in {folder}: {wrong}.")
         return folder
     except OSError as error:
@@ -208,13 +208,13 @@ def _tokenized(source: TextSource, tokenizer: Tokenizer, max_tokens: int | None)
         ) from error
 
 
-def _what_is_wrong(folder: Path, must: bool) -> str:
-    """What keeps a folder of the cache from holding what it says; empty if nothing does.
+def _cache_fault(folder: Path, must: bool) -> str:
+    """Return what keeps a cache folder from holding what it says; empty if nothing does.
 
     Where checksums are missing altogether, only sizes are compared, unless they `must` be there.
     """
     try:
-        facts = unsealed(dict(json.loads((folder / FACTS).read_text())), must=must)
+        facts = verify_checksum(dict(json.loads((folder / FACTS).read_text())), must=must)
         size = np.dtype(facts["dtype"]).itemsize
         for split in ("train", "validation"):
             path = folder / f"{split}.bin"
@@ -253,7 +253,9 @@ def _write_tokens(
                 enough = math.ceil(enough / VALIDATION_ONE_IN)
             for documents in _batches(splits[split]):
                 for text, tokens in zip(documents, tokenizer.encode(documents), strict=True):
-                    target = "validation" if not by_split and is_set_aside(text) else split
+                    target = (
+                        "validation" if not by_split and is_validation_document(text) else split
+                    )
                     packed = np.append(np.asarray(tokens, dtype), dtype.type(tokenizer.end_of_text))
                     files[target].write(packed.tobytes())
                     counts[target] += len(packed)
@@ -277,11 +279,11 @@ def _write_tokens(
     facts |= {f"{split}_tokens": n for split, n in counts.items()}
     facts |= {f"{split}_bytes": n for split, n in n_bytes.items()}
     facts["digests"] = {split: file_digest(folder / f"{split}.bin") for split in counts}
-    (folder / FACTS).write_text(json.dumps(sealed(facts), indent=2))
+    (folder / FACTS).write_text(json.dumps(with_checksum(facts), indent=2))
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Documents that are not empty, many at once, as the tokenizers like them."""
+    """Yield lists of documents that are not empty, many at once, as the tokenizers like them."""
     iterator = filter(None, documents)
     while batch := list(itertools.islice(iterator, DOCUMENTS_AT_ONCE)):
         yield batch

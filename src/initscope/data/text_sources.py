@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from initscope.checks import require
-from initscope.data.folders import HUB_TEXTS, STDLIB, add_files, short_reason, text_folder
+from initscope.data.folders import HUB_TEXTS, STDLIB, add_files, summarize_error, text_folder
 from initscope.errors import UsageError
 
 __all__ = ["is_on_hub"]
@@ -28,7 +28,7 @@ VALIDATION_ONE_IN = 50
 
 @dataclass(frozen=True)
 class TextSource:
-    """Where documents come from; `splits` opens it, by name of the split."""
+    """Source of documents; `splits` opens it, by name of the split."""
 
     name: str
     description: str
@@ -57,7 +57,7 @@ def find_source(source: str | Path) -> TextSource:
 
 
 def is_on_hub(source: str | Path) -> bool:
-    """Whether :func:`load_text` would ask the Hugging Face hub for a source.
+    """Return whether :func:`load_text` would ask the Hugging Face hub for a source.
 
     Raises `UsageError` for one that does not exist.
     """
@@ -65,6 +65,7 @@ def is_on_hub(source: str | Path) -> bool:
 
 
 def _folder_source(name: str, folder: Path) -> TextSource:
+    """Return the source of a local folder, in the layout of the hub."""
     digest = hashlib.sha256()
     add_files(digest, folder)
     return TextSource(
@@ -76,7 +77,7 @@ def _folder_source(name: str, folder: Path) -> TextSource:
 
 
 def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str, Iterable[str]]:
-    """Splits of a data set, streamed: neither downloaded as a whole nor copied."""
+    """Open the splits of a data set as streams: neither downloaded whole nor copied."""
     import datasets
 
     def load() -> Any:
@@ -95,14 +96,15 @@ def _open_dataset(path: str, configuration: str | None, where: str) -> dict[str,
     except Exception as error:
         raise UsageError(
             f"cannot read the text {where!r}: missing, empty, of another layout than a data set "
-            f"of the Hugging Face hub, or out of reach ({short_reason(error)}). Without a network, "
-            f"copy it into a folder and give that, or put it in text/NAME in the folder that "
-            f"INITSCOPE_DATA names."
+            f"of the Hugging Face hub, or out of reach ({summarize_error(error)}). Without a "
+            f"network, copy it into a folder and give that, or put it in text/NAME in the folder "
+            f"that INITSCOPE_DATA names."
         ) from error
     return {name: _documents(rows, f"the {name} split of {where}") for name, rows in splits.items()}
 
 
 def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
+    """Yield the text of each row."""
     iterator = iter(rows)
     while True:
         try:
@@ -110,7 +112,7 @@ def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
         except StopIteration:
             return
         except Exception as error:
-            raise UsageError(f"cannot read {where} ({short_reason(error)}).") from error
+            raise UsageError(f"cannot read {where} ({summarize_error(error)}).") from error
         text = row.get("text", 0)
         if not isinstance(text, str):
             raise UsageError(
@@ -121,7 +123,7 @@ def _documents(rows: Iterable[dict[str, Any]], where: str) -> Iterator[str]:
 
 
 def _stdlib() -> TextSource:
-    """The source files of Python's standard library, without tests and what was installed."""
+    """Read the source files of Python's standard library, without tests and what was installed."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     left_out = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
     paths: list[Path] = []
@@ -143,7 +145,7 @@ def _stdlib() -> TextSource:
     )
 
 
-def is_set_aside(text: str) -> bool:
-    """Whether a document belongs to the validation: by its content, in whatever order it comes."""
+def is_validation_document(text: str) -> bool:
+    """Return whether a document is for validation: by its content, whatever the order."""
     first = hashlib.sha256(text.encode()).digest()[:8]
     return int.from_bytes(first, "big") % VALIDATION_ONE_IN == 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from initscope import extras
 from initscope.checks import require
-from initscope.data.folders import data_folder, no_progress_bars, short_reason
+from initscope.data.folders import data_folder, no_progress_bars, summarize_error
 from initscope.errors import UsageError, unknown_name
 
 GPT2_TOKENIZER_HUB_NAME = "openai-community/gpt2"
@@ -25,7 +25,7 @@ __all__ = ["TOKENIZERS", "Tokenizer", "load_tokenizer"]
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to tokens.
+    """Tokenizer, from texts to tokens.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Tokenizer:
 
 @extras.named("load_tokenizer")
 def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
-    """GPT-2's byte-level BPE, another of the same kind, or bytes.
+    """Load GPT-2's byte-level BPE, another of the same kind, or bytes.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def load_tokenizer(name: str | Path = "gpt2") -> Tokenizer:
     except Exception as error:
         raise UsageError(
             f"cannot read a tokenizer from {str(folder)!r}: it must hold vocab.json and "
-            f"merges.txt of a byte-level BPE ({short_reason(error)})."
+            f"merges.txt of a byte-level BPE ({summarize_error(error)})."
         ) from error
     end_of_text = bpe.token_to_id("<|endoftext|>")
     require(end_of_text is not None, f"the tokenizer in {str(folder)!r} has no <|endoftext|>.")
@@ -107,6 +107,7 @@ def check_tokenizer(name: str | Path) -> None:
 
 
 def _tokenizer_folder(name: str | Path) -> Path:
+    """Return the folder of a tokenizer; GPT-2's comes from the hub where no copy is here."""
     if name != "gpt2":
         if not isinstance(name, Path):
             check_tokenizer(name)
@@ -125,7 +126,7 @@ def _tokenizer_folder(name: str | Path) -> Path:
     except Exception as error:
         raise UsageError(
             f"no local copy of GPT-2's tokenizer, and {GPT2_TOKENIZER_HUB_NAME!r} cannot be had "
-            f"from the Hugging Face hub ({short_reason(error)}). Set the environment variable "
+            f"from the Hugging Face hub ({summarize_error(error)}). Set the environment variable "
             f"INITSCOPE_DATA to a folder that holds tokenizer/gpt2, connect to the network once, "
             f"or choose the tokenizer 'bytes'."
         ) from error

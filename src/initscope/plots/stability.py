@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from initscope.claims import PAPER_BAND
+from initscope.analysis.stability import PAPER_BAND
 from initscope.plots.style import COLOR_MAP, COLORS, INK, ON_MAP, WIDTH, cell_edges, styled
 
 __all__: list[str] = []  # for this package alone

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from initscope.errors import UsageError
-from initscope.memory import size as _size
+from initscope.memory import format_bytes
 from initscope.pretrain.records import checkpoint_folder, record_folder
-from initscope.records import file_digest, sealed, unsealed, written_whole
+from initscope.records import atomic_write, file_digest, verify_checksum, with_checksum
 from initscope.tracking.tables import VarianceTable
 
 MARK = "initscope.json"
@@ -48,11 +48,12 @@ def mark_checkpoint(folder: Path, digest: str, recorded: Mapping[str, str]) -> N
         "sizes": {name: (folder / name).stat().st_size for name in files},
         "recorded": dict(recorded),
     }
-    with written_whole(folder / MARK) as part:
-        part.write_text(json.dumps(sealed(facts)))
+    with atomic_write(folder / MARK) as part:
+        part.write_text(json.dumps(with_checksum(facts)))
 
 
 def _step(folder: Path) -> int:
+    """Return the step in the name of a checkpoint's folder, or -1 if it has none."""
     try:
         return int(folder.name.partition("-")[2])
     except ValueError:
@@ -60,16 +61,17 @@ def _step(folder: Path) -> int:
 
 
 def _newest_first(out: Path) -> list[Path]:
+    """Return the folders that are named like checkpoints."""
     return sorted(checkpoint_folder(out).glob("checkpoint-*"), key=_step, reverse=True)
 
 
 def checkpoints(out: Path, digest: str) -> list[Path]:
-    """Checkpoints of a specification that look whole by the sizes of their files, newest first."""
-    return [folder for folder in _newest_first(out) if not _what_is_missing(folder, digest)[0]]
+    """Return the checkpoints of a specification with files of the right sizes, newest first."""
+    return [folder for folder in _newest_first(out) if not _check_mark(folder, digest)[0]]
 
 
-def sound_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> list[Path]:
-    """Checkpoints from which a run can go on as if nothing had been, the newest first.
+def valid_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> list[Path]:
+    """Return the checkpoints from which a run can go on undisturbed, the newest first.
 
     Those whose files have the checksums that they had, and whose rows are all in the record. Of
     each that is passed over because it is damaged, `say` is told so.
@@ -77,8 +79,8 @@ def sound_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> l
     recorded: dict[str, dict[int, str]] = {}
     found = []
     for folder in _newest_first(out):
-        missing, mark = _what_is_missing(folder, digest)
-        wrong = missing or _what_is_damaged(folder, mark, recorded)
+        missing, mark = _check_mark(folder, digest)
+        wrong = missing or _find_damage(folder, mark, recorded)
         if not wrong:
             found.append(folder)
         elif mark is not None:  # one without a mark is what a kill has left
@@ -86,11 +88,11 @@ def sound_checkpoints(out: Path, digest: str, say: Callable[[str], object]) -> l
     return found
 
 
-def _what_is_missing(folder: Path, digest: str) -> tuple[str, dict[str, Any] | None]:
-    """What keeps a checkpoint from being whole, as far as sizes tell, and its mark."""
+def _check_mark(folder: Path, digest: str) -> tuple[str, dict[str, Any] | None]:
+    """Return what keeps a checkpoint from being whole, as far as sizes tell, and its mark."""
     try:
         mark = dict(json.loads((folder / MARK).read_text()))
-        mark = unsealed(mark, must="files" in mark or "recorded" in mark)
+        mark = verify_checksum(mark, must="files" in mark or "recorded" in mark)
         if mark["digest"] != digest or mark.get("step", _step(folder)) != _step(folder):
             return "it is of another run or step", mark
         for name, size in mark["sizes"].items():
@@ -106,10 +108,10 @@ def _what_is_missing(folder: Path, digest: str) -> tuple[str, dict[str, Any] | N
         return f"{MARK} is damaged", {}
 
 
-def _what_is_damaged(
+def _find_damage(
     folder: Path, mark: Mapping[str, Any] | None, recorded: dict[str, dict[int, str]]
 ) -> str:
-    """What keeps a checkpoint that looks whole from being what was written.
+    """Return what keeps a checkpoint that looks whole from being what was written.
 
     `recorded` keeps the checksums of the tables at each step, from one checkpoint to the next.
     """
@@ -137,7 +139,7 @@ def remove_broken_checkpoints(out: Path, kept: Sequence[Path]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def require_space(out: Path, n_parameters: int, n_kept: int) -> None:
+def require_disk_space(out: Path, n_parameters: int, n_kept: int) -> None:
     """Raise `UsageError` unless there is room for the checkpoints.
 
     At most one more than :data:`CHECKPOINTS_KEPT` are there at once; `n_kept` are there already.
@@ -150,7 +152,7 @@ def require_space(out: Path, n_parameters: int, n_kept: int) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise UsageError(
-            f"no space for the checkpoints: one takes {_size(each)}, and {_size(needed)} are "
-            f"needed in {out}, where {_size(free)} are free. Free some space, or name another out "
-            f"folder."
+            f"no space for the checkpoints: one takes {format_bytes(each)}, and "
+            f"{format_bytes(needed)} are needed in {out}, where {format_bytes(free)} are free. "
+            f"Free some space, or name another out folder."
         )

@@ -10,17 +10,17 @@ from initscope.pretrain.checkpoints import (
     BYTES_PER_PARAMETER,
     CHECKPOINTS_KEPT,
     checkpoints,
-    require_space,
+    require_disk_space,
 )
 from initscope.pretrain.plan import check_pretraining, plan_training
-from initscope.pretrain.records import read_run, record_folder, refuse_another
+from initscope.pretrain.records import check_same_run, read_run, record_folder
 from initscope.pretrain.spec import PretrainSpec
-from initscope.sweep.cost import duration, operations
+from initscope.sweep.cost import format_duration, format_flops
 
 
 @dataclass(frozen=True)
 class PretrainCost:
-    """What is left to do of a pretraining run, and what was recorded of the part that is done.
+    """Work that is left of a pretraining run, and what was recorded of the part that is done.
 
     Attributes
     ----------
@@ -48,10 +48,10 @@ class PretrainCost:
 
     def __str__(self) -> str:
         done = self.steps - self.steps_left
-        recorded = f" Those made took {duration(self.seconds_recorded)}." if done else ""
+        recorded = f" Those made took {format_duration(self.seconds_recorded)}." if done else ""
         return (
             f"{self.parameters:,} parameters, {self.steps:,} steps of {self.tokens_per_step:,} "
-            f"tokens, {self.steps_left:,} of them to be made: {operations(self.flops_left)}."
+            f"tokens, {self.steps_left:,} of them to be made: {format_flops(self.flops_left)}."
             f"{recorded}\nCheckpoints: {self.checkpoint_bytes / 1e6:,.0f} MB."
         )
 
@@ -83,10 +83,10 @@ def pretrain_cost(
     check_pretraining(spec, device, precision, micro_batch_size)
     result_folder("out folder", folder)
     plan_training(spec, device, precision, micro_batch_size, compile, None)
-    refuse_another(folder, spec.to_dict())
+    check_same_run(folder, spec.to_dict())
     kept = checkpoints(folder, spec.digest)
     parameters, flops_per_token = spec.count_parameters()
-    require_space(folder, parameters, len(kept))
+    require_disk_space(folder, parameters, len(kept))
     run = read_run(record_folder(folder))
     ended = run is not None and run["status"] in ("finished", "diverged")
     done = int(kept[0].name.partition("-")[2]) if kept else 0

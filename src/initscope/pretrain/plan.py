@@ -58,7 +58,7 @@ def check_pretraining(
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How a specification is trained on this machine; see :func:`pretrain`."""
+    """Device, precision and sizes that a run has on this machine; see :func:`pretrain`."""
 
     device: str
     precision: str
@@ -126,6 +126,7 @@ def _share_of_a_process(spec: PretrainSpec) -> tuple[int, int]:
 
 
 def _check_divides(micro_batch_size: object, share: int) -> None:
+    """Raise `UsageError` unless passes of this size make up the share of a process."""
     require(
         is_number(micro_batch_size, 1, whole=True) and share % micro_batch_size == 0,  # type: ignore[operator]
         f"micro_batch_size {shown(micro_batch_size)} must divide the {share} passages that a "
@@ -134,6 +135,6 @@ def _check_divides(micro_batch_size: object, share: int) -> None:
 
 
 def _largest_divisor(number: int, at_most: int) -> int:
-    """Largest divisor of `number` that is no larger than `at_most`, in sqrt(number) divisions."""
+    """Return the largest divisor of `number` up to `at_most`, in sqrt(number) divisions."""
     pairs = ((n, number // n) for n in range(1, math.isqrt(number) + 1) if number % n == 0)
     return max(n for pair in pairs for n in pair if n <= at_most)

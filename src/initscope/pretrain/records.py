@@ -20,6 +20,7 @@ written before there were checksums is read without, and checked by sizes, colum
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,15 +29,17 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from initscope.devices import peak_flops
 from initscope.errors import UsageError
+from initscope.pretrain.spec import PRETRAIN_ACTIVATIONS
 from initscope.records import (
+    atomic_write,
     file_digest,
     read_table,
-    sealed,
-    unsealed,
-    what_is_wrong,
+    schema_violation,
+    verify_checksum,
+    with_checksum,
     write_table,
-    written_whole,
 )
 from initscope.schema import EVALUATION_COLUMNS, TRACKING_SCHEMAS, TRAINING_COLUMNS
 from initscope.tracking import read_histograms, read_variances
@@ -56,7 +59,7 @@ FIRST_IMPLEMENTATION: Mapping[str, str] = {**IMPLEMENTATION, "activation": "gelu
 TABLES = ("training", "evaluation", *TRACKING_SCHEMAS)
 ENDED = ("stopped", "finished", "diverged")
 
-RUN_FACTS: dict[str, type | tuple[type, ...]] = {
+RUN_FIELDS: dict[str, type | tuple[type, ...]] = {
     "spec": dict,
     "digest": str,
     "text": dict,
@@ -73,7 +76,7 @@ tables."""
 
 @dataclass(frozen=True, eq=False)
 class PretrainRecord:
-    """What :func:`initscope.pretrain.pretrain` recorded.
+    """Record of a run of :func:`initscope.pretrain.pretrain`.
 
     Attributes
     ----------
@@ -103,17 +106,17 @@ class PretrainRecord:
 
 
 def record_folder(out: Path) -> Path:
-    """Where the record of a run is."""
+    """Return where the record of a run is."""
     return out / "record"
 
 
 def checkpoint_folder(out: Path) -> Path:
-    """Where the checkpoints of a run are."""
+    """Return where the checkpoints of a run are."""
     return out / "checkpoints"
 
 
 def read_record(out: str | Path) -> PretrainRecord:
-    """The record of a run that has ended or is under way.
+    """Read the record of a run that has ended or is under way.
 
     Parameters
     ----------
@@ -152,13 +155,14 @@ def read_record(out: str | Path) -> PretrainRecord:
 
 
 def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> pd.DataFrame:
+    """Read a table of what the Trainer logged; empty if nothing was logged yet."""
     path = folder / f"{name}.parquet"
     schema = pa.schema([(n, pa.from_numpy_dtype(dtype)) for n, dtype in columns.items()])
     # What is not finite is written as missing; a run in which something was has diverged, or will.
     nullable = () if status in ("stopped", "finished") else ("loss", "gradient_norm")
     try:
         table = read_table(path)
-        if wrong := what_is_wrong(table, schema, ("step",), nullable):
+        if wrong := schema_violation(table, schema, ("step",), nullable):
             raise OSError(wrong)
         return table.to_pandas()
     except FileNotFoundError as error:
@@ -171,6 +175,7 @@ def _read(folder: Path, name: str, columns: Mapping[str, str], status: str) -> p
 
 
 def _advice(folder: Path) -> str:
+    """Say what to do about a record that is damaged."""
     return (
         f"Bring a good copy of {folder} back, or name another out folder; or, to train again in "
         f"this one, remove its folders {folder.name} and {checkpoint_folder(folder.parent).name}."
@@ -178,13 +183,13 @@ def _advice(folder: Path) -> str:
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:
-    """``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
+    """Read ``run.json`` of a record; None if there is none, `UsageError` if it is damaged."""
     path = folder / "run.json"
     try:
-        run = unsealed(dict(json.loads(path.read_text())))
+        run = verify_checksum(dict(json.loads(path.read_text())))
         if run.get("format") != RECORD_FORMAT:
             raise ValueError("of another version of initscope")
-        for name, kind in RUN_FACTS.items():
+        for name, kind in RUN_FIELDS.items():
             if not isinstance(run.get(name, ...), kind) or isinstance(run[name], bool):
                 raise ValueError(f"its {name!r} is missing, or not what it must be")
         if run["status"] not in ("running", *ENDED):
@@ -202,8 +207,8 @@ def write_run(folder: Path, run: Mapping[str, Any]) -> None:
     if run["status"] in ENDED:
         files = [f"{name}.parquet" for name in TABLES]
         run = {**run, "files": {name: file_digest(folder / name) for name in files}}
-    with written_whole(folder / "run.json") as part:
-        part.write_text(json.dumps(sealed(run), indent=2) + "\n")
+    with atomic_write(folder / "run.json") as part:
+        part.write_text(json.dumps(with_checksum(run), indent=2) + "\n")
 
 
 def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
@@ -222,7 +227,7 @@ def write_logs(folder: Path, log_history: Sequence[Mapping[str, Any]]) -> None:
         write_table(folder / f"{name}.parquet", pa.Table.from_pandas(frame, preserve_index=False))
 
 
-def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None = None) -> None:
+def check_same_run(out: Path, wanted: Mapping[str, Any], text_digest: str | None = None) -> None:
     """Raise `UsageError` if `out` holds a run of another specification or of another text."""
     run = read_run(record_folder(out))
     if run is None:
@@ -248,8 +253,31 @@ def refuse_another(out: Path, wanted: Mapping[str, Any], text_digest: str | None
         )
 
 
+def describe_outcome(record: PretrainRecord) -> str:
+    """Describe loss, speed and how a run was computed, in a line; empty before an update."""
+    run = record.run
+    if record.training.empty:
+        return ""
+    rate = record.training["tokens_per_second"].median()
+    last = record.evaluation["loss"].iloc[-1] if len(record.evaluation) else math.nan
+    machine = run["environments"][-1]
+    peak = peak_flops(machine["device"], machine["precision"])
+    flops = rate * run["model"]["training_flops_per_token"]
+    utilization = (
+        f"{flops / peak / int(machine['processes']):.1%} MFU"
+        if peak is not None
+        else f"{flops / 1e9:.3g} GFLOP/s (no MFU: the peak of this device is not known)"
+    )
+    return (
+        f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
+        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s; "
+        f"{PRETRAIN_ACTIVATIONS[run['implementation']['activation']]}, "
+        f"AdamW by {run['implementation']['optimizer']} of torch"
+    )
+
+
 def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:
-    """How training is computed: a run that goes on from a checkpoint, in the way it was begun.
+    """Return how training is computed: as it was begun, where it goes on from a checkpoint.
 
     Otherwise it would not end exactly as it would have ended undisturbed.
     """

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from initscope.checks import is_number, require, result_folder
-from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.passages import Passages
 from initscope.data.text import Text, load_text
 from initscope.data.text_sources import is_on_hub
 from initscope.devices import environment, peak_flops
@@ -32,39 +31,36 @@ from initscope.errors import (
     given,
     lack_of_resources,
 )
-from initscope.folder_lock import only_writer
+from initscope.folder_lock import write_lock
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.checkpoints import (
-    CHECKPOINTS_KEPT,
     checkpoints,
     remove_broken_checkpoints,
-    require_space,
-    sound_checkpoints,
+    require_disk_space,
+    valid_checkpoints,
 )
 from initscope.pretrain.plan import TrainingPlan, plan_training
 from initscope.pretrain.records import (
     RECORD_FORMAT,
     PretrainRecord,
+    check_same_run,
     checkpoint_folder,
     implementation,
     read_record,
     read_run,
     record_folder,
-    refuse_another,
     write_logs,
     write_run,
 )
 from initscope.pretrain.spec import (
-    PRETRAIN_ACTIVATIONS,
     PretrainSpec,
     vocabulary_too_small,
 )
-from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
     import transformers
 
-    from initscope.pretrain.trainer import PassageTrainer, RunControl
+    from initscope.pretrain.trainer import RunControl
 
 T = TypeVar("T")
 
@@ -74,7 +70,7 @@ class PretrainInterrupted(KeyboardInterrupt):
 
 
 def load_spec_text(spec: PretrainSpec) -> Text:
-    """The text of a specification; `UsageError` if it does not fit the model or the context."""
+    """Load the text of a specification; `UsageError` if it does not fit model or context."""
     # Of the hub as much as the training takes, so that it sees nothing twice.
     wanted = spec.steps * spec.tokens_per_step if any(map(is_on_hub, spec.text)) else None
     text = load_text(spec.text, spec.tokenizer, max_tokens=wanted)
@@ -142,7 +138,7 @@ def pretrain(
         Loggers of the Trainer, for example ``"tensorboard"``; the variances go there too.
     progress
         Show a progress bar with loss, tokens per second and model FLOPs utilization;
-        :func:`outcome_in_words` has a line of what came out.
+        :func:`describe_outcome` has a line of what came out.
 
     Returns
     -------
@@ -171,10 +167,10 @@ def pretrain(
         max_seconds is None or is_number(max_seconds, 0),
         f"max_seconds must be a number of at least 0, or None, not {given(max_seconds)}",
     )
-    refuse_another(folder, spec.to_dict())
+    check_same_run(folder, spec.to_dict())
     if _has_ended(read_run(record_folder(folder))):
         return read_record(folder)
-    with _random_state_kept(), _quiet_transformers(), contextlib.ExitStack() as held:
+    with _preserve_rng_state(), _quiet_transformers(), contextlib.ExitStack() as held:
         try:
             _train(spec, folder, plan, held, max_seconds, report_to, progress)
         except UsageError:
@@ -182,7 +178,7 @@ def pretrain(
         except Exception as error:
             if not (lacking := lack_of_resources(error)):
                 raise
-            raise OutOfResources(f"{lacking} {_what_is_kept(folder, spec)}") from error
+            raise OutOfResources(f"{lacking} {_resume_message(folder, spec)}") from error
         return read_record(folder)
 
 
@@ -195,26 +191,32 @@ def _train(
     report_to: str,
     progress: bool,
 ) -> None:
-    from initscope.pretrain.trainer import RunControl, progress_bar
+    """Train from where `out` stands to the end, and record what comes out."""
+    from initscope.pretrain.trainer import (
+        RunControl,
+        build_trainer,
+        progress_bar,
+        training_arguments,
+    )
 
     start = time.perf_counter()
-    arguments = _training_arguments(spec, out, plan, report_to)
+    arguments = training_arguments(spec, out, plan, report_to)
     is_first = arguments.process_index == 0
 
     def begin() -> tuple[dict[str, Any] | None, list[Path]]:
-        held.enter_context(only_writer(out, "a pretraining run"))
-        return _where_it_stands(out, spec)
+        held.enter_context(write_lock(out, "a pretraining run"))
+        return _resume_point(out, spec)
 
-    run, kept = _as_the_first(plan, is_first, begin)
+    run, kept = _decide_on_rank_zero(plan, is_first, begin)
     if _has_ended(run):  # in the meantime
         return
     arguments.eval_on_start = not kept
     with arguments.main_process_first(local=False, desc="tokenizing"):
         text = load_spec_text(spec)
-    refuse_another(out, spec.to_dict(), text.digest)
+    check_same_run(out, spec.to_dict(), text.digest)
     model = spec.build_model(implementation(run, kept)["activation"])
     cast(torch.nn.Module, model).to(arguments.device)
-    facts = _facts(spec, plan, text, model, run, kept)
+    facts = _run_metadata(spec, plan, text, model, run, kept)
     seconds_before = (run or {}).get("seconds", 0.0) if kept else 0.0
 
     def write_outcome(control: RunControl, step: int, status: str) -> None:
@@ -230,19 +232,19 @@ def _train(
     flops_per_token = facts["model"]["training_flops_per_token"]
     with progress_bar(spec, progress and is_first) as bar:
         control = RunControl(spec, max_seconds, record, bar, peak, flops_per_token)
-        trainer = _trainer(spec, out, text, model, arguments, control)
+        trainer = build_trainer(spec, out, text, model, arguments, control)
         if is_first:
             _prepare_folders(out, kept)
             write_outcome(control, _step_of(kept), "running")
         try:
             trainer.train(resume_from_checkpoint=str(kept[0]) if kept else None)
         except KeyboardInterrupt:
-            raise PretrainInterrupted(_what_is_kept(out, spec)) from None
+            raise PretrainInterrupted(_resume_message(out, spec)) from None
         except torch.OutOfMemoryError as error:
             raise UsageError(
                 f"the GPU has not enough memory for {plan.micro_batch_size} passages of "
                 f"{spec.context} tokens at once: give a smaller micro_batch_size. "
-                f"{_what_is_kept(out, spec)}"
+                f"{_resume_message(out, spec)}"
             ) from error
     if is_first:
         write_logs(record_folder(out), trainer.state.log_history)
@@ -251,46 +253,7 @@ def _train(
         torch.distributed.barrier()  # the others read what the first one has written
 
 
-def _training_arguments(
-    spec: PretrainSpec, out: Path, plan: TrainingPlan, report_to: str
-) -> transformers.TrainingArguments:
-    """Return what the `Trainer` is to do on the devices, which this sets up."""
-    import transformers
-
-    arguments = transformers.TrainingArguments(
-        output_dir=str(checkpoint_folder(out)),
-        max_steps=spec.steps,
-        per_device_train_batch_size=plan.micro_batch_size,
-        per_device_eval_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=plan.accumulated,
-        max_grad_norm=spec.clip,
-        seed=spec.seed,
-        use_cpu=plan.device == "cpu",
-        bf16=plan.precision == "bfloat16",
-        torch_compile=plan.compile,
-        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        logging_strategy="steps",
-        logging_steps=spec.log_every,
-        eval_strategy="steps",
-        eval_steps=spec.evaluate_every,
-        save_strategy="steps",
-        save_steps=plan.checkpoint_every,
-        save_total_limit=CHECKPOINTS_KEPT,
-        logging_nan_inf_filter=False,
-        prediction_loss_only=True,
-        dataloader_pin_memory=plan.device == "cuda",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        log_level="error",
-        report_to=report_to,
-    )
-    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
-    return arguments
-
-
-def _facts(
+def _run_metadata(
     spec: PretrainSpec,
     plan: TrainingPlan,
     text: Text,
@@ -300,6 +263,8 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of a run all the time that it lasts."""
     import transformers
+
+    from initscope.pretrain.trainer import n_evaluated
 
     here = environment(plan.device) | {
         "transformers": transformers.__version__,
@@ -318,7 +283,7 @@ def _facts(
             "digest": text.digest,
             "train_tokens": text.train_tokens,
             "validation_tokens": text.validation_tokens,
-            "evaluated_tokens": _n_evaluated(spec, text) * spec.context,
+            "evaluated_tokens": n_evaluated(spec, text) * spec.context,
         },
         "model": {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -329,90 +294,27 @@ def _facts(
     }
 
 
-def _n_evaluated(spec: PretrainSpec, text: Text) -> int:
-    return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
-
-
-def _trainer(
-    spec: PretrainSpec,
-    out: Path,
-    text: Text,
-    model: transformers.GPT2LMHeadModel,
-    arguments: transformers.TrainingArguments,
-    control: RunControl,
-) -> PassageTrainer:
-    """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
-    import transformers
-
-    from initscope.pretrain.trainer import PassageTrainer, decay_groups
-
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, spec.weight_decay),
-        lr=spec.learning_rate,
-        betas=spec.betas,
-        eps=spec.epsilon,
-        fused=True,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
-    )
-    loggers = arguments.report_to  # a list by now, empty for "none"
-    tracker = VarianceCallback(
-        record_folder(out),
-        every=spec.track_every,
-        quantities=spec.track_quantities,
-        distribution_every=spec.distribution_every,
-        overwrite=True,
-        log=bool(loggers),
-    )
-    passages = Passages(text.train, spec.context)
-    validation = Passages(text.validation, spec.context)
-    try:
-        trainer = PassageTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
-            eval_dataset=torch.utils.data.Subset(validation, range(_n_evaluated(spec, text))),
-            data_collator=transformers.default_data_collator,
-            optimizers=(optimizer, scheduler),
-            # The last one marks checkpoints whole, when the others have done their part.
-            callbacks=[tracker, control],
-        )
-    except (RuntimeError, ValueError) as error:
-        if not loggers:
-            raise
-        raise UsageError(
-            f"report_to {', '.join(map(repr, loggers))} is no logger that can be used here "
-            f"({error})."
-        ) from error
-    trainer.remove_callback(transformers.PrinterCallback)
-    tracker.log_through(trainer)
-    trainer.tokens_per_step = spec.tokens_per_step
-    control.trainer = trainer
-    control.checksums = tracker.checksums
-    return trainer
-
-
 def _has_ended(run: dict[str, Any] | None) -> bool:
+    """Return whether nothing is left to train of a recorded run."""
     return run is not None and run["status"] in ("finished", "diverged")
 
 
-def _where_it_stands(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
-    """What is recorded of a run, and the checkpoints from which it can go on, the newest first."""
-    refuse_another(out, spec.to_dict())
+def _resume_point(out: Path, spec: PretrainSpec) -> tuple[dict[str, Any] | None, list[Path]]:
+    """Return what is recorded of a run, and the checkpoints to go on from, newest first."""
+    check_same_run(out, spec.to_dict())
     run = read_run(record_folder(out))
     if _has_ended(run):
         return run, []
-    kept = sound_checkpoints(out, spec.digest, tqdm.write)
+    kept = valid_checkpoints(out, spec.digest, tqdm.write)
     if run is not None and run["step"] and not kept:
         tqdm.write(f"No whole checkpoint is left in {out}: training starts again from step 0.")
     n_parameters, _ = spec.count_parameters()
-    require_space(out, n_parameters, len(kept))
+    require_disk_space(out, n_parameters, len(kept))
     return run, kept
 
 
-def _as_the_first(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
-    """What `decide` returns or raises in the first process, in all of them."""
+def _decide_on_rank_zero(plan: TrainingPlan, is_first: bool, decide: Callable[[], T]) -> T:
+    """Return, or raise, in every process what `decide` does in the first one."""
     if plan.processes == 1:
         return decide()
     outcome: list[Any] = [None, None]
@@ -434,48 +336,28 @@ def end_processes() -> None:
 
 
 def _prepare_folders(out: Path, kept: list[Path]) -> None:
+    """Make the folder of the checkpoints, and leave only `kept` of them."""
     checkpoint_folder(out).mkdir(parents=True, exist_ok=True)
     (checkpoint_folder(out) / ".gitignore").write_text("*\n")
     remove_broken_checkpoints(out, kept)
 
 
 def _step_of(kept: list[Path]) -> int:
+    """Return the step of the newest checkpoint, or 0."""
     return int(kept[0].name.partition("-")[2]) if kept else 0
 
 
-def _what_is_kept(out: Path, spec: PretrainSpec) -> str:
+def _resume_message(out: Path, spec: PretrainSpec) -> str:
+    """Say where the same call goes on."""
     step = _step_of(checkpoints(out, spec.digest))
     if not step:
         return "Stopped before the first checkpoint: the same call starts again."
     return f"Stopped. The same call goes on from step {step:,}, whose checkpoint is in {out}."
 
 
-def outcome_in_words(record: PretrainRecord) -> str:
-    """Loss, speed and how a run was computed, in a line; empty before the first update."""
-    run = record.run
-    if record.training.empty:
-        return ""
-    rate = record.training["tokens_per_second"].median()
-    last = record.evaluation["loss"].iloc[-1] if len(record.evaluation) else math.nan
-    machine = run["environments"][-1]
-    peak = peak_flops(machine["device"], machine["precision"])
-    flops = rate * run["model"]["training_flops_per_token"]
-    utilization = (
-        f"{flops / peak / int(machine['processes']):.1%} MFU"
-        if peak is not None
-        else f"{flops / 1e9:.3g} GFLOP/s (no MFU: the peak of this device is not known)"
-    )
-    return (
-        f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
-        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s; "
-        f"{PRETRAIN_ACTIVATIONS[run['implementation']['activation']]}, "
-        f"AdamW by {run['implementation']['optimizer']} of torch"
-    )
-
-
 @contextlib.contextmanager
-def _random_state_kept() -> Iterator[None]:
-    """The Trainer seeds every generator there is; nothing here draws from them."""
+def _preserve_rng_state() -> Iterator[None]:
+    """Restore every generator at the end: the Trainer seeds all, and none is drawn from here."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         try:

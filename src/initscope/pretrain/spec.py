@@ -53,7 +53,7 @@ PRETRAIN_ACTIVATIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainSpec:
-    """What is trained: model, initialization, text, optimizer, and what is recorded.
+    """Specification of a run: model, initialization, text, optimizer, and what is recorded.
 
     Where a field is None, the preset decides, or the rule that stands there; the specification
     then holds the value.
@@ -172,6 +172,7 @@ class PretrainSpec:
                 put(field.name, int(getattr(self, field.name)))
 
     def _validate(self) -> None:
+        """Raise `UsageError` for a field that no run can have, or for two that do not fit."""
         require(
             bool(self.text) and all(isinstance(s, str | Path) and str(s) for s in self.text),
             f"text must name at least one source, not {shown(self.text)}.",
@@ -231,7 +232,7 @@ class PretrainSpec:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> PretrainSpec:
-        """Specification from plain values, as read from YAML or JSON.
+        """Return the specification of plain values, as read from YAML or JSON.
 
         Raises `UsageError` for an unknown key, with the nearest names, and if there is no text.
         """
@@ -247,7 +248,7 @@ class PretrainSpec:
         return cls(**mapping)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, which :meth:`from_dict` turns back into an equal specification."""
+        """Return plain values, which :meth:`from_dict` turns back into an equal specification."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @property
@@ -262,7 +263,7 @@ class PretrainSpec:
         return self.batch_size * self.context
 
     def learning_rates(self) -> np.ndarray:
-        """Return the learning rate of each update, shape ``(steps,)``.
+        """Return the learning rate of each update, of shape ``(steps,)``.
 
         Examples
         --------
@@ -280,7 +281,7 @@ class PretrainSpec:
         )
 
     def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:
-        """The model, initialized by :func:`initscope.init.initialize_`, whatever transformers does.
+        """Build the model, initialized by :func:`initscope.init.initialize_`.
 
         Its loss is computed by transformers; dropout is 0. `activation` is one of
         :data:`PRETRAIN_ACTIVATIONS`, which differ by rounding, and by a tenth of a step's time.
@@ -307,7 +308,7 @@ class PretrainSpec:
         return model
 
     def count_parameters(self) -> tuple[int, int]:
-        """Parameters, and the operations of training on a token; no weights are made.
+        """Count parameters, and the operations of training on a token; no weights are made.
 
         >>> PretrainSpec(text="stdlib").count_parameters()
         (124439808, 855166464)
@@ -348,6 +349,7 @@ class PretrainSpec:
         )
 
     def _uninitialized(self, activation_function: str = "gelu_pytorch_tanh") -> GPT2LMHeadModel:
+        """Build the GPT-2 of the specification, with the weights transformers gives it."""
         from initscope.models.gpt import gpt2
 
         model = gpt2(
@@ -364,7 +366,7 @@ class PretrainSpec:
 
 
 def vocabulary_too_small(spec: PretrainSpec, entries: int) -> UsageError:
-    """Error for a model that has not all entries of the tokenizer."""
+    """Return the error for a model that has not all entries of the tokenizer."""
     return UsageError(
         f"the tokenizer {spec.tokenizer!r} has {entries:,} entries, which do not fit the "
         f"model's vocab_size of {spec.vocab_size:,}: choose another tokenizer (bytes for "

@@ -13,12 +13,26 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from initscope.checks import require
-from initscope.pretrain.checkpoints import mark_checkpoint
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.errors import UsageError
+from initscope.pretrain.checkpoints import CHECKPOINTS_KEPT, mark_checkpoint
+from initscope.pretrain.records import checkpoint_folder, record_folder
+from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
+    from initscope.data.text import Text
+    from initscope.pretrain.plan import TrainingPlan
     from initscope.pretrain.spec import PretrainSpec
 
 NEVER = 2**62
@@ -28,7 +42,7 @@ the end it is in any case."""
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of AdamW: matrices decay, vectors do not.
+    """Return the parameter groups of AdamW: matrices decay, vectors do not.
 
     Matrices are all parameters of two or more dimensions, token and position embeddings included,
     as in nanoGPT; biases and the weights of LayerNorm are vectors.
@@ -68,7 +82,7 @@ class PassageTrainer(Trainer):
         self.tokens_per_step = 0
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches in the order of the data set."""
+        """Return a loader of the batches in the order of the data set."""
         loader: DataLoader = DataLoader(
             cast(torch.utils.data.Dataset, self.train_dataset),
             batch_size=self.args.train_batch_size,
@@ -81,7 +95,7 @@ class PassageTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], *arguments: Any, **options: Any
     ) -> torch.Tensor:
-        """Forward and backward pass of one batch; a loss that is not finite is noted.
+        """Run one batch forward and backward; note a loss that is not finite.
 
         What a `Trainer` does here in float32 and bfloat16, without what it would do each time for
         cases that are not ours: on a CPU the walk through all modules alone, to tell them that
@@ -101,7 +115,7 @@ class PassageTrainer(Trainer):
         return loss
 
     def _clip_grad_norm(self, model: nn.Module) -> torch.Tensor:
-        """Clip the gradients; their norm before. A `Trainer` without this method does it itself."""
+        """Clip the gradients; return their norm before it."""
         found = [p.grad for p in self._parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(found)
         limit = self.args.max_grad_norm
@@ -111,25 +125,25 @@ class PassageTrainer(Trainer):
         return norm
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Operations of a pass, for the state of the `Trainer`; counted once for a shape."""
+        """Return the operations of a pass, for the state of the `Trainer`; counted once a shape."""
         shape = inputs["input_ids"].shape
         if shape not in self._flops_of:
             self._flops_of[shape] = super().floating_point_ops(inputs)
         return self._flops_of[shape]
 
     def diverged_step(self) -> int | None:
-        """Updates made when the loss of a process was first not finite; None if it never was."""
+        """Return the updates made when a loss was first not finite; None if it never was."""
         first = self._first_bad.clone()
         if self.args.world_size > 1:
             torch.distributed.all_reduce(first, torch.distributed.ReduceOp.MIN)
         return None if first == NEVER else int(first.item())
 
     def weights_are_finite(self) -> bool:
-        """Whether no weight has become inf or NaN."""
+        """Return whether no weight has become inf or NaN."""
         return all(bool(torch.isfinite(p).all()) for p in cast(nn.Module, self.model).parameters())
 
     def log(self, logs: dict[str, float], *arguments: Any, **options: Any) -> None:
-        """Log, with the tokens per second since the last log, evaluation or checkpoint."""
+        """Log, and add the tokens per second since the last log, evaluation or checkpoint."""
         if "loss" in logs:
             seconds = time.perf_counter() - self.window_start
             steps = self.state.global_step - self.window_step
@@ -137,13 +151,13 @@ class PassageTrainer(Trainer):
         super().log(logs, *arguments, **options)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        # Nothing is drawn in training, so that one process can write for all.
+        """Save the states of the generators, once for all processes: none is drawn from."""
         if self.is_world_process_zero():
             super()._save_rng_state(output_dir)
 
 
 class RunControl(TrainerCallback):
-    """Ends training when it is done, diverged or out of time, records it, and marks checkpoints.
+    """Callback that ends training, in time or before, records it, and marks checkpoints.
 
     What is logged, evaluated and saved when is up to the arguments of the `Trainer`.
 
@@ -227,7 +241,7 @@ class RunControl(TrainerCallback):
         self._new_window(state.global_step)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **options: Any) -> None:
-        """Time spent on evaluation is not time spent on training."""
+        """Leave the time of the evaluation out of the throughput."""
         self._new_window(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **options: Any) -> None:
@@ -238,11 +252,13 @@ class RunControl(TrainerCallback):
         self._new_window(state.global_step)
 
     def _new_window(self, step: int) -> None:
+        """Begin to count time and steps anew."""
         assert self.trainer is not None
         self.trainer.window_start = time.perf_counter()
         self.trainer.window_step = step
 
     def _time_is_up(self, args: Any) -> bool:
+        """Return whether the time given is over, the same in all processes."""
         if self._max_seconds is None:
             return False
         over = time.perf_counter() - self._start >= self._max_seconds
@@ -254,6 +270,104 @@ class RunControl(TrainerCallback):
         return bool(decision.item())
 
 
+def training_arguments(
+    spec: PretrainSpec, out: Path, plan: TrainingPlan, report_to: str
+) -> TrainingArguments:
+    """Return what the `Trainer` is to do on the devices, which this sets up."""
+    arguments = TrainingArguments(
+        output_dir=str(checkpoint_folder(out)),
+        max_steps=spec.steps,
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.accumulated,
+        max_grad_norm=spec.clip,
+        seed=spec.seed,
+        use_cpu=plan.device == "cpu",
+        bf16=plan.precision == "bfloat16",
+        torch_compile=plan.compile,
+        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        logging_strategy="steps",
+        logging_steps=spec.log_every,
+        eval_strategy="steps",
+        eval_steps=spec.evaluate_every,
+        save_strategy="steps",
+        save_steps=plan.checkpoint_every,
+        save_total_limit=CHECKPOINTS_KEPT,
+        logging_nan_inf_filter=False,
+        prediction_loss_only=True,
+        dataloader_pin_memory=plan.device == "cuda",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        log_level="error",
+        report_to=report_to,
+    )
+    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
+    return arguments
+
+
+def n_evaluated(spec: PretrainSpec, text: Text) -> int:
+    """Return the number of validation passages that each evaluation takes."""
+    return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
+
+
+def build_trainer(
+    spec: PretrainSpec,
+    out: Path,
+    text: Text,
+    model: GPT2LMHeadModel,
+    arguments: TrainingArguments,
+    control: RunControl,
+) -> PassageTrainer:
+    """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
+    optimizer = torch.optim.AdamW(
+        decay_groups(model, spec.weight_decay),
+        lr=spec.learning_rate,
+        betas=spec.betas,
+        eps=spec.epsilon,
+        fused=True,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
+    )
+    loggers = arguments.report_to  # a list by now, empty for "none"
+    tracker = VarianceCallback(
+        record_folder(out),
+        every=spec.track_every,
+        quantities=spec.track_quantities,
+        distribution_every=spec.distribution_every,
+        overwrite=True,
+        log=bool(loggers),
+    )
+    passages = Passages(text.train, spec.context)
+    validation = Passages(text.validation, spec.context)
+    try:
+        trainer = PassageTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
+            eval_dataset=torch.utils.data.Subset(validation, range(n_evaluated(spec, text))),
+            data_collator=default_data_collator,
+            optimizers=(optimizer, scheduler),
+            # The last one marks checkpoints whole, when the others have done their part.
+            callbacks=[tracker, control],
+        )
+    except (RuntimeError, ValueError) as error:
+        if not loggers:
+            raise
+        raise UsageError(
+            f"report_to {', '.join(map(repr, loggers))} is no logger that can be used here "
+            f"({error})."
+        ) from error
+    trainer.remove_callback(PrinterCallback)
+    tracker.log_through(trainer)
+    trainer.tokens_per_step = spec.tokens_per_step
+    control.trainer = trainer
+    control.checksums = tracker.checksums
+    return trainer
+
+
 def progress_bar(spec: PretrainSpec, shown: bool) -> tqdm:
-    """A bar over the updates, on stderr."""
+    """Return a bar over the updates, on stderr."""
     return tqdm(total=spec.steps, desc=spec.preset, unit="step", disable=not shown, file=sys.stderr)

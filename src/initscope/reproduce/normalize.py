@@ -51,7 +51,7 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     - Times, papermill's records and folds are removed; the kernel's name and language are fixed.
     - Cells are numbered 1, 2, ... in the order of the notebook, and named by their source.
     - Standard error and progress bars are removed, pieces of standard output joined. Check
-      :func:`complaints` first: a warning is not noise.
+      :func:`stderr_text` first: a warning is not noise.
     - Memory addresses, dates in SVG figures and pandas' random table ids get fixed values;
       coordinates in SVG figures are rounded to a hundredth of a point, and their lines joined.
     - Folders of this machine are replaced: `root` by ``.``, the home folder by ``~``, temporary
@@ -100,12 +100,12 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
 
 
 def dumps(notebook: NotebookNode) -> str:
-    """Text of the notebook file: keys sorted, indented by one, a newline at the end."""
+    """Return the text of the notebook file: keys sorted, indented by one, a newline at the end."""
     return nbformat.writes(notebook, version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
 
 
-def complaints(cell: NotebookNode) -> str:
-    """What an executed cell wrote to standard error other than progress bars of ``tqdm``.
+def stderr_text(cell: NotebookNode) -> str:
+    """Return what a cell wrote to standard error other than progress bars of ``tqdm``.
 
     An empty string if it wrote nothing else.
     """
@@ -116,7 +116,7 @@ def complaints(cell: NotebookNode) -> str:
 
 
 class _Cleaner:
-    """Rewrites the outputs of one notebook."""
+    """State of rewriting the outputs of one notebook."""
 
     def __init__(self, root: Path | None) -> None:
         self.styler_ids: dict[str, str] = {}
@@ -136,7 +136,7 @@ class _Cleaner:
             self.folders.append((_folder_pattern(path, r"(/[\w.-]+)?"), "$TMP"))
 
     def outputs(self, outputs: list[NotebookNode], count: int | None) -> Iterable[NotebookNode]:
-        """The outputs of one cell, cleaned; `count` is the number of its execution."""
+        """Yield the outputs of one cell, cleaned; `count` is the number of its execution."""
         stdout: NotebookNode | None = None
         kept = []
         for output in outputs:
@@ -167,26 +167,28 @@ class _Cleaner:
             yield output
 
     def plain(self, text: str) -> str:
-        """`text` without addresses, folders and space at the end of lines."""
+        """Return `text` without addresses, folders and space at the end of lines."""
         return _TRAILING_SPACE.sub("", self.text(text))
 
     def text(self, text: str) -> str:
-        """`text` without addresses and folders."""
+        """Return `text` without addresses and folders."""
         text = _ADDRESS.sub("at 0x0", text)
         for folder, replacement in self.folders:
             text = folder.sub(replacement, text)
         return text
 
     def _styler_id(self, match: re.Match[str]) -> str:
+        """Return an identifier of pandas' styler by the order of appearance."""
         return self.styler_ids.setdefault(match[0], f"T_{len(self.styler_ids):05x}")
 
 
 def _twelve_digits(match: re.Match[str]) -> str:
+    """Round a float to twelve significant digits."""
     return repr(_rounded(float(match[0])))
 
 
 def _rounded(value: Any) -> Any:
-    """Floats with twelve significant digits, wherever they are in lists and dictionaries."""
+    """Round floats to twelve significant digits, wherever they are in lists and dictionaries."""
     if isinstance(value, dict):
         return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list):
@@ -195,6 +197,7 @@ def _rounded(value: Any) -> Any:
 
 
 def _folder_pattern(folder: Path, below: str = "") -> re.Pattern[str]:
+    """Return a pattern of a folder's path, followed by the pattern `below`."""
     return re.compile(rf"(?<![\w/.~-]){re.escape(str(folder))}{below}(?![\w.-])")
 
 
@@ -251,19 +254,19 @@ def _normalize_widgets(notebook: NotebookNode) -> None:
 
 
 def _mentions(model: Any, models: dict[str, Any]) -> list[str]:
-    """Names of the models that `model` mentions, in the order of its sorted keys."""
+    """Return the models that `model` mentions, in the order of its sorted keys."""
     found = _MODEL_ID.findall(json.dumps(model, sort_keys=True))
     return [name for name in dict.fromkeys(found) if name in models]
 
 
 def _rename(data: Any, names: dict[str, str], unknown: str | None = None) -> str:
-    """JSON text of `data` with the models' names replaced."""
+    """Return JSON text of `data` with the models' names replaced."""
     text = json.dumps(data, sort_keys=True)
     return _MODEL_ID.sub(lambda match: names.get(match[0], unknown or match[0]), text)
 
 
 def _reach(start: list[str], mentioned: dict[str, list[str]]) -> list[str]:
-    """`start` and all that it mentions, however indirectly, each once, in reading order."""
+    """Return `start` and all that it mentions, even indirectly, each once, in reading order."""
     order: dict[str, None] = {}
     pending = list(reversed(start))
     while pending:

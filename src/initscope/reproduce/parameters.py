@@ -90,12 +90,13 @@ class Parameter:
 
 
 def _fits(value: object, types: frozenset[type]) -> bool:
+    """Return whether `value` is of one of `types`; none means any."""
     kind = list if isinstance(value, tuple) else type(value)
     return not types or kind in types or (kind is int and float in types)
 
 
 def declared_parameters(notebook: NotebookNode) -> dict[str, Parameter]:
-    """Parameters that a notebook declares in its cell tagged ``parameters``.
+    """Return the parameters that a notebook declares in its cell tagged ``parameters``.
 
     The type of a parameter is its annotation, else the type of its default. A default of
     ``None`` or one that is not a literal admits any value.
@@ -122,7 +123,7 @@ _ANY: _Types = (frozenset(), frozenset())
 
 
 def _types_of(default: ast.expr) -> _Types:
-    """Types that the default of a parameter admits, and those of its items."""
+    """Return the types that the default of a parameter admits, and those of its items."""
     try:
         value = ast.literal_eval(default)
     except ValueError:
@@ -137,7 +138,7 @@ def _types_of(default: ast.expr) -> _Types:
 
 
 def _annotated(annotation: ast.expr) -> _Types:
-    """Types that an annotation admits, and those of its items."""
+    """Return the types that an annotation admits, and those of its items."""
     simple: dict[str, type] = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)}
     simple |= {"tuple": list, "None": type(None)}
     match annotation:
@@ -159,13 +160,14 @@ def _annotated(annotation: ast.expr) -> _Types:
 
 
 def _either(left: _Types, right: _Types) -> _Types:
+    """Return the types that one of two annotations admits."""
     if not left[0] or not right[0]:
         return _ANY
     return left[0] | right[0], left[1] | right[1]
 
 
 def find_chapters(notebooks: Path) -> dict[str, Path]:
-    """Chapters in a folder: stem, like ``05_std_sweep``, to path, in order."""
+    """Find the chapters in a folder: stem, like ``05_std_sweep``, to path, in order."""
     if not os.path.isdir(notebooks):  # false also for what cannot be a name
         raise UsageError(
             f"there is no folder {notebooks}: run from the root of the project, or name the "
@@ -178,7 +180,7 @@ def find_chapters(notebooks: Path) -> dict[str, Path]:
 
 
 def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
-    """Chapters by number (``5``), stem (``05_std_sweep``) or path, in order; none names all."""
+    """Select chapters by number (``5``), stem (``05_std_sweep``) or path; none names all."""
     chapters = find_chapters(notebooks)
     if not names:
         return chapters
@@ -202,6 +204,7 @@ def select_chapters(names: Sequence[str], notebooks: Path) -> dict[str, Path]:
 
 
 def _is_same_folder(folder: Path, other: Path) -> bool:
+    """Return whether two paths name one folder."""
     try:
         return folder.resolve() == other.resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links; what cannot be a name
@@ -209,7 +212,7 @@ def _is_same_folder(folder: Path, other: Path) -> bool:
 
 
 def read_profile(profile: str, notebooks: Path) -> dict[str, dict[str, Any]]:
-    """Parameters by chapter: the files ``profiles/{profile}/NN_name.yaml`` beside the notebooks."""
+    """Read the parameters by chapter: the files ``profiles/{profile}/NN_name.yaml``."""
     folder = notebooks / "profiles"
     profiles = sorted(path.name for path in folder.glob("[!.]*") if path.is_dir())
     if profile not in profiles:
@@ -284,6 +287,7 @@ def plan(
 def _check(
     name: str, value: object, declared: dict[str, Parameter], where: str, chapter: str
 ) -> None:
+    """Raise `UsageError` unless a chapter declares a parameter that can have this value."""
     if name == "profile":
         raise UsageError(
             f"{where}: the parameter profile is set by --profile; a file of a profile may only "
@@ -297,6 +301,7 @@ def _check(
 
 
 def _read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook; `UsageError` if it is none."""
     try:
         notebook = nbformat.read(path, as_version=4)
         return nbformat.v4.upgrade(notebook)
@@ -326,7 +331,7 @@ def require_modules(run: Run) -> None:
 
 
 def _imports(source: str) -> list[str]:
-    """Top-level modules that a cell imports on its outermost level."""
+    """Return the top-level modules that a cell imports on its outermost level."""
     try:
         body = ast.parse(source).body
     except SyntaxError:  # a magic of IPython
@@ -337,5 +342,5 @@ def _imports(source: str) -> list[str]:
 
 
 def tagged(cell: NotebookNode, tag: str) -> bool:
-    """Whether a cell has a tag."""
+    """Return whether a cell has a tag."""
     return tag in cell.metadata.get("tags", [])

@@ -28,9 +28,9 @@ from nbformat import NotebookNode
 
 from initscope.checks import result_folder
 from initscope.errors import Terminated, UsageError
-from initscope.folder_lock import only_writer
-from initscope.records import written_whole
-from initscope.reproduce.normalize import complaints, dumps, normalize
+from initscope.folder_lock import write_lock
+from initscope.records import atomic_write
+from initscope.reproduce.normalize import dumps, normalize, stderr_text
 from initscope.reproduce.parameters import Run, plan, require_modules, tagged
 
 _INJECTED = "injected-parameters"
@@ -47,7 +47,7 @@ if os.getppid() == int(os.environ.get("JPY_PARENT_PID", os.getppid())):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one chapter.
+    """Outcome of the execution of one chapter.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def reproduce(
             f"stay as they are: name another one, or leave it out to replace them."
         )
     failed = folder.resolve().parent / "_build" / "failed"
-    with only_writer(destination, "an execution of chapters"), _terminable():
+    with write_lock(destination, "an execution of chapters"), _terminable():
         return _reproduce_all(runs, profile, folder, output, destination, failed, say)
 
 
@@ -152,6 +152,7 @@ def _reproduce_all(
     failed: Path,
     say: Callable[[str], None],
 ) -> list[Outcome]:
+    """Execute each run; stop only for what ends them all."""
     _remove_left_overs(destination)
     say(
         f"Executing {len(runs)} chapter{'s' * (len(runs) != 1)} of {folder} with the profile "
@@ -213,13 +214,13 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """``name=value`` for each parameter, or a word if there are none."""
+    """Return ``name=value`` for each parameter, or a word if there are none."""
     pairs = (f"{name}={value!r}" for name, value in parameters.items())
     return ", ".join(pairs) or "its own defaults"
 
 
 def format_table(outcomes: Sequence[Outcome]) -> str:
-    """Table of chapters, seconds and outcomes."""
+    """Return a table of chapters, seconds and outcomes."""
     width = max(len("chapter"), *(len(outcome.chapter) for outcome in outcomes))
     lines = [f"{'chapter':<{width}}  {'seconds':>8}  outcome"]
     for outcome in outcomes:
@@ -246,7 +247,7 @@ def _reproduce_one(run: Run, destination: Path, failed: Path) -> Outcome:
             shutil.move(work, kept)
         else:
             root = run.path.resolve().parent.parent
-            with _space_for(destination), written_whole(destination) as part:
+            with _space_for(destination), atomic_write(destination) as part:
                 part.write_text(dumps(normalize(executed, root)), encoding="utf-8")
             kept.unlink(missing_ok=True)
     finally:
@@ -326,7 +327,7 @@ def _engine() -> str:
 
 
 def _kernel_manager() -> type:
-    """Class that starts kernels of this very Python, set up the same everywhere.
+    """Return the class that starts kernels of this very Python, set up the same everywhere.
 
     An installed kernel named ``python3`` may belong to another Python, so none is looked for.
     """
@@ -362,7 +363,7 @@ def _check_outputs(notebook: NotebookNode) -> None:
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 raise ChapterError(f"{where}: {_first_line(f'{output.ename}: {output.evalue}')}")
-        if text := complaints(cell):
+        if text := stderr_text(cell):
             lines = text.splitlines()
             more = f" (and {len(lines) - 1} lines more)" if len(lines) > 1 else ""
             raise ChapterError(f"{where} wrote to standard error: {lines[0].strip()}{more}")
@@ -388,7 +389,7 @@ def _space_for(destination: Path) -> Iterator[None]:
 
 
 def _short(path: Path) -> str:
-    """`path` relative to the working folder where it lies in it."""
+    """Return `path` relative to the working folder where it lies in it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

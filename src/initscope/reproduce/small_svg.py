@@ -71,7 +71,7 @@ def small_svg(text: str) -> str:
 
 
 def _tags(data: bytes) -> list[tuple[int, float, float]]:
-    """Where the tag of each shape begins, and how much the picture enlarges it and what it holds.
+    """Find the tag of each shape, and how much the picture enlarges it and what it holds.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def _tags(data: bytes) -> list[tuple[int, float, float]]:
 
 
 def _smaller(tag: str, scale: float, inside: float) -> str:
-    """A tag with the coordinates in its attributes rounded."""
+    """Return a tag with the coordinates in its attributes rounded."""
 
     def attribute(match: re.Match[str]) -> str:
         name, value = match[2], match[4]
@@ -108,7 +108,7 @@ def _smaller(tag: str, scale: float, inside: float) -> str:
 
 
 def _factor(transform: str) -> float:
-    """By how much a transform enlarges, at most in any direction."""
+    """Return by how much a transform enlarges, at most in any direction."""
     factor = 1.0
     for name, arguments in _FUNCTION.findall(transform):
         values = [float(number) for number in _NUMBER.findall(arguments)]
@@ -120,7 +120,7 @@ def _factor(transform: str) -> float:
 
 
 def _view(name: str, attributes: dict[str, str]) -> float:
-    """By how much an ``svg`` enlarges what is in its ``viewBox``."""
+    """Return by how much an ``svg`` enlarges what is in its ``viewBox``."""
     box = [float(number) for number in _NUMBER.findall(attributes.get("viewBox", ""))]
     if name != "svg" or len(box) != 4 or min(box[2:]) <= 0:
         return 1.0
@@ -131,11 +131,12 @@ def _view(name: str, attributes: dict[str, str]) -> float:
 
 
 def _decimals(scale: float) -> int:
-    """Decimals to keep of a coordinate that is drawn `scale` times as large: two at least."""
+    """Return the decimals to keep of a coordinate drawn `scale` times as large: two at least."""
     return 2 + max(0, ceil(log10(scale) - 1e-9)) if 0 < scale < 1e100 else 2
 
 
 def _rounded(name: str, value: str, decimals: int) -> str:
+    """Round what is a coordinate in the value of an attribute."""
     if name == "d":
         return _SEGMENT.sub(lambda segment: _segment(segment[0], decimals), value)
     if name == "transform":
@@ -144,18 +145,18 @@ def _rounded(name: str, value: str, decimals: int) -> str:
 
 
 def _segment(text: str, decimals: int) -> str:
-    """A command of a path. Arcs have flags, relative ones add up, letters of text are in ``e``."""
+    """Round an absolute command of a path; arcs have flags and relative ones add up: they stay."""
     return _numbers(text, decimals) if text[0] in "MLHVCSQT" else text
 
 
 def _moved(function: re.Match[str], decimals: int) -> str:
-    """A function of a transform, of which only what is a coordinate is rounded."""
+    """Round a function of a transform, only what is a coordinate in it."""
     coordinates = {"translate": (0, 1), "rotate": (1, 2), "matrix": (4, 5)}.get(function[1], ())
     return f"{function[1]}({_numbers(function[2], decimals, lambda k: k in coordinates)})"
 
 
 def _numbers(text: str, decimals: int, which: Callable[[int], bool] = lambda _: True) -> str:
-    """`text` with its numbers rounded, those at the places that `which` accepts."""
+    """Round the numbers in `text` at the places that `which` accepts."""
     parts, end = [], 0
     for place, number in enumerate(_NUMBER.finditer(text)):
         between = text[end : number.start()]
@@ -168,6 +169,7 @@ def _numbers(text: str, decimals: int, which: Callable[[int], bool] = lambda _: 
 
 
 def _short(number: str, decimals: int) -> str:
+    """Write a number with so many decimals, as short as it can be."""
     rounded = f"{float(number):.{decimals}f}".rstrip("0").rstrip(".")
     rounded = "0" if rounded == "-0" else rounded
     return rounded if len(rounded) < len(number) else number

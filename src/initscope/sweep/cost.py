@@ -24,7 +24,7 @@ from initscope.sweep.spec import SweepSpec
 
 @dataclass(frozen=True)
 class SweepCost:
-    """What is left to do of a sweep, and what was recorded of the part that is done.
+    """Work that is left of a sweep, and what was recorded of the part that is done.
 
     Attributes
     ----------
@@ -58,24 +58,24 @@ class SweepCost:
         chunks = f"{self.n_chunks:,} chunk{'s' * (self.n_chunks != 1)}"
         head = f"{self.n_runs:,} networks in {chunks}"
         n_kept = self.n_chunks - self.n_chunks_left
-        took = f"took {duration(self.seconds_recorded)} of a worker"
+        took = f"took {format_duration(self.seconds_recorded)} of a worker"
         if self.finished is not None:
             return (
-                f"{head}. All are trained, {operations(self.flops)} that {took}: {self.finished}."
+                f"{head}. All are trained, {format_flops(self.flops)} that {took}: {self.finished}."
             )
-        done = operations(self.flops - self.flops_left)
+        done = format_flops(self.flops - self.flops_left)
         recorded = f"; their {done} {took}" if n_kept else ""
         return (
             f"{head}, {n_kept:,} of them already there{recorded}.\n"
-            f"To train: {self.n_runs_left:,} networks, {operations(self.flops_left)}, with "
+            f"To train: {self.n_runs_left:,} networks, {format_flops(self.flops_left)}, with "
             f"{self.memory / 1e6:.0f} MB a worker beside Python, torch and the data."
         )
 
 
-def operations(flops: float) -> str:
+def format_flops(flops: float) -> str:
     """Return a number of floating-point operations in words, to three digits.
 
-    >>> operations(167.2e12)
+    >>> format_flops(167.2e12)
     '167 TFLOP'
     """
     for unit in ("FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"):
@@ -85,10 +85,10 @@ def operations(flops: float) -> str:
     return f"{flops:,.0f} EFLOP"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time in words, to two digits or more: ``"40 s"``, ``"12 min"``, ``"3.5 h"``.
 
-    >>> duration(5400)
+    >>> format_duration(5400)
     '90 min'
     """
     size, unit = (1, "s") if seconds < 99.5 else (60, "min") if seconds < 5970 else (3600, "h")
@@ -140,13 +140,16 @@ def sweep_cost(
 
 
 def _flops(chunks: Iterable[Chunk]) -> float:
+    """Return the operations of all updates and evaluations of `chunks`."""
     total = 0
     for chunk in chunks:
         n_test = len(dataset_of_seed(chunk.dataset, chunk.seeds[0]).test_labels)
+        n_test += chunk.validation_size
         products = sum(i * o for i, o in itertools.pairwise(chunk.widths))
         total += chunk.flops + chunk.n_runs * chunk.n_evaluations * n_test * 2 * products
     return float(total)
 
 
 def _seconds_recorded(table: pa.Table) -> float:
+    """Return the seconds that the metadata of a table state."""
     return float(json.loads(table.schema.metadata[b"initscope"])["seconds"])

@@ -37,7 +37,7 @@ IMPORTED_ONCE = (
 def open_executor(
     kind: str, workers: int | None = None, scheduler: str | None = None
 ) -> Iterator[Executor]:
-    """An executor for :func:`initscope.sweep.run_sweep`, shut down at the end.
+    """Open an executor for :func:`initscope.sweep.run_sweep`; shut it down at the end.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def open_executor(
 # them imports torch for itself (loky 3.7).
 @contextlib.contextmanager
 def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that know nothing of what happened in this one.
+    """Open a pool of processes that know nothing of what happened in this one.
 
     None outlives this process, however it ends, and an error or Ctrl-C here ends them at once.
     """
@@ -96,7 +96,7 @@ def processes(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _context() -> BaseContext:
-    """How processes are started: each by itself, or all from one that has imported torch.
+    """Choose how processes start: each by itself, or all from one that has imported torch.
 
     The latter takes one import for all of them, and its memory once. Torch itself does not survive
     a fork where it has started threads or looked for a GPU; that process does neither. It ends with
@@ -115,14 +115,14 @@ def _context() -> BaseContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     # Interrupted in its imports we would be gone when it starts the workers, and they would fail.
-    first = context.Process(target=_nothing)
+    first = context.Process(target=_do_nothing)
     first.start()
     first.join()
     return context
 
 
-def _nothing() -> None:
-    """What the first process does: by then the imports are made."""
+def _do_nothing() -> None:
+    """Do nothing in the first process: by then the imports are made."""
 
 
 def _begin_worker(pipe: Connection, environment: dict[str, str]) -> None:
@@ -144,6 +144,7 @@ def _begin_worker(pipe: Connection, environment: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def _dask(workers: int, scheduler: str | None) -> Iterator[Executor]:
+    """Connect to a Dask scheduler, or start a cluster on this machine."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:

@@ -18,8 +18,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from initscope.errors import UsageError
-from initscope.records import read_table, what_is_wrong, write_table
-from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
+from initscope.records import read_table, schema_violation, write_table
+from initscope.schema import SWEEP_KEYS, sweep_schema
 from initscope.sweep.chunks import RECORD_FORMAT, Chunk
 
 if TYPE_CHECKING:
@@ -30,27 +30,29 @@ WRITING_ATTEMPTS = 100
 
 
 def table_path(folder: Path, spec: SweepSpec) -> Path:
-    """Where the table of a finished sweep is."""
+    """Return where the table of a finished sweep is."""
     return folder / f"{spec.name}.parquet"
 
 
 def chunk_folder(folder: Path, spec: SweepSpec) -> Path:
-    """Where the chunks are until then."""
+    """Return where the chunks are until then."""
     return folder / f"{spec.name}.chunks"
 
 
 def _chunk_path(folder: Path, spec: SweepSpec, chunk: Chunk) -> Path:
+    """Return the file of a chunk, named by its digest."""
     return chunk_folder(folder, spec) / f"{chunk.digest}.parquet"
 
 
 def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
-    """The table of an earlier call; `UsageError` if it is damaged or of another specification."""
+    """Read the table of an earlier call; `UsageError` if damaged or of another specification."""
     path = table_path(folder, spec)
     if not path.exists():
         return None
     try:
         table = read_table(path)
-        metadata = _metadata(table, {"spec": dict, "seconds": float, "environments": list})
+        keys = {"spec": dict, "seconds": float, "environments": list}
+        metadata = _metadata(table, keys, "validation_accuracy" in table.column_names)
         found = dict(metadata["spec"])
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
@@ -93,11 +95,12 @@ def write_finished(folder: Path, spec: SweepSpec, table: pa.Table) -> pa.Table:
 
 
 def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
-    """A chunk that is kept; None, after a line that says why, if it is damaged."""
+    """Read a chunk that is kept; None, after a line that says why, if it is damaged."""
     path = _chunk_path(folder, spec, chunk)
     try:
         table = read_table(path)
-        metadata = _metadata(table, {"seconds": float, "environment": dict})
+        keys = {"seconds": float, "environment": dict}
+        metadata = _metadata(table, keys, chunk.validation_size)
         if metadata.get("chunk", chunk.digest) != chunk.digest:
             raise ValueError("it is another one")
         if len(table) != chunk.n_runs:
@@ -113,7 +116,7 @@ def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
 
 def write_chunk(folder: Path, spec: SweepSpec, chunk: Chunk, table: pa.Table) -> None:
     """Keep a chunk; it says which one it is."""
-    metadata = _metadata(table, {"seconds": float, "environment": dict})
+    metadata = _metadata(table, {"seconds": float, "environment": dict}, chunk.validation_size)
     named = json.dumps(metadata | {"chunk": chunk.digest})
     table = table.replace_schema_metadata({"initscope": named})
     for attempts_left in reversed(range(WRITING_ATTEMPTS)):
@@ -136,8 +139,8 @@ def remove_chunks(folder: Path, spec: SweepSpec, chunks: Sequence[Chunk]) -> Non
         place.rmdir()
 
 
-def whole_table(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
-    """The table of a sweep from those of its chunks."""
+def concatenate_chunks(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the table of a sweep from those of its chunks, with what the metadata say."""
     records = [json.loads(t.schema.metadata[b"initscope"]) for t in tables]
     environments = []
     for record in records:
@@ -154,7 +157,7 @@ def whole_table(spec: SweepSpec, tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The data frame that a sweep returns."""
+    """Return the data frame of a sweep's table, its metadata in ``attrs``."""
     metadata = json.loads(table.schema.metadata[b"initscope"])
     frame = table.replace_schema_metadata(None).to_pandas()
     frame["diverged_step"] = pd.array(table["diverged_step"].to_pylist(), dtype="Int64")
@@ -162,14 +165,15 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
-    """Metadata of a table; raises `ValueError` unless they and the columns are what they must be.
+def _metadata(table: pa.Table, keys: Mapping[str, type], validation_size: int) -> dict[str, Any]:
+    """Return the metadata of a table; `ValueError` unless they and the columns are right.
 
     A table of an older version has no checksum of its names, types and metadata.
     """
-    if not table.schema.equals(SWEEP_SCHEMA):
+    schema = sweep_schema(validation_size)
+    if not table.schema.equals(schema):
         raise ValueError("its columns are not those of a sweep")
-    if wrong := what_is_wrong(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
+    if wrong := schema_violation(table, schema, SWEEP_KEYS, ("std", "diverged_step")):
         raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
     if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:

@@ -26,11 +26,11 @@ from initscope.errors import OutOfResources, UsageError, lack_of_resources
 from initscope.sweep.chunks import Chunk, chunks_of, require_room
 from initscope.sweep.records import (
     chunk_folder,
+    concatenate_chunks,
     finished_table,
     read_chunk,
     remove_chunks,
     to_frame,
-    whole_table,
     write_chunk,
     write_finished,
 )
@@ -93,7 +93,9 @@ def run_sweep(
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.schema.evaluation_steps`).
+          each part of one (:func:`initscope.schema.evaluation_steps`). With a
+          `validation_size`, ``validation_accuracy`` and ``validation_accuracy_by_epoch`` are the
+          same for the examples held out of training.
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`initscope.analysis.to_tidy`): ``forward_variance``, of the pre-activations over
           examples and units; ``backward_variance``, of the gradient of one example's loss with
@@ -160,8 +162,8 @@ def run_sweep(
                 for chunk in pending:
                     keep(chunk, run_chunk(chunk, device, threads, bar.update))
             else:
-                _train_elsewhere(pending, executor, device, threads, keep, bar.update)
-        whole = whole_table(spec, [tables[chunk.digest] for chunk in chunks])
+                _train_on_workers(pending, executor, device, threads, keep, bar.update)
+        whole = concatenate_chunks(spec, [tables[chunk.digest] for chunk in chunks])
         if folder is not None:
             try:
                 whole = write_finished(folder, spec, whole)
@@ -192,7 +194,7 @@ class SweepInterrupted(KeyboardInterrupt):
     """Ctrl-C during a sweep; the message says what is kept."""
 
 
-def _train_elsewhere(
+def _train_on_workers(
     pending: Sequence[Chunk],
     executor: Executor,
     device: str | None,
@@ -244,6 +246,7 @@ def _train_elsewhere(
 
 
 def _progress_message(folder: Path | None, done: int, total: int) -> str:
+    """Say how many chunks are done, and what is kept of them."""
     if folder is None:
         return f"Stopped after {done} of {total} chunks; nothing is kept without an out folder."
     kept = f"those {done} are kept in {folder}, and the same call goes on from there"

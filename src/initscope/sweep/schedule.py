@@ -13,7 +13,7 @@ __all__ = ["loss_steps", "probe_steps"]
 
 
 def probe_steps(n_steps: int, probes: int) -> list[int]:
-    """Steps at which layer statistics are recorded: 0, then geometric up to `n_steps`."""
+    """Return the steps at which layer statistics are recorded: 0, then geometric to `n_steps`."""
     whole("n_steps", n_steps)
     whole("probes", probes)
     require_length(f"n_steps = {n_steps:,} with {probes:,} probes", min(n_steps, probes))
@@ -24,12 +24,12 @@ def probe_steps(n_steps: int, probes: int) -> list[int]:
 
 
 def _all_probes(n_steps: int) -> int:
-    """So many probes fall on every step: the last two are then less than half a step apart."""
+    """Return how many probes fall on every step: the last two are under half a step apart."""
     return math.ceil(2 * n_steps * math.log(n_steps + 1)) + 3
 
 
 def fewest_probes(n_steps: int, probes: int) -> int:
-    """A lower bound of how many steps :func:`probe_steps` gives, without making a list of them."""
+    """Return a lower bound of the number of :func:`probe_steps`, without listing them."""
     if probes >= _all_probes(n_steps):
         return n_steps + 1
     between = probes - 1
@@ -43,7 +43,7 @@ def fewest_probes(n_steps: int, probes: int) -> int:
 
 
 def loss_steps(n_steps: int, loss_points: int) -> list[int]:
-    """Last steps of the stretches that the training loss is averaged over."""
+    """Return the last steps of the stretches that the training loss is averaged over."""
     whole("n_steps", n_steps)
     whole("loss_points", loss_points)
     n_points = min(loss_points, n_steps)

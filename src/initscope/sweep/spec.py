@@ -60,12 +60,13 @@ _COUNTS = (
     "probe_size",
     "memory_mb",
     "evaluations_per_epoch",
+    "validation_size",
 )
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How the networks of a sweep are trained.
+    """Optimizer of the networks of a sweep.
 
     Attributes
     ----------
@@ -108,7 +109,7 @@ class Optimizer:
         return 3 if self.momentum else 1
 
     def build(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-        """The torch optimizer for `parameters`."""
+        """Return the torch optimizer for `parameters`."""
         import torch
 
         if self.name == "adam":
@@ -120,7 +121,7 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class SweepSpec:
-    """What a sweep trains: every combination of widths, optimizer, initialization and seed.
+    """Specification of a sweep: every combination of widths, optimizer, initialization and seed.
 
     Attributes
     ----------
@@ -148,7 +149,7 @@ class SweepSpec:
     epochs, batch_size
         Length of the training. A last, incomplete batch of an epoch is left out.
     train_size
-        Number of training examples, the first of the split; None for all.
+        Number of training examples, the first of the split; None for all that validation leaves.
     loss_points
         How many points of the training loss are recorded; each is a mean since the one before.
     probes
@@ -165,6 +166,10 @@ class SweepSpec:
     evaluations_per_epoch
         How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
         last time at its end.
+    validation_size
+        Number of examples at the end of the training split that are never trained on. The
+        accuracy on them is recorded beside that on the test set: choose a std by the one, and
+        report the other.
     """
 
     dataset: str = "wine"
@@ -183,6 +188,7 @@ class SweepSpec:
     memory_mb: int = 64
     name: str = "sweep"
     evaluations_per_epoch: int = 1
+    validation_size: int = 0
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -232,6 +238,7 @@ class SweepSpec:
         )
 
     def _validate(self, *, check_seeds: bool) -> None:
+        """Raise `UsageError` for a field that no sweep can have, or for two that do not fit."""
         require_name("data set", self.dataset, DATASETS)
         require_name("activation", self.activation, ACTIVATION_MODULES)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
@@ -271,7 +278,7 @@ class SweepSpec:
                 twice = Counter(values).most_common(1)[0][0]
                 raise UsageError(f"{name} holds a value twice: {twice}.")
         for name in _COUNTS:
-            least = 2 if name == "probes" else 1
+            least = {"probes": 2, "validation_size": 0}.get(name, 1)
             check = whole_or_none if name == "train_size" else whole
             check(name, getattr(self, name), least)
         require(
@@ -285,7 +292,7 @@ class SweepSpec:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> SweepSpec:
-        """Specification from plain values, as read from YAML or JSON.
+        """Return the specification of plain values, as read from YAML or JSON.
 
         Lists stand for tuples, mappings for each :class:`Optimizer`, and for each
         :class:`Scheme` that has options. Raises `UsageError` for an unknown key, with the nearest
@@ -313,7 +320,7 @@ class SweepSpec:
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, which :meth:`from_dict` turns back into an equal specification."""
+        """Return plain values, which :meth:`from_dict` turns back into an equal specification."""
         schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
         return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
 
@@ -340,6 +347,7 @@ IN_A_SWEEP = [n for n, rule in SCHEMES.items() if rule.scope == "layers" and n !
 
 
 def _scheme(value: Any) -> Scheme:
+    """Return the scheme of a name, or of a mapping of its name and options."""
     name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", value)
     if isinstance(name, str) and name in SCHEMES and name not in IN_A_SWEEP:
         valid = ", ".join(IN_A_SWEEP)
@@ -353,12 +361,14 @@ def _scheme(value: Any) -> Scheme:
 
 
 def _is_list(value: object) -> bool:
+    """Return whether `value` is a sequence that is no text."""
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
 def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
+    """Return the optimizer of a mapping; `UsageError` for a field that it has not."""
     names = [f.name for f in dataclasses.fields(Optimizer)]
     for key in mapping:
         if key not in names:

@@ -21,11 +21,11 @@ from initscope import checks
 from initscope.errors import UsageError
 from initscope.records import (
     CHECKSUM,
+    atomic_write,
     content_digest,
     read_table,
-    what_is_wrong,
+    schema_violation,
     write_table,
-    written_whole,
 )
 from initscope.schema import (
     COLUMNS,
@@ -141,7 +141,7 @@ class VarianceTable:
     def _read_final(self, _: bool) -> list[pa.RecordBatch]:
         try:
             table = read_table(self.final_path)
-            if wrong := what_is_wrong(table, self.schema, TRACKING_KEYS[self.name]):
+            if wrong := schema_violation(table, self.schema, TRACKING_KEYS[self.name]):
                 raise OSError(wrong)
         except (FileNotFoundError, NotADirectoryError):
             raise
@@ -166,7 +166,7 @@ class VarianceTable:
         if self.folder is None:
             return None
         kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
-        with written_whole(self.stream_path) as new:
+        with atomic_write(self.stream_path) as new:
             self._sink = pa.OSFile(str(new), "wb")
             stored = _in_single_precision(self.schema)
             self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)

@@ -74,7 +74,8 @@ def describe_sweep(name: str, table: pd.DataFrame, points: int) -> tuple[dict, l
         The table lacks a column, or has no such run, or two runs of one place; data set,
         activation, batch size, training examples or epochs are not the same in all runs.
     """
-    from initscope.claims import STEPS_OF, check_sweep, stability_bands
+    from initscope.analysis.stability import stability_bands
+    from initscope.analysis.sweeps import STEPS_OF, check_sweep
 
     missing = [column for column in _COLUMNS if column not in getattr(table, "columns", ())]
     require(not missing, f"{name!r} is no table of run_sweep: it lacks {', '.join(missing)}.")
@@ -160,7 +161,7 @@ def _training(optimizer: str, rate: float, momentum: float) -> dict[str, Any]:
 
 def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
     """The architectures in order, and in what they differ: ``depth``, ``width`` or ``network``."""
-    from initscope.plots import short_widths, widths_of
+    from initscope.analysis.sweeps import short_widths, widths_of
     from initscope.theory import critical_std, stability_band
 
     activation = str(runs["activation"].iloc[0])

@@ -1,0 +1,164 @@
+"""Intervals of means, variances and resampled statistics, and the middle of a sample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from initscope import checks
+from initscope.checks import is_number, require
+from initscope.errors import shown
+
+__all__ = [
+    "Z_95",
+    "bootstrap_interval",
+    "central_range",
+    "mean_error",
+    "mean_interval",
+    "variance_error",
+]
+
+Z_95 = float(stats.norm.ppf(0.975))
+"""Half of a 95% interval of a normal distribution, in standard deviations."""
+
+
+def sample_of(name: str, values: ArrayLike, at_least: int) -> np.ndarray:
+    """Return `values` as an array of one dimension, or raise `UsageError`."""
+    sample = np.asarray(checks.finite(name, values), float)
+    require(
+        sample.ndim == 1 and len(sample) >= at_least,
+        f"{name} must be a list of at least {at_least} numbers, not {shown(values)}.",
+    )
+    return sample
+
+
+def _numbers(name: str, values: ArrayLike) -> np.ndarray:
+    """Return `values` as an array of one dimension; numbers that are not finite may be among it."""
+    try:
+        numbers = np.asarray(values, float)
+    except Exception:  # whatever numpy, torch or the object itself says
+        numbers = np.empty(())
+    require(numbers.ndim == 1, f"{name} must be a list of numbers, not {shown(values)}.")
+    require(len(numbers) > 0, f"{name} must hold at least one value.")
+    return numbers
+
+
+def check_level(level: float) -> None:
+    """Raise unless `level` is the probability of an interval."""
+    require(
+        is_number(level, 0) and 0 < level < 1,
+        f"level must lie between 0 and 1, not {shown(level)}.",
+    )
+
+
+def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Return the mean of independent values with Student's interval, for example over seeds.
+
+    Parameters
+    ----------
+    values
+        The sample, of one dimension.
+    level
+        Probability with which such an interval covers the mean, if the values are normal.
+
+    Returns
+    -------
+    tuple
+        mean, low, high; the ends are infinite for a single value, and NaN if a value of several
+        is not finite.
+
+    Raises
+    ------
+    UsageError
+        No values, or a level that is not between 0 and 1.
+
+    >>> mean, low, high = mean_interval([1.0, 2.0, 3.0])
+    >>> print(f"{mean:.2f} from {low:.2f} to {high:.2f}")
+    2.00 from -0.48 to 4.48
+    """
+    sample = _numbers("values", values)
+    check_level(level)
+    with np.errstate(invalid="ignore"):  # of values that are not finite
+        mean = float(sample.mean())
+        if len(sample) == 1:
+            return mean, -math.inf, math.inf
+        error = float(stats.sem(sample))
+    # Not stats.t.interval, which is NaN for values that are all the same.
+    half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * error
+    return mean, mean - half, mean + half
+
+
+def mean_error(values: ArrayLike) -> float:
+    """Return half of the 95% interval of the mean of many independent values.
+
+    >>> round(mean_error([1.0, 3.0] * 50), 4)
+    0.197
+    """
+    return Z_95 * float(stats.sem(sample_of("values", values, 2)))
+
+
+def variance_error(variance: ArrayLike, n: int) -> float | np.ndarray:
+    """Return half of the 95% interval of the variance of `n` normal values, for large `n`.
+
+    Parameters
+    ----------
+    variance
+        Of the sample, or several of them.
+    n
+        Size of the sample, at least 2. The variance then has the standard error
+        ``variance * sqrt(2 / (n - 1))``.
+
+    >>> round(variance_error(2.0, 201), 4)
+    0.392
+    """
+    square = checks.nonnegative("variance", variance)
+    n = checks.whole("n", n, 2)
+    # scipy's bounds of a variance are those of chi-square, not symmetric: nothing to draw as ±.
+    error = Z_95 * square * np.sqrt(2 / (n - 1))
+    return float(error) if error.ndim == 0 else error
+
+
+def central_range(values: ArrayLike) -> tuple[float, float]:
+    """Return the ends between which the middle 95% of the values lie.
+
+    These are quantiles of the sample, not bounds of its mean.
+
+    >>> central_range(range(1001))
+    (25.0, 975.0)
+    """
+    low, high = np.quantile(sample_of("values", values, 1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def bootstrap_interval(resampled: ArrayLike, n: int, level: float = 0.95) -> tuple[float, float]:
+    r"""Return the expanded percentile interval of a statistic from its bootstrap distribution.
+
+    The ends are quantiles of the resampled statistic, not at :math:`\alpha/2` but where Student's
+    t distribution asks for with so few values (Hesterberg 2015): the resampled mean has the
+    plug-in variance, smaller by (n - 1) / n than the unbiased one, and normal tails where
+    Student's are due. Both are made up for.
+
+    Parameters
+    ----------
+    resampled
+        The statistic in each resample; it may be infinite. The ends are NaN if one is.
+    n
+        Size of the sample, at least 2.
+    level
+        Of the interval, between 0 and 1.
+
+    >>> bootstrap_interval(range(1, 1001), n=10)
+    (9.0, 992.0)
+    """
+    check_level(level)
+    n = checks.whole("n", n, 2)
+    distribution = _numbers("resampled", resampled)
+    at = stats.t.ppf((1 + level) / 2, n - 1) * np.sqrt(n / (n - 1))
+    tail = float(stats.norm.cdf(-at))
+    # Not the percentiles of scipy.stats.bootstrap: they are not expanded, and the line from an
+    # infinite value to the next is NaN.
+    low, high = np.quantile(distribution, (tail, 1 - tail), method="inverted_cdf")
+    return float(low), float(high)
