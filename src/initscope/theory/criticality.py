@@ -47,7 +47,7 @@ def chi(
     c: ArrayLike = 1.0,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Factor by which a layer multiplies the variance of the gradient.
+    r"""Return the factor by which a layer multiplies the variance of the gradient.
 
     .. math:: \chi = \sigma_w^2 \, E[\phi'(u_1) \phi'(u_2)]
 
@@ -103,7 +103,7 @@ def depth_scale(
     *,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Number of layers over which a signal is forgotten by a factor e.
+    r"""Return the number of layers over which a signal is forgotten by a factor e.
 
     Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln \chi(c^*)`,
     over which two inputs approach their common correlation; ``"length"`` is
@@ -168,7 +168,7 @@ def critical_point(
     *,
     q_range: tuple[float, float] = Q_RANGE,
 ) -> CriticalPoint:
-    r"""Weight and bias variance at the edge of chaos.
+    r"""Return weight and bias variance at the edge of chaos.
 
     Every q gives one point of the edge, sigma_w^2 = 1 / E[phi'^2] and
     sigma_b^2 = q - sigma_w^2 E[phi^2]. With `sigma_b2` given it is the point with that bias
@@ -251,7 +251,7 @@ def critical_point(
 
 
 def _edge_of_chaos(activation: Activation, q: Array) -> tuple[Array, Array]:
-    """Weight and bias variance at which q is a fixed point with chi_1 = 1."""
+    """Return weight and bias variance at which q is a fixed point with chi_1 = 1."""
     second, derivative_second = expectation(
         activation, np.asarray(q, dtype=float), ("second", "derivative_second")
     )
@@ -259,7 +259,7 @@ def _edge_of_chaos(activation: Activation, q: Array) -> tuple[Array, Array]:
 
 
 def _marginal_length(activation: Activation, grid: Array, chi_q: Array) -> float | None:
-    """q on the edge of chaos at which dV/dq falls through 1, if there is one."""
+    """Return q on the edge of chaos at which dV/dq falls through 1, if there is one."""
     falls = np.flatnonzero((chi_q[:-1] > 1 + 1e-9) & (chi_q[1:] <= 1))
     for k in falls:
 

@@ -64,7 +64,7 @@ def stability_band(
     input_variance: float = 1.0,
     output_gradient_variance: float = 1.0,
 ) -> StabilityBand:
-    r"""Range of the std, the same in all layers, that keeps the variance of a network in bounds.
+    r"""Return the range of the std, the same in all layers, that keeps variances in bounds.
 
     Each std changes the forward variance and that of the gradient (:func:`propagate`) by so many
     decades at the worst of the weight layers; with unequal widths even the best std changes them.
@@ -127,7 +127,7 @@ def stability_band(
         allowed = np.zeros(())
 
     def excess(std: Array) -> Array:
-        """Worst change of a variance in decades, or decades beyond the range of the format."""
+        """Return the worst change of a variance in decades, or decades beyond the format."""
         profile = propagate(
             sizes,
             known,

@@ -49,7 +49,7 @@ def residual_stream_variance(
     token_repeat: float = 0.0,
     per_position: bool = False,
 ) -> Array:
-    r"""Variance of the residual stream of a GPT-2 at initialization, after each block.
+    r"""Return the variance of a GPT-2's residual stream at initialization, after each block.
 
     Each block adds attention and an MLP, both of the LayerNorm of the stream x. With d = `n_embd`,
     s = `std`, sigma_p = `residual_std`, y = LN(x) of variance v / (v + epsilon), and K(t, t') the
@@ -154,7 +154,7 @@ def residual_stream_variance(
 
 
 def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, int]:
-    """Blocks, channels and tokens, checked."""
+    """Return blocks, channels and tokens, checked."""
     depth = whole("n_layer", n_layer, at_most=MOST_BLOCKS)
     channels = whole("n_embd", n_embd, at_most=10**9)
     length = whole("seq_len", seq_len)
@@ -164,7 +164,7 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
 
 
 def usable_std(name: str, std: ArrayLike) -> Array:
-    """Stds whose squares, and some products of them, are in the range of a float."""
+    """Return stds whose squares, and some products of them, are in the range of a float."""
     return within(name, nonnegative(name, std), 0.0, LARGEST_STD)
 
 
@@ -191,7 +191,7 @@ def _stream(
     epsilon: float,
     repeat: float,
 ) -> Array:
-    """Variance of each position after each block, ``(depth + 1, length)``, for one set of stds."""
+    """Return the variance of each position after each block, ``(depth + 1, length)``."""
     covariance = np.full((length, length), weight * repeat)
     np.fill_diagonal(covariance, weight + position)
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
@@ -211,7 +211,7 @@ def _layer_norm(covariance: Array, epsilon: float) -> Array:
 
 
 def _attend(covariance: Array, logit_variance: float) -> Array:
-    """Covariance of the causal attention averages of vectors with this covariance.
+    """Return the covariance of causal attention averages of vectors with this covariance.
 
     Uniform averages, and on the diagonal the sum over p^2 in excess of 1/t that the spread of the
     logits brings, times the part of the variance in which the positions differ.
@@ -229,7 +229,7 @@ def _attend(covariance: Array, logit_variance: float) -> Array:
 
 
 def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
-    r"""E sum p^2 for a softmax over `count` independent Gaussian logits of variance `spread`.
+    r"""Return E sum p^2 for a softmax over `count` independent logits N(0, `spread`).
 
     With L(x) = E exp(-x e^a), the Laplace transform of one weight before normalization, it is
     :math:`t \int_0^\infty x L''(x) L(x)^{t-1} dx`; tabulated in the variance.
@@ -254,7 +254,7 @@ def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
 
 
 def _activate(activation: Activation, covariance: Array) -> Array:
-    """Covariance of phi(u) for Gaussian u with this covariance."""
+    """Return the covariance of phi(u) for Gaussian u with this covariance."""
     q = covariance.diagonal()
     (second,) = expectation(activation, q, ("second",))
     if not q.min() > 0:
@@ -284,7 +284,7 @@ def attention_logit_variance(
     input_variance: ArrayLike = 1.0,
     head_dim: ArrayLike | None = None,
 ) -> Array:
-    r"""Variance of the attention logit q.k / sqrt(d_head) at initialization.
+    r"""Return the variance of the attention logit q.k / sqrt(d_head) at initialization.
 
     With inputs of mean square v (1 after LayerNorm), q and k have variance :math:`d s^2 v`, and
 
@@ -349,7 +349,7 @@ def residual_gradient_variance(
     mlp_ratio: float = 4.0,
     layer_norm_epsilon: float = 1e-5,
 ) -> Array:
-    r"""Variance of the gradient at each depth of the stream, relative to that after all blocks.
+    r"""Return the variance of the gradient along the stream, relative to that after all blocks.
 
     With G(t, t') the covariance over channels of the gradients at two positions, and v_t the
     variance that a LayerNorm divides by, a block adds to G, going back through the MLP and through
@@ -450,7 +450,7 @@ def residual_gradient_variance(
 
 
 def _slopes(activation: Activation, covariance: Array) -> Array:
-    """E[phi'(u_t) phi'(u_t')] for Gaussian u with this covariance."""
+    """Return E[phi'(u_t) phi'(u_t')] for Gaussian u with this covariance."""
     q = covariance.diagonal()
     # As in the forward pass: one curve in the correlation, and the mean squares of each position.
     typical = np.exp(np.log(q).mean())

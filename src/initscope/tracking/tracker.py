@@ -220,23 +220,23 @@ class VarianceTracker:
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
-        """Before the forward pass of a step."""
+        """Start a step, before its forward pass."""
         self._gradients = []
         if "activation" in self._quantities and self._due(self.step + 1):
             self._signals.start()
 
     def end_batch(self) -> None:
-        """After the first batch of several that make one step: what follows is not measured."""
+        """End the first batch of several that make one step: what follows is not measured."""
         self._signals.stop()
 
     def before_optimizer_step(self) -> None:
-        """When the gradients are complete and clipped."""
+        """Measure the gradients when they are complete and clipped."""
         self._signals.stop()
         if "gradient" in self._quantities and self._due(self.step + 1):
             self._gradients = self._measure_gradients()
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
-        """When the weights are new; `updated` is False if the optimizer left the step out."""
+        """Measure the new weights; `updated` is False if the optimizer left the step out."""
         checks.flag("updated", updated)
         self.step += 1
         if self._due(self.step):
@@ -254,7 +254,7 @@ class VarianceTracker:
             self._write_histograms(step, counts, values[-1])
 
     def checksums(self) -> dict[str, str]:
-        """Checksum of the rows of each table so far, to be compared when a run goes on."""
+        """Return the checksum of each table so far, to be compared when a run goes on."""
         self.flush()
         return {name: table.digest() for name, table in self._tables.items()}
 
@@ -266,11 +266,11 @@ class VarianceTracker:
             table.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
         return self._frame(VARIANCES)
 
     def histograms_to_frame(self) -> pd.DataFrame:
-        """Histograms so far: columns ``step, layer, role, low, high, counts``.
+        """Return the histograms so far: columns ``step, layer, role, low, high, counts``.
 
         The weights are counted in even bins between `low` and `high`, five std from 0; those
         beyond are in the outermost bins.
@@ -288,7 +288,7 @@ class VarianceTracker:
         return self._every(step) or self._distribution_every(step)
 
     def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
-        """How to measure these: all of them, or those with a gradient."""
+        """Return how to measure these: all of them, or those with a gradient."""
         key = tuple(map(id, groups))
         if key not in self._moments_of:
             self._moments_of[key] = MatrixMoments(groups)
