@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from initscope import checks
+from initscope.checks import require
 from initscope.errors import UsageError
 from initscope.records import (
     CHECKSUM,
@@ -253,3 +254,28 @@ def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch],
     except (pa.ArrowException, OSError, ValueError) as error:
         cut = source.tell() == source.size()
         return batches, "ends within a batch" if cut else f"is damaged ({error})"
+
+
+def open_table(table: VarianceTable, step: int) -> int | None:
+    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
+    try:
+        if table.folder is not None:
+            table.folder.mkdir(parents=True, exist_ok=True)
+        return table.open(step)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {table.folder} for the variances cannot be written "
+            f"({error.strerror or error}). Name another one."
+        ) from error
+
+
+def refuse_another_run(table: VarianceTable) -> None:
+    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
+    rows = table.read()
+    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
+    require(
+        last == 0,
+        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
+        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
+        f"overwrite=True.",
+    )

@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from initscope import checks
 from initscope.checks import require
-from initscope.errors import UsageError
 from initscope.schema import (
     COLUMNS,
     HISTOGRAMS,
@@ -45,7 +43,7 @@ from initscope.tracking.statistics import (
     histogram_counts,
     shapes,
 )
-from initscope.tracking.tables import VarianceTable
+from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
 
@@ -375,28 +373,3 @@ class VarianceTracker:
         self._tables[HISTOGRAMS].append(
             pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
         )
-
-
-def open_table(table: VarianceTable, step: int) -> int | None:
-    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
-    try:
-        if table.folder is not None:
-            table.folder.mkdir(parents=True, exist_ok=True)
-        return table.open(step)
-    except OSError as error:
-        raise UsageError(
-            f"the folder {table.folder} for the variances cannot be written "
-            f"({error.strerror or error}). Name another one."
-        ) from error
-
-
-def refuse_another_run(table: VarianceTable) -> None:
-    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
-    rows = table.read()
-    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
-    require(
-        last == 0,
-        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
-        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
-        f"overwrite=True.",
-    )
