@@ -546,7 +546,7 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
-    "theory.transformer.residual_gradient_variance": Row(
+    "theory.transformer_gradient.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
             "n_embd": 8,
