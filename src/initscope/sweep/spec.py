@@ -322,7 +322,12 @@ class SweepSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, which :meth:`from_dict` turns back into an equal specification."""
         schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
-        return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
+        fields = dataclasses.asdict(self) | {"schemes": schemes}
+        # Records from before there was this field do not name it, and are those of such a
+        # specification all the same.
+        if not self.validation_size:
+            del fields["validation_size"]
+        return json.loads(json.dumps(fields))
 
     @property
     def initializations(self) -> tuple[Scheme, ...]:
