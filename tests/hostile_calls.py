@@ -34,6 +34,7 @@ from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
 from initscope.analysis.stability import stability_bands
+from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Verdict
 from initscope.errors import UsageError
@@ -176,7 +177,7 @@ def weight_ratios() -> pd.DataFrame:
 @functools.cache
 def against_theory() -> pd.DataFrame:
     widths = [4] * 4
-    return monte_carlo.compare(
+    return monte_carlo.against_theory(
         profiles(),
         theory.propagate(widths, "relu", "kaiming"),
         theory.finite_width_interval(widths, "relu", "kaiming"),
@@ -386,9 +387,7 @@ NO_FIXED_POINT = "missing='nan' asks for it"
 ROWS: dict[str, Row] = {
     # theory
     "theory.gains.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
-    "theory.gains.gain": Row(
-        lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}
-    ),
+    "theory.gains.gain": Row(lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}),
     "theory.length_map.length_map": Row(
         lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
     ),
@@ -686,7 +685,7 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.comparison.compare": Row(
+    "monte_carlo.comparison.against_theory": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),
@@ -849,7 +848,7 @@ ROWS: dict[str, Row] = {
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
-    "analysis.trajectories.predicted_std": Row(
+    "analysis.noise.predicted_std": Row(
         lambda: {
             "std": std(),
             "lr": [0.01] * 20,
@@ -860,9 +859,42 @@ ROWS: dict[str, Row] = {
             "alignment": 0.1,
         }
     ),
-    "analysis.trajectories.growth_over_noise": Row(
+    "analysis.noise.growth_over_noise": Row(
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
+    ),
+    "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
+    "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
+    "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),
+    "analysis.rates.failure_share": Row(lambda: {"measures": measures()}),
+    "analysis.rates.accuracy_of_schemes": Row(
+        lambda: {"measures": measures()}, nan="the error of a single run, as documented"
+    ),
+    "analysis.seeds.over_seeds": Row(
+        lambda: {"runs": sweep(), "column": "test_accuracy", "by": "std"}
+    ),
+    "analysis.seeds.median_grid": Row(
+        lambda: {"runs": sweep(), "index": "depth", "columns": "std", "values": "test_accuracy"},
+        nan="a cell without runs, as documented",
+    ),
+    "analysis.seeds.divergence_share": Row(lambda: {"runs": sweep()}),
+    "analysis.seeds.losses_over_seeds": Row(lambda: {"runs": sweep()}),
+    "analysis.seeds.gradient_norm_means": Row(
+        lambda: {"runs": sweep().query("depth == 2")},
+        nan="a layer that has no gradient in any seed, as documented",
+    ),
+    "analysis.seeds.gradient_ratios_over_seeds": Row(
+        lambda: {"runs": sweep().query("depth == 2")}
+    ),
+    "analysis.seeds.layer_medians": Row(lambda: {"tidy": to_tidy(sweep())}),
+    "analysis.seeds.paired_losses": Row(
+        lambda: {
+            "table": sweep().query("depth == 2"),
+            "first": "xavier",
+            "second": "kaiming",
+        },
+        says={"first": ("scheme",), "second": ("scheme",)},
+        nan="a loss that is not finite, as documented",
     ),
     "analysis.stability.stability_bands": Row(
         lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
@@ -932,9 +964,7 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
-    "schema.evaluation_steps": Row(
-        lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}
-    ),
+    "schema.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
     "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
@@ -989,7 +1019,7 @@ ROWS: dict[str, Row] = {
             "predictions": predictions(),
         }
     ),
-    "plots.schemes.paired_curves": Row(
+    "plots.pairs.paired_curves": Row(
         lambda: {"table": of_schemes(), "first": "xavier", "second": "kaiming"},
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
@@ -1009,7 +1039,7 @@ ROWS: dict[str, Row] = {
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.schemes.gradients_and_weights": Row(
+    "plots.pairs.gradients_and_weights": Row(
         lambda: {
             "table": of_schemes(),
             "weights": weight_ratios(),
@@ -1070,6 +1100,9 @@ ROWS: dict[str, Row] = {
     "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.fourth_moment": Row(lambda: {"variances": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.pair_factor": Row(lambda: {"logs": [1.0, 2.0, 4.0], "share": 0.5}),
+    "theory.escape.escape_rate": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "updates": 90}),
+    "theory.escape.escape_ratio": Row(lambda: {"updates": 90, "depth": 3, "lr": 0.1, "rate": 1.0}),
+    "theory.escape.escape_updates": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "rate": 1.0}),
     "theory.rescaling.fan_ratios": Row(lambda: {"widths": [4, 4, 2]}),
     "theory.rescaling.xavier_as_kaiming": Row(lambda: {"widths": [4, 4, 2], "optimizer": "adam"}),
     "theory.phase_diagram.critical_line": Row(lambda: {"activation": "tanh", "q": [0.5, 1.0]}),
@@ -1093,16 +1126,16 @@ ROWS: dict[str, Row] = {
         ),
     ),
     "theory.stability.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
-    "plots.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
-    "plots.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
-    "plots.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
+    "analysis.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
+    "analysis.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
+    "analysis.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
     "plots.sweeps.accuracy_against_std": Row(lambda: {"table": sweep()}),
-    "plots.sweeps.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
-    "plots.sweeps.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
     "plots.sweeps.accuracy_map": Row(lambda: {"table": sweep(), "by": "depth"}),
     "plots.sweeps.divergence": Row(lambda: {"table": sweep()}),
     "plots.sweeps.bands": Row(lambda: {"frame": stability_bands(_sweep())}),
-    "plots.sweeps.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
     "plots.transformer.stream_against_theory": Row(lambda: {"table": stream()}),
     "plots.transformer.block_quantities": Row(
         lambda: {"measured": blocks(), "predicted": {name: [1.0, 2.0] for name in QUANTITIES}}
@@ -1126,12 +1159,12 @@ ROWS: dict[str, Row] = {
         lambda: {"histograms": histograms(), "shape": weight_shape(), "shown_steps": [0, 10]},
         says={"shown_steps": ("steps",)},
     ),
-    "plots.weights.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
+    "plots.pretraining.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
     "plots.weight_bands.bands_through_training": Row(
         lambda: {"runs": {"decay 0.1": {"a run": (std(), std())}}}
     ),
     "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
-    "plots.weights.training_losses": Row(
+    "plots.pretraining.training_losses": Row(
         lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
     ),
     # widgets
@@ -1360,16 +1393,12 @@ ANYWHERE: dict[str, Callable[[], Any]] = {
 """What may stand in the place of any argument."""
 
 
-def hostile_values(base: Any) -> dict[str, Callable[[], Any]]:
-    """What to put in the place of `base`, a valid value."""
+def hostile_values(base: Any, columns: bool = True) -> dict[str, Callable[[], Any]]:
+    """What to put in the place of `base`, a valid value; with ``columns``, column by column too."""
     found = dict(ANYWHERE)
-    if isinstance(base, pd.DataFrame):
-        found |= _tables(base)
-    if isinstance(base, Mapping):
-        for name, value in base.items():
-            if isinstance(value, pd.DataFrame):
-                for kind, table in _tables(value).items():
-                    found[f"mapping: {kind}"] = functools.partial(_with, base, name, table)
+    for place, table, put in tables_in(base):
+        kinds = _tables(table) | (_columns(table) if columns else {})
+        found |= {f"{place}{kind}": _in_place(put, make) for kind, make in kinds.items()}
     if type(base) in (tuple, list):
         found |= {
             "one more": lambda: type(base)([*base, *base]),
@@ -1383,12 +1412,26 @@ def hostile_values(base: Any) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def _with(base: Mapping[Any, Any], name: Any, make: Callable[[], Any]) -> dict[Any, Any]:
-    return {**base, name: make()}
+def tables_in(base: Any) -> Iterator[tuple[str, pd.DataFrame, Callable[[Any], Any]]]:
+    """Tables of a valid value: where they are, they, and what puts another in their place."""
+    if isinstance(base, pd.DataFrame):
+        yield "", base, lambda other: other
+    if isinstance(base, Mapping):
+        for name, value in base.items():
+            if isinstance(value, pd.DataFrame):
+                yield "mapping: ", value, functools.partial(_with, base, name)
+
+
+def _with(base: Mapping[Any, Any], name: Any, value: Any) -> dict[Any, Any]:
+    return {**base, name: value}
+
+
+def _in_place(put: Callable[[Any], Any], make: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: put(make())
 
 
 def _tables(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
-    found: dict[str, Callable[[], Any]] = {
+    return {
         "no rows": lambda: base.iloc[:0],
         "one row": lambda: base.iloc[:1],
         "rows twice": lambda: pd.concat([base, base]),
@@ -1401,17 +1444,38 @@ def _tables(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
         "transposed": lambda: base.T,
         "numpy of it": base.to_numpy,
     }
-    for column in base.columns:
-        found[f"without {column}"] = functools.partial(base.drop, columns=column)
-        found[f"None in {column}"] = functools.partial(_assigned, base, column, None)
-        found[f"text in {column}"] = functools.partial(_assigned, base, column, "x")
-    return found
 
 
-def _assigned(base: pd.DataFrame, column: Any, value: Any) -> pd.DataFrame:
+def _columns(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
+    return {
+        f"{kind} {column}": functools.partial(change, base, [column])
+        for column in base.columns
+        for kind, change in IN_COLUMNS.items()
+    }
+
+
+def _assigned(base: pd.DataFrame, columns: Sequence[Any], value: Any) -> pd.DataFrame:
     table = base.copy()
-    table[column] = value
+    for column in columns:
+        table[column] = value
     return table
+
+
+IN_COLUMNS: dict[str, Callable[[pd.DataFrame, Sequence[Any]], pd.DataFrame]] = {
+    "without": lambda base, columns: base.drop(columns=list(columns)),
+    "None in": lambda base, columns: _assigned(base, columns, None),
+    "text in": lambda base, columns: _assigned(base, columns, "x"),
+}
+
+
+def needed(columns: Sequence[Any], spared: Callable[[Sequence[Any]], bool]) -> list[Any]:
+    """Those of the columns that cannot be spared; most can, and are asked for many at once."""
+    if not columns or spared(columns):
+        return []
+    if len(columns) == 1:
+        return list(columns)
+    middle = len(columns) // 2
+    return needed(columns[:middle], spared) + needed(columns[middle:], spared)
 
 
 def _numeric(table: pd.DataFrame) -> bool:

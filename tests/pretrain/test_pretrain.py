@@ -49,7 +49,6 @@ from initscope.pretrain import trainer as pretrain_trainer
 from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_disk_space
 from initscope.pretrain.cost import pretrain_cost
 from initscope.pretrain.records import FIRST_IMPLEMENTATION, PretrainRecord
-from initscope.pretrain.spec import learning_rate_factor
 from initscope.pretrain.trainer import PassageTrainer, decay_groups
 from initscope.sweep.cost import format_duration
 
@@ -264,8 +263,7 @@ def test_a_model_without_matrices_has_nothing_to_decay() -> None:
 @pytest.mark.parametrize("warmup", [0, 1, 5, 10])
 def test_the_learning_rate_warms_up_and_falls_to_its_last_value(warmup: int) -> None:
     spec = spec_of(steps=10, warmup_steps=warmup, learning_rate=2.0, final_learning_rate=0.5)
-    factor = learning_rate_factor(spec)
-    rates = [factor(k) for k in range(10)]
+    rates = [spec.learning_rate_factor(k) for k in range(10)]
     assert spec.learning_rates().tolist() == [2 * rate for rate in rates]
     assert rates[:warmup] == pytest.approx([k / warmup for k in range(1, warmup + 1)])
     assert np.all(np.diff(rates[warmup:]) < 0)

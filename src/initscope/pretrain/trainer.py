@@ -26,7 +26,6 @@ from initscope.data.passages import Passages, ShuffledPassages
 from initscope.errors import UsageError
 from initscope.pretrain.checkpoints import CHECKPOINTS_KEPT, mark_checkpoint
 from initscope.pretrain.records import checkpoint_folder, record_folder
-from initscope.pretrain.spec import learning_rate_factor
 from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
@@ -329,7 +328,9 @@ def build_trainer(
         eps=spec.epsilon,
         fused=True,
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
+    )
     loggers = arguments.report_to  # a list by now, empty for "none"
     tracker = VarianceCallback(
         record_folder(out),
