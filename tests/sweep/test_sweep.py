@@ -65,6 +65,8 @@ from initscope.sweep.training import (
 )
 from initscope.tracking import layer_variances
 
+WINE_RECORDS = Path(__file__).resolve().parents[2] / "notebooks/results/06_xavier_vs_kaiming/cpu"
+
 
 @pytest.fixture(scope="module")
 def undisturbed() -> pd.DataFrame:
@@ -1136,3 +1138,13 @@ def test_bad_specifications_are_one_clear_error(changes: dict[str, object], mess
 def test_more_examples_than_there_are(changes: dict[str, int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         run(SweepSpec(stds=(0.1,), **changes))
+
+
+@pytest.mark.parametrize("path", sorted(WINE_RECORDS.glob("wine_*.parquet")), ids=lambda p: p.stem)
+def test_records_of_the_book_are_of_the_specification_they_were_made_by(path: Path) -> None:
+    """Also of a field that a specification did not have yet: nothing is trained again for it."""
+    recorded = json.loads(pq.read_schema(path).metadata[b"specification"])
+    names = {field.name for field in dataclasses.fields(SweepSpec)}
+    fields = {name: value for name, value in recorded.items() if name in names}
+    assert fields["dataset"] == "wine"
+    assert SweepSpec.from_dict(fields).to_dict() == fields
