@@ -34,6 +34,7 @@ from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
 from initscope.analysis.stability import stability_bands
+from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Verdict
 from initscope.errors import UsageError
@@ -176,7 +177,7 @@ def weight_ratios() -> pd.DataFrame:
 @functools.cache
 def against_theory() -> pd.DataFrame:
     widths = [4] * 4
-    return monte_carlo.compare(
+    return monte_carlo.against_theory(
         profiles(),
         theory.propagate(widths, "relu", "kaiming"),
         theory.finite_width_interval(widths, "relu", "kaiming"),
@@ -684,7 +685,7 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.comparison.compare": Row(
+    "monte_carlo.comparison.against_theory": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),
@@ -847,7 +848,7 @@ ROWS: dict[str, Row] = {
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
-    "analysis.trajectories.predicted_std": Row(
+    "analysis.noise.predicted_std": Row(
         lambda: {
             "std": std(),
             "lr": [0.01] * 20,
@@ -858,9 +859,42 @@ ROWS: dict[str, Row] = {
             "alignment": 0.1,
         }
     ),
-    "analysis.trajectories.growth_over_noise": Row(
+    "analysis.noise.growth_over_noise": Row(
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
+    ),
+    "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
+    "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
+    "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),
+    "analysis.rates.failure_share": Row(lambda: {"measures": measures()}),
+    "analysis.rates.accuracy_of_schemes": Row(
+        lambda: {"measures": measures()}, nan="the error of a single run, as documented"
+    ),
+    "analysis.seeds.over_seeds": Row(
+        lambda: {"runs": sweep(), "column": "test_accuracy", "by": "std"}
+    ),
+    "analysis.seeds.median_grid": Row(
+        lambda: {"runs": sweep(), "index": "depth", "columns": "std", "values": "test_accuracy"},
+        nan="a cell without runs, as documented",
+    ),
+    "analysis.seeds.divergence_share": Row(lambda: {"runs": sweep()}),
+    "analysis.seeds.losses_over_seeds": Row(lambda: {"runs": sweep()}),
+    "analysis.seeds.gradient_norm_means": Row(
+        lambda: {"runs": sweep().query("depth == 2")},
+        nan="a layer that has no gradient in any seed, as documented",
+    ),
+    "analysis.seeds.gradient_ratios_over_seeds": Row(
+        lambda: {"runs": sweep().query("depth == 2")}
+    ),
+    "analysis.seeds.layer_medians": Row(lambda: {"tidy": to_tidy(sweep())}),
+    "analysis.seeds.paired_losses": Row(
+        lambda: {
+            "table": sweep().query("depth == 2"),
+            "first": "xavier",
+            "second": "kaiming",
+        },
+        says={"first": ("scheme",), "second": ("scheme",)},
+        nan="a loss that is not finite, as documented",
     ),
     "analysis.stability.stability_bands": Row(
         lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
@@ -985,7 +1019,7 @@ ROWS: dict[str, Row] = {
             "predictions": predictions(),
         }
     ),
-    "plots.schemes.paired_curves": Row(
+    "plots.pairs.paired_curves": Row(
         lambda: {"table": of_schemes(), "first": "xavier", "second": "kaiming"},
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
@@ -1005,7 +1039,7 @@ ROWS: dict[str, Row] = {
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.schemes.gradients_and_weights": Row(
+    "plots.pairs.gradients_and_weights": Row(
         lambda: {
             "table": of_schemes(),
             "weights": weight_ratios(),
@@ -1066,6 +1100,9 @@ ROWS: dict[str, Row] = {
     "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.fourth_moment": Row(lambda: {"variances": [1.0, 2.0, 4.0]}),
     "analysis.log_norms.pair_factor": Row(lambda: {"logs": [1.0, 2.0, 4.0], "share": 0.5}),
+    "theory.escape.escape_rate": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "updates": 90}),
+    "theory.escape.escape_ratio": Row(lambda: {"updates": 90, "depth": 3, "lr": 0.1, "rate": 1.0}),
+    "theory.escape.escape_updates": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "rate": 1.0}),
     "theory.rescaling.fan_ratios": Row(lambda: {"widths": [4, 4, 2]}),
     "theory.rescaling.xavier_as_kaiming": Row(lambda: {"widths": [4, 4, 2], "optimizer": "adam"}),
     "theory.phase_diagram.critical_line": Row(lambda: {"activation": "tanh", "q": [0.5, 1.0]}),
@@ -1089,16 +1126,16 @@ ROWS: dict[str, Row] = {
         ),
     ),
     "theory.stability.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
-    "plots.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
-    "plots.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
-    "plots.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
+    "analysis.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
+    "analysis.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
+    "analysis.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
     "plots.sweeps.accuracy_against_std": Row(lambda: {"table": sweep()}),
-    "plots.sweeps.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
-    "plots.sweeps.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
     "plots.sweeps.accuracy_map": Row(lambda: {"table": sweep(), "by": "depth"}),
     "plots.sweeps.divergence": Row(lambda: {"table": sweep()}),
     "plots.sweeps.bands": Row(lambda: {"frame": stability_bands(_sweep())}),
-    "plots.sweeps.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
+    "plots.sweep_runs.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
     "plots.transformer.stream_against_theory": Row(lambda: {"table": stream()}),
     "plots.transformer.block_quantities": Row(
         lambda: {"measured": blocks(), "predicted": {name: [1.0, 2.0] for name in QUANTITIES}}
@@ -1122,12 +1159,12 @@ ROWS: dict[str, Row] = {
         lambda: {"histograms": histograms(), "shape": weight_shape(), "shown_steps": [0, 10]},
         says={"shown_steps": ("steps",)},
     ),
-    "plots.weights.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
+    "plots.pretraining.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
     "plots.weight_bands.bands_through_training": Row(
         lambda: {"runs": {"decay 0.1": {"a run": (std(), std())}}}
     ),
     "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
-    "plots.weights.training_losses": Row(
+    "plots.pretraining.training_losses": Row(
         lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
     ),
     # widgets

@@ -30,7 +30,7 @@ from initscope.cli import _parser, main
 from initscope.cli.options import LONGEST_ERROR
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
-from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
+from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.chunks import require_room
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec
@@ -384,9 +384,8 @@ def test_a_pretraining_that_is_accepted_has_a_model_and_learning_rates(place: Pa
         except UsageError:
             return
         assert plan.micro_batch_size * plan.accumulated == spec.batch_size
-        factor = learning_rate_factor(spec)
         for update in {0, 1, spec.warmup_steps, spec.steps // 2, spec.steps - 1}:
-            assert 0 <= factor(update) <= 1 + 1e-9
+            assert 0 <= spec.learning_rate_factor(update) <= 1 + 1e-9
         assert PretrainSpec.from_dict(spec.to_dict()) == spec
         if spec.count_parameters()[0] < 10**6:
             tried += 1

@@ -45,6 +45,17 @@ SWEEP_SCHEMA = pa.schema(
 )
 """Columns of a table of :func:`initscope.sweep.run_sweep`, which says what is in them."""
 
+VALIDATED_SWEEP_SCHEMA = SWEEP_SCHEMA.append(pa.field("validation_accuracy", pa.float64())).append(
+    pa.field("validation_accuracy_by_epoch", pa.list_(pa.float32()))
+)
+"""Columns of one that holds out a part of the training split for validation."""
+
+
+def sweep_schema(validation_size: int) -> pa.Schema:
+    """Return the columns of a sweep with so many validation examples."""
+    return VALIDATED_SWEEP_SCHEMA if validation_size else SWEEP_SCHEMA
+
+
 SWEEP_KEYS = (
     *("dataset", "widths", "activation", "scheme", "std", "seed"),
     *("optimizer", "learning_rate", "momentum"),

@@ -378,22 +378,3 @@ def test_the_critical_std_leaves_the_variance_unchanged() -> None:
     std = critical_std(widths)
     assert math.prod(n * std**2 / 2 for n in widths[:-1]) == pytest.approx(1)
     assert critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
-
-
-def test_nearest_is_on_a_log_axis_and_names_each_once() -> None:
-    values = pd.Series([1.0, 0.01, 0.1, 0.1])
-    assert plots.nearest(values, [0.04, 0.02, 5.0]) == [0.1, 0.01, 1.0]
-    assert plots.nearest(values, [0.1, 0.11]) == [0.1]
-
-
-@pytest.mark.parametrize(
-    ("widths", "short"),
-    [
-        ("784-256-128-10", "784-256-128-10"),
-        ("784-128-128-128-10", "784-128×3-10"),
-        ("13-8-8-4-8-3", "13-8×2-4-8-3"),
-        ("13-3", "13-3"),
-    ],
-)
-def test_short_widths(widths: str, short: str) -> None:
-    assert plots.short_widths(widths) == short

@@ -19,10 +19,10 @@ from matplotlib.text import Text
 
 from initscope import plots
 from initscope.analysis.intervals import mean_interval
+from initscope.analysis.noise import predicted_std
 from initscope.analysis.trajectories import (
     expansion_rates,
     layer_spread,
-    predicted_std,
     settling_steps,
 )
 from initscope.errors import UsageError

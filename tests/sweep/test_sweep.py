@@ -120,6 +120,37 @@ def test_losses_are_means_over_the_updates_between_the_points() -> None:
     assert record.test_accuracy == pytest.approx(accuracies[-1], abs=1e-6)
 
 
+def test_what_is_held_out_for_validation_is_never_trained_on(tmp_path: Path) -> None:
+    """The run is that of the first examples alone; a plain network says what is right."""
+    shared = {"hidden": ((16,),), "stds": (0.3, 0.5), "seeds": (3, 4), "epochs": 5}
+    held_out = SweepSpec(**shared, validation_size=33)
+    with_it = run(held_out, tmp_path)
+    without = run(SweepSpec(**shared, train_size=100))
+    columns = ["validation_accuracy", "validation_accuracy_by_epoch"]
+    assert_same(with_it.drop(columns=columns), without)
+    assert set(with_it["n_train"]) == {100}
+    for row, seed in ((0, 3), (2, 4)):
+        wine = data.load_wine(seed)
+        model = MLP((13, 16, 3))
+        initialize_(model, "normal", std=0.3, generator=torch.Generator().manual_seed(seed))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        inputs, labels = wine.train_inputs[100:], wine.train_labels[100:]
+        right = [(model(inputs).argmax(1) == labels).double().mean().item()]
+        for epoch in range(5):
+            for rows in example_order(seed, epoch, 100).split(32)[:3]:
+                optimizer.zero_grad()
+                F.cross_entropy(model(wine.train_inputs[rows]), wine.train_labels[rows]).backward()
+                optimizer.step()
+            right.append((model(inputs).argmax(1) == labels).double().mean().item())
+        found = with_it.iloc[row]
+        assert found["validation_accuracy_by_epoch"] == pytest.approx(right, abs=1e-6)
+        assert found["validation_accuracy"] == right[-1]
+        assert len(set(right)) > 1
+    assert_same(run(held_out, tmp_path), with_it)  # read again, new columns and all
+    with pytest.raises(UsageError, match=r"another specification \(different: validation_size\)"):
+        run(dataclasses.replace(held_out, validation_size=32), tmp_path)
+
+
 def test_the_points_of_the_loss_never_exceed_the_updates() -> None:
     (record,) = run(SweepSpec(hidden=((4,),), stds=(0.1,), epochs=2, batch_size=60)).itertuples()
     assert record.loss_step.tolist() == [1, 2, 3, 4]
@@ -951,6 +982,7 @@ def test_specifications_survive_json() -> None:
         seeds=(4, 2),
         epochs=3,
         batch_size=16,
+        validation_size=20,
         train_size=100,
         loss_points=5,
         probes=4,
@@ -1091,7 +1123,13 @@ def test_bad_specifications_are_one_clear_error(changes: dict[str, object], mess
     [
         ({"train_size": 134}, "train_size is 134, but wine has 133 examples"),
         ({"batch_size": 134}, "batch_size is 134, but only 133 examples are trained on"),
-        ({"train_size": 20}, "batch_size is 32, but only 20 examples are trained on"),
+        ({"train_size": 20}, "batch_size is 32, but only 20 examples are trained on, by train_s"),
+        ({"validation_size": 133}, "validation_size is 133, but wine has 133 examples"),
+        (
+            {"train_size": 100, "validation_size": 34},
+            "train_size and validation_size are 100 and 34, but wine has 133 examples to train",
+        ),
+        ({"validation_size": 102}, "but only 31 examples are trained on, by validation_size"),
     ],
 )
 def test_more_examples_than_there_are(changes: dict[str, int], message: str) -> None:

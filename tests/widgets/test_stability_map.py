@@ -20,9 +20,8 @@ from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import ROOT, SENTENCES, widget_page
 
-from initscope.analysis import stability_bands
+from initscope.analysis import stability_bands, widths_of
 from initscope.errors import UsageError
-from initscope.plots import widths_of
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import critical_std, stability_band
 from initscope.widgets import StabilityMap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,10 @@ import pandas as pd
 
 from initscope import checks
 from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.schema import LAYER_STATISTICS
 
-__all__ = ["COMPARED", "CONFIGURATION", "to_tidy"]
+__all__ = ["COMPARED", "CONFIGURATION", "nearest", "short_widths", "to_tidy", "widths_of"]
 
 CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
 CONFIGURATION += ["momentum", "batch_size", "n_train", "epochs"]
@@ -119,3 +121,49 @@ def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
         for name, (kind, stat) in _TIDY_NAMES.items()
     ]
     return pd.concat(pieces, ignore_index=True)
+
+
+def widths_of(name: str) -> list[int]:
+    """Return the layer widths that the column ``widths`` of a sweep names.
+
+    >>> widths_of("784-256-128-10")
+    [784, 256, 128, 10]
+    """
+    checks.text("name", name)
+    try:
+        return [int(width) for width in name.split("-")]
+    except ValueError:
+        raise UsageError(
+            f"the name of widths is like '784-256-128-10', not {shown(name)}."
+        ) from None
+
+
+def short_widths(widths: str) -> str:
+    """Return widths with equal hidden layers counted.
+
+    >>> short_widths("784-128-128-128-10")
+    '784-128×3-10'
+    """
+    sizes = checks.text("widths", widths).split("-")
+    require(len(sizes) > 1, f"widths are like '784-256-128-10', not {shown(widths)}.")
+    runs = [(size, len(list(same))) for size, same in itertools.groupby(sizes[1:-1])]
+    hidden = [f"{size}×{count}" if count > 1 else size for size, count in runs]
+    return "-".join([sizes[0], *hidden, sizes[-1]])
+
+
+def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
+    """Return the stds of a grid nearest, on a log axis, to those wanted; each once.
+
+    >>> nearest(pd.Series([0.01, 0.1, 1.0]), [0.02, 0.09, 0.11])
+    [0.01, 0.1]
+    """
+    require(
+        isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values.dtype),
+        f"values must be a Series of numbers, not {shown(values)}.",
+    )
+    stds = checks.positive("the stds wanted", wanted)
+    require(stds.ndim == 1 and stds.size > 0, "the stds wanted must be a list of numbers.")
+    grid = np.sort(values.unique())
+    require(len(grid) > 0 and grid[0] > 0, "values must be stds above 0, at least one.")
+    each = (float(grid[np.abs(np.log(grid / w)).argmin()]) for w in stds.tolist())
+    return list(dict.fromkeys(each))

@@ -11,28 +11,26 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from initscope import checks
 from initscope.checks import is_number, require, require_name
 from initscope.errors import shown
 from initscope.schema import COLUMNS
-from initscope.theory import adamw_variance_trajectory
 
 __all__ = [
     "depth_correlation",
     "expansion_rates",
-    "growth_over_noise",
+    "growth_since_start",
     "layer_spread",
-    "predicted_std",
+    "over_layers",
     "settling_steps",
     "statistic_table",
     "weight_std",
 ]
 
 
-def _check_std(std: object) -> None:
+def check_std(std: object) -> None:
     """Raise unless `std` is a table as :func:`weight_std` makes it."""
     table = checks.number_table("std", std, levels=("role", "layer"))
     require(table.size > 0, "the table std is empty: there is nothing to draw or to compute.")
@@ -126,7 +124,7 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
     UsageError
         If `until` was not recorded, or is the first step.
     """
-    _check_std(std)
+    check_std(std)
     first = std.columns[0]
     require(
         is_number(until, -math.inf) and until in std.columns and until > first,
@@ -158,7 +156,7 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
         is_number(tolerance, 0) and tolerance < 1,
         f"tolerance must be a number from 0 to below 1, not {shown(tolerance)}.",
     )
-    _check_std(std)
+    check_std(std)
     final = std.iloc[:, -1]
     far = ~(std.sub(final, axis=0).abs().le(tolerance * final.abs(), axis=0)).to_numpy()
     steps = np.asarray(std.columns, float)
@@ -181,7 +179,7 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
         One row a role, one column a step; infinite where one of the layers is at 0, and NaN where
         all are, or where the std of a layer is NaN.
     """
-    _check_std(std)
+    check_std(std)
     by_role = std.groupby(level="role", sort=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = by_role.max() / by_role.min()
@@ -219,144 +217,53 @@ def depth_correlation(values: pd.Series) -> pd.Series:
     return values.groupby(level="role", sort=False).apply(coefficient)
 
 
-def predicted_std(
-    std: pd.DataFrame,
-    lr: ArrayLike,
-    weight_decay: float,
-    betas: tuple[float, float],
-    diffusion: ArrayLike = 1.0,
-    *,
-    snr: float = 0.0,
-    alignment: float = 0.0,
-) -> pd.DataFrame:
-    """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
-
-    The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
-    `snr` and `alignment` say that gradients are noise, independent from step to step and of the
-    weights.
+def growth_since_start(std: pd.DataFrame) -> pd.DataFrame:
+    """Return the std of each matrix at each step over that at its first one.
 
     Parameters
     ----------
     std
-        Result of :func:`weight_std`; the first column is where each matrix starts.
-    lr
-        Learning rate of updates 1, 2, ....
-    weight_decay, betas
-        Of AdamW, which starts without memory at the first column.
-    diffusion
-        D of the theory: one number, one a matrix in the order of `std`, or a Series indexed by
-        role and layer; 1 is noise without memory.
-    snr, alignment
-        As in the theory.
+        Result of :func:`weight_std`.
 
     Returns
     -------
     pandas.DataFrame
-        As `std`; NaN for a matrix whose first std is not finite.
+        As `std`; infinite or NaN for a matrix that starts at 0.
 
-    Raises
-    ------
-    UsageError
-        Fewer learning rates than steps; what :func:`adamw_variance_trajectory` refuses.
+    >>> std = pd.DataFrame({"role": "q", "layer": [1, 2], 0: [0.1, 0.2], 50: [0.2, 0.1]})
+    >>> growth_since_start(std.set_index(["role", "layer"]))[50].to_list()
+    [2.0, 0.5]
     """
-    _check_std(std)
-    steps = np.asarray(std.columns)
-    rates = _learning_rates(lr, steps[-1])[steps[0] :]
-    weight_decay = checks.number("weight_decay", weight_decay, 0.0)
-    for name, value in (("snr", snr), ("alignment", alignment)):
-        checks.number(name, value, 0.0 if name == "snr" else -np.inf)
-    if isinstance(diffusion, pd.Series):
-        diffusion = diffusion.reindex(std.index)
-    else:
-        diffusion = checks.nonnegative("diffusion", diffusion)
-    if np.ndim(diffusion):
-        require(
-            np.shape(diffusion) == (len(std),),
-            f"diffusion must be one number, or one for each of the {len(std)} matrices, not "
-            f"{shown(diffusion)}.",
-        )
-    start = std.iloc[:, 0].to_numpy(float)
-    started = np.isfinite(start)
-    square = np.where(started, start, 0.0)[:, None] ** 2
-    if len(rates):
-        later = adamw_variance_trajectory(
-            np.sqrt(square[:, 0]), rates, weight_decay, betas, snr, diffusion, alignment
-        )
-        square = np.column_stack([square, later])
-    predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)
-    predicted[~started] = np.nan
-    return predicted
+    checks.number_table("std", std, levels=("role", "layer"), rows=True)
+    require(std.shape[1] > 0, "the table std has no columns: there is nothing to compute.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return std.div(std.iloc[:, 0], axis=0)
 
 
-def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
-    """Learning rates of the updates 1 to `last_step`."""
-    rates = checks.nonnegative("lr", lr)
-    require(
-        rates.ndim == 1,
-        "lr must hold the learning rate of each update, as PretrainSpec.learning_rates does.",
-    )
-    require(
-        len(rates) >= last_step,
-        f"lr holds {len(rates)} learning rates, but the run was recorded up to step {last_step}.",
-    )
-    return rates[:last_step]
-
-
-def growth_over_noise(
-    variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
-) -> pd.DataFrame:
-    r"""What the steps add to the mean square of each matrix, over what noise would add.
-
-    An update changes the mean square by a decay term, an alignment term and a step term
-    (:func:`initscope.tracking.variance_budget`). The last two together, over
-    :math:`\eta_t^2`, are 1 for gradients that are noise without memory
-    (:func:`initscope.theory.adamw_equilibrium_rms`: the diffusion D less what a pull along the
-    weights takes back), more where successive gradients agree.
+def over_layers(std: pd.DataFrame) -> pd.DataFrame:
+    """Return lowest, highest, median and mean std over the layers of each role, at each step.
 
     Parameters
     ----------
-    variances
-        A table with the quantities `weight` and `update`. The terms of a recorded step stand for
-        those of all steps since the recorded one before; what was recorded of the first weights
-        and before is left out.
-    lr
-        Learning rate of updates 1, 2, ....
-    roles
-        As in :func:`weight_std`.
+    std
+        Result of :func:`weight_std`, or of :func:`initscope.analysis.predicted_std`.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by role and layer: ``growth``, sum of the two terms over sum of eta²; ``start``,
-        ``decay``, ``alignment``, ``step``, sums over the run of the terms of the mean square, and
-        ``end``, its last value. `start + decay + alignment + step` is `end` up to what lies
-        between recorded steps. A sum is NaN if one of its terms is not known; matrices without
-        updates, because they are frozen, have no row.
+        A row for each of ``"low"``, ``"median"``, ``"high"`` and ``"mean"``, and each role; a
+        column a step. Layers whose std is NaN are left out.
 
-    Raises
-    ------
-    UsageError
-        No updates after the first weights, fewer learning rates than steps, or what
-        :func:`weight_std` refuses.
+    >>> std = pd.DataFrame({"role": "q", "layer": [1, 2, 3], 0: [0.1, 0.2, 0.6]})
+    >>> over_layers(std.set_index(["role", "layer"])).loc[("median", "q"), 0]
+    np.float64(0.2)
     """
-    square = statistic_table(variances, "weight", "rms") ** 2
-    first = square.columns[0]
-    terms = {
-        term: statistic_table(variances, "update", term, roles)
-        for term in ("decay", "alignment", "step")
+    checks.number_table("std", std, levels=("role", "layer"), rows=True)
+    by_role = std.groupby(level="role", sort=False)
+    found = {
+        "low": by_role.min(),
+        "median": by_role.median(),
+        "high": by_role.max(),
+        "mean": by_role.mean(),
     }
-    steps = np.asarray(terms["step"].columns)
-    steps = steps[steps > first]
-    require(
-        len(steps) > 0,
-        f"the table variances has no update after step {first}, that of its first weights.",
-    )
-    rates = _learning_rates(lr, steps[-1])
-    stretch = np.diff(steps, prepend=first)
-    sums = pd.DataFrame(
-        {term: table[steps].mul(stretch).sum(axis=1, skipna=False) for term, table in terms.items()}
-    )
-    square = square.loc[sums.index]
-    sums["growth"] = (sums["alignment"] + sums["step"]) / (rates[steps - 1] ** 2 @ stretch)
-    sums["start"], sums["end"] = square[first], square.iloc[:, -1]
-    return sums[["growth", "start", "decay", "alignment", "step", "end"]]
+    return pd.concat(found, names=["over_layers"])

@@ -12,12 +12,12 @@ from .finite_width import (
     log_spread_by_depth,
     singular_values,
 )
+from .pairs import gradients_and_weights, paired_curves
+from .pretraining import signals_through_training, training_losses
 from .propagation import number_format_bands, theory_against_networks
 from .rates import usable_rates, winners
 from .schemes import (
     differences_by_depth,
-    gradients_and_weights,
-    paired_curves,
     scheme_accuracies,
     training_name,
     variance_ratios,
@@ -34,17 +34,12 @@ from .style import (
     WIDTH,
     use_in_notebook,
 )
+from .sweep_runs import loss_curves, variance_through_layers, variance_through_training
 from .sweeps import (
     accuracy_against_std,
     accuracy_map,
     bands,
     divergence,
-    loss_curves,
-    nearest,
-    short_widths,
-    variance_through_layers,
-    variance_through_training,
-    widths_of,
 )
 from .transformer import (
     block_quantities,
@@ -57,8 +52,6 @@ from .weights import (
     by_layer,
     growth_maps,
     role_name,
-    signals_through_training,
-    training_losses,
     weight_distribution,
     weights_through_training,
 )
@@ -95,13 +88,11 @@ __all__ = [
     "log_spread_by_depth",
     "loss_curves",
     "maps",
-    "nearest",
     "number_format_bands",
     "paired_curves",
     "phase_diagrams",
     "role_name",
     "scheme_accuracies",
-    "short_widths",
     "signals_through_training",
     "singular_values",
     "stream_against_theory",
@@ -116,6 +107,5 @@ __all__ = [
     "variance_through_training",
     "weight_distribution",
     "weights_through_training",
-    "widths_of",
     "winners",
 ]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
+from initscope.analysis.seeds import median_grid
 from initscope.checks import require
 from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
 
@@ -201,9 +202,7 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         axes = figure.subplots()
-        grid = table.pivot_table(
-            index="depth", columns="sigma_w2", values="accuracy", aggfunc="median"
-        )
+        grid = median_grid(table, "depth", "sigma_w2", "accuracy")
         mesh = axes.pcolormesh(
             cell_edges(grid.columns.to_numpy(float)),
             cell_edges(grid.index.to_numpy(float)),

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from initscope import checks
+from initscope.analysis.rates import best_rates, failure_share
 from initscope.checks import require
 from initscope.plots.schemes import (
     DATASETS,
@@ -80,7 +81,7 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                 )
                 mesh.set_edgecolor("face")
                 axes.set_facecolor("#9a9a9a66")
-                rates, depths = list(grid.index), list(grid.columns)
+                rates, depths, best = list(grid.index), list(grid.columns), best_rates(runs)
                 for cell in here[here["covers_zero"]].itertuples():
                     axes.plot(
                         depths.index(cell.depth),
@@ -92,11 +93,8 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                         ms=7,
                     )
                 for scheme, shift in ((first, -0.27), (second, 0.27)):
-                    means = runs[runs["scheme"] == scheme].pivot_table(
-                        index="learning_rate", columns="depth", values="test_accuracy"
-                    )
                     for column, depth in enumerate(depths):
-                        row_of_best = rates.index(means[depth].idxmax())
+                        row_of_best = rates.index(best[scheme, depth])
                         cell = BOTH_WAYS(norm(grid.to_numpy(float)[row_of_best, column]))
                         rim, ink = ON_MAP if rgb_to_hsv(cell[:3])[2] > 0.75 else ON_MAP[::-1]
                         axes.annotate(
@@ -157,8 +155,7 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
             for axes, training in zip(line, trainings, strict=True):
                 here = runs[_is(runs, dataset, training)]
                 depths = sorted(here["depth"].unique())
-                failed = here.groupby(["scheme", "depth", "learning_rate"])["failed"].mean()
-                for (scheme, depth, rate), failing in failed.items():
+                for (scheme, depth, rate), failing in failure_share(here).items():
                     x = depths.index(depth) + (-0.16 if scheme == first else 0.16)
                     color = scheme_color(scheme, 0)
                     if failing <= share:

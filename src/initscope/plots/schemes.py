@@ -16,14 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
-from initscope.analysis.sweeps import check_sweep
+from initscope.analysis.rates import accuracy_of_schemes
+from initscope.analysis.sweeps import short_widths
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, WIDTH, line_looks, palette, styled
+from initscope.plots.style import COLORS, INK, WIDTH, palette, styled
 
 __all__ = [
     "differences_by_depth",
-    "gradients_and_weights",
-    "paired_curves",
     "scheme_accuracies",
     "training_name",
     "variance_ratios",
@@ -117,94 +116,9 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
             axes.set_yscale("log", base=2)
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
             axes.set_xlabel("weight layer")
-            axes.set_title(_short(str(widths)))
+            axes.set_title(short_widths(str(widths)))
         panels[0, 0].set_ylabel("variance, Xavier over Kaiming")
         panels[0, 0].legend(loc="lower left")
-    return figure
-
-
-def _short(widths: str) -> str:
-    """``784-128×7-10`` for equal hidden widths of more than two layers."""
-    first, *hidden, last = widths.split("-")
-    if len(hidden) > 2 and len(set(hidden)) == 1:
-        hidden = [f"{hidden[0]}×{len(hidden)}"]
-    return "-".join([first, *hidden, last])
-
-
-def _check_pairs(runs: pd.DataFrame, first: str, second: str) -> None:
-    """Raise unless every depth has one run of each seed under both schemes, of equal length."""
-    for depth, of_depth in runs.groupby("depth"):
-        seeds = [sorted(of_depth.loc[of_depth["scheme"] == s, "seed"]) for s in (first, second)]
-        require(
-            bool(seeds[0]) and seeds[0] == seeds[1] and len(set(seeds[0])) == len(seeds[0]),
-            f"the table must have one run of each seed under both schemes: at depth {depth} "
-            f"{first} has {len(seeds[0])} runs and {second} {len(seeds[1])}. Give those of one "
-            "optimizer and learning rate.",
-        )
-        for column in ("loss_step", "probe_step"):
-            require(
-                len(of_depth[column].map(len).unique()) == 1,
-                f"the runs of the table have different {column}.",
-            )
-
-
-def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
-    """Training loss of two schemes, and below it the paired difference, one column a depth.
-
-    `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
-    over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
-    """
-    check_schemes(table, first, second)
-    check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
-    runs = not_empty(table[table["scheme"].isin([first, second])])
-    _check_pairs(runs, first, second)
-    depths = sorted(runs["depth"].unique())
-    with styled():
-        figure = Figure(figsize=(WIDTH, 4.4))
-        panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
-        for column, depth in enumerate(depths):
-            above, below = panels[:, column]
-            of_depth = runs[runs["depth"] == depth]
-            steps = np.asarray(of_depth["loss_step"].iloc[0])
-            curves = {}
-            for scheme in (first, second):
-                by_seed = of_depth[of_depth["scheme"] == scheme].sort_values("seed")
-                losses = np.stack(by_seed["loss"].to_list()).astype(float)
-                losses[~np.isfinite(losses)] = np.nan
-                curves[scheme] = losses
-                color = scheme_color(scheme, 0)
-                above.plot(steps, losses.T, color=color, lw=0.5)
-                above.plot(steps, losses.mean(axis=0), color=color, lw=2)
-            difference = curves[second] - curves[first]
-            below.plot(steps, difference.T, color=INK, lw=0.5)
-            below.plot(steps, difference.mean(axis=0), color=COLORS[2], lw=2)
-            below.axhline(0, color=INK, lw=1)
-            above.set_title(f"{depth} weight layers" if len(depths) < 4 else f"{depth} layers")
-            above.set_yscale("log")
-            below.set_xlabel("update")
-        for axes in panels[0]:
-            axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-        panels[0, 0].set_ylabel("training loss")
-        panels[1, 0].set_ylabel("difference in loss")
-        figure.legend(
-            handles=[
-                *(
-                    Line2D([], [], color=scheme_color(scheme, 0), lw=2, label=scheme.capitalize())
-                    for scheme in (first, second)
-                ),
-                Line2D(
-                    [],
-                    [],
-                    color=COLORS[2],
-                    lw=2,
-                    label=f"{second.capitalize()} minus {first.capitalize()}",
-                ),
-            ],
-            loc="outside upper center",
-            ncols=3,
-        )
     return figure
 
 
@@ -289,84 +203,6 @@ def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
     return [training_name(*key) for key in frame[TRAINING].itertuples(index=False)]
 
 
-def gradients_and_weights(
-    table: pd.DataFrame, weights: pd.DataFrame, first: str, second: str
-) -> Figure:
-    """Through training: gradient norm of the first layer over the last, and ratio of weight stds.
-
-    Above, a line a scheme: median over seeds, shaded over their range. Below, a line a layer: the
-    weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is
-    a sweep with one optimizer and learning rate, `weights` the result of
-    :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
-    """
-    check_schemes(table, first, second)
-    check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
-    checks.frame("weights", weights, numbers=("depth", "layer", "step", "ratio"))
-    runs = not_empty(table[table["scheme"].isin([first, second])])
-    _check_pairs(runs, first, second)
-    depths = sorted(runs["depth"].unique())
-    with styled():
-        figure = Figure(figsize=(WIDTH, 4.6))
-        panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)
-        for column, depth in enumerate(depths):
-            above, below = panels[:, column]
-            of_depth = runs[runs["depth"] == depth]
-            for scheme in (first, second):
-                group = of_depth[of_depth["scheme"] == scheme]
-                steps = np.asarray(group["probe_step"].iloc[0]) + 1
-                norms = np.stack(group["gradient_norm"].to_list()).astype(float)
-                norms = norms.reshape(len(group), len(steps), -1)
-                with np.errstate(all="ignore"):
-                    ratio = norms[:, :, 0] / norms[:, :, -1]
-                usable = (np.isfinite(ratio) & (ratio > 0)).all(axis=0)
-                ratio, at = ratio[:, usable], steps[usable]
-                color = scheme_color(scheme, 0)
-                if len(at):
-                    above.plot(at, np.median(ratio, axis=0), color=color, marker=".")
-                    above.fill_between(
-                        at, ratio.min(axis=0), ratio.max(axis=0), color=color, alpha=0.22, lw=0
-                    )
-            of_weights = weights[weights["depth"] == depth]
-            layers = sorted(of_weights["layer"].unique())
-            for layer, look in line_looks(layers).items():
-                line = of_weights[of_weights["layer"] == layer].groupby("step")["ratio"].median()
-                below.plot(line.index + 1, line, **look, marker=".", ms=4)
-            below.axhline(1, color=INK, lw=1)
-            above.axhline(1, color=INK, lw=1)
-            above.set_xscale("log")
-            above.set_yscale("log")
-            above.set_title(f"{depth} weight layers")
-            below.set_xlabel("update + 1")
-        panels[0, 0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-        panels[0, 0].yaxis.set_major_formatter(
-            mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
-        )
-        panels[0, 0].yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-        panels[0, 0].set_ylabel("gradient norm,\nfirst layer over last")
-        panels[1, 0].set_ylabel(f"weight std,\n{first.capitalize()} over {second.capitalize()}")
-        figure.legend(
-            handles=[
-                *(
-                    Line2D(
-                        [],
-                        [],
-                        color=scheme_color(scheme, 0),
-                        marker=".",
-                        label=scheme.capitalize(),
-                    )
-                    for scheme in (first, second)
-                ),
-                *(
-                    Line2D([], [], **look, label=f"{name} layer (below)")
-                    for name, look in line_looks(["first", "last"]).items()
-                ),
-            ],
-            loc="outside upper center",
-            ncols=4,
-        )
-    return figure
-
-
 def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Test accuracy of many schemes, one panel a depth, one color a way of training.
 
@@ -393,13 +229,12 @@ def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figu
                 zip(trainings, palette(len(trainings)), strict=True)
             ):
                 same = (runs[TRAINING] == list(training)).all(axis=1) & (runs["depth"] == depth)
-                groups = runs[same].groupby("scheme")["test_accuracy"]
-                mean, error = groups.mean(), groups.std() / np.sqrt(groups.count())
-                at = [names.index(scheme) + 0.2 * (k - 1) for scheme in mean.index]
+                found = accuracy_of_schemes(runs[same])
+                at = [names.index(scheme) + 0.2 * (k - 1) for scheme in found.index]
                 axes.errorbar(
-                    mean,
+                    found["mean"],
                     at,
-                    xerr=2 * error.fillna(0),
+                    xerr=2 * found["error"].fillna(0),
                     color=color,
                     ls="none",
                     marker="o",

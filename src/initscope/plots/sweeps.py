@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import matplotlib as mpl
-import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,10 +13,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
+from initscope.analysis.seeds import divergence_share, median_grid, over_seeds
 from initscope.analysis.stability import PAPER_BAND
-from initscope.analysis.sweeps import check_sweep, to_tidy
+from initscope.analysis.sweeps import check_sweep, short_widths, widths_of
 from initscope.checks import require
-from initscope.errors import UsageError, shown
 from initscope.plots.style import (
     COLOR_MAP,
     INK,
@@ -29,7 +27,6 @@ from initscope.plots.style import (
     palette,
     styled,
 )
-from initscope.schema import LAYER_STATISTICS
 from initscope.theory import critical_std
 
 __all__ = [
@@ -37,27 +34,10 @@ __all__ = [
     "accuracy_map",
     "bands",
     "divergence",
-    "loss_curves",
-    "nearest",
-    "short_widths",
-    "variance_through_layers",
-    "variance_through_training",
-    "widths_of",
 ]
 
 
-def widths_of(name: str) -> list[int]:
-    """Layer widths from the column ``widths`` of a sweep: ``"784-256-128-10"``."""
-    checks.text("name", name)
-    try:
-        return [int(width) for width in name.split("-")]
-    except ValueError:
-        raise UsageError(
-            f"the name of widths is like '784-256-128-10', not {shown(name)}."
-        ) from None
-
-
-def _with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
+def with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
     """Runs that have a place on a log axis of stds; raises `UsageError` if there are none."""
     needed = ["std", "seed", "widths", "depth", "optimizer", "learning_rate"]
     needed += ["momentum", "test_accuracy"]
@@ -67,7 +47,7 @@ def _with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
     return runs
 
 
-def _trainings(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def trainings_of(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Title and runs of each optimizer with each of its learning rates, in the table's order."""
     groups = table.groupby(["optimizer", "learning_rate"], sort=False)
     return [(f"{_optimizer(name)}, rate {_rate(rate)}", runs) for (name, rate), runs in groups]
@@ -89,22 +69,13 @@ def _std_axis(axes: Axes, *, paper: bool = True, label: bool = True) -> None:
         axes.set_xlabel("initial std of the weights")
 
 
-def _quantiles(
-    group: pd.DataFrame, column: str, by: str = "std"
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Sorted values of `by`, with median, 10th and 90th percentile of `column` over the seeds."""
-    groups = group.groupby(by)[column]
-    low, median, high = (groups.quantile(q) for q in (0.1, 0.5, 0.9))
-    return median.index.to_numpy(), median.to_numpy(), low.to_numpy(), high.to_numpy()
-
-
 def accuracy_against_std(table: pd.DataFrame) -> Figure:
     """Final test accuracy and training loss against the std, one column an optimizer.
 
     Median over seeds, shaded from the 10th to the 90th percentile. Runs that diverged have no
     loss; their accuracy is 0.
     """
-    table = _with_std(table)
+    table = with_std(table)
     optimizers = list(table["optimizer"].unique())
     with styled():
         figure = Figure(figsize=(WIDTH, 5.4))
@@ -120,10 +91,11 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
             for color, (rate, group) in zip(
                 colors, of_optimizer.groupby("learning_rate"), strict=True
             ):
-                finite = group[np.isfinite(group[column])]
-                stds, median, low, high = _quantiles(finite, column)
-                axes.plot(stds, median, color=color, marker=".", ms=4, label=_rate(rate))
-                axes.fill_between(stds, low, high, color=color, alpha=0.22, lw=0)
+                seeds = over_seeds(group, column)
+                axes.plot(seeds["median"], color=color, marker=".", ms=4, label=_rate(rate))
+                axes.fill_between(
+                    seeds.index, seeds["low"], seeds["high"], color=color, alpha=0.22, lw=0
+                )
             _std_axis(axes, label=row == 1)
             axes.axvline(critical, color=INK, ls="--", lw=1.1)
             if row == 0:
@@ -148,113 +120,6 @@ def _band_legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
 
 
-def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
-    return tidy[(tidy["stat"] == stat) & (tidy["step"] == step)]
-
-
-def nearest(values: pd.Series, wanted: Sequence[float]) -> list[float]:
-    """The values of a grid of stds nearest, on a log axis, to those wanted; each once."""
-    require(
-        isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values.dtype),
-        f"values must be a Series of numbers, not {shown(values)}.",
-    )
-    stds = checks.positive("the stds wanted", wanted)
-    require(stds.ndim == 1 and stds.size > 0, "the stds wanted must be a list of numbers.")
-    grid = np.sort(values.unique())
-    require(len(grid) > 0 and grid[0] > 0, "values must be stds above 0, at least one.")
-    each = (float(grid[np.abs(np.log(grid / w)).argmin()]) for w in stds.tolist())
-    return list(dict.fromkeys(each))
-
-
-def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Forward and backward variance at initialization, layer by layer, for a few stds.
-
-    `table` holds one architecture. Every seed is a line; a line ends where float32 holds nothing
-    but zeros or is no longer finite. Variances at initialization do not depend on the optimizer
-    and its learning rate: the first is shown.
-    """
-    training = ["optimizer", "learning_rate", "momentum"]
-    table = _with_std(table, LAYER_STATISTICS)
-    first = table[(table[training] == table[training].iloc[0]).all(axis=1)]
-    chosen = nearest(first["std"], stds)
-    tidy = to_tidy(first[first["std"].isin(chosen)])
-    with styled():
-        figure = Figure(figsize=(WIDTH, 3.5))
-        panels = figure.subplots(1, 2, sharex=True)
-        for axes, (stat, title) in zip(
-            panels,
-            (
-                ("forward_variance", "activations, from input to output"),
-                ("backward_variance", "gradients, from output to input"),
-            ),
-            strict=True,
-        ):
-            at_start = _at_probe(tidy, stat, 0)
-            for color, std in zip(palette(len(chosen)), chosen, strict=True):
-                for seed, group in at_start[at_start["std"] == std].groupby("seed"):
-                    values = group["value"].where(
-                        (group["value"] > 0) & np.isfinite(group["value"])
-                    )
-                    label = f"{std:.2g}" if seed == at_start["seed"].min() else None
-                    axes.plot(
-                        group["layer"], values, color=color, marker=".", ms=4, lw=1, label=label
-                    )
-            axes.set_yscale("log")
-            axes.set_xlabel("weight layer")
-            axes.set_title(title)
-            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
-        panels[0].set_ylabel("variance per element")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, title="std", loc="outside right center")
-        figure.legends[0].get_title().set_color(INK)
-    return figure
-
-
-def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Training loss over updates for a few stds, one column an optimizer and learning rate.
-
-    Median and range over the seeds, for as long as most of them have a finite loss.
-    """
-    table = _with_std(table, ["loss"])
-    require(
-        len(table["loss_step"].map(len).unique()) == 1,
-        "the runs of the table have different loss_step.",
-    )
-    chosen = nearest(table["std"], stds)
-    trainings = _trainings(table)
-    with styled():
-        figure = Figure(figsize=(WIDTH, 3.4))
-        panels = figure.subplots(1, len(trainings), sharey=True, squeeze=False)
-        for axes, (title, runs) in zip(panels[0], trainings, strict=True):
-            for color, std in zip(palette(len(chosen)), chosen, strict=True):
-                group = runs[runs["std"] == std]
-                steps = group["loss_step"].iloc[0]
-                losses = np.stack(group["loss"].to_list()).astype(float)
-                losses[~np.isfinite(losses)] = np.nan
-                alive = np.isfinite(losses).mean(0) > 0.5
-                if alive.any():
-                    median = np.nanmedian(losses[:, alive], 0)
-                    axes.plot(steps[alive], median, color=color, label=f"{std:.2g}")
-                    axes.fill_between(
-                        steps[alive],
-                        np.nanmin(losses[:, alive], 0),
-                        np.nanmax(losses[:, alive], 0),
-                        color=color,
-                        alpha=0.2,
-                        lw=0,
-                    )
-                else:
-                    axes.plot([], [], color=color, label=f"{std:.2g} (diverged)")
-            axes.set_yscale("log")
-            axes.set_title(title)
-            axes.set_xlabel("update")
-            # Below: wherever in the panel, it would lie on one curve or the other.
-            axes.legend(title="std", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
-            axes.get_legend().get_title().set_color(INK)
-        panels[0, 0].set_ylabel("training loss")
-    return figure
-
-
 def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     """Median test accuracy over std and depth, or std and hidden width.
 
@@ -262,17 +127,15 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
     """
     checks.choice("by", by, ("depth", "width"))
-    table = _with_std(table)
+    table = with_std(table)
     table = table.assign(width=[widths_of(name)[1] for name in table["widths"]])
-    trainings = _trainings(table)
+    trainings = trainings_of(table)
     labels = {"depth": "weight layers", "width": "hidden width"}
     with styled():
         figure = Figure(figsize=(WIDTH, 3.5))
         panels = figure.subplots(1, len(trainings), sharey=True, squeeze=False)
         for axes, (title, group) in zip(panels[0], trainings, strict=True):
-            grid = group.pivot_table(
-                index=by, columns="std", values="test_accuracy", aggfunc="median"
-            )
+            grid = median_grid(group, by, "std", "test_accuracy")
             rows = np.arange(len(grid) + 1) - 0.5
             mesh = axes.pcolormesh(
                 cell_edges(grid.columns.to_numpy(float)),
@@ -303,14 +166,13 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
 def divergence(table: pd.DataFrame) -> Figure:
     """Share of runs that diverge, and the step at which they do, against the std."""
-    table = _with_std(table, ["loss"])
+    table = with_std(table, ["loss"])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.5))
-        trainings = _trainings(table)
+        trainings = trainings_of(table)
         for color, (label, group) in zip(palette(len(trainings)), trainings, strict=True):
-            share = group["diverged_step"].notna().groupby(group["std"]).mean()
-            above.plot(share.index, share, color=color, marker=".", ms=4, label=label)
+            above.plot(divergence_share(group), color=color, marker=".", ms=4, label=label)
             runs = group[group["diverged_step"].notna()]
             # A step of 0 has no place on a log axis: one is added, and the label says so.
             below.plot(
@@ -403,49 +265,4 @@ def bands(frame: pd.DataFrame) -> Figure:
             Line2D([], [], color=INK, marker="x", ls="none", label="nothing trains"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=6)
-    return figure
-
-
-def short_widths(widths: str) -> str:
-    """Widths with equal hidden layers counted: ``784-128×6-10``."""
-    sizes = checks.text("widths", widths).split("-")
-    require(len(sizes) > 1, f"widths are like '784-256-128-10', not {shown(widths)}.")
-    runs = [(size, len(list(same))) for size, same in itertools.groupby(sizes[1:-1])]
-    hidden = [f"{size}×{count}" if count > 1 else size for size, count in runs]
-    return "-".join([sizes[0], *hidden, sizes[-1]])
-
-
-def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Forward variance and weight std of each layer over training, one column a std.
-
-    `table` holds one architecture, optimizer and learning rate. Median over the seeds.
-    """
-    table = _with_std(table, LAYER_STATISTICS)
-    chosen = nearest(table["std"], stds)
-    tidy = to_tidy(table[table["std"].isin(chosen)])
-    with styled():
-        figure = Figure(figsize=(WIDTH, 4.6))
-        panels = figure.subplots(2, len(chosen), sharex=True, sharey="row", squeeze=False)
-        stats = (("forward_variance", "forward variance"), ("std", "weight std"))
-        for (row, (stat, name)), (k, std) in itertools.product(enumerate(stats), enumerate(chosen)):
-            axes = panels[row, k]
-            group = tidy[(tidy["stat"] == stat) & (tidy["std"] == std)]
-            colors = palette(group["layer"].nunique())
-            for color, (layer, values) in zip(colors, group.groupby("layer"), strict=True):
-                median = values.groupby("step")["value"].median()
-                median = median.where(np.isfinite(median) & (median > 0))
-                axes.plot(
-                    median.index, median, color=color, marker=".", ms=4, label=f"layer {layer}"
-                )
-            axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-            axes.set_yscale("log")
-            if row == 0:
-                axes.set_title(f"std {std:.2g}")
-            else:
-                axes.set_xlabel("update")
-            if k == 0:
-                axes.set_ylabel(name)
-        figure.legend(
-            *panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=6
-        )
     return figure

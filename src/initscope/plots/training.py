@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from initscope.analysis.seeds import gradient_norm_means
 from initscope.analysis.sweeps import check_sweep
 from initscope.checks import require
 from initscope.plots.style import COLORS, INK, WIDTH, styled
@@ -56,7 +57,7 @@ def training_of_networks(
         for color, (scheme, runs) in zip(COLORS, groups, strict=False):
             name = f"{_NAMES.get(str(scheme), str(scheme))}, " if len(groups) > 1 else ""
             _draw_losses(loss_axes, runs, color)
-            _draw_norms(norm_axes, runs, depth, color, name)
+            _draw_norms(norm_axes, runs, color, name)
             count = int((runs["test_accuracy"] >= learned).sum())
             told.append(f"{name}{count} of {len(runs)}")
         loss_axes.axhline(math.log(n_classes), color=INK, ls=":", lw=1.2, label="guessing")
@@ -82,16 +83,13 @@ def _draw_losses(axes: Any, runs: pd.DataFrame, color: str) -> None:
             axes.plot(steps[-1:], losses[-1:], "x", color=_LOST)
 
 
-def _draw_norms(axes: Any, runs: pd.DataFrame, depth: int, color: str, name: str) -> None:
+def _draw_norms(axes: Any, runs: pd.DataFrame, color: str, name: str) -> None:
     # A diverged run has no gradients at the end, and a dead layer none at all.
-    norms = np.stack([n.reshape(-1, depth) for n in runs["gradient_norm"]])
-    norms = np.where(np.isfinite(norms) & (norms > 0), norms, np.nan)
-    for probe, style, when in ((0, "--", "before"), (-1, "-", "after")):
-        means = np.exp(np.ma.masked_invalid(np.log(norms[:, probe])).mean(0))
-        if means.count() > 0:
+    means = gradient_norm_means(runs)
+    for style, when in (("--", "before"), ("-", "after")):
+        if means[when].notna().any():
             axes.plot(
-                np.arange(1, depth + 1),
-                means,
+                means[when],
                 style,
                 marker="o",
                 markersize=3,

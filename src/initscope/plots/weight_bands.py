@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
+from initscope.analysis.trajectories import over_layers
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.plots.style import COLORS, INK, ON_MAP, WIDTH, palette, styled
@@ -102,13 +103,14 @@ def bands_through_training(
             for axes, role in zip(panels, roles, strict=True):
                 for label, (std, predicted) in group.items():
                     color = colors[label]
-                    of_role, theory = above_zero(std.loc[role]), above_zero(predicted.loc[role])
-                    places = of_role.columns
-                    axes.fill_between(
-                        places, of_role.min(), of_role.max(), color=color, alpha=0.3, lw=0
+                    low, median, high = (
+                        over_layers(above_zero(std)).loc[(name, role)]
+                        for name in ("low", "median", "high")
                     )
-                    axes.plot(places, of_role.median(), color=color, **point(places))
-                    axes.plot(theory.columns, theory.mean(), color=color, ls="--", lw=1.2)
+                    axes.fill_between(std.columns, low, high, color=color, alpha=0.3, lw=0)
+                    axes.plot(median, color=color, **point(std.columns))
+                    theory = over_layers(above_zero(predicted)).loc[("mean", role)]
+                    axes.plot(theory, color=color, ls="--", lw=1.2)
                 axes.set_title(f"{role_name(role)}, {title}")
                 plain_log_axis(axes)
             panels[0].set_ylabel("std of the weights")

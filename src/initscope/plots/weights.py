@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.analysis.intervals import mean_interval
+from initscope.analysis.trajectories import growth_since_start, over_layers
 from initscope.checks import require
 from initscope.plots.style import COLORS, INK, LINE_MAP, WIDTH, line_looks, styled
 
@@ -28,8 +29,6 @@ __all__ = [
     "by_layer",
     "growth_maps",
     "role_name",
-    "signals_through_training",
-    "training_losses",
     "weight_distribution",
     "weights_through_training",
 ]
@@ -68,7 +67,7 @@ def roles_of(table: pd.DataFrame | pd.Series) -> list[str]:
 def check_std(name: str, table: object, *, steps: bool = True) -> pd.DataFrame:
     """Return `table` if its rows are roles and layers, and its columns steps (or seeds)."""
     found = checks.number_table(name, table, levels=("role", "layer"), rows=True)
-    _check_layers(name, found.index.get_level_values("layer"))
+    check_layers(name, found.index.get_level_values("layer"))
     check_roles(name, found.index.get_level_values("role"))
     require(found.shape[1] > 0, f"the table {name} has no columns: there is nothing to draw.")
     if steps:
@@ -76,7 +75,7 @@ def check_std(name: str, table: object, *, steps: bool = True) -> pd.DataFrame:
     return found
 
 
-def _check_layers(name: str, layers: pd.Index) -> None:
+def check_layers(name: str, layers: pd.Index) -> None:
     require(
         pd.api.types.is_integer_dtype(layers.dtype),
         f"the layers of the table {name} must be numbers.",
@@ -102,7 +101,7 @@ def _grid(n: int) -> tuple[int, int]:
     return rows, -(-n // rows)
 
 
-def _panels(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> list[Axes]:
+def panels_of(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> list[Axes]:
     """The first `n` panels of a grid, row by row."""
     panels = figure.subplots(*shape, squeeze=False, **options).ravel()
     for axes in panels[n:]:
@@ -130,7 +129,7 @@ def plain_log_axis(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(mpl.ticker.NullFormatter())
 
 
-def _layer_handles(looks: Mapping[int, Mapping[str, Any]]) -> list[Line2D]:
+def layer_handles(looks: Mapping[int, Mapping[str, Any]]) -> list[Line2D]:
     layers = list(looks)
     shown = layers if len(layers) < 4 else [layers[0], layers[len(layers) // 2], layers[-1]]
     return [Line2D([], [], **looks[n], label=f"layer {n}") for n in shown]
@@ -165,14 +164,14 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
-        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey=True)
+        panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         layers = sorted(set(std.index.get_level_values("layer")))
         looks = line_looks(layers)
         for axes, role in zip(panels, roles, strict=True):
             for layer, curve in above_zero(std.loc[role]).iterrows():
                 axes.plot(std.columns, curve, **looks[layer], **point(std.columns))
             if predicted is not None:
-                mean = predicted.loc[role].mean()
+                mean = over_layers(predicted).loc[("mean", role)]
                 axes.plot(mean.index, mean, color=INK, ls="--", lw=1.6)
             axes.set_title(role_name(role))
             plain_log_axis(axes)
@@ -180,7 +179,7 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
             axes.set_xlabel("update")
         for axes in panels[::columns]:
             axes.set_ylabel("std of the weights")
-        handles = _layer_handles(looks)
+        handles = layer_handles(looks)
         if predicted is not None:
             handles.append(Line2D([], [], color=INK, ls="--", label="theory: noise alone"))
         legend_below(figure, handles)
@@ -192,14 +191,14 @@ def growth_maps(std: pd.DataFrame) -> Figure:
     check_std("std", std)
     roles = roles_of(std)
     with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.log2(std.div(std.iloc[:, 0], axis=0).where(lambda ratio: ratio > 0))
+        growth = np.log2(growth_since_start(std).where(lambda ratio: ratio > 0))
     finite = growth.to_numpy()[np.isfinite(growth.to_numpy())]
     extreme = max(float(np.abs(finite).max(initial=0.0)), 0.1)
     norm = Normalize(-extreme, extreme)  # twice and half are as far from gray
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.7 + 2.1 * rows))
-        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey=True)
+        panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         for axes, role in zip(panels, roles, strict=True):
             table = growth.loc[role]
             axes.pcolormesh(
@@ -255,7 +254,7 @@ def by_layer(
     with styled():
         rows, columns = _grid(len(roles))
         figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * rows))
-        panels = _panels(figure, len(roles), (rows, columns), sharex=True, sharey="row")
+        panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey="row")
         for axes, role in zip(panels, roles, strict=True):
             table = seeds.loc[role]
             if reference is not None:
@@ -311,9 +310,7 @@ def weight_distribution(
     )
     given = checks.nonnegative("shown_steps", checks.items("shown_steps", shown_steps))
     shown_steps = [int(step) for step in given.ravel()]
-    require(
-        bool(histograms["step"].notna().all()), "the table histograms has rows without a step."
-    )
+    require(bool(histograms["step"].notna().all()), "the table histograms has rows without a step.")
     require(
         not histograms["step"].duplicated().any(),
         "the histograms have several rows at one step: give those of one matrix.",
@@ -368,69 +365,4 @@ def weight_distribution(
         figure.axes[-1].spines["right"].set_visible(True)
         figure.axes[-1].grid(visible=False)
         right.set_xlabel("update")
-    return figure
-
-
-def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Statistics of one role against the step, one panel a statistic, colored by layer.
-
-    `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
-    not above 0 has no place on the logarithmic axis.
-    """
-    checks.mapping("tables", tables)
-    for label, table in tables.items():
-        checks.text("a label in tables", label)
-        checks.number_table("in tables", table)
-        check_steps("in tables", table)
-        if len(table):
-            _check_layers("in tables", table.index)
-    require(len(tables) > 0, "there are no tables: there is nothing to draw.")
-    layers = sorted({layer for table in tables.values() for layer in table.index})
-    require(len(layers) > 0, "the tables have no rows: there is nothing to draw.")
-    looks = line_looks(layers)
-    with styled():
-        figure = Figure(figsize=(WIDTH, 3.3))
-        panels = _panels(figure, len(tables), (1, len(tables)))
-        for axes, (label, table) in zip(panels, tables.items(), strict=True):
-            places = table.columns
-            for layer, curve in above_zero(table).iterrows():
-                axes.plot(places, curve, **looks[layer], **point(places))
-            axes.set_yscale("log")
-            axes.set_title(label)
-            axes.set_xlabel("update")
-        legend_below(figure, _layer_handles(looks))
-    return figure
-
-
-def training_losses(
-    training: Mapping[str, pd.DataFrame], evaluation: Mapping[str, pd.DataFrame]
-) -> Figure:
-    """Training loss of every run, and its validation loss, against the step.
-
-    Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
-    not of the other are drawn where they are. The first of `training` stands out.
-    """
-    for name, tables in (("training", training), ("evaluation", evaluation)):
-        for run, table in checks.mapping(name, tables).items():
-            checks.text(f"a run in {name}", run)
-            checks.frame(f"in {name}", table, numbers=("step", "loss"), rows=False)
-    require(len(training) > 0, "there are no runs in training: there is nothing to draw.")
-    first = next(iter(training))
-    with styled():
-        figure = Figure(figsize=(WIDTH, 3.2))
-        left, right = figure.subplots(1, 2, sharey=True)
-        for tables, axes in ((training, left), (evaluation, right)):
-            for name, table in tables.items():
-                look: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2}
-                if name == first:
-                    look = {"color": COLORS[1], "lw": 1.7, "zorder": 3}
-                axes.plot(table["step"], table["loss"], **look, **point(table))
-            axes.set_xlabel("update")
-        left.set_title("training")
-        right.set_title("validation")
-        left.set_ylabel("loss, nats a token")
-        handles = [Line2D([], [], color=COLORS[1], label=first)]
-        if len({*training, *evaluation}) > 1:
-            handles.append(Line2D([], [], color=INK, lw=0.5, label="other runs"))
-        left.legend(handles=handles, loc="upper right")
     return figure

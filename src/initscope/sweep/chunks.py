@@ -54,6 +54,7 @@ class Chunk:
     probes: int
     probe_size: int
     evaluations_per_epoch: int = 1
+    validation_size: int = 0
 
     @functools.cached_property
     def digest(self) -> str:
@@ -65,8 +66,9 @@ class Chunk:
             for s in self.initializations
         ]
         fields = dataclasses.asdict(self) | {"initializations": schemes}
-        if self.evaluations_per_epoch == 1:
-            del fields["evaluations_per_epoch"]
+        for name, at_first in (("evaluations_per_epoch", 1), ("validation_size", 0)):
+            if fields[name] == at_first:
+                del fields[name]
         text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
@@ -151,6 +153,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
                     probes=spec.probes,
                     probe_size=spec.probe_size,
                     evaluations_per_epoch=spec.evaluations_per_epoch,
+                    validation_size=spec.validation_size,
                 )
                 for first in range(0, len(seeds), n_seeds)
                 for low, high in itertools.pairwise(bounds)
@@ -168,16 +171,20 @@ def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) 
 
 def check_sizes(spec: SweepSpec, n_train: int) -> int:
     """Return how many of `n_train` examples are trained on; `UsageError` if too few are there."""
-    if spec.train_size is not None:
-        require(
-            spec.train_size <= n_train,
-            f"train_size is {spec.train_size}, but {spec.dataset} has {n_train} examples.",
-        )
-        n_train = spec.train_size
+    held_out = spec.validation_size
+    sizes = {"train_size": spec.train_size, "validation_size": held_out}
+    named = {name: size for name, size in sizes.items() if size}
+    are = f"{' and '.join(named)} {'are' if len(named) > 1 else 'is'}"
+    require(
+        (spec.train_size or 1) + held_out <= n_train,
+        f"{are} {' and '.join(map(str, named.values()))}, but {spec.dataset} has {n_train} "
+        f"examples to train on.",
+    )
+    n_train = n_train - held_out if spec.train_size is None else spec.train_size
     require(
         spec.batch_size <= n_train,
         f"batch_size is {spec.batch_size}, but only {n_train} examples are trained on"
-        f"{'' if spec.train_size is None else ', by train_size'}.",
+        f"{', by train_size' if spec.train_size else ', by validation_size' * bool(held_out)}.",
     )
     return n_train
 

@@ -144,6 +144,7 @@ def _flops(chunks: Iterable[Chunk]) -> float:
     total = 0
     for chunk in chunks:
         n_test = len(dataset_of_seed(chunk.dataset, chunk.seeds[0]).test_labels)
+        n_test += chunk.validation_size
         products = sum(i * o for i, o in itertools.pairwise(chunk.widths))
         total += chunk.flops + chunk.n_runs * chunk.n_evaluations * n_test * 2 * products
     return float(total)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from initscope.errors import UsageError
 from initscope.records import read_table, schema_violation, write_table
-from initscope.schema import SWEEP_KEYS, SWEEP_SCHEMA
+from initscope.schema import SWEEP_KEYS, sweep_schema
 from initscope.sweep.chunks import RECORD_FORMAT, Chunk
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
         return None
     try:
         table = read_table(path)
-        metadata = _metadata(table, {"spec": dict, "seconds": float, "environments": list})
+        keys = {"spec": dict, "seconds": float, "environments": list}
+        metadata = _metadata(table, keys, "validation_accuracy" in table.column_names)
         found = dict(metadata["spec"])
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(
@@ -98,7 +99,8 @@ def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
     path = _chunk_path(folder, spec, chunk)
     try:
         table = read_table(path)
-        metadata = _metadata(table, {"seconds": float, "environment": dict})
+        keys = {"seconds": float, "environment": dict}
+        metadata = _metadata(table, keys, chunk.validation_size)
         if metadata.get("chunk", chunk.digest) != chunk.digest:
             raise ValueError("it is another one")
         if len(table) != chunk.n_runs:
@@ -114,7 +116,7 @@ def read_chunk(folder: Path, spec: SweepSpec, chunk: Chunk) -> pa.Table | None:
 
 def write_chunk(folder: Path, spec: SweepSpec, chunk: Chunk, table: pa.Table) -> None:
     """Keep a chunk; it says which one it is."""
-    metadata = _metadata(table, {"seconds": float, "environment": dict})
+    metadata = _metadata(table, {"seconds": float, "environment": dict}, chunk.validation_size)
     named = json.dumps(metadata | {"chunk": chunk.digest})
     table = table.replace_schema_metadata({"initscope": named})
     for attempts_left in reversed(range(WRITING_ATTEMPTS)):
@@ -163,14 +165,15 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _metadata(table: pa.Table, keys: Mapping[str, type]) -> dict[str, Any]:
+def _metadata(table: pa.Table, keys: Mapping[str, type], validation_size: int) -> dict[str, Any]:
     """Return the metadata of a table; `ValueError` unless they and the columns are right.
 
     A table of an older version has no checksum of its names, types and metadata.
     """
-    if not table.schema.equals(SWEEP_SCHEMA):
+    schema = sweep_schema(validation_size)
+    if not table.schema.equals(schema):
         raise ValueError("its columns are not those of a sweep")
-    if wrong := schema_violation(table, SWEEP_SCHEMA, SWEEP_KEYS, ("std", "diverged_step")):
+    if wrong := schema_violation(table, schema, SWEEP_KEYS, ("std", "diverged_step")):
         raise ValueError(wrong)
     metadata = dict(json.loads((table.schema.metadata or {}).get(b"initscope", "{}")))
     if missing := [k for k, kind in keys.items() if not isinstance(metadata.get(k), kind)]:

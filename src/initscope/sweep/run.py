@@ -93,7 +93,9 @@ def run_sweep(
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
         - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.schema.evaluation_steps`).
+          each part of one (:func:`initscope.schema.evaluation_steps`). With a
+          `validation_size`, ``validation_accuracy`` and ``validation_accuracy_by_epoch`` are the
+          same for the examples held out of training.
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`initscope.analysis.to_tidy`): ``forward_variance``, of the pre-activations over
           examples and units; ``backward_variance``, of the gradient of one example's loss with

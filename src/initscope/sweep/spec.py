@@ -60,6 +60,7 @@ _COUNTS = (
     "probe_size",
     "memory_mb",
     "evaluations_per_epoch",
+    "validation_size",
 )
 
 
@@ -148,7 +149,7 @@ class SweepSpec:
     epochs, batch_size
         Length of the training. A last, incomplete batch of an epoch is left out.
     train_size
-        Number of training examples, the first of the split; None for all.
+        Number of training examples, the first of the split; None for all that validation leaves.
     loss_points
         How many points of the training loss are recorded; each is a mean since the one before.
     probes
@@ -165,6 +166,10 @@ class SweepSpec:
     evaluations_per_epoch
         How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
         last time at its end.
+    validation_size
+        Number of examples at the end of the training split that are never trained on. The
+        accuracy on them is recorded beside that on the test set: choose a std by the one, and
+        report the other.
     """
 
     dataset: str = "wine"
@@ -183,6 +188,7 @@ class SweepSpec:
     memory_mb: int = 64
     name: str = "sweep"
     evaluations_per_epoch: int = 1
+    validation_size: int = 0
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -272,7 +278,7 @@ class SweepSpec:
                 twice = Counter(values).most_common(1)[0][0]
                 raise UsageError(f"{name} holds a value twice: {twice}.")
         for name in _COUNTS:
-            least = 2 if name == "probes" else 1
+            least = {"probes": 2, "validation_size": 0}.get(name, 1)
             check = whole_or_none if name == "train_size" else whole
             check(name, getattr(self, name), least)
         require(

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,10 @@ from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
-from initscope.schema import LAYER_STATISTICS, SWEEP_SCHEMA
+from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk, dataset_of_seed
 from initscope.sweep.schedule import loss_steps, probe_steps
+from initscope.sweep.spec import Optimizer
 from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000
@@ -88,6 +89,29 @@ def _layer_statistics(
     return {n: torch.stack(layers[::-1], 1).cpu().numpy() for n, layers in found.items()}
 
 
+def _optimizer_step(optimizer: Optimizer, parameters: list[torch.Tensor]) -> Callable[[], object]:
+    """Return the function that makes a step of the optimizer, with the gradients as they are."""
+    if optimizer.name != "adam":
+        return optimizer.build(parameters).step
+    # The kernel of torch.optim.Adam(fused=True): what its step does around it takes as long as a
+    # small network does.
+    gradients = [cast(torch.Tensor, p.grad) for p in parameters]
+    means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    steps = [torch.zeros((), device=p.device) for p in parameters]
+    (settings,) = optimizer.build(parameters).param_groups
+    beta1, beta2 = settings["betas"]
+
+    def step() -> None:
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            parameters, gradients, means, squares, [], steps,
+            lr=settings["lr"], beta1=beta1, beta2=beta2, eps=settings["eps"],
+            weight_decay=settings["weight_decay"], amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    return step
+
+
 class ChunkTraining:
     """The training of one chunk: what :func:`run_chunk` does, in steps that can be timed."""
 
@@ -97,23 +121,33 @@ class ChunkTraining:
         datasets = [dataset_of_seed(chunk.dataset, seed) for seed in chunk.seeds]
         shared = all(d is datasets[0] for d in datasets)
 
-        def per_seed(name: str, size: int | None = None) -> torch.Tensor:
-            if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
-                only = getattr(datasets[0], name)[:size].to(device)
-                return only.expand(len(datasets), *only.shape)
-            return torch.stack([getattr(d, name)[:size] for d in datasets]).to(device)
+        def per_seed(split: str, rows: slice = slice(None)) -> list[torch.Tensor]:
+            both = []
+            for name in (f"{split}_inputs", f"{split}_labels"):
+                if shared:  # a view: a copy of MNIST for every chunk would be 200 MB
+                    only = getattr(datasets[0], name)[rows].to(device)
+                    both.append(only.expand(len(datasets), *only.shape))
+                else:
+                    both.append(torch.stack([getattr(d, name)[rows] for d in datasets]).to(device))
+            return both
 
-        self.inputs = per_seed("train_inputs", chunk.n_train)
-        self.labels = per_seed("train_labels", chunk.n_train)
-        self.test_inputs, self.test_labels = per_seed("test_inputs"), per_seed("test_labels")
-        self.seed_index = torch.arange(len(datasets), device=device)[:, None]
+        self.inputs, self.labels = per_seed("train", slice(chunk.n_train))
+        # Rows are selected from one table of all seeds: an index of two axes takes longer.
+        self.input_rows, self.label_rows = (
+            each[0] if shared else each.flatten(0, 1) for each in (self.inputs, self.labels)
+        )
+        seed = torch.arange(len(datasets), device=device)[:, None]
+        self.first_row = 0 * seed if shared else chunk.n_train * seed
+        self.test = per_seed("test")
+        held_out = chunk.validation_size
+        self.validation = per_seed("train", slice(-held_out, None)) if held_out else None
         self.stack = BatchedMLP.of(initial_networks(chunk), device)
         # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
         self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
         if not self.in_place:
             for parameter in self.stack.parameters():
                 parameter.grad = torch.zeros_like(parameter)
-            self.optimizer = chunk.optimizer.build(self.stack.parameters())
+            self.optimizer_step = _optimizer_step(chunk.optimizer, self.stack.parameters())
 
     def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
         """Return ``(n_runs, ...)`` from ``(n_seeds, ...)``; a view where there is one seed."""
@@ -134,26 +168,30 @@ class ChunkTraining:
                 stack.weight_gradient(delta, layer_inputs[k], out=stack.weights[k].grad)
                 torch.sum(delta, 1, keepdim=True, out=stack.biases[k].grad)
         if not self.in_place:
-            self.optimizer.step()
+            self.optimizer_step()
         return loss
 
     @property
     def n_test(self) -> int:
         """Number of test examples."""
-        return self.test_labels.shape[1]
+        return self.test[1].shape[1]
 
-    def evaluate(self, n_test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(
+        self, n_test: int | None = None, split: list[torch.Tensor] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return loss and accuracy of each run on the test set, or on its first `n_test` examples.
 
-        An output that is not finite is no right answer.
+        An output that is not finite is no right answer. `split` is another set: its inputs and
+        its labels.
         """
-        n_test = n_test or self.n_test
+        all_inputs, all_labels = split or self.test
+        n_test = n_test or all_labels.shape[1]
         loss = torch.zeros(self.chunk.n_runs, dtype=torch.double, device=self.device)
         correct = torch.zeros_like(loss)
         for first in range(0, n_test, EVALUATION_BATCH):
             rows = slice(first, min(first + EVALUATION_BATCH, n_test))
-            labels = self.expand_seeds(self.test_labels[:, rows])
-            logits = self.stack.predict(self.expand_seeds(self.test_inputs[:, rows]))
+            labels = self.expand_seeds(all_labels[:, rows])
+            logits = self.stack.predict(self.expand_seeds(all_inputs[:, rows]))
             finite = logits.abs().amax(2) < math.inf  # not so for NaN
             correct += ((logits.argmax(2) == labels) & finite).sum(1)
             loss += self.stack.loss(logits, labels)[0].double() * labels.shape[1]
@@ -170,7 +208,11 @@ class ChunkTraining:
         chunk = self.chunk
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
-            inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
+            selected = (rows + self.first_row).flatten()
+            inputs, labels = (
+                table.index_select(0, selected).unflatten(0, rows.shape)
+                for table in (self.input_rows, self.label_rows)
+            )
             yield self.expand_seeds(inputs), self.expand_seeds(labels)
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
@@ -182,10 +224,18 @@ class ChunkTraining:
         diverged = torch.full((chunk.n_runs,), -1, device=self.device)
         step_losses: list[torch.Tensor] = []  # since the last point of the curve
         losses, probes, accuracies = [], [], []
+        validation: list[np.ndarray] = []
         step = 0
         evaluate_at = set(chunk.evaluation_steps)
-        test_loss, accuracy = self.evaluate()
-        accuracies.append(accuracy)
+
+        def evaluate() -> tuple[np.ndarray, np.ndarray]:
+            test_loss, accuracy = self.evaluate()
+            accuracies.append(accuracy)
+            if self.validation is not None:
+                validation.append(self.evaluate(split=self.validation)[1])
+            return test_loss, accuracy
+
+        test_loss, accuracy = evaluate()
         for epoch in range(chunk.epochs):
             for inputs, labels in self.batches(epoch):
                 if step in probe_at:
@@ -201,12 +251,16 @@ class ChunkTraining:
                     step_losses.clear()
                 advance(chunk.flops_per_step)
                 if step in evaluate_at:
-                    test_loss, accuracy = self.evaluate()
-                    accuracies.append(accuracy)
+                    test_loss, accuracy = evaluate()
         probes.append(self.statistics())
         last = diverged.cpu().numpy()
         last[(last < 0) & ~np.isfinite(test_loss)] = chunk.n_steps
+        validated = {
+            "validation_accuracy": validation[-1],
+            "validation_accuracy_by_epoch": list(np.stack(validation, 1)),
+        } if validation else {}  # fmt: skip
         return {
+            **validated,
             "diverged_step": [None if s < 0 else int(s) for s in last],
             "train_loss": losses[-1].astype(float),
             "test_loss": test_loss,
@@ -270,9 +324,10 @@ def run_chunk(
         "epochs": [chunk.epochs] * n,
         **records,
     }
-    for field in SWEEP_SCHEMA:
+    schema = sweep_schema(chunk.validation_size)
+    for field in schema:
         if pa.types.is_list(field.type):
             columns[field.name] = [np.ravel(values) for values in columns[field.name]]
     seconds = time.perf_counter() - start
     metadata = {"initscope": json.dumps({"seconds": seconds, "environment": made_by})}
-    return pa.table(columns, schema=SWEEP_SCHEMA).replace_schema_metadata(metadata)
+    return pa.table(columns, schema=schema).replace_schema_metadata(metadata)

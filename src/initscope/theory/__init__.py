@@ -9,6 +9,7 @@ from initscope.theory.adamw import (
 )
 from initscope.theory.correlation_map import correlation_fixed_point, correlation_map
 from initscope.theory.criticality import CriticalPoint, chi, critical_point, depth_scale
+from initscope.theory.escape import escape_rate, escape_ratio, escape_updates
 from initscope.theory.finite_width import (
     LogNormMoments,
     WidthInterval,
@@ -73,6 +74,9 @@ __all__ = [
     "critical_std",
     "depth_scale",
     "depth_scaling",
+    "escape_rate",
+    "escape_ratio",
+    "escape_updates",
     "fan_ratios",
     "finite_width_interval",
     "fixed_point",

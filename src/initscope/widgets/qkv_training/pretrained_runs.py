@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from initscope.analysis.trajectories import predicted_std
+from initscope.analysis.noise import predicted_std
 from initscope.checks import require
 from initscope.schema import COLUMNS
 from initscope.widgets.qkv_training.runs import RecordedRun, recorded_run, std_table

@@ -161,7 +161,7 @@ def _training(optimizer: str, rate: float, momentum: float) -> dict[str, Any]:
 
 def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
     """The architectures in order, and in what they differ: ``depth``, ``width`` or ``network``."""
-    from initscope.plots import short_widths, widths_of
+    from initscope.analysis.sweeps import short_widths, widths_of
     from initscope.theory import critical_std, stability_band
 
     activation = str(runs["activation"].iloc[0])

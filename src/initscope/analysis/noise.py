@@ -1,0 +1,160 @@
+"""Hold weight matrices against AdamW on gradients that are noise: predicted std, growth over it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from initscope import checks
+from initscope.analysis.trajectories import check_std, statistic_table
+from initscope.checks import require
+from initscope.errors import shown
+from initscope.theory import adamw_variance_trajectory
+
+__all__ = ["growth_over_noise", "predicted_std"]
+
+
+def predicted_std(
+    std: pd.DataFrame,
+    lr: ArrayLike,
+    weight_decay: float,
+    betas: tuple[float, float],
+    diffusion: ArrayLike = 1.0,
+    *,
+    snr: float = 0.0,
+    alignment: float = 0.0,
+) -> pd.DataFrame:
+    """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
+
+    The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
+    `snr` and `alignment` say that gradients are noise, independent from step to step and of the
+    weights.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`; the first column is where each matrix starts.
+    lr
+        Learning rate of updates 1, 2, ....
+    weight_decay, betas
+        Of AdamW, which starts without memory at the first column.
+    diffusion
+        D of the theory: one number, one a matrix in the order of `std`, or a Series indexed by
+        role and layer; 1 is noise without memory.
+    snr, alignment
+        As in the theory.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `std`; NaN for a matrix whose first std is not finite.
+
+    Raises
+    ------
+    UsageError
+        Fewer learning rates than steps; what :func:`adamw_variance_trajectory` refuses.
+    """
+    check_std(std)
+    steps = np.asarray(std.columns)
+    rates = _learning_rates(lr, steps[-1])[steps[0] :]
+    weight_decay = checks.number("weight_decay", weight_decay, 0.0)
+    for name, value in (("snr", snr), ("alignment", alignment)):
+        checks.number(name, value, 0.0 if name == "snr" else -np.inf)
+    if isinstance(diffusion, pd.Series):
+        diffusion = diffusion.reindex(std.index)
+    else:
+        diffusion = checks.nonnegative("diffusion", diffusion)
+    if np.ndim(diffusion):
+        require(
+            np.shape(diffusion) == (len(std),),
+            f"diffusion must be one number, or one for each of the {len(std)} matrices, not "
+            f"{shown(diffusion)}.",
+        )
+    start = std.iloc[:, 0].to_numpy(float)
+    started = np.isfinite(start)
+    square = np.where(started, start, 0.0)[:, None] ** 2
+    if len(rates):
+        later = adamw_variance_trajectory(
+            np.sqrt(square[:, 0]), rates, weight_decay, betas, snr, diffusion, alignment
+        )
+        square = np.column_stack([square, later])
+    predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)
+    predicted[~started] = np.nan
+    return predicted
+
+
+def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
+    """Learning rates of the updates 1 to `last_step`."""
+    rates = checks.nonnegative("lr", lr)
+    require(
+        rates.ndim == 1,
+        "lr must hold the learning rate of each update, as PretrainSpec.learning_rates does.",
+    )
+    require(
+        len(rates) >= last_step,
+        f"lr holds {len(rates)} learning rates, but the run was recorded up to step {last_step}.",
+    )
+    return rates[:last_step]
+
+
+def growth_over_noise(
+    variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
+) -> pd.DataFrame:
+    r"""What the steps add to the mean square of each matrix, over what noise would add.
+
+    An update changes the mean square by a decay term, an alignment term and a step term
+    (:func:`initscope.tracking.variance_budget`). The last two together, over
+    :math:`\eta_t^2`, are 1 for gradients that are noise without memory
+    (:func:`initscope.theory.adamw_equilibrium_rms`: the diffusion D less what a pull along the
+    weights takes back), more where successive gradients agree.
+
+    Parameters
+    ----------
+    variances
+        A table with the quantities `weight` and `update`. The terms of a recorded step stand for
+        those of all steps since the recorded one before; what was recorded of the first weights
+        and before is left out.
+    lr
+        Learning rate of updates 1, 2, ....
+    roles
+        As in :func:`weight_std`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role and layer: ``growth``, sum of the two terms over sum of eta²; ``start``,
+        ``decay``, ``alignment``, ``step``, sums over the run of the terms of the mean square, and
+        ``end``, its last value. `start + decay + alignment + step` is `end` up to what lies
+        between recorded steps. A sum is NaN if one of its terms is not known; matrices without
+        updates, because they are frozen, have no row.
+
+    Raises
+    ------
+    UsageError
+        No updates after the first weights, fewer learning rates than steps, or what
+        :func:`weight_std` refuses.
+    """
+    square = statistic_table(variances, "weight", "rms") ** 2
+    first = square.columns[0]
+    terms = {
+        term: statistic_table(variances, "update", term, roles)
+        for term in ("decay", "alignment", "step")
+    }
+    steps = np.asarray(terms["step"].columns)
+    steps = steps[steps > first]
+    require(
+        len(steps) > 0,
+        f"the table variances has no update after step {first}, that of its first weights.",
+    )
+    rates = _learning_rates(lr, steps[-1])
+    stretch = np.diff(steps, prepend=first)
+    sums = pd.DataFrame(
+        {term: table[steps].mul(stretch).sum(axis=1, skipna=False) for term, table in terms.items()}
+    )
+    square = square.loc[sums.index]
+    sums["growth"] = (sums["alignment"] + sums["step"]) / (rates[steps - 1] ** 2 @ stretch)
+    sums["start"], sums["end"] = square[first], square.iloc[:, -1]
+    return sums[["growth", "start", "decay", "alignment", "step", "end"]]
