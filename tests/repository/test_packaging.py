@@ -344,15 +344,6 @@ assert len(table) == 2
     run(with_only(with_all_they_need(asked_for("train"))) + code, tmp_path)
 
 
-def test_with_notebooks_it_draws(tmp_path: Path) -> None:
-    code = """
-from initscope.widgets import SignalPropagation
-widget = SignalPropagation(std=0.07, depth=5)
-assert "export default" in widget._esm
-"""
-    run(with_only(with_all_they_need(asked_for("notebooks")) - {"torch"}) + code, tmp_path)
-
-
 def test_a_module_is_named_with_the_extra_that_brings_it() -> None:
     packages = packages_distributions()
     for extra, modules in extras.MODULES.items():
