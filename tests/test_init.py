@@ -266,8 +266,11 @@ def test_every_rule_has_a_row() -> None:
     assert list(ROWS) == list(SCHEMES)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layer", ["Conv1D", "Linear"])
+@pytest.mark.parametrize(
+    ("layer", "dtype"),
+    [("Conv1D", torch.float32), ("Linear", torch.float64), ("Conv1D", torch.bfloat16)],
+    ids=str,
+)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_matrix_has_the_std_and_distribution_of_its_rule(
     scheme: str, layer: str, dtype: torch.dtype
