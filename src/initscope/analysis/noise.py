@@ -27,7 +27,7 @@ def predicted_std(
     snr: float = 0.0,
     alignment: float = 0.0,
 ) -> pd.DataFrame:
-    """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
+    """Return the std of each matrix at the recorded steps as AdamW theory has it from the first on.
 
     The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
     `snr` and `alignment` say that gradients are noise, independent from step to step and of the
@@ -87,7 +87,7 @@ def predicted_std(
 
 
 def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
-    """Learning rates of the updates 1 to `last_step`."""
+    """Return the learning rates of the updates 1 to `last_step`."""
     rates = checks.nonnegative("lr", lr)
     require(
         rates.ndim == 1,
@@ -103,7 +103,7 @@ def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
 def growth_over_noise(
     variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    r"""What the steps add to the mean square of each matrix, over what noise would add.
+    r"""Return what the steps add to the mean square of each matrix, over what noise would add.
 
     An update changes the mean square by a decay term, an alignment term and a step term
     (:func:`initscope.tracking.variance_budget`). The last two together, over

@@ -21,7 +21,7 @@ PAPER_BAND = (1e-2, 1e-1)
 def stability_bands(
     table: pd.DataFrame, tolerance: float = 0.1, share: float = 0.8
 ) -> pd.DataFrame:
-    """Band of stds that train, measured, for each configuration of a sweep.
+    """Return the band of stds that train, measured, for each configuration of a sweep.
 
     A run *trains* if its final test accuracy has gone at least ``1 - tolerance`` of the way from
     chance, ``1 / n_classes``, to the best of its configuration: the highest median over seeds of

@@ -43,7 +43,7 @@ def check_std(std: object) -> None:
 
 
 def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> pd.DataFrame:
-    """Std of each weight matrix at each recorded step.
+    """Return the std of each weight matrix at each recorded step.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> p
 def statistic_table(
     variances: pd.DataFrame, kind: str, stat: str, roles: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One statistic of each matrix at each step it was recorded at, as :func:`weight_std` has it.
+    """Return one statistic of each matrix at each step it was recorded at, as :func:`weight_std`.
 
     NaN where a matrix has no row at a step at which others have one.
 
@@ -102,7 +102,7 @@ def statistic_table(
 
 
 def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
-    r"""How fast each matrix expands at first: :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
+    r"""Return how fast matrices expand at first, :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
 
     Step 0 stands for the first recorded one.
 
@@ -137,7 +137,7 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
 
 
 def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
-    """The recorded step from which on a matrix stays near its final std.
+    """Return the recorded step from which on each matrix stays near its final std.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
 
 
 def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
-    """Largest std over smallest, over the layers of a role, at each step: 1 if all are equal.
+    """Return the largest std over the smallest of the layers of a role, at each step.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_correlation(values: pd.Series) -> pd.Series:
-    """Rank correlation of a quantity of the matrices with the number of their layer, by role.
+    """Return the rank correlation of a quantity with the number of the layer, by role.
 
     Parameters
     ----------
