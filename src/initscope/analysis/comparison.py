@@ -264,6 +264,14 @@ def compare(
     UsageError
         For an unknown scheme, measure or statistic, for seeds that only one of the schemes has,
         and for means of what is not finite: compare medians then.
+
+    >>> runs = pd.DataFrame({"scheme": ["xavier", "kaiming"] * 3, "seed": [0, 0, 1, 1, 2, 2]})
+    >>> runs["test_accuracy"] = [0.5, 0.7, 0.6, 0.8, 0.5, 0.8]
+    >>> runs = runs.assign(dataset="wine", widths="13-8-3", depth=2, activation="relu")
+    >>> runs = runs.assign(optimizer="sgd", momentum=0.0, learning_rate=0.1)
+    >>> found = compare(runs, "kaiming", "xavier", "test_accuracy").iloc[0]
+    >>> print(round(found["difference"], 3), found["covers_zero"])
+    0.233 False
     """
     require_name("statistic", statistic, STATISTICS)
     checks.frame("measures", measures, (*COMPARED,), numbers=("learning_rate", "seed"),

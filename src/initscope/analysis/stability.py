@@ -47,6 +47,13 @@ def stability_bands(
         ``open_high`` (the band reaches the end of the grid: the true edge lies beyond), and
         ``paper_share``, the share of the stds of the grid inside the paper's band that are in the
         measured one (NaN if the grid has none there).
+
+    >>> runs = pd.DataFrame({"std": [0.01, 0.1, 1.0], "test_accuracy": [0.1, 0.9, 0.85]})
+    >>> runs = runs.assign(dataset="digits", widths="64-8-10", depth=2, activation="relu", seed=0)
+    >>> runs = runs.assign(optimizer="sgd", learning_rate=0.1, momentum=0.0, batch_size=32)
+    >>> runs = runs.assign(n_train=1347, epochs=3, scheme="normal")
+    >>> stability_bands(runs)[["low", "high", "best_std"]].to_dict("records")
+    [{'low': 0.1, 'high': 1.0, 'best_std': 0.1}]
     """
     require(
         is_number(tolerance, 0) and 0 < tolerance < 1,
