@@ -177,7 +177,7 @@ def weight_ratios() -> pd.DataFrame:
 @functools.cache
 def against_theory() -> pd.DataFrame:
     widths = [4] * 4
-    return monte_carlo.compare(
+    return monte_carlo.against_theory(
         profiles(),
         theory.propagate(widths, "relu", "kaiming"),
         theory.finite_width_interval(widths, "relu", "kaiming"),
@@ -685,7 +685,7 @@ ROWS: dict[str, Row] = {
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
-    "monte_carlo.comparison.compare": Row(
+    "monte_carlo.comparison.against_theory": Row(
         lambda: {
             "profiles": profiles(),
             "theory": theory.propagate([4] * 4, "relu", "kaiming"),
@@ -1398,16 +1398,12 @@ ANYWHERE: dict[str, Callable[[], Any]] = {
 """What may stand in the place of any argument."""
 
 
-def hostile_values(base: Any) -> dict[str, Callable[[], Any]]:
-    """What to put in the place of `base`, a valid value."""
+def hostile_values(base: Any, columns: bool = True) -> dict[str, Callable[[], Any]]:
+    """What to put in the place of `base`, a valid value; with ``columns``, column by column too."""
     found = dict(ANYWHERE)
-    if isinstance(base, pd.DataFrame):
-        found |= _tables(base)
-    if isinstance(base, Mapping):
-        for name, value in base.items():
-            if isinstance(value, pd.DataFrame):
-                for kind, table in _tables(value).items():
-                    found[f"mapping: {kind}"] = functools.partial(_with, base, name, table)
+    for place, table, put in tables_in(base):
+        kinds = _tables(table) | (_columns(table) if columns else {})
+        found |= {f"{place}{kind}": _in_place(put, make) for kind, make in kinds.items()}
     if type(base) in (tuple, list):
         found |= {
             "one more": lambda: type(base)([*base, *base]),
@@ -1421,12 +1417,26 @@ def hostile_values(base: Any) -> dict[str, Callable[[], Any]]:
     return found
 
 
-def _with(base: Mapping[Any, Any], name: Any, make: Callable[[], Any]) -> dict[Any, Any]:
-    return {**base, name: make()}
+def tables_in(base: Any) -> Iterator[tuple[str, pd.DataFrame, Callable[[Any], Any]]]:
+    """Tables of a valid value: where they are, they, and what puts another in their place."""
+    if isinstance(base, pd.DataFrame):
+        yield "", base, lambda other: other
+    if isinstance(base, Mapping):
+        for name, value in base.items():
+            if isinstance(value, pd.DataFrame):
+                yield "mapping: ", value, functools.partial(_with, base, name)
+
+
+def _with(base: Mapping[Any, Any], name: Any, value: Any) -> dict[Any, Any]:
+    return {**base, name: value}
+
+
+def _in_place(put: Callable[[Any], Any], make: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: put(make())
 
 
 def _tables(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
-    found: dict[str, Callable[[], Any]] = {
+    return {
         "no rows": lambda: base.iloc[:0],
         "one row": lambda: base.iloc[:1],
         "rows twice": lambda: pd.concat([base, base]),
@@ -1439,17 +1449,38 @@ def _tables(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
         "transposed": lambda: base.T,
         "numpy of it": base.to_numpy,
     }
-    for column in base.columns:
-        found[f"without {column}"] = functools.partial(base.drop, columns=column)
-        found[f"None in {column}"] = functools.partial(_assigned, base, column, None)
-        found[f"text in {column}"] = functools.partial(_assigned, base, column, "x")
-    return found
 
 
-def _assigned(base: pd.DataFrame, column: Any, value: Any) -> pd.DataFrame:
+def _columns(base: pd.DataFrame) -> dict[str, Callable[[], Any]]:
+    return {
+        f"{kind} {column}": functools.partial(change, base, [column])
+        for column in base.columns
+        for kind, change in IN_COLUMNS.items()
+    }
+
+
+def _assigned(base: pd.DataFrame, columns: Sequence[Any], value: Any) -> pd.DataFrame:
     table = base.copy()
-    table[column] = value
+    for column in columns:
+        table[column] = value
     return table
+
+
+IN_COLUMNS: dict[str, Callable[[pd.DataFrame, Sequence[Any]], pd.DataFrame]] = {
+    "without": lambda base, columns: base.drop(columns=list(columns)),
+    "None in": lambda base, columns: _assigned(base, columns, None),
+    "text in": lambda base, columns: _assigned(base, columns, "x"),
+}
+
+
+def needed(columns: Sequence[Any], spared: Callable[[Sequence[Any]], bool]) -> list[Any]:
+    """Those of the columns that cannot be spared; most can, and are asked for many at once."""
+    if not columns or spared(columns):
+        return []
+    if len(columns) == 1:
+        return list(columns)
+    middle = len(columns) // 2
+    return needed(columns[:middle], spared) + needed(columns[middle:], spared)
 
 
 def _numeric(table: pd.DataFrame) -> bool:

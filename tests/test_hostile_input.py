@@ -30,7 +30,7 @@ from initscope.cli import _parser, main
 from initscope.cli.options import LONGEST_ERROR
 from initscope.errors import UsageError
 from initscope.pretrain import plan_training
-from initscope.pretrain.spec import PretrainSpec, learning_rate_factor
+from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.chunks import require_room
 from initscope.sweep.cost import sweep_cost
 from initscope.sweep.spec import Optimizer, SweepSpec
@@ -149,7 +149,7 @@ RAW_YAML = [
     "x\n--- y",
     "x\n%YAML 9.9",
     "\ufeff",
-    "[" + "1," * 3000 + "]",
+    "[" + "1," * 600 + "]",
 ]
 
 
@@ -277,15 +277,18 @@ def is_read(raw: str) -> bool:
     return True
 
 
+READ = list(filter(is_read, RAW_YAML))  # to try the others takes most of the time
+
+
 @pytest.mark.parametrize(("command", "field"), FIELDS)
 def test_no_yaml_is_too_strange(place: Path, command: str, field: str) -> None:
     base = {name: value for name, value in BASE[command].items() if name != field}
-    for raw in filter(is_read, RAW_YAML):
+    for raw in READ:
         unless_taken(command, {"name": parse_yaml(f"a: {raw}")["a"]})
         ends(command, f"{yaml.safe_dump(base)}{field}: {raw}\n")
 
 
-@pytest.mark.parametrize("raw", [raw for raw in RAW_YAML if not is_read(raw)], ids=repr)
+@pytest.mark.parametrize("raw", [raw for raw in RAW_YAML if raw not in READ], ids=repr)
 def test_yaml_that_cannot_be_read_is_one_line(place: Path, raw: str) -> None:
     for command, field in (("sweep", "stds"), ("pretrain", "betas")):
         base = {name: value for name, value in BASE[command].items() if name != field}
@@ -381,9 +384,8 @@ def test_a_pretraining_that_is_accepted_has_a_model_and_learning_rates(place: Pa
         except UsageError:
             return
         assert plan.micro_batch_size * plan.accumulated == spec.batch_size
-        factor = learning_rate_factor(spec)
         for update in {0, 1, spec.warmup_steps, spec.steps // 2, spec.steps - 1}:
-            assert 0 <= factor(update) <= 1 + 1e-9
+            assert 0 <= spec.learning_rate_factor(update) <= 1 + 1e-9
         assert PretrainSpec.from_dict(spec.to_dict()) == spec
         if spec.count_parameters()[0] < 10**6:
             tried += 1

@@ -14,21 +14,18 @@ WINDOWS = [(1280, 720), (1366, 768), (1024, 768), (768, 1024), (390, 844)]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("on_phone", [False, True], ids=["wide", "phone"])
 @for_each(PAGES_WITH_WIDGETS)
-def test_a_link_opens_at_its_widget(
-    name: str, on_phone: bool, browser: Browser, address: str, site: Path
-) -> None:
-    """The first widget of a page on a phone, from a file, the last in one of the wider windows.
+def test_a_link_opens_at_its_widget(name: str, browser: Browser, address: str, site: Path) -> None:
+    """Each page in another window, in turn served and from a file, at its last or first widget.
 
-    The test of its sliders opens it in another window.
+    The test of its sliders opens it in a window of another width.
     """
-    window = -1 if on_phone else PAGES_WITH_WIDGETS.index(name) % (len(WINDOWS) - 1)
-    width, height = WINDOWS[window]
-    key = keys(name)[0 if on_phone else -1]
+    k = PAGES_WITH_WIDGETS.index(name)
+    width, height = WINDOWS[k % len(WINDOWS)]
+    key = keys(name)[-1 if k % 2 else 0]
     context = browser.new_context(viewport={"width": width, "height": height})
     page = context.new_page()
-    home = site.as_uri() if on_phone else address
+    home = site.as_uri() if k % 2 else address
     page.goto(f"{home}/{name}.html?{key}.unknown=1#{key}")
     page.locator("html[data-settled]").wait_for(state="attached")
     scrolled = opened_at(page, key)

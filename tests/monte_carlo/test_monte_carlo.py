@@ -9,7 +9,7 @@ from initscope.errors import UsageError
 from initscope.models import MLP
 from initscope.monte_carlo import (
     DIRECTIONS,
-    compare,
+    against_theory,
     correlation_profiles,
     representable_band,
     variance_profiles,
@@ -42,7 +42,7 @@ def test_one_layer_has_the_closed_form_variance():
 def test_mean_is_that_of_the_theory_at_large_width(activation):
     widths, std, bias = [300, 200, 400, 300], [0.05, 0.09, 0.06], 0.2
     frame = variance_profiles(widths, activation, std, bias, networks=100)
-    table = compare(
+    table = against_theory(
         frame,
         propagate(widths, activation, std, bias),
         finite_width_interval(widths, activation, std, bias),
@@ -198,7 +198,7 @@ def test_width_one_and_a_single_layer():
 def test_compare_orders_and_counts():
     widths = [50] * 3
     frame = variance_profiles(widths, networks=20)
-    table = compare(frame, propagate(widths, "relu", "kaiming"))
+    table = against_theory(frame, propagate(widths, "relu", "kaiming"))
     assert table[["direction", "layer"]].to_numpy().tolist() == [
         [direction, layer] for direction in DIRECTIONS for layer in range(3)
     ]

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.collections import PolyCollection, QuadMesh
 
 from initscope import plots
-from initscope.monte_carlo import compare, variance_profiles
+from initscope.monte_carlo import against_theory, variance_profiles
 from initscope.theory import finite_width_interval, propagate
 
 
@@ -24,7 +24,7 @@ def svg(figure):
 @pytest.fixture(scope="module")
 def comparison():
     widths = [20] * 6
-    return compare(
+    return against_theory(
         variance_profiles(widths, networks=20),
         propagate(widths, "relu", "kaiming"),
         finite_width_interval(widths, "relu", "kaiming"),

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from initscope import plots
-from initscope.monte_carlo import compare, variance_profiles
+from initscope.monte_carlo import against_theory, variance_profiles
 from initscope.theory import finite_width_interval, propagate
 
 # What an earlier test left unclosed may come to light here, whenever Python tidies up.
@@ -34,7 +34,7 @@ def is_drawn(axes: Axes, values: object) -> bool:
 def fan(width: int = 3) -> tuple[pd.DataFrame, pd.DataFrame]:
     widths = [width] * 6
     profiles = variance_profiles(widths, networks=30)
-    return profiles, compare(
+    return profiles, against_theory(
         profiles,
         propagate(widths, "relu", "kaiming"),
         finite_width_interval(widths, "relu", "kaiming"),

@@ -26,7 +26,8 @@ import torch
 from torch import nn
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from initscope.cli import main
 from initscope.data.passages import Passages, ShuffledPassages
@@ -48,7 +49,6 @@ from initscope.pretrain import trainer as pretrain_trainer
 from initscope.pretrain.checkpoints import checkpoints, mark_checkpoint, require_disk_space
 from initscope.pretrain.cost import pretrain_cost
 from initscope.pretrain.records import FIRST_IMPLEMENTATION, PretrainRecord
-from initscope.pretrain.spec import learning_rate_factor
 from initscope.pretrain.trainer import PassageTrainer, decay_groups
 from initscope.sweep.cost import format_duration
 
@@ -263,8 +263,7 @@ def test_a_model_without_matrices_has_nothing_to_decay() -> None:
 @pytest.mark.parametrize("warmup", [0, 1, 5, 10])
 def test_the_learning_rate_warms_up_and_falls_to_its_last_value(warmup: int) -> None:
     spec = spec_of(steps=10, warmup_steps=warmup, learning_rate=2.0, final_learning_rate=0.5)
-    factor = learning_rate_factor(spec)
-    rates = [factor(k) for k in range(10)]
+    rates = [spec.learning_rate_factor(k) for k in range(10)]
     assert spec.learning_rates().tolist() == [2 * rate for rate in rates]
     assert rates[:warmup] == pytest.approx([k / warmup for k in range(1, warmup + 1)])
     assert np.all(np.diff(rates[warmup:]) < 0)
@@ -922,6 +921,29 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=message):
         pretrain(spec_of(**fields), tmp_path / "out", **{"device": "cpu"} | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_loggers_of_the_trainer_get_loss_and_stds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: dict[str, dict[int, float]] = {}
+
+    class Logger(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **options: Any) -> None:
+            for name, value in logs.items():
+                logged.setdefault(name, {})[state.global_step] = value
+
+    monkeypatch.setitem(INTEGRATION_TO_CALLBACK, "tests", Logger)
+    record = pretrain(spec_of(steps=4), tmp_path, device="cpu", report_to="tests", progress=False)
+    losses = record.training.set_index("step")["loss"].to_dict()
+    assert logged["loss"] == pytest.approx(losses)
+    assert set(losses) == {2, 4}
+    table = record.variances.query("kind == 'weight' and stat == 'std' and step in [2, 4]")
+    assert len(table) == 2 * len([name for name in logged if name.startswith("weight_std/")]) > 0
+    for (layer, role), rows in table.groupby(["layer", "role"]):
+        found = logged[f"weight_std/{role}/layer_{layer:02d}"]
+        stds = rows.set_index("step")["value"].to_dict()
+        assert {step: found[step] for step in stds} == pytest.approx(stds, rel=1e-6)
 
 
 def test_a_logger_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -10,13 +10,22 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hostile_calls import ROWS, bounded_memory, hostile_values, outcome, public_callables
+from hostile_calls import (
+    IN_COLUMNS,
+    ROWS,
+    bounded_memory,
+    hostile_values,
+    needed,
+    outcome,
+    public_callables,
+    tables_in,
+)
 
 from initscope import checks
 from initscope.errors import UsageError, shown, unknown_name
@@ -109,13 +118,48 @@ def test_a_valid_call_is_valid(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_what_does_not_belong_there_is_refused(name: str) -> None:
+    """Columns that can be spared are not taken from a table, and spoilt, one by one."""
     row, wrong = ROWS[name], []
+
+    def tried(argument: str, kind: str, make: Callable[[], Any]) -> str:
+        became, message = outcome(found_at(name), row, {argument: make})
+        if became not in ("valid", "refused"):
+            wrong.append(f"{argument} = {kind}: {became}: {message}")
+        return became
+
     for argument, valid in row.base().items():
-        for kind, make in hostile_values(valid).items():
-            became, message = outcome(found_at(name), row, {argument: make})
-            if became not in ("valid", "refused"):
-                wrong.append(f"{argument} = {kind}: {became}: {message}")
+        for kind, make in hostile_values(valid, columns=False).items():
+            tried(argument, kind, make)
+        for _, table, put in tables_in(valid):
+
+            def became(
+                kind: str, columns: Sequence[Any], argument=argument, table=table, put=put
+            ) -> str:
+                change = IN_COLUMNS[kind]
+                return tried(argument, f"{kind} {columns}", lambda: put(change(table, columns)))
+
+            def spared(columns: Sequence[Any], became=became) -> bool:
+                return became("without", columns) == "valid"
+
+            found = needed(list(table.columns), spared)
+            others = [column for column in table.columns if column not in found]
+            for columns in [*([column] for column in found), others]:
+                for kind in ("None in", "text in"):
+                    if columns:
+                        became(kind, columns)
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_columns_that_are_needed() -> None:
+    tried = []
+
+    def spared(columns: Sequence[str]) -> bool:
+        tried.append(list(columns))
+        return not {"c", "d", "g"} & set(columns)
+
+    assert needed("abcdefgh", spared) == ["c", "d", "g"]
+    assert ["a", "b"] in tried
+    assert ["a"] not in tried
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if len(row.base()) > 1])

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from initscope import data
 from initscope.init import initialize_
 from initscope.models import MLP
-from initscope.sweep import Optimizer, SweepSpec, run_sweep
-from initscope.sweep.training import example_order
+from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
+from initscope.sweep.training import ChunkTraining, example_order
 
 STDS = (0.03, 0.1, 0.3)
 EPOCHS, BATCH = 4, 32
@@ -64,3 +64,23 @@ def test_sweep_equals_plain_loop(activation, optimizer):
         assert run.loss == pytest.approx(losses, rel=2e-4, abs=1e-6)
         assert run.test_loss == pytest.approx(test_loss, rel=1e-3)
         assert run.test_accuracy == pytest.approx(accuracy, abs=1e-9)
+
+
+@torch.no_grad()
+def test_adam_is_that_of_torch_to_the_last_bit():
+    spec = SweepSpec(
+        hidden=((24, 16),),
+        stds=STDS,
+        optimizers=(Optimizer("adam", 0.003),),
+        seeds=(0, 7),
+        epochs=9,
+    )
+    (chunk,) = chunks_of(spec)
+    found, expected = (ChunkTraining(chunk, torch.device("cpu")) for _ in range(2))
+    parameters = expected.stack.parameters()
+    expected.optimizer_step = torch.optim.Adam(parameters, lr=0.003, fused=True).step
+    for epoch in range(chunk.epochs):
+        for batch in found.batches(epoch):
+            assert torch.equal(found.update(*batch), expected.update(*batch))
+    assert all(map(torch.equal, found.stack.parameters(), parameters))
+    assert not torch.equal(parameters[0], ChunkTraining(chunk, found.device).stack.weights[0])

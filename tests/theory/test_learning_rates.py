@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
@@ -22,12 +26,31 @@ def test_a_schedule_rises_to_its_peak_and_ends_where_it_says(schedule: str) -> N
     )
 
 
-def test_a_pretraining_has_the_cosine() -> None:
+@given(st.integers(1, 400), st.integers(0, 400), st.floats(1e-6, 1.0), st.floats(0.0, 2.0))
+def test_a_pretraining_has_to_the_bit_the_cosine_of_the_recorded_runs(
+    steps: int, warmup: int, peak: float, last: float
+) -> None:
+    warmup = min(warmup, steps)
     spec = PretrainSpec(
-        text="stdlib", steps=50, warmup_steps=7, learning_rate=3e-3, final_learning_rate=3e-4
+        text="stdlib",
+        steps=steps,
+        warmup_steps=warmup,
+        learning_rate=peak,
+        final_learning_rate=peak * min(last, 1.0),
     )
-    expected = learning_rates(3e-3, "cosine", 50, warmup=7, final=0.1)
-    np.testing.assert_allclose(spec.learning_rates(), expected, rtol=1e-12)
+    share = spec.final_learning_rate / peak
+
+    def recorded(step: int) -> float:
+        """As the runs of chapter 07 were trained."""
+        if step <= warmup:
+            return step / warmup
+        done = min(1.0, (step - warmup) / max(1, steps - warmup))
+        return share + (1 - share) * (1 + math.cos(math.pi * done)) / 2
+
+    factors = [recorded(step) for step in range(1, steps + 2)]
+    assert spec.learning_rates().tolist() == [peak * factor for factor in factors[:steps]]
+    # The trainer asks for one at a time, and once more after the last.
+    assert [spec.learning_rate_factor(k) for k in range(steps + 1)] == factors
 
 
 def test_an_unknown_schedule_is_refused() -> None:

@@ -159,7 +159,8 @@ def run(options: argparse.Namespace) -> int:
 
     from initscope.data.text_sources import is_on_hub
     from initscope.pretrain.cost import pretrain_cost
-    from initscope.pretrain.run import describe_outcome, end_processes, pretrain
+    from initscope.pretrain.records import describe_outcome
+    from initscope.pretrain.run import end_processes, pretrain
 
     machine = {
         name: getattr(options, name)

@@ -1,4 +1,4 @@
-from .comparison import compare
+from .comparison import against_theory
 from .correlations import correlation_profiles
 from .draws import CHUNK_BYTES, DIRECTIONS
 from .jacobian import LayerJacobian, jacobian_spectra, layer_jacobians
@@ -11,7 +11,7 @@ __all__ = [
     "DIRECTIONS",
     "TORCH_FORMATS",
     "LayerJacobian",
-    "compare",
+    "against_theory",
     "correlation_profiles",
     "draw_narrow_models",
     "jacobian_spectra",

@@ -16,10 +16,10 @@ from initscope.errors import shown
 from initscope.monte_carlo.draws import DIRECTIONS
 from initscope.theory import Propagation, WidthInterval
 
-__all__ = ["compare"]
+__all__ = ["against_theory"]
 
 
-def compare(
+def against_theory(
     profiles: pd.DataFrame, theory: Propagation, interval: WidthInterval | None = None
 ) -> pd.DataFrame:
     """Put measured variances, those of infinite width and the finite-width band side by side.

@@ -34,7 +34,7 @@ def fan_of_networks(
     """Draw forward and backward variance of many networks of one kind, one row a width.
 
     `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
-    :func:`initscope.monte_carlo.compare` with a finite-width band. Thin lines are the first
+    :func:`initscope.monte_carlo.against_theory` with a finite-width band. Thin lines are the first
     `shown` networks; a line ends where a network has died.
     """
     checks.mapping("profiles", profiles)

@@ -24,9 +24,9 @@ def theory_against_networks(
 ) -> Figure:
     """Draw variance by layer: theory, random networks and the finite-width band on one axis.
 
-    `tables` holds results of :func:`initscope.monte_carlo.compare` under their labels. Lines are
-    the theory at infinite width, shades the finite-width band, dots the mean over networks, and
-    bars reach from the 2.5th to the 97.5th percentile of the networks.
+    `tables` holds results of :func:`initscope.monte_carlo.against_theory` under their labels.
+    Lines are the theory at infinite width, shades the finite-width band, dots the mean over
+    networks, and bars reach from the 2.5th to the 97.5th percentile of the networks.
     """
     checks.mapping("tables", tables)
     require(len(tables) > 0, "tables is empty: there is nothing to draw.")

@@ -1,6 +1,6 @@
 from .plan import plan_training
-from .records import PretrainRecord, read_record
-from .run import PretrainInterrupted, describe_outcome, load_spec_text, pretrain
+from .records import PretrainRecord, describe_outcome, read_record
+from .run import PretrainInterrupted, load_spec_text, pretrain
 from .spec import PretrainSpec
 
 __all__ = [

@@ -20,6 +20,7 @@ written before there were checksums is read without, and checked by sizes, colum
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,9 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from initscope.devices import peak_flops
 from initscope.errors import UsageError
+from initscope.pretrain.spec import PRETRAIN_ACTIVATIONS
 from initscope.records import (
     atomic_write,
     file_digest,
@@ -248,6 +251,29 @@ def check_same_run(out: Path, wanted: Mapping[str, Any], text_digest: str | None
             f"in {out} was started. Name another out folder; or, if that run is of no use any "
             f"more, remove the folders record and checkpoints in it."
         )
+
+
+def describe_outcome(record: PretrainRecord) -> str:
+    """Describe loss, speed and how a run was computed, in a line; empty before an update."""
+    run = record.run
+    if record.training.empty:
+        return ""
+    rate = record.training["tokens_per_second"].median()
+    last = record.evaluation["loss"].iloc[-1] if len(record.evaluation) else math.nan
+    machine = run["environments"][-1]
+    peak = peak_flops(machine["device"], machine["precision"])
+    flops = rate * run["model"]["training_flops_per_token"]
+    utilization = (
+        f"{flops / peak / int(machine['processes']):.1%} MFU"
+        if peak is not None
+        else f"{flops / 1e9:.3g} GFLOP/s (no MFU: the peak of this device is not known)"
+    )
+    return (
+        f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
+        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s; "
+        f"{PRETRAIN_ACTIVATIONS[run['implementation']['activation']]}, "
+        f"AdamW by {run['implementation']['optimizer']} of torch"
+    )
 
 
 def implementation(run: Mapping[str, Any] | None, kept: Sequence[Path]) -> dict[str, str]:

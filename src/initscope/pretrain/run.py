@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from initscope.checks import is_number, require, result_folder
-from initscope.data.passages import Passages, ShuffledPassages
+from initscope.data.passages import Passages
 from initscope.data.text import Text, load_text
 from initscope.data.text_sources import is_on_hub
 from initscope.devices import environment, peak_flops
@@ -35,7 +34,6 @@ from initscope.errors import (
 from initscope.folder_lock import write_lock
 from initscope.models.gpt import training_flops_per_token
 from initscope.pretrain.checkpoints import (
-    CHECKPOINTS_KEPT,
     checkpoints,
     remove_broken_checkpoints,
     require_disk_space,
@@ -55,17 +53,14 @@ from initscope.pretrain.records import (
     write_run,
 )
 from initscope.pretrain.spec import (
-    PRETRAIN_ACTIVATIONS,
     PretrainSpec,
-    learning_rate_factor,
     vocabulary_too_small,
 )
-from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
     import transformers
 
-    from initscope.pretrain.trainer import PassageTrainer, RunControl
+    from initscope.pretrain.trainer import RunControl
 
 T = TypeVar("T")
 
@@ -197,10 +192,15 @@ def _train(
     progress: bool,
 ) -> None:
     """Train from where `out` stands to the end, and record what comes out."""
-    from initscope.pretrain.trainer import RunControl, progress_bar
+    from initscope.pretrain.trainer import (
+        RunControl,
+        build_trainer,
+        progress_bar,
+        training_arguments,
+    )
 
     start = time.perf_counter()
-    arguments = _training_arguments(spec, out, plan, report_to)
+    arguments = training_arguments(spec, out, plan, report_to)
     is_first = arguments.process_index == 0
 
     def begin() -> tuple[dict[str, Any] | None, list[Path]]:
@@ -232,7 +232,7 @@ def _train(
     flops_per_token = facts["model"]["training_flops_per_token"]
     with progress_bar(spec, progress and is_first) as bar:
         control = RunControl(spec, max_seconds, record, bar, peak, flops_per_token)
-        trainer = _trainer(spec, out, text, model, arguments, control)
+        trainer = build_trainer(spec, out, text, model, arguments, control)
         if is_first:
             _prepare_folders(out, kept)
             write_outcome(control, _step_of(kept), "running")
@@ -253,45 +253,6 @@ def _train(
         torch.distributed.barrier()  # the others read what the first one has written
 
 
-def _training_arguments(
-    spec: PretrainSpec, out: Path, plan: TrainingPlan, report_to: str
-) -> transformers.TrainingArguments:
-    """Return what the `Trainer` is to do on the devices, which this sets up."""
-    import transformers
-
-    arguments = transformers.TrainingArguments(
-        output_dir=str(checkpoint_folder(out)),
-        max_steps=spec.steps,
-        per_device_train_batch_size=plan.micro_batch_size,
-        per_device_eval_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=plan.accumulated,
-        max_grad_norm=spec.clip,
-        seed=spec.seed,
-        use_cpu=plan.device == "cpu",
-        bf16=plan.precision == "bfloat16",
-        torch_compile=plan.compile,
-        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        logging_strategy="steps",
-        logging_steps=spec.log_every,
-        eval_strategy="steps",
-        eval_steps=spec.evaluate_every,
-        save_strategy="steps",
-        save_steps=plan.checkpoint_every,
-        save_total_limit=CHECKPOINTS_KEPT,
-        logging_nan_inf_filter=False,
-        prediction_loss_only=True,
-        dataloader_pin_memory=plan.device == "cuda",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        log_level="error",
-        report_to=report_to,
-    )
-    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
-    return arguments
-
-
 def _run_metadata(
     spec: PretrainSpec,
     plan: TrainingPlan,
@@ -302,6 +263,8 @@ def _run_metadata(
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of a run all the time that it lasts."""
     import transformers
+
+    from initscope.pretrain.trainer import n_evaluated
 
     here = environment(plan.device) | {
         "transformers": transformers.__version__,
@@ -320,7 +283,7 @@ def _run_metadata(
             "digest": text.digest,
             "train_tokens": text.train_tokens,
             "validation_tokens": text.validation_tokens,
-            "evaluated_tokens": _n_evaluated(spec, text) * spec.context,
+            "evaluated_tokens": n_evaluated(spec, text) * spec.context,
         },
         "model": {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -329,69 +292,6 @@ def _run_metadata(
         "implementation": implementation(run, kept),
         "environments": [*before, *([] if here in before else [here])],
     }
-
-
-def _n_evaluated(spec: PretrainSpec, text: Text) -> int:
-    """Return the number of validation passages that each evaluation takes."""
-    return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
-
-
-def _trainer(
-    spec: PretrainSpec,
-    out: Path,
-    text: Text,
-    model: transformers.GPT2LMHeadModel,
-    arguments: transformers.TrainingArguments,
-    control: RunControl,
-) -> PassageTrainer:
-    """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
-    import transformers
-
-    from initscope.pretrain.trainer import PassageTrainer, decay_groups
-
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, spec.weight_decay),
-        lr=spec.learning_rate,
-        betas=spec.betas,
-        eps=spec.epsilon,
-        fused=True,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(spec))
-    loggers = arguments.report_to  # a list by now, empty for "none"
-    tracker = VarianceCallback(
-        record_folder(out),
-        every=spec.track_every,
-        quantities=spec.track_quantities,
-        distribution_every=spec.distribution_every,
-        overwrite=True,
-        log=bool(loggers),
-    )
-    passages = Passages(text.train, spec.context)
-    validation = Passages(text.validation, spec.context)
-    try:
-        trainer = PassageTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
-            eval_dataset=torch.utils.data.Subset(validation, range(_n_evaluated(spec, text))),
-            data_collator=transformers.default_data_collator,
-            optimizers=(optimizer, scheduler),
-            # The last one marks checkpoints whole, when the others have done their part.
-            callbacks=[tracker, control],
-        )
-    except (RuntimeError, ValueError) as error:
-        if not loggers:
-            raise
-        raise UsageError(
-            f"report_to {', '.join(map(repr, loggers))} is no logger that can be used here "
-            f"({error})."
-        ) from error
-    trainer.remove_callback(transformers.PrinterCallback)
-    tracker.log_through(trainer)
-    trainer.tokens_per_step = spec.tokens_per_step
-    control.trainer = trainer
-    control.checksums = tracker.checksums
-    return trainer
 
 
 def _has_ended(run: dict[str, Any] | None) -> bool:
@@ -453,29 +353,6 @@ def _resume_message(out: Path, spec: PretrainSpec) -> str:
     if not step:
         return "Stopped before the first checkpoint: the same call starts again."
     return f"Stopped. The same call goes on from step {step:,}, whose checkpoint is in {out}."
-
-
-def describe_outcome(record: PretrainRecord) -> str:
-    """Describe loss, speed and how a run was computed, in a line; empty before an update."""
-    run = record.run
-    if record.training.empty:
-        return ""
-    rate = record.training["tokens_per_second"].median()
-    last = record.evaluation["loss"].iloc[-1] if len(record.evaluation) else math.nan
-    machine = run["environments"][-1]
-    peak = peak_flops(machine["device"], machine["precision"])
-    flops = rate * run["model"]["training_flops_per_token"]
-    utilization = (
-        f"{flops / peak / int(machine['processes']):.1%} MFU"
-        if peak is not None
-        else f"{flops / 1e9:.3g} GFLOP/s (no MFU: the peak of this device is not known)"
-    )
-    return (
-        f"step {run['step']:,} of {run['spec']['steps']:,}, {run['status']}: validation loss "
-        f"{last:.3f}, {rate:,.0f} tokens/s, {utilization}, {run['seconds']:,.0f} s; "
-        f"{PRETRAIN_ACTIVATIONS[run['implementation']['activation']]}, "
-        f"AdamW by {run['implementation']['optimizer']} of torch"
-    )
 
 
 @contextlib.contextmanager

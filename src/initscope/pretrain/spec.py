@@ -8,9 +8,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +19,7 @@ import numpy as np
 from initscope.checks import (
     LARGEST_SEED,
     LARGEST_WHOLE,
+    ArrayLike,
     is_number,
     require,
     require_name,
@@ -30,6 +30,7 @@ from initscope.errors import UsageError, given, shown, unknown_name
 from initscope.memory import require_memory
 from initscope.models.gpt import GPT2_PRESETS
 from initscope.schema import QUANTITIES
+from initscope.theory.learning_rates import learning_rate_factor
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -270,8 +271,14 @@ class PretrainSpec:
         >>> print(spec.learning_rates())
         [0.0005  0.001   0.00055 0.0001 ]
         """
-        factor = learning_rate_factor(self)
-        return np.array([self.learning_rate * factor(updates) for updates in range(self.steps)])
+        return self.learning_rate * self.learning_rate_factor(np.arange(self.steps))
+
+    def learning_rate_factor(self, updates: ArrayLike) -> Any:
+        """Return the learning rate over its peak of the update that comes after so many."""
+        final = self.final_learning_rate / self.learning_rate if self.learning_rate else 0.0
+        return learning_rate_factor(
+            np.asarray(updates) + 1, "cosine", self.steps, self.warmup_steps, final
+        )
 
     def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:
         """Build the model, initialized by :func:`initscope.init.initialize_`.
@@ -365,22 +372,3 @@ def vocabulary_too_small(spec: PretrainSpec, entries: int) -> UsageError:
         f"model's vocab_size of {spec.vocab_size:,}: choose another tokenizer (bytes for "
         f"nano12), or give vocab_size={entries}."
     )
-
-
-def learning_rate_factor(spec: PretrainSpec) -> Callable[[int], float]:
-    """Return the function from updates made to the next learning rate, relative to the peak.
-
-    Linear up to the update `warmup_steps`, then a cosine down to `final_learning_rate` at the
-    last.
-    """
-    last = spec.final_learning_rate / spec.learning_rate if spec.learning_rate else 0.0
-    warmup, steps = spec.warmup_steps, spec.steps
-
-    def factor(updates: int) -> float:
-        step = updates + 1
-        if step <= warmup:
-            return step / warmup
-        done = min(1.0, (step - warmup) / max(1, steps - warmup))
-        return last + (1 - last) * (1 + math.cos(math.pi * done)) / 2
-
-    return factor

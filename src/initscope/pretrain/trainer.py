@@ -13,12 +13,26 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import Trainer, TrainerCallback
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    default_data_collator,
+)
 
 from initscope.checks import require
-from initscope.pretrain.checkpoints import mark_checkpoint
+from initscope.data.passages import Passages, ShuffledPassages
+from initscope.errors import UsageError
+from initscope.pretrain.checkpoints import CHECKPOINTS_KEPT, mark_checkpoint
+from initscope.pretrain.records import checkpoint_folder, record_folder
+from initscope.tracking import VarianceCallback
 
 if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
+
+    from initscope.data.text import Text
+    from initscope.pretrain.plan import TrainingPlan
     from initscope.pretrain.spec import PretrainSpec
 
 NEVER = 2**62
@@ -254,6 +268,104 @@ class RunControl(TrainerCallback):
         decision = torch.tensor(int(over), device=args.device)
         torch.distributed.broadcast(decision, 0)
         return bool(decision.item())
+
+
+def training_arguments(
+    spec: PretrainSpec, out: Path, plan: TrainingPlan, report_to: str
+) -> TrainingArguments:
+    """Return what the `Trainer` is to do on the devices, which this sets up."""
+    arguments = TrainingArguments(
+        output_dir=str(checkpoint_folder(out)),
+        max_steps=spec.steps,
+        per_device_train_batch_size=plan.micro_batch_size,
+        per_device_eval_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.accumulated,
+        max_grad_norm=spec.clip,
+        seed=spec.seed,
+        use_cpu=plan.device == "cpu",
+        bf16=plan.precision == "bfloat16",
+        torch_compile=plan.compile,
+        ddp_backend="gloo" if plan.device == "cpu" and plan.processes > 1 else None,
+        ddp_find_unused_parameters=False,
+        logging_strategy="steps",
+        logging_steps=spec.log_every,
+        eval_strategy="steps",
+        eval_steps=spec.evaluate_every,
+        save_strategy="steps",
+        save_steps=plan.checkpoint_every,
+        save_total_limit=CHECKPOINTS_KEPT,
+        logging_nan_inf_filter=False,
+        prediction_loss_only=True,
+        dataloader_pin_memory=plan.device == "cuda",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        log_level="error",
+        report_to=report_to,
+    )
+    arguments.device  # noqa: B018  (sets up the devices, and finds out how many there are)
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several GPUs are for torchrun, not DataParallel
+    return arguments
+
+
+def n_evaluated(spec: PretrainSpec, text: Text) -> int:
+    """Return the number of validation passages that each evaluation takes."""
+    return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
+
+
+def build_trainer(
+    spec: PretrainSpec,
+    out: Path,
+    text: Text,
+    model: GPT2LMHeadModel,
+    arguments: TrainingArguments,
+    control: RunControl,
+) -> PassageTrainer:
+    """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
+    optimizer = torch.optim.AdamW(
+        decay_groups(model, spec.weight_decay),
+        lr=spec.learning_rate,
+        betas=spec.betas,
+        eps=spec.epsilon,
+        fused=True,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
+    )
+    loggers = arguments.report_to  # a list by now, empty for "none"
+    tracker = VarianceCallback(
+        record_folder(out),
+        every=spec.track_every,
+        quantities=spec.track_quantities,
+        distribution_every=spec.distribution_every,
+        overwrite=True,
+        log=bool(loggers),
+    )
+    passages = Passages(text.train, spec.context)
+    validation = Passages(text.validation, spec.context)
+    try:
+        trainer = PassageTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=ShuffledPassages(passages, spec.steps * spec.batch_size, spec.seed),
+            eval_dataset=torch.utils.data.Subset(validation, range(n_evaluated(spec, text))),
+            data_collator=default_data_collator,
+            optimizers=(optimizer, scheduler),
+            # The last one marks checkpoints whole, when the others have done their part.
+            callbacks=[tracker, control],
+        )
+    except (RuntimeError, ValueError) as error:
+        if not loggers:
+            raise
+        raise UsageError(
+            f"report_to {', '.join(map(repr, loggers))} is no logger that can be used here "
+            f"({error})."
+        ) from error
+    trainer.remove_callback(PrinterCallback)
+    tracker.log_through(trainer)
+    trainer.tokens_per_step = spec.tokens_per_step
+    control.trainer = trainer
+    control.checksums = tracker.checksums
+    return trainer
 
 
 def progress_bar(spec: PretrainSpec, shown: bool) -> tqdm:

@@ -9,7 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk, dataset_of_seed
 from initscope.sweep.schedule import loss_steps, probe_steps
+from initscope.sweep.spec import Optimizer
 from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000
@@ -88,6 +89,29 @@ def _layer_statistics(
     return {n: torch.stack(layers[::-1], 1).cpu().numpy() for n, layers in found.items()}
 
 
+def _optimizer_step(optimizer: Optimizer, parameters: list[torch.Tensor]) -> Callable[[], object]:
+    """Return the function that makes a step of the optimizer, with the gradients as they are."""
+    if optimizer.name != "adam":
+        return optimizer.build(parameters).step
+    # The kernel of torch.optim.Adam(fused=True): what its step does around it takes as long as a
+    # small network does.
+    gradients = [cast(torch.Tensor, p.grad) for p in parameters]
+    means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    steps = [torch.zeros((), device=p.device) for p in parameters]
+    (settings,) = optimizer.build(parameters).param_groups
+    beta1, beta2 = settings["betas"]
+
+    def step() -> None:
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
+            parameters, gradients, means, squares, [], steps,
+            lr=settings["lr"], beta1=beta1, beta2=beta2, eps=settings["eps"],
+            weight_decay=settings["weight_decay"], amsgrad=False, maximize=False,
+        )  # fmt: skip
+
+    return step
+
+
 class ChunkTraining:
     """The training of one chunk: what :func:`run_chunk` does, in steps that can be timed."""
 
@@ -108,17 +132,22 @@ class ChunkTraining:
             return both
 
         self.inputs, self.labels = per_seed("train", slice(chunk.n_train))
+        # Rows are selected from one table of all seeds: an index of two axes takes longer.
+        self.input_rows, self.label_rows = (
+            each[0] if shared else each.flatten(0, 1) for each in (self.inputs, self.labels)
+        )
+        seed = torch.arange(len(datasets), device=device)[:, None]
+        self.first_row = 0 * seed if shared else chunk.n_train * seed
         self.test = per_seed("test")
         held_out = chunk.validation_size
         self.validation = per_seed("train", slice(-held_out, None)) if held_out else None
-        self.seed_index = torch.arange(len(datasets), device=device)[:, None]
         self.stack = BatchedMLP.of(initial_networks(chunk), device)
         # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
         self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
         if not self.in_place:
             for parameter in self.stack.parameters():
                 parameter.grad = torch.zeros_like(parameter)
-            self.optimizer = chunk.optimizer.build(self.stack.parameters())
+            self.optimizer_step = _optimizer_step(chunk.optimizer, self.stack.parameters())
 
     def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
         """Return ``(n_runs, ...)`` from ``(n_seeds, ...)``; a view where there is one seed."""
@@ -139,7 +168,7 @@ class ChunkTraining:
                 stack.weight_gradient(delta, layer_inputs[k], out=stack.weights[k].grad)
                 torch.sum(delta, 1, keepdim=True, out=stack.biases[k].grad)
         if not self.in_place:
-            self.optimizer.step()
+            self.optimizer_step()
         return loss
 
     @property
@@ -179,7 +208,11 @@ class ChunkTraining:
         chunk = self.chunk
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
-            inputs, labels = self.inputs[self.seed_index, rows], self.labels[self.seed_index, rows]
+            selected = (rows + self.first_row).flatten()
+            inputs, labels = (
+                table.index_select(0, selected).unflatten(0, rows.shape)
+                for table in (self.input_rows, self.label_rows)
+            )
             yield self.expand_seeds(inputs), self.expand_seeds(labels)
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:

@@ -148,9 +148,9 @@ def ds_init(weight: Weight) -> Draw:
 def t_fixup(weight: Weight) -> Draw:
     """Give Xavier; value, output and MLP times .67 L^-1/4, embeddings d^-1/2 (9 L)^-1/4.
 
-    Huang et al. (2020), ICML, for layers of one attention and one MLP branch and no
-    LayerNorm; in the paper's decoder, with two attention branches, the matrices have (9 L)^-1/4
-    as well.
+    Huang, Pérez, Ba & Volkovs (2020), PMLR 119:4475, for layers of one attention and one MLP
+    branch and no LayerNorm; in the paper's decoder, with two attention branches, the matrices have
+    (9 L)^-1/4 as well.
     """
     if weight.role == "embedding":
         return Draw(weight.n_embd**-0.5 * (9 * weight.n_layer) ** -0.25)
