@@ -883,27 +883,34 @@ ROWS: dict[str, Row] = {
         lambda: {"measures": measures()}, nan="the error of a single run, as documented"
     ),
     "analysis.seeds.over_seeds": Row(
-        lambda: {"runs": sweep(), "column": "test_accuracy", "by": "std"}
+        lambda: {"runs": sweep(), "column": "test_accuracy", "by": "std"},
+        says={"by": ("column",)},
     ),
     "analysis.seeds.median_grid": Row(
         lambda: {"runs": sweep(), "index": "depth", "columns": "std", "values": "test_accuracy"},
+        says={"index": ("column",), "values": ("column",)},
         nan="a cell without runs, as documented",
     ),
-    "analysis.seeds.divergence_share": Row(lambda: {"runs": sweep()}),
-    "analysis.seeds.losses_over_seeds": Row(lambda: {"runs": sweep()}),
+    "analysis.seeds.divergence_share": Row(lambda: {"table": sweep()}),
+    "analysis.seeds.losses_over_seeds": Row(lambda: {"table": sweep()}),
     "analysis.seeds.gradient_norm_means": Row(
-        lambda: {"runs": sweep().query("depth == 2")},
+        lambda: {"table": sweep().query("depth == 2")},
         nan="a layer that has no gradient in any seed, as documented",
     ),
-    "analysis.seeds.gradient_ratios_over_seeds": Row(lambda: {"runs": sweep().query("depth == 2")}),
-    "analysis.seeds.layer_medians": Row(lambda: {"tidy": to_tidy(sweep())}),
+    "analysis.seeds.gradient_ratios_over_seeds": Row(
+        lambda: {"table": sweep().query("depth == 2")}
+    ),
+    "analysis.seeds.layer_medians": Row(
+        lambda: {"tidy": to_tidy(sweep())},
+        nan="the share of dead units of a last layer, which has no ReLU",
+    ),
     "analysis.seeds.paired_losses": Row(
         lambda: {
             "table": sweep().query("depth == 2"),
             "first": "xavier",
             "second": "kaiming",
         },
-        says={"first": ("scheme",), "second": ("scheme",)},
+        says={"first": ("scheme",), "second": ("scheme",), "table": ("scheme",)},
         nan="a loss that is not finite, as documented",
     ),
     "analysis.stability.stability_bands": Row(

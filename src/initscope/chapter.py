@@ -69,14 +69,14 @@ def enter(chapter: str) -> None:
 
 
 def _in_notebook() -> bool:
-    """Whether a kernel runs this, not a terminal, whose lines stay."""
+    """Return whether a kernel runs this, not a terminal, whose lines stay."""
     from IPython import get_ipython
 
     return hasattr(get_ipython(), "kernel")
 
 
 def _variables_of_notebook() -> dict[str, Any]:
-    """Variables of the notebook that runs this; none outside of one."""
+    """Return the variables of the notebook that runs this; none outside of one."""
     from IPython import get_ipython
 
     shell = get_ipython()
@@ -131,7 +131,7 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
 
 
 def result(summary: str, verdict: Verdict | None = None) -> Any:
-    """The one-line result of a chapter, and the verdict on its claim, as Markdown output.
+    """Return the result of a chapter in a line, with the verdict on its claim, as Markdown output.
 
     The book weaves them into the prose; elsewhere the prose shows ``{glue:text}`` in their place.
 
@@ -182,7 +182,7 @@ def verdict_table(verdict: Verdict, words: Mapping[str, str]) -> pd.DataFrame:
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
-    """Those of several sweeps whose finished table is not in the folder `out`.
+    """Return those of several sweeps whose finished table is not in the folder `out`.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
 
 
 def runs_left(specs: dict[str, PretrainSpec], out: str | Path) -> dict[str, PretrainSpec]:
-    """Those of several pretraining runs, each in a folder of its name in `out`, to be trained."""
+    """Return those of several pretraining runs, each in a folder of its name, to be trained."""
     from initscope.pretrain.records import read_run, record_folder
 
     ended = ("finished", "diverged")
@@ -212,7 +212,7 @@ class _NotThere(Exception):
 
 
 def is_recorded(path: str | Path, specification: Mapping[str, Any]) -> bool:
-    """Whether :func:`initscope.records.recorded` would read this record, not measure it anew."""
+    """Return whether :func:`initscope.records.recorded` would read this record."""
     from initscope.records import recorded
 
     def measure() -> Any:

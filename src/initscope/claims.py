@@ -44,7 +44,7 @@ def outcome_of(cases_for: int, cases_against: int) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim, as a record that other pages can show.
+    """The outcome of a claim that was tried, as a record that other pages can show.
 
     Attributes
     ----------

@@ -61,6 +61,13 @@ def test_prediction_is_that_of_the_theory_for_each_matrix(
         assert found.loc[("q", layer)].tolist() == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
+def test_steps_of_an_index_of_objects_are_steps_too() -> None:
+    std = trajectories({"q": [[0.1, 0.2]]}, [0, 3])
+    objects = std.set_axis(pd.Index([0, 3], dtype=object), axis=1)
+    found = predicted_std(objects, [0.01] * 3, 0.1, BETAS)
+    assert (found.to_numpy() == predicted_std(std, [0.01] * 3, 0.1, BETAS).to_numpy()).all()
+
+
 def test_prediction_by_hand() -> None:
     # Without momentum each update adds eta^2, and decay takes its share.
     rates, std = [0.1, 0.2, 0.4], trajectories({"q": [[1.0, 9.0, 9.0]]}, [0, 1, 3])

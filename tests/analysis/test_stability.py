@@ -213,7 +213,7 @@ def test_a_real_sweep_has_a_band() -> None:
     assert found["best_accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("tolerance", [0, 1, -0.1, math.nan])
+@pytest.mark.parametrize("tolerance", [0, 1, 1.5, -0.1, math.nan])
 def test_bad_tolerance(tolerance: float) -> None:
     with pytest.raises(UsageError, match="tolerance must lie between 0 and 1"):
         band({0.1: [0.9]}, tolerance=tolerance)

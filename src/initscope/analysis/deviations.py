@@ -27,6 +27,11 @@ def deviations(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         ``off``, the mean over theory less 1; ``errors``, the same in standard errors of the mean;
         ``median``, the median over theory; ``inside``, the share of the networks in the band.
         Layers whose band is a point, such as a given input, are left out.
+
+    >>> layer = {"direction": ["forward"], "layer": 1, "mean": 2.5, "median": 1.5, "theory": 2.0}
+    >>> band = {"standard_error": 0.25, "low": 1.0, "high": 3.0, "inside": 0.9}
+    >>> deviations({"relu": pd.DataFrame(layer | band)})[["off", "errors"]].to_dict("records")
+    [{'off': 0.25, 'errors': 2.0}]
     """
     checks.mapping("tables", tables, "tables by name")
     found = []
@@ -66,6 +71,11 @@ def worst_deviations(table: pd.DataFrame) -> pd.DataFrame:
         Indexed by ``networks`` and ``direction``: ``off``, the largest in size, without its sign;
         ``layer`` and ``errors`` of the same row; ``inside`` and ``inside_least``, the share in
         the band, mean over the layers and least of any.
+
+    >>> rows = {"layer": [1, 2], "off": [0.1, -0.3], "errors": [1.0, -2.0], "inside": [0.9, 0.8]}
+    >>> found = worst_deviations(pd.DataFrame(rows).assign(networks="relu", direction="forward"))
+    >>> found.loc[("relu", "forward"), ["off", "layer", "errors"]].to_list()
+    [0.3, 2.0, 2.0]
     """
     numbers = ("layer", "off", "errors", "inside")
     checks.frame("table", table, numbers=numbers, texts=("networks", "direction"))

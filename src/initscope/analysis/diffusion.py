@@ -65,7 +65,7 @@ def growth_in_windows(
         f"edges must be recorded steps from {first} to {last}, ascending, not {shown(edges)}.",
     )
     rates = learning_rates_until(lr, last)
-    steps = np.asarray(std.columns)
+    steps = np.asarray(std.columns, int)
     between = np.arange(first, last + 1)
     square = std.to_numpy(float) ** 2
     at_each = np.array([np.interp(between, steps, row) for row in square])

@@ -35,6 +35,11 @@ def order_of_layers(stds: Sequence[pd.DataFrame], until: int) -> pd.DataFrame:
         Indexed by role; ``order``, the mean over seeds of the rank correlation of the rate with
         the number of the layer (-1 if the shallow expand first), ``low`` and ``high``, the ends of
         its 95% interval.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> order_of_layers([std, std], until=100)["order"].round(6).to_dict()
+    {'q': 1.0}
     """
     stds = checks.items("stds", stds, 1)
     orders = pd.DataFrame(
@@ -60,6 +65,12 @@ def equilibration(stds: Sequence[pd.DataFrame], until: int, narrow: float) -> pd
         Indexed by role: the columns of :func:`order_of_layers`; ``shallow_first``, whether the
         whole interval lies below 0; ``spread``, the largest std over the smallest at the end, mean
         over seeds; ``narrow``, whether it is narrow in every seed.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> found = equilibration([std, std], until=100, narrow=1.6)
+    >>> found["narrow"].to_dict()
+    {'q': True}
     """
     found = order_of_layers(stds, until)
     narrow = checks.number("narrow", narrow, 1.0)

@@ -27,7 +27,7 @@ def predicted_std(
     snr: float = 0.0,
     alignment: float = 0.0,
 ) -> pd.DataFrame:
-    """Std of each matrix at the recorded steps, as AdamW theory has it from its first one.
+    """Return the std of each matrix at the recorded steps as AdamW theory has it from the first on.
 
     The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
     `snr` and `alignment` say that gradients are noise, independent from step to step and of the
@@ -56,9 +56,13 @@ def predicted_std(
     ------
     UsageError
         Fewer learning rates than steps; what :func:`adamw_variance_trajectory` refuses.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.12]}, [0, 100]).T.rename_axis(["role", "layer"])
+    >>> predicted_std(std, [1e-3] * 100, 0.1, (0.9, 0.999)).loc[("q", 1)].round(4).to_dict()
+    {0: 0.1, 100: 0.0996}
     """
     check_std(std)
-    steps = np.asarray(std.columns)
+    steps = np.asarray(std.columns, int)
     rates = learning_rates_until(lr, steps[-1])[steps[0] :]
     weight_decay = checks.number("weight_decay", weight_decay, 0.0)
     for name, value in (("snr", snr), ("alignment", alignment)):
@@ -103,7 +107,7 @@ def learning_rates_until(lr: ArrayLike, last_step: int) -> np.ndarray:
 def growth_over_noise(
     variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    r"""What the steps add to the mean square of each matrix, over what noise would add.
+    r"""Return what the steps add to the mean square of each matrix, over what noise would add.
 
     An update changes the mean square by a decay term, an alignment term and a step term
     (:func:`initscope.tracking.variance_budget`). The last two together, over
@@ -136,6 +140,13 @@ def growth_over_noise(
     UsageError
         No updates after the first weights, fewer learning rates than steps, or what
         :func:`weight_std` refuses.
+
+    >>> terms = {"decay": -1e-6, "alignment": 0.0, "step": 2e-6}
+    >>> rows = [(1, "update", stat, value) for stat, value in terms.items()]
+    >>> rows += [(0, "weight", "rms", 0.1), (1, "weight", "rms", 0.1)]
+    >>> table = pd.DataFrame(rows, columns=["step", "kind", "stat", "value"])
+    >>> growth_over_noise(table.assign(layer=1, role="q"), [1e-3])["growth"].round(6).to_list()
+    [2.0]
     """
     square = statistic_table(variances, "weight", "rms") ** 2
     first = square.columns[0]

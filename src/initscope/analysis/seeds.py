@@ -42,8 +42,8 @@ def over_seeds(runs: pd.DataFrame, column: str, by: str = "std") -> pd.DataFrame
     >>> over_seeds(runs, "loss").loc[0.1].to_list()
     [1.2, 2.0, 2.8]
     """
-    for name in (column, by):
-        checks.text("column", name)
+    checks.text("column", column)
+    checks.text("by", by)
     checks.frame("runs", runs, numbers=(column, by))
     groups = runs[np.isfinite(runs[column])].groupby(by)[column]
     quantiles = {"low": 0.1, "median": 0.5, "high": 0.9}
@@ -57,32 +57,32 @@ def median_grid(runs: pd.DataFrame, index: str, columns: str, values: str) -> pd
     >>> median_grid(runs, "depth", "std", "accuracy").loc[2].to_list()
     [0.30000000000000004, 0.9]
     """
-    for name in (index, columns, values):
-        checks.text("a column", name)
+    for name, column in (("index", index), ("columns", columns), ("values", values)):
+        checks.text(name, column)
     checks.frame("runs", runs, (index, columns), numbers=(values,))
     return runs.pivot_table(
         index=index, columns=columns, values=values, aggfunc="median", dropna=False
     )
 
 
-def divergence_share(runs: pd.DataFrame) -> pd.Series:
+def divergence_share(table: pd.DataFrame) -> pd.Series:
     """Return the share of the runs of a sweep that diverge, by std.
 
-    >>> runs = pd.DataFrame({"std": [0.1, 9.0, 9.0], "diverged_step": [None, None, 4.0]})
-    >>> divergence_share(runs).to_dict()
+    >>> table = pd.DataFrame({"std": [0.1, 9.0, 9.0], "diverged_step": [None, None, 4.0]})
+    >>> divergence_share(table).to_dict()
     {0.1: 0.0, 9.0: 0.5}
     """
-    check_sweep(runs, ["std", "diverged_step"])
-    return runs["diverged_step"].notna().groupby(runs["std"]).mean()
+    check_sweep(table, ["std", "diverged_step"])
+    return table["diverged_step"].notna().groupby(table["std"]).mean()
 
 
-def losses_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+def losses_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Return median and range over seeds of the training loss, while it is finite in most of them.
 
     Parameters
     ----------
-    runs
-        Of a sweep, with the same ``loss_step``.
+    table
+        Runs of a sweep, with the same ``loss_step``.
 
     Returns
     -------
@@ -90,10 +90,10 @@ def losses_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
         Indexed by the step: ``low``, ``median``, ``high``, of the finite losses. Steps at which
         half of the losses or more are not finite have no row.
     """
-    losses = _losses_by_seed(runs).to_numpy().T
+    losses = _losses_by_seed(table).to_numpy().T
     alive = np.isfinite(losses).mean(axis=0) > 0.5
     losses = losses[:, alive]
-    steps = pd.Index(np.asarray(runs["loss_step"].iloc[0])[alive], name="step")
+    steps = pd.Index(np.asarray(table["loss_step"].iloc[0])[alive], name="step")
     if not alive.any():
         return pd.DataFrame(index=steps, columns=["low", "median", "high"], dtype=float)
     found = {
@@ -166,13 +166,13 @@ def _norms(runs: pd.DataFrame) -> np.ndarray:
     return norms.reshape(len(runs), len(runs["probe_step"].iloc[0]), -1)
 
 
-def gradient_ratios_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
+def gradient_ratios_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """Return median and range over seeds of the gradient norm of the first layer over the last.
 
     Parameters
     ----------
-    runs
-        Of a sweep, of one depth, with the same ``probe_step``.
+    table
+        Runs of a sweep, of one depth, with the same ``probe_step``.
 
     Returns
     -------
@@ -180,23 +180,23 @@ def gradient_ratios_over_seeds(runs: pd.DataFrame) -> pd.DataFrame:
         Indexed by the probe step: ``low``, ``median``, ``high``. Steps at which the ratio of a
         seed is 0 or not finite have no row.
     """
-    norms = _norms(runs)
+    norms = _norms(table)
     with np.errstate(all="ignore"):
         ratio = norms[:, :, 0] / norms[:, :, -1]
     usable = (np.isfinite(ratio) & (ratio > 0)).all(axis=0)
     ratio = ratio[:, usable]
-    steps = np.asarray(runs["probe_step"].iloc[0])[usable]
+    steps = np.asarray(table["probe_step"].iloc[0])[usable]
     found = {"low": ratio.min(0), "median": np.median(ratio, 0), "high": ratio.max(0)}
     return pd.DataFrame(found, pd.Index(steps, name="step"))
 
 
-def gradient_norm_means(runs: pd.DataFrame) -> pd.DataFrame:
+def gradient_norm_means(table: pd.DataFrame) -> pd.DataFrame:
     """Return the geometric mean over seeds of gradient norms by layer, before and after training.
 
     Parameters
     ----------
-    runs
-        Of a sweep, of one depth, with the same ``probe_step``.
+    table
+        Runs of a sweep, of one depth, with the same ``probe_step``.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def gradient_norm_means(runs: pd.DataFrame) -> pd.DataFrame:
         Indexed by the layer, from 1: ``before`` and ``after``, at the first and the last probe, of
         the norms that are finite and above 0; NaN where no seed has one.
     """
-    norms = _norms(runs)[:, [0, -1]]
+    norms = _norms(table)[:, [0, -1]]
     usable = np.isfinite(norms) & (norms > 0)
     logs = np.log(np.where(usable, norms, 1.0))
     with np.errstate(invalid="ignore"):  # 0 / 0 where no seed has a norm

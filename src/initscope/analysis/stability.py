@@ -21,7 +21,7 @@ PAPER_BAND = (1e-2, 1e-1)
 def stability_bands(
     table: pd.DataFrame, tolerance: float = 0.1, share: float = 0.8
 ) -> pd.DataFrame:
-    """Band of stds that train, measured, for each configuration of a sweep.
+    """Return the band of stds that train, measured, for each configuration of a sweep.
 
     A run *trains* if its final test accuracy has gone at least ``1 - tolerance`` of the way from
     chance, ``1 / n_classes``, to the best of its configuration: the highest median over seeds of
@@ -47,6 +47,13 @@ def stability_bands(
         ``open_high`` (the band reaches the end of the grid: the true edge lies beyond), and
         ``paper_share``, the share of the stds of the grid inside the paper's band that are in the
         measured one (NaN if the grid has none there).
+
+    >>> runs = pd.DataFrame({"std": [0.01, 0.1, 1.0], "test_accuracy": [0.1, 0.9, 0.85]})
+    >>> runs = runs.assign(dataset="digits", widths="64-8-10", depth=2, activation="relu", seed=0)
+    >>> runs = runs.assign(optimizer="sgd", learning_rate=0.1, momentum=0.0, batch_size=32)
+    >>> runs = runs.assign(n_train=1347, epochs=3, scheme="normal")
+    >>> stability_bands(runs)[["low", "high", "best_std"]].to_dict("records")
+    [{'low': 0.1, 'high': 1.0, 'best_std': 0.1}]
     """
     require(
         is_number(tolerance, 0) and 0 < tolerance < 1,

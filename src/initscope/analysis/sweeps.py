@@ -94,7 +94,7 @@ def check_sweep(table: object, columns: Sequence[str], lists: Sequence[str] = ()
 
 
 def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
-    """Layer statistics of a sweep in the tidy schema, one row a number.
+    """Return the layer statistics of a sweep in the tidy schema, one row a number.
 
     Returns
     -------

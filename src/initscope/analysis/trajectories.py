@@ -43,7 +43,7 @@ def check_std(std: object) -> None:
 
 
 def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> pd.DataFrame:
-    """Std of each weight matrix at each recorded step.
+    """Return the std of each weight matrix at each recorded step.
 
     Parameters
     ----------
@@ -62,6 +62,11 @@ def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> p
     ------
     UsageError
         A frame without these columns or rows, without one of the roles, or of several runs.
+
+    >>> rows = {"step": [0, 0, 9, 9], "layer": [1, 2, 1, 2], "value": [0.1, 0.2, 0.3, 0.4]}
+    >>> table = pd.DataFrame(rows).assign(role="q", kind="weight", stat="std")
+    >>> weight_std(table).loc[("q", 2)].to_dict()
+    {0: 0.2, 9: 0.4}
     """
     return statistic_table(variances, "weight", "std", roles)
 
@@ -69,7 +74,7 @@ def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> p
 def statistic_table(
     variances: pd.DataFrame, kind: str, stat: str, roles: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One statistic of each matrix at each step it was recorded at, as :func:`weight_std` has it.
+    """Return one statistic of each matrix at each step it was recorded at, as :func:`weight_std`.
 
     NaN where a matrix has no row at a step at which others have one.
 
@@ -79,6 +84,11 @@ def statistic_table(
         As in :func:`weight_std`, which also says what is returned and raised.
     kind, stat
         Which rows, for example ``"gradient"`` and ``"std"``.
+
+    >>> rows = {"step": [0, 9], "layer": 1, "role": "q", "value": [3.0, 2.0]}
+    >>> table = pd.DataFrame(rows).assign(kind="gradient", stat="std")
+    >>> statistic_table(table, "gradient", "std").loc[("q", 1)].to_dict()
+    {0: 3.0, 9: 2.0}
     """
     checks.text("kind", kind)
     checks.text("stat", stat)
@@ -102,7 +112,7 @@ def statistic_table(
 
 
 def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
-    r"""How fast each matrix expands at first: :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
+    r"""Return how fast matrices expand at first, :math:`\ln(\sigma_t / \sigma_0) \cdot 100 / t`.
 
     Step 0 stands for the first recorded one.
 
@@ -123,6 +133,11 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
     ------
     UsageError
         If `until` was not recorded, or is the first step.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> expansion_rates(std, 100).round(2).to_list()
+    [0.69, 1.1]
     """
     check_std(std)
     first = std.columns[0]
@@ -137,7 +152,7 @@ def expansion_rates(std: pd.DataFrame, until: int) -> pd.Series:
 
 
 def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
-    """The recorded step from which on a matrix stays near its final std.
+    """Return the recorded step from which on each matrix stays near its final std.
 
     Parameters
     ----------
@@ -151,6 +166,11 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
     pandas.Series
         Steps, indexed by role and layer; the last recorded step if only that is near, and NaN
         where the final std is not finite.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> settling_steps(std).to_list()
+    [50.0, 100.0]
     """
     require(
         is_number(tolerance, 0) and tolerance < 1,
@@ -166,7 +186,7 @@ def settling_steps(std: pd.DataFrame, tolerance: float = 0.05) -> pd.Series:
 
 
 def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
-    """Largest std over smallest, over the layers of a role, at each step: 1 if all are equal.
+    """Return the largest std over the smallest of the layers of a role, at each step.
 
     Parameters
     ----------
@@ -178,6 +198,11 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         One row a role, one column a step; infinite where one of the layers is at 0, and NaN where
         all are, or where the std of a layer is NaN.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> layer_spread(std).loc["q"].round(2).to_dict()
+    {0: 1.0, 50: 2.0, 100: 1.5}
     """
     check_std(std)
     by_role = std.groupby(level="role", sort=False)
@@ -188,7 +213,7 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
 
 
 def depth_correlation(values: pd.Series) -> pd.Series:
-    """Rank correlation of a quantity of the matrices with the number of their layer, by role.
+    """Return the rank correlation of a quantity with the number of the layer, by role.
 
     Parameters
     ----------
@@ -200,6 +225,10 @@ def depth_correlation(values: pd.Series) -> pd.Series:
     pandas.Series
         Spearman's coefficient, indexed by role: -1 if it falls from each layer to the next, 1 if
         it rises, NaN if it is constant, a value is NaN, or a role has fewer than two layers.
+
+    >>> index = pd.MultiIndex.from_product([["q"], [1, 2, 3]], names=["role", "layer"])
+    >>> depth_correlation(pd.Series([0.4, 0.3, 0.1], index)).round(6).to_dict()
+    {'q': -1.0}
     """
     require(
         isinstance(values, pd.Series)

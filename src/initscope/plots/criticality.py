@@ -23,7 +23,7 @@ __all__ = ["correlation_with_depth", "depth_scales", "maps", "phase_diagrams", "
 def maps(
     length: pd.DataFrame, correlation: pd.DataFrame, fixed_points: pd.DataFrame | None = None
 ) -> Figure:
-    """Length maps (left) and correlation maps (right), with the diagonal.
+    """Draw length maps (left) and correlation maps (right), with the diagonal.
 
     `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
     `fixed_points` ``label``, ``q``, ``c``, drawn as dots. Labels share colors.
@@ -66,7 +66,7 @@ def maps(
 
 
 def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figure:
-    """Correlation of two inputs against the layer: iterated map as lines, networks as dots.
+    """Draw the correlation of two inputs by layer: iterated map as lines, networks as dots.
 
     `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
     ``mean``, ``low`` and ``high`` (bars). Labels of one color, in order of appearance.
@@ -93,7 +93,7 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
 
 
 def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
-    """Phase diagrams, one panel an activation: gradient growth a layer over both variances.
+    """Draw phase diagrams, one panel an activation: gradient growth a layer over both variances.
 
     `frame` has columns ``activation``, ``sigma_w2``, ``sigma_b2`` and ``chi`` on a grid, NaN
     where the variance grows without bound; `edges` ``activation``, ``sigma_w2``, ``sigma_b2`` and
@@ -160,13 +160,13 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
 
 
 def _ends(centers: np.ndarray) -> tuple[float, float]:
-    """Outer edges of evenly spaced cells round `centers`."""
+    """Return the outer edges of evenly spaced cells round `centers`."""
     half = (centers[1] - centers[0]) / 2
     return float(centers[0] - half), float(centers[-1] + half)
 
 
 def depth_scales(frame: pd.DataFrame) -> Figure:
-    """Depth scales against the weight variance.
+    """Draw depth scales against the weight variance.
 
     `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``.
     """
@@ -188,7 +188,7 @@ def depth_scales(frame: pd.DataFrame) -> Figure:
 
 
 def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
-    """Training accuracy over weight variance and depth, with predicted depth limits as lines.
+    """Draw training accuracy over weight variance and depth, predicted depth limits as lines.
 
     `table` has columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is
     shown. `limits` has columns ``label``, ``sigma_w2`` and ``depth``.

@@ -31,7 +31,7 @@ __all__ = [
 def fan_of_networks(
     profiles: Mapping[int, pd.DataFrame], tables: Mapping[int, pd.DataFrame], shown: int = 40
 ) -> Figure:
-    """Forward and backward variance of many networks of one kind, one row a width.
+    """Draw forward and backward variance of many networks of one kind, one row a width.
 
     `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
     :func:`initscope.monte_carlo.against_theory` with a finite-width band. Thin lines are the first
@@ -95,14 +95,14 @@ def fan_of_networks(
 def _histogram(
     axes: Axes, heights: np.ndarray, edges: np.ndarray, color: str, opacity: float
 ) -> None:
-    """An area with an outline, which is seen where the area is pale."""
+    """Draw an area with an outline, which is seen where the area is pale."""
     axes.stairs(heights, edges, fill=True, facecolor=(color, opacity), edgecolor=color, lw=0.7)
 
 
 def log_norm_histograms(
     samples: Mapping[int, np.ndarray], moments: pd.DataFrame, depth: int
 ) -> Figure:
-    """Distribution of ln of the last layer's variance over that of infinite width, by width.
+    """Draw the distribution of ln of the last variance over that of infinite width, by width.
 
     `samples` has width to one value a living network; `moments` has the columns ``width``,
     ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
@@ -160,7 +160,7 @@ def _check_spread(table: object, panel: str) -> None:
 
 
 def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
-    """Theory as lines, of infinite width dotted where given; measurements with their intervals."""
+    """Draw theory as lines, of infinite width dotted where given; measurements with intervals."""
     for color, (name, group) in zip(COLORS, table.groupby("activation", sort=False), strict=False):
         axes.plot(group["layer"], group["predicted"], color=color, label=name)
         if "wide" in group:
@@ -178,7 +178,7 @@ def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def log_spread_by_depth(table: pd.DataFrame) -> Figure:
-    """Variance of the log of the forward variance against depth, one color an activation.
+    """Draw the variance of the log of the forward variance by depth, one color an activation.
 
     `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
     the 95% interval) and ``predicted``; one panel a width.
@@ -200,7 +200,7 @@ def log_spread_by_depth(table: pd.DataFrame) -> Figure:
 
 
 def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float = 1e-4) -> Figure:
-    """Histograms of singular values, one column an activation, one row an ensemble of weights.
+    """Draw histograms of singular values, one column an activation, one row a weight ensemble.
 
     `spectra` has (activation, weights) to an array of singular values; those below `floor` are
     counted in the first bin.
@@ -250,7 +250,7 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
 
 
 def jacobian_spread(table: pd.DataFrame) -> Figure:
-    """Variance of the squared singular values against depth, one panel an ensemble of weights.
+    """Draw the variance of the squared singular values by depth, one panel a weight ensemble.
 
     `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
     the 95% interval), ``predicted`` and ``wide`` (of infinite width).

@@ -36,7 +36,7 @@ def _check_pairs(runs: pd.DataFrame, first: str, second: str) -> None:
 
 
 def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
-    """Training loss of two schemes, and below it the paired difference, one column a depth.
+    """Draw the training loss of two schemes, and the paired difference below, one column a depth.
 
     `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
     over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
@@ -93,7 +93,7 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
 def gradients_and_weights(
     table: pd.DataFrame, weights: pd.DataFrame, first: str, second: str
 ) -> Figure:
-    """Through training: gradient norm of the first layer over the last, and ratio of weight stds.
+    """Draw gradient norm of the first layer over the last, and the ratio of weight stds, by update.
 
     Above, a line a scheme: median over seeds, shaded over their range. Below, a line a layer: the
     weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is

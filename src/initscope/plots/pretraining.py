@@ -26,7 +26,7 @@ __all__ = ["signals_through_training", "training_losses"]
 
 
 def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Statistics of one role against the step, one panel a statistic, colored by layer.
+    """Draw statistics of one role against the step, one panel a statistic, colored by layer.
 
     `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
     not above 0 has no place on the logarithmic axis.
@@ -59,7 +59,7 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def training_losses(
     training: Mapping[str, pd.DataFrame], evaluation: Mapping[str, pd.DataFrame]
 ) -> Figure:
-    """Training loss of every run, and its validation loss, against the step.
+    """Draw the training loss of every run, and its validation loss, against the step.
 
     Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
     not of the other are drawn where they are. The first of `training` stands out.

@@ -22,7 +22,7 @@ __all__ = ["number_format_bands", "theory_against_networks"]
 def theory_against_networks(
     tables: Mapping[str, pd.DataFrame],
 ) -> Figure:
-    """Variance layer by layer: theory, random networks and the finite-width band on one axis.
+    """Draw variance by layer: theory, random networks and the finite-width band on one axis.
 
     `tables` holds results of :func:`initscope.monte_carlo.against_theory` under their labels.
     Lines are the theory at infinite width, shades the finite-width band, dots the mean over
@@ -94,7 +94,7 @@ def theory_against_networks(
 
 
 def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: float) -> Figure:
-    """Stds that a number format can hold, against the depth: theory as lines, networks as dots.
+    """Draw the stds that a number format can hold by depth: theory as lines, networks as dots.
 
     Both tables have columns ``format``, ``depth``, ``low`` and ``high``; `measured` one row a
     network. `critical` is the std that keeps the variance, drawn dashed.

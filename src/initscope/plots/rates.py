@@ -31,7 +31,7 @@ __all__ = ["usable_rates", "winners"]
 
 
 def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
-    """Who wins at each learning rate and depth: difference in test accuracy, second over first.
+    """Draw who wins at each learning rate and depth: test accuracy of the second over the first.
 
     `differences` is the result of :func:`initscope.analysis.compare` for ``"test_accuracy"`` at
     each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
@@ -133,7 +133,7 @@ def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Ser
 
 
 def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
-    """Learning rates at which a scheme trains, against the depth, for both schemes.
+    """Draw the learning rates at which each of two schemes trains, against the depth.
 
     A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
     chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a

@@ -122,7 +122,7 @@ def _color(widget: Any, role: str) -> str:
 
 
 def _scale(widget: Any, axes: Axes, roles: Sequence[str]) -> None:
-    """A logarithmic axis that is the same whichever run is shown."""
+    """Set a logarithmic axis that is the same whichever run is shown."""
     low, high = _limits(
         curves
         for run in widget.runs.values()
@@ -141,7 +141,7 @@ def _scale(widget: Any, axes: Axes, roles: Sequence[str]) -> None:
 
 
 def _limits(rows: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Ends of a logarithmic axis that has room for all that is above 0."""
+    """Return the ends of a logarithmic axis that has room for all that is above 0."""
     every = np.concatenate([values.ravel() for values in rows])
     usable = every[np.isfinite(every) & (every > 0)]
     if not len(usable):
@@ -150,7 +150,7 @@ def _limits(rows: Iterable[np.ndarray]) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """What to label on a logarithmic axis: 1, 2, 5, or powers of ten, or round numbers."""
+    """Return what to label on a logarithmic axis: 1, 2, 5, or powers of ten, or round numbers."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     if high / low > 1000:
         powers = [10.0**k for k in decades if low <= 10.0**k <= high]
@@ -162,7 +162,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _depth_color(k: int, count: int) -> tuple[float, ...]:
-    """The color of layer `k` of `count`, as in the browser."""
+    """Return the color of layer `k` of `count`, as in the browser."""
     stops = np.array([[138, 99, 210], [43, 147, 168], [168, 137, 31]]) / 255
     at = 2 * k / (count - 1) if count > 1 else 0.0
     return tuple(float(np.interp(at, [0, 1, 2], stops[:, c])) for c in range(3))

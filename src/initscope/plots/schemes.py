@@ -36,7 +36,7 @@ TRAINING = ["optimizer", "momentum"]
 
 
 def training_name(optimizer: str, momentum: float) -> str:
-    """How a sweep trained, as the figures name it: ``"SGD"``, ``"SGD, momentum"``, ``"Adam"``."""
+    """Return how a sweep trained, as the figures name it: ``"SGD, momentum"``."""
     checks.text("optimizer", optimizer)
     checks.number("momentum", momentum)
     name = {"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer)
@@ -82,7 +82,7 @@ def depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None
 
 
 def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[float]]) -> Figure:
-    """Forward variance under one scheme over that under another, layer by layer, with theory.
+    """Draw forward variance under one scheme over that under another, by layer, with theory.
 
     `ratios` is the result of :func:`initscope.analysis.layer_ratios` for the stat
     ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
@@ -123,7 +123,7 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
 
 
 def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training") -> Figure:
-    """Differences between two schemes against the depth, with their intervals.
+    """Draw differences between two schemes against the depth, with their intervals.
 
     One row of panels for each of `rows`, from the label of its axis to a result of
     :func:`initscope.analysis.compare`, and one column a data set. Colors tell the ways of
@@ -204,7 +204,7 @@ def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
 
 
 def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Test accuracy of many schemes, one panel a depth, one color a way of training.
+    """Draw the test accuracy of many schemes, one panel a depth, one color a way of training.
 
     Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
     and sets their order, from the top.

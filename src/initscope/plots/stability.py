@@ -55,7 +55,7 @@ def stability_map(
     losses: np.ndarray,
     seed: int | None = None,
 ) -> Figure:
-    """A map over the std, with the theory band of each row, and the loss curves of one cell.
+    """Draw a map over the std with the theory band of each row, and the loss curves of one cell.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def stability_map(
 
 
 def _scale(name: str, values: np.ndarray, last: int) -> tuple[Any, Normalize, np.ndarray]:
-    """Colors, their range and the numbers on its scale."""
+    """Return the colors, their range and the numbers on its scale."""
     with np.errstate(divide="ignore"):
         if name == "loss":
             return COLOR_MAP.reversed(), Normalize(-2, 1), np.clip(np.log10(values), -2, 1)

@@ -118,7 +118,7 @@ def themed(svg: str) -> str:
 
 
 class _ThemedSVG(FigureCanvasSVG):
-    """How figures become SVG once :func:`use_in_notebook` was called: see :func:`themed`."""
+    """The canvas of figures in SVG once :func:`use_in_notebook` was called: see :func:`themed`."""
 
     def print_svg(
         self, filename: Any, *, bbox_inches_restore: Any = None, metadata: Any = None, **_: Any
@@ -139,12 +139,12 @@ def styled() -> Iterator[None]:
 
 
 def palette(n: int) -> list[Any]:
-    """Colors of `n` categories: :data:`COLORS`, or where these are too few, a ramp."""
+    """Return colors of `n` categories: :data:`COLORS`, or where these are too few, a ramp."""
     return list(COLORS[:n]) if n <= len(COLORS) else list(LINE_MAP(np.linspace(0, 1, n)))
 
 
 def line_looks(names: Sequence[Any]) -> dict[Any, dict[str, Any]]:
-    """Keywords for lines in an order, such as layers: a ramp of colors, the two ends in bold.
+    """Return keywords for lines in an order, such as layers: a ramp of colors, both ends in bold.
 
     The first is dotted, so that the ends are told apart without color.
     """
@@ -161,7 +161,7 @@ def line_looks(names: Sequence[Any]) -> dict[Any, dict[str, Any]]:
 
 
 def cell_edges(centers: np.ndarray) -> np.ndarray:
-    """Edges of cells round `centers`, which are evenly spaced on a log axis."""
+    """Return the edges of cells round `centers`, which are evenly spaced on a log axis."""
     logs = np.log(centers)
     middle = (logs[1:] + logs[:-1]) / 2
     half = (logs[1] - logs[0]) / 2 if len(logs) > 1 else 0.1

@@ -26,7 +26,7 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 
 
 def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Forward and backward variance at initialization, layer by layer, for a few stds.
+    """Draw forward and backward variance at initialization, layer by layer, for a few stds.
 
     `table` holds one architecture. Every seed is a line; a line ends where float32 holds nothing
     but zeros or is no longer finite. Variances at initialization do not depend on the optimizer
@@ -70,7 +70,7 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
 
 
 def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Training loss over updates for a few stds, one column an optimizer and learning rate.
+    """Draw training loss over updates for a few stds, one column an optimizer and learning rate.
 
     Median and range over the seeds, for as long as most of them have a finite loss.
     """
@@ -105,7 +105,7 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
 
 
 def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
-    """Forward variance and weight std of each layer over training, one column a std.
+    """Draw forward variance and weight std of each layer over training, one column a std.
 
     `table` holds one architecture, optimizer and learning rate. Median over the seeds.
     """

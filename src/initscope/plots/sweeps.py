@@ -38,7 +38,7 @@ __all__ = [
 
 
 def with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
-    """Runs that have a place on a log axis of stds; raises `UsageError` if there are none."""
+    """Return the runs that have a place on a log axis of stds, or raise `UsageError`."""
     needed = ["std", "seed", "widths", "depth", "optimizer", "learning_rate"]
     needed += ["momentum", "test_accuracy"]
     check_sweep(table, [*needed, "train_loss", "diverged_step"], lists)
@@ -48,7 +48,7 @@ def with_std(table: pd.DataFrame, lists: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def trainings_of(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Title and runs of each optimizer with each of its learning rates, in the table's order."""
+    """Return title and runs of each optimizer with each learning rate, in the table's order."""
     groups = table.groupby(["optimizer", "learning_rate"], sort=False)
     return [(f"{_optimizer(name)}, rate {_rate(rate)}", runs) for (name, rate), runs in groups]
 
@@ -70,7 +70,7 @@ def _std_axis(axes: Axes, *, paper: bool = True, label: bool = True) -> None:
 
 
 def accuracy_against_std(table: pd.DataFrame) -> Figure:
-    """Final test accuracy and training loss against the std, one column an optimizer.
+    """Draw final test accuracy and training loss against the std, one column an optimizer.
 
     Median over seeds, shaded from the 10th to the 90th percentile. Runs that diverged have no
     loss; their accuracy is 0.
@@ -121,7 +121,7 @@ def _band_legend(figure: Figure) -> None:
 
 
 def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
-    """Median test accuracy over std and depth, or std and hidden width.
+    """Draw the median test accuracy over std and depth, or std and hidden width.
 
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
     unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
@@ -165,7 +165,7 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
 
 def divergence(table: pd.DataFrame) -> Figure:
-    """Share of runs that diverge, and the step at which they do, against the std."""
+    """Draw the share of runs that diverge, and the step at which they do, against the std."""
     table = with_std(table, ["loss"])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
@@ -196,7 +196,7 @@ def divergence(table: pd.DataFrame) -> Figure:
 
 
 def bands(frame: pd.DataFrame) -> Figure:
-    """Measured stability band of each configuration as a bar, the paper's band behind them.
+    """Draw the measured stability band of each configuration as a bar, the paper's behind them.
 
     `frame` is the result of :func:`initscope.analysis.stability_bands`. An arrow marks a band that
     reaches the end of the grid, a cross a configuration in which nothing trains, a dot the best

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def stream_against_theory(table: pd.DataFrame) -> Figure:
-    """Variance of a residual stream by depth, and how far it is from its prediction.
+    """Draw the variance of a residual stream by depth, and how far it is from its prediction.
 
     `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
     ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
@@ -71,7 +71,7 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
 
 
 def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[float]]) -> Figure:
-    """What each block of a transformer computes: dots measured, lines predicted.
+    """Draw what each block of a transformer computes: dots measured, lines predicted.
 
     `measured` has the columns ``depth``, ``quantity``, ``value`` of
     :func:`initscope.monte_carlo.stream_profile`; `predicted` has quantity to one value a
@@ -116,7 +116,7 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
 
 
 def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
-    """Variance of the stream after the last block against the number of blocks.
+    """Draw the variance of the stream after the last block against the number of blocks.
 
     Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
     ``measured``, one row a model.
@@ -142,7 +142,7 @@ def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
 
 
 def gradients_along_stream(table: pd.DataFrame) -> Figure:
-    """Variance of the gradient along the stream, pre-LN and post-LN, one panel a scale.
+    """Draw the variance of the gradient along the stream, pre-LN and post-LN, one panel a scale.
 
     `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
     over seeds) and ``predicted``, relative to the gradient after the last block.

@@ -34,7 +34,7 @@ __all__ = ["bands_through_training", "final_bands", "layer_spreads"]
 
 
 def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
-    """Largest std over smallest through training, one color a role, one line a seed.
+    """Draw the largest std over the smallest through training, one color a role, one line a seed.
 
     `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; a role is
     drawn where it is.
@@ -70,7 +70,7 @@ def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
 def bands_through_training(
     runs: Mapping[str, Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]],
 ) -> Figure:
-    """Extent over the layers of the std of each role, several runs in a panel, with theory.
+    """Draw the extent over the layers of the std of each role, several runs a panel, with theory.
 
     `runs` has the title of a row of panels to the runs drawn in it: label to measured and
     predicted std, with the same roles everywhere.
@@ -123,7 +123,7 @@ def bands_through_training(
 
 
 def final_bands(bands: pd.DataFrame) -> Figure:
-    """Where the std of each role ends in each run: extent over the layers, and what theory says.
+    """Draw where the std of each role ends in each run: extent over the layers, and theory.
 
     Parameters
     ----------

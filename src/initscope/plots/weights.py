@@ -54,7 +54,7 @@ GROWTH_MAP = mpl.colors.LinearSegmentedColormap.from_list(
 
 
 def role_name(role: str) -> str:
-    """A role as the figures name it."""
+    """Return a role as the figures name it."""
     checks.text("role", role)
     return ROLE_NAMES.get(role, role.replace("_", " "))
 
@@ -96,13 +96,13 @@ def check_steps(name: str, table: pd.DataFrame) -> None:
 
 
 def _grid(n: int) -> tuple[int, int]:
-    """Rows and columns of `n` panels, three in a row at most."""
+    """Return rows and columns of `n` panels, three in a row at most."""
     rows = -(-n // 3)
     return rows, -(-n // rows)
 
 
 def panels_of(figure: Figure, n: int, shape: tuple[int, int], **options: Any) -> list[Axes]:
-    """The first `n` panels of a grid, row by row."""
+    """Return the first `n` panels of a grid, row by row, and hide the rest."""
     panels = figure.subplots(*shape, squeeze=False, **options).ravel()
     for axes in panels[n:]:
         axes.set_visible(False)
@@ -112,17 +112,17 @@ def panels_of(figure: Figure, n: int, shape: tuple[int, int], **options: Any) ->
 
 
 def point(places: Any) -> dict[str, Any]:
-    """How to draw a line that must be seen even if it is a single point."""
+    """Return how to draw a line that must be seen even if it is a single point."""
     return {"marker": "o"} if len(places) == 1 else {}
 
 
 def above_zero(table: pd.DataFrame) -> pd.DataFrame:
-    """What has a place on a logarithmic axis; with none at all, the axis would warn."""
+    """Return what has a place on a logarithmic axis; with none at all, the axis would warn."""
     return table.where(table > 0)
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """A logarithmic vertical axis with numbers such as 0.02."""
+    """Set a logarithmic vertical axis with numbers such as 0.02."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
@@ -136,14 +136,14 @@ def layer_handles(looks: Mapping[int, Mapping[str, Any]]) -> list[Line2D]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
-    """One legend under all panels, where it hides nothing."""
+    """Put one legend under all panels, where it hides nothing."""
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(4, len(handles)), **options
     )
 
 
 def _edges(centers: Sequence[float]) -> np.ndarray:
-    """Edges of cells round `centers`, halfway between neighbors; one cell is 1 wide."""
+    """Return the edges of cells round `centers`, halfway between neighbors; one cell is 1 wide."""
     places = np.asarray(centers, float)
     if len(places) == 1:
         return places[0] + np.array([-0.5, 0.5])
@@ -152,7 +152,7 @@ def _edges(centers: Sequence[float]) -> np.ndarray:
 
 
 def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None = None) -> Figure:
-    """Std of every matrix against the step, one panel a role, colored by layer.
+    """Draw the std of every matrix against the step, one panel a role, colored by layer.
 
     `predicted` has the same rows; its mean over the layers of a role is drawn dashed.
     """
@@ -187,7 +187,7 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
 
 
 def growth_maps(std: pd.DataFrame) -> Figure:
-    """Std over initial std, layer by layer and step by step, one map a role."""
+    """Draw std over initial std, layer by layer and step by step, one map a role."""
     check_std("std", std)
     roles = roles_of(std)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -232,7 +232,7 @@ def growth_maps(std: pd.DataFrame) -> Figure:
 def by_layer(
     seeds: pd.DataFrame, label: str, reference: float | None = None, *, from_zero: bool = True
 ) -> Figure:
-    """A quantity of each matrix against its layer: every seed, and the mean with its interval.
+    """Draw a quantity of each matrix by layer: every seed, and the mean with its interval.
 
     Parameters
     ----------
@@ -287,7 +287,7 @@ def by_layer(
 def weight_distribution(
     histograms: pd.DataFrame, shape: pd.DataFrame, shown_steps: Sequence[int]
 ) -> Figure:
-    """Distribution of the weights of one matrix through training, and how far it is from normal.
+    """Draw the distribution of one matrix through training, and how far it is from normal.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ class BookWidget(anywidget.AnyWidget):
             cls._css = (SCRIPTS / "widget.css").read_text(encoding="utf8")
 
     def figure(self) -> Figure:
-        """The same message as a still picture, for print, GitHub and pages without JavaScript."""
+        """Draw the same message as a still picture, for print and pages without JavaScript."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class BookWidget(anywidget.AnyWidget):
 
 
 def _short(text: str) -> str:
-    """On one line, and cut where it holds the whole of a long value."""
+    """Return it on one line, cut where it holds the whole of a long value."""
     line = " ".join(text.split())
     return line if len(line) <= 400 else f"{line[:300]} ... {line[-80:]}"
 

@@ -27,7 +27,7 @@ _COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)(?s:.))*\*/)\n", re.MULTILIN
 
 @functools.cache
 def bundle(name: str) -> str:
-    """Text of the ES module `name`, a path below this package, with all that it imports.
+    """Return the ES module `name`, a path below this package, with all that it imports.
 
     Modules are written in the one way that is understood: ``import { a, b } from "./lib/c.mjs";``
     on lines of their own, ``export`` before a declaration, and one ``export default`` in the

@@ -23,7 +23,7 @@ _DROPPED = 23 - MANTISSA
 
 
 class Kind(NamedTuple):
-    """How numbers become whole ones, and how these become numbers again.
+    """A way in which numbers become whole ones, and these become numbers again.
 
     Both take an array; a number that is not there is NaN.
     """
@@ -33,7 +33,7 @@ class Kind(NamedTuple):
 
 
 def _cut(values: np.ndarray) -> np.ndarray:
-    """Float32 as whole numbers, in the order of their size, rounded to the bits that are kept."""
+    """Return float32 as whole numbers, in the order of their size, rounded to the bits kept."""
     values = np.where(np.isnan(values), np.nan, values)  # rounding might make a number of others
     with np.errstate(over="ignore"):
         bits = values.astype(np.float32).view(np.uint32).astype(np.int64)
@@ -52,7 +52,7 @@ FLOAT = Kind(_cut, _uncut)
 
 
 def even(scale: float, lowest: float = 0.0) -> Kind:
-    """Numbers from `lowest` on, to 1 / (2 scale)."""
+    """Keep numbers from `lowest` on, to 1 / (2 scale)."""
     return Kind(
         lambda values: _or_missing(np.round((values - lowest) * scale) + 1, values),
         lambda codes: np.where(codes == 0, np.nan, (codes - 1) / scale + lowest),
@@ -60,7 +60,7 @@ def even(scale: float, lowest: float = 0.0) -> Kind:
 
 
 def logarithmic(precision: float) -> Kind:
-    """Numbers of at least 0, infinity among them, off by the relative `precision` at most."""
+    """Keep numbers of at least 0, infinity among them, to the relative `precision`."""
     step = 2 * math.log1p(precision)
     middle = 3 + math.ceil(746 / step)  # the smallest float64 is exp(-745)
 
@@ -85,7 +85,7 @@ def _or_missing(codes: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 class Writer:
-    """Packs arrays one after the other.
+    """A writer that packs arrays one after the other.
 
     >>> writer = Writer()
     >>> writer.add(np.array([0.5, np.nan]), even(100))
@@ -109,12 +109,12 @@ class Writer:
         self._parts.append(bytes([count]) + planes[:count].tobytes())
 
     def packed(self) -> bytes:
-        """All that was added."""
+        """Return all that was added."""
         return zlib.compress(b"".join(self._parts), 9)
 
 
 class Reader:
-    """Reads what a :class:`Writer` packed, in the same order."""
+    """A reader of what a :class:`Writer` packed, in the same order."""
 
     def __init__(self, data: bytes) -> None:
         self._raw = np.frombuffer(zlib.decompress(data), np.uint8)

@@ -121,11 +121,11 @@ class AdamWEquilibrium(BookWidget):
                 self.preset = "custom"
 
     def learning_rates(self) -> np.ndarray:
-        """Learning rate at each step."""
+        """Return the learning rate at each step."""
         return learning_rates(self.lr, self.schedule, self.steps, self.warmup, self.final)
 
     def trajectory(self) -> np.ndarray:
-        """Predicted std after each step."""
+        """Return the predicted std after each step."""
         with np.errstate(over="ignore", invalid="ignore"):
             variance = adamw_variance_trajectory(
                 self.std0,
@@ -140,7 +140,7 @@ class AdamWEquilibrium(BookWidget):
         return np.sqrt(np.where(np.isnan(variance), np.inf, variance))
 
     def equilibrium(self, lr: Any = None) -> Any:
-        """Std at which the weights settle at a rate, the peak unless given; inf if they do not."""
+        """Return the std at which weights settle at a rate, by default the peak; inf if never."""
         pull = self.weight_decay + self.alignment
         noise = adamw_equilibrium_rms(
             self.lr if lr is None else lr,
@@ -153,13 +153,13 @@ class AdamWEquilibrium(BookWidget):
         return np.sqrt((noise**2 + signal) / (1 + self.snr))
 
     def initial_part(self) -> np.ndarray:
-        """Std, after each step, of what is left of the weights drawn at initialization."""
+        """Return the std, after each step, of what is left of the initial weights."""
         keep = 1 - self.learning_rates() * (self.weight_decay + self.alignment)
         with np.errstate(under="ignore", over="ignore"):
             return self.std0 * np.abs(np.cumprod(keep))
 
     def figure(self) -> Figure:
-        """Std and learning rate against the step, as a still picture."""
+        """Draw std and learning rate against the step, as a still picture."""
         # A few hundred of up to a million points draw the same lines.
         even = np.linspace(1, self.steps, 300)
         ratios = np.geomspace(1, self.steps, 300)

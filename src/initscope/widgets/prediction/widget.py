@@ -23,7 +23,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 class Prediction(BookWidget):
-    """Ask for a prediction, then show the truth and how far off the prediction was.
+    """A question that the reader answers first, then the truth and how far off the answer was.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ class Prediction(BookWidget):
         return value
 
     def difference(self) -> dict[str, Any]:
-        """How far the guess is from the truth, whether or not that has been revealed.
+        """Return how far the guess is from the truth, whether or not that has been revealed.
 
         A value or a curve's end: ``factor`` (at least 1) on a log axis, ``share`` of the axis on a
         linear one. A band: ``overlap``, the share of what either band covers that both cover, and
@@ -202,7 +202,7 @@ class Prediction(BookWidget):
         }
 
     def _elsewhere(self) -> tuple[float, float]:
-        """A guess, or a band, at the end of the axis that is farther from the answer."""
+        """Return a guess, or a band, at the end of the axis that is farther from the answer."""
         axis = (self.low, self.high, self.logarithmic)
         below = _share(*axis, self.truth[0]) + _share(*axis, self.truth[-1]) < 1
         if self.kind == "band":
@@ -217,7 +217,7 @@ class Prediction(BookWidget):
         return {"share": abs(guess - truth) / (self.high - self.low)}
 
     def figure(self) -> Figure:
-        """The question over an empty axis; the answer upside down in small type below."""
+        """Draw the question over an empty axis; the answer upside down in small type below."""
         return question_and_answer(
             self.question,
             f"Answer: {self._told()}. {self.explanation}".strip(),
@@ -238,7 +238,7 @@ class Prediction(BookWidget):
 
 
 def _answer(truth: Any, kind: str) -> tuple[list[float], list[float], list[float]]:
-    """What is asked for, and the points of a curve."""
+    """Return what is asked for, and the points of a curve."""
     x: list[float] = []
     y: list[float] = []
     try:
@@ -262,14 +262,14 @@ def _answer(truth: Any, kind: str) -> tuple[list[float], list[float], list[float
 
 
 def _share(low: float, high: float, log: bool, value: float) -> float:
-    """Where a number lies on the axis, 0 at its low end and 1 at its high end."""
+    """Return where a number lies on the axis, 0 at its low end and 1 at its high end."""
     if log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
 
 
 def _at(low: float, high: float, log: bool, share: float) -> float:
-    """A round number at a share of the axis."""
+    """Return a round number at a share of the axis."""
     if log:
         value = math.exp((1 - share) * math.log(low) + share * math.log(high))
     else:

@@ -30,7 +30,7 @@ def adamw_prediction(
     diffusion: float = 1.0,
     alignment: float = 0.0,
 ) -> pd.DataFrame:
-    """Std of each weight matrix at the recorded steps, as AdamW theory has it.
+    """Return the std of each weight matrix at the recorded steps, as AdamW theory has it.
 
     Each matrix starts from its measured std at the first recorded step; nothing else of the run
     enters but its learning rates. The defaults of `snr`, `diffusion` and `alignment` say that
@@ -66,7 +66,7 @@ def adamw_prediction(
 def pretrained_run(
     label: str, folder: Path, record: PretrainRecord, roles: Sequence[str]
 ) -> RecordedRun:
-    """A run of :func:`initscope.pretrain.pretrain`, with the prediction for it."""
+    """Return a run of :func:`initscope.pretrain.pretrain`, with the prediction for it."""
     from initscope.pretrain.spec import PretrainSpec
 
     run = record.run

@@ -56,7 +56,7 @@ class Matrices:
     counts: np.ndarray
 
     def curves(self, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-        """Measured and predicted `std`, or `ratio`, std over that measured at the start.
+        """Return measured and predicted `std`, or `ratio`, std over that measured at the start.
 
         Both of shape (layers, steps), NaN where there is none.
         """
@@ -67,7 +67,7 @@ class Matrices:
             return self.std / self.std[:, :1], guess / self.std[:, :1]
 
     def at(self, columns: Sequence[int], histograms: Sequence[int]) -> Matrices:
-        """Only these columns of the std, and of the histograms."""
+        """Return only these columns of the std, and of the histograms."""
         guess = self.predicted
         return dataclasses.replace(
             self,
@@ -107,7 +107,7 @@ class RecordedRun:
     ending: str = ""
 
     def thinned(self, last: int, points: int, histogram_points: int) -> RecordedRun:
-        """About `points` steps of it, those nearest to even ones from 0 to `last`."""
+        """Return about `points` steps of it, those nearest to even ones from 0 to `last`."""
         known = _thin(self.histogram_steps, last, histogram_points)
         steps = sorted({*_thin(self.steps, last, points), *known})
         columns = [self.steps.index(step) for step in steps]
@@ -117,7 +117,7 @@ class RecordedRun:
 
 
 def _thin(steps: list[int], last: int, points: int) -> list[int]:
-    """All if they are few; else the first, the last, and those nearest to even ones."""
+    """Return all if they are few; else the first, the last, and those nearest to even ones."""
     if len(steps) <= points:
         return steps
     known = np.array(steps)
@@ -135,7 +135,7 @@ def recorded_run(
     folder: str = "",
     ending: str = "",
 ) -> RecordedRun:
-    """A run out of its tables; see :meth:`initscope.widgets.QKVTraining.from_record`.
+    """Make a run of its tables; see :meth:`initscope.widgets.QKVTraining.from_record`.
 
     Those of `roles` are kept that it has.
 
@@ -179,7 +179,7 @@ def recorded_run(
 
 
 def std_table(frame: pd.DataFrame, name: str = "frame") -> pd.DataFrame:
-    """Std of each weight matrix: a row for each (role, layer), a column for each step."""
+    """Return the std of each weight matrix: a row for each (role, layer), a column a step."""
     _require_columns(frame, COLUMNS, name)
     checks.frame(name, frame, numbers=("step", "layer", "value"), texts=("role",), rows=False)
     rows = frame[(frame["kind"] == "weight") & (frame["stat"] == "std")]
@@ -202,7 +202,7 @@ def _require_columns(frame: pd.DataFrame, columns: Sequence[str], name: str) -> 
 def _histogram_rows(
     frame: pd.DataFrame, steps: list[int]
 ) -> tuple[list[int], dict[tuple[str, int, int], Any]]:
-    """Steps of the histograms, and (role, layer, step) -> row of the table."""
+    """Return the steps of the histograms, and (role, layer, step) -> row of the table."""
     _require_columns(frame, HISTOGRAM_COLUMNS, "histograms")
     if len(frame):
         checks.frame("histograms", frame, numbers=("step", "layer", "low", "high"), texts=("role",))
@@ -220,7 +220,7 @@ def _histogram_rows(
 
 
 def _merged(counts: np.ndarray) -> np.ndarray:
-    """Neighboring bins put together, by the smallest factor that leaves few enough."""
+    """Put neighboring bins together, by the smallest factor that leaves few enough."""
     bins = counts.shape[-1]
     factors = (n for n in range(1, bins + 1) if bins % n == 0 and bins // n <= MOST_BINS)
     factor = next(factors, 1)
@@ -231,7 +231,7 @@ def _merged(counts: np.ndarray) -> np.ndarray:
 
 
 def pack(runs: Sequence[RecordedRun]) -> tuple[list[dict[str, Any]], bytes]:
-    """Descriptions of the runs, plain values, and the bytes of their numbers."""
+    """Return descriptions of the runs, plain values, and the bytes of their numbers."""
     descriptions = []
     writer = Writer()
     for run in runs:
@@ -261,7 +261,7 @@ def pack(runs: Sequence[RecordedRun]) -> tuple[list[dict[str, Any]], bytes]:
 
 
 def unpack(descriptions: Sequence[dict[str, Any]], data: bytes) -> list[RecordedRun]:
-    """The runs as the browser sees them, of what :func:`pack` returned."""
+    """Return the runs as the browser sees them, of what :func:`pack` returned."""
     reader = Reader(data)
     runs = []
     for described in descriptions:

@@ -95,7 +95,7 @@ class QKVTraining(BookWidget):
     def from_folder(
         cls, folder: str | Path, *, roles: Sequence[str] = ("q", "k", "v"), **settings: Any
     ) -> QKVTraining:
-        """The widget over one run of :func:`initscope.pretrain.pretrain`.
+        """Make the widget over one run of :func:`initscope.pretrain.pretrain`.
 
         Parameters and errors are those of :meth:`from_folders`.
         """
@@ -111,7 +111,7 @@ class QKVTraining(BookWidget):
         histogram_points: int = 4,
         **settings: Any,
     ) -> QKVTraining:
-        """The widget over several runs of :func:`initscope.pretrain.pretrain`.
+        """Make the widget over several runs of :func:`initscope.pretrain.pretrain`.
 
         Each comes with the AdamW prediction for its own learning rates, weight decay and betas,
         from its own std at the start. A run that diverged, was stopped or is under way is shown
@@ -167,7 +167,7 @@ class QKVTraining(BookWidget):
         histogram_points: int = 4,
         **settings: Any,
     ) -> QKVTraining:
-        """The widget over the tables of a run of your own.
+        """Make the widget over the tables of a run of your own.
 
         Parameters
         ----------
@@ -254,7 +254,7 @@ class QKVTraining(BookWidget):
 
     @traitlets.validate("step", "layer", "role")
     def _recorded(self, proposal: Any) -> Any:
-        """Only what is known of the run can be looked at."""
+        """Refuse a setting that is not known of the run."""
         name, value = proposal.trait.name, proposal.value
         if self.run not in self.runs or (name == "layer" and self.role not in self.shown.roles):
             return value  # that is refused in a moment
@@ -272,13 +272,13 @@ class QKVTraining(BookWidget):
         return value
 
     def _offered(self, name: str) -> list[Any]:
-        """What a setting can be in the run that is shown."""
+        """Return what a setting can be in the run that is shown."""
         if name == "step":
             return self.shown.steps
         return list(self.shown.roles) if name == "role" else self.matrices.layers
 
     def _settle(self, _: Any = None) -> None:
-        """Settings that the run does not have go to the nearest or first that it has."""
+        """Move settings that the run does not have to the nearest or first that it has."""
         with self.hold_trait_notifications():  # until all are of the new run
             if self.role not in self.shown.roles:
                 self.role = self._offered("role")[0]
@@ -288,7 +288,7 @@ class QKVTraining(BookWidget):
     # --- What is shown ---------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        """The numbers of the sentence, at the settings.
+        """Return the numbers of the sentence, at the settings.
 
         Returns
         -------
@@ -332,7 +332,7 @@ class QKVTraining(BookWidget):
         }
 
     def figure(self) -> Figure:
-        """The same three pictures, still: over the steps, across the layers, and the histogram."""
+        """Draw the same three pictures: over the steps, across the layers, and the histogram."""
         return recorded_run_figure(self)
 
 
@@ -347,12 +347,12 @@ def _check_roles(roles: Sequence[str], frames: Sequence[pd.DataFrame]) -> None:
 
 
 def _nearest(numbers: Sequence[int], value: float) -> int:
-    """The one that a slider of the browser goes to."""
+    """Return the one that a slider of the browser goes to."""
     return min(numbers, key=lambda number: abs(math.log((number + 1e-12) / (value + 1e-12))))
 
 
 def _finite_mean(rows: np.ndarray) -> np.ndarray:
-    """Mean over the first axis of what is finite; NaN where nothing is."""
+    """Return the mean over the first axis of what is finite; NaN where nothing is."""
     finite = np.isfinite(rows)
     count = finite.sum(axis=0)
     total = np.where(finite, rows, 0.0).sum(axis=0)
@@ -360,6 +360,6 @@ def _finite_mean(rows: np.ndarray) -> np.ndarray:
 
 
 def _ratio(values: np.ndarray) -> float:
-    """Largest over smallest of what is finite."""
+    """Return the largest over the smallest of what is finite."""
     finite = values[np.isfinite(values)]
     return float(finite.max() / finite.min()) if len(finite) else math.nan

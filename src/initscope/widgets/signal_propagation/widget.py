@@ -137,7 +137,7 @@ class SignalPropagation(BookWidget):
                 self.scheme = "free"
 
     def _theory(self) -> Propagation:
-        """Natural logarithms of the variances at infinite width."""
+        """Return natural logarithms of the variances at infinite width."""
         return log_variances(
             self.width,
             self.depth,
@@ -149,7 +149,7 @@ class SignalPropagation(BookWidget):
         )
 
     def _saturated(self, theory: Propagation) -> bool:
-        """Whether too few units are unsaturated for a theory in 1/n to describe the gradient."""
+        """Return whether too few units are unsaturated for a theory in 1/n of the gradient."""
         if self.activation != "tanh" or self.residual or self.layer_norm:
             return False
         q = np.exp(theory.forward[1:-1])
@@ -157,7 +157,7 @@ class SignalPropagation(BookWidget):
         return bool(((3 * fourth / second**2 - 1) / self.width > 0.5).any())
 
     def figure(self, networks: pd.DataFrame | None = None) -> Figure:
-        """Variance by layer, forward and backward: theory, and networks that were drawn.
+        """Draw variance by layer, forward and backward: theory, and networks that were drawn.
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ _SETTINGS = [*SignalPropagation._RANGES, *SignalPropagation._CHOICES, "residual"
 
 
 def _band(sizes: list[int], name: str, std: float, bias_std: float) -> tuple[Any, Any] | None:
-    """The 95% band, or None where a variance is out of the range of numbers."""
+    """Return the 95% band, or None where a variance is out of the range of numbers."""
     try:
         with np.errstate(all="ignore"):
             interval = finite_width_interval(sizes, name, std, bias_std)

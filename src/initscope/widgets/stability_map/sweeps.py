@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Field(NamedTuple):
-    """How one array is kept: ``kind`` of number, and axes along which differences are taken."""
+    """The way one array is kept: ``kind`` of number, and axes along which differences are taken."""
 
     kind: str
     along: tuple[int, ...] = ()
@@ -51,7 +51,7 @@ _COLUMNS += ["forward_variance", "backward_variance", "dead_fraction"]
 
 
 def describe_sweep(name: str, table: pd.DataFrame, points: int) -> tuple[dict, list[dict]]:
-    """What a table of :func:`initscope.sweep.run_sweep` holds, and its numbers as arrays.
+    """Return what a table of :func:`initscope.sweep.run_sweep` holds, and its numbers as arrays.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _training(optimizer: str, rate: float, momentum: float) -> dict[str, Any]:
 
 
 def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
-    """The architectures in order, and in what they differ: ``depth``, ``width`` or ``network``."""
+    """Return the architectures in order, and in what they differ: depth, width or network."""
     from initscope.analysis.sweeps import short_widths, widths_of
     from initscope.theory import critical_std, stability_band
 
@@ -202,7 +202,7 @@ def _networks(runs: pd.DataFrame) -> tuple[list[dict[str, Any]], str]:
 def _learns_above(
     band: Any, chance: float, accuracies: pd.Series, tolerance: float = 0.1
 ) -> float | None:
-    """Accuracy from which a run learns, as in `stability_bands`; None where nothing does.
+    """Return the accuracy from which a run learns, as in `stability_bands`; None if none does.
 
     It lies half a step of the packed accuracies below the lowest of `accuracies` that counts, so
     that packing moves no run from one side to the other.
@@ -257,7 +257,7 @@ def _arrays(
 
 
 def pack(sweeps: list[list[dict[str, np.ndarray]]], precision: float) -> bytes:
-    """Bytes of the arrays of all sweeps; numbers kept as logarithms are off by `precision`."""
+    """Return bytes of the arrays of all sweeps; logarithms are off by `precision`."""
     writer, kinds = Writer(), _kinds(precision)
     for arrays in (network for sweep in sweeps for network in sweep):
         for name, (kind, along) in FIELDS.items():
@@ -268,7 +268,7 @@ def pack(sweeps: list[list[dict[str, np.ndarray]]], precision: float) -> bytes:
 def unpack(
     descriptions: list[dict[str, Any]], data: bytes, precision: float
 ) -> list[list[dict[str, np.ndarray]]]:
-    """The arrays that :func:`pack` made bytes of."""
+    """Return the arrays that :func:`pack` made bytes of."""
     reader, kinds = Reader(data), _kinds(precision)
     return [
         [
@@ -283,7 +283,7 @@ def unpack(
 
 
 def shape_of(sweep: Mapping[str, Any], depth: int, name: str) -> tuple[int, int, int, int]:
-    """Shape of the array `name` of an architecture of `depth` weight layers."""
+    """Return the shape of the array `name` of an architecture of `depth` weight layers."""
     sizes = {"loss": len(sweep["steps"]), "diverged": 1, "accuracy": 1, "dead_end": depth - 1}
     n_trainings, n_seeds = len(sweep["trainings"]), len(sweep["seeds"])
     return n_trainings, n_seeds, sizes.get(name, depth), len(sweep["stds"])

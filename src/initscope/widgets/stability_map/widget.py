@@ -106,7 +106,7 @@ class StabilityMap(BookWidget):
         precision: float = 0.02,
         **settings: Any,
     ) -> StabilityMap:
-        """Map of tables of :func:`initscope.sweep.run_sweep`, by the names they are to have.
+        """Make a map of tables of :func:`initscope.sweep.run_sweep`, by the names they are to have.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class StabilityMap(BookWidget):
         return _nearest(stds, std)
 
     def _offered(self, name: str) -> list[Any]:
-        """What a setting can be in the sweep that is shown."""
+        """Return what a setting can be in the sweep that is shown."""
         sweep = self._sweeps.get(self.sweep)
         if sweep is None:  # refused in a moment
             sweep = next(iter(self._sweeps.values()))
@@ -214,7 +214,7 @@ class StabilityMap(BookWidget):
     # --- Numbers -------------------------------------------------------------------------------
 
     def _place(self) -> tuple[dict[str, Any], int, int, int, int | None]:
-        """The sweep, and the indices of network, training, std and seed (None: all)."""
+        """Return the sweep, and the indices of network, training, std and seed (None: all)."""
         sweep = self._sweeps[self.sweep]
         seed = None if self.seed == "median" else sweep["seeds"].index(self.seed)
         return (
@@ -226,7 +226,7 @@ class StabilityMap(BookWidget):
         )
 
     def cell(self) -> dict[str, np.ndarray]:
-        """Numbers of the selected cell as they are shown, for all seeds, to `precision`.
+        """Return the numbers of the selected cell as they are shown, for all seeds, to `precision`.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class StabilityMap(BookWidget):
         return self._arrays[self.sweep][network]
 
     def grid(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """The map as it is shown.
+        """Return the map as it is shown.
 
         Returns
         -------
@@ -280,7 +280,7 @@ class StabilityMap(BookWidget):
     # --- What is drawn -------------------------------------------------------------------------
 
     def figure(self) -> Figure:
-        """The map and the loss curves of the selected cell, as a still picture."""
+        """Draw the map and the loss curves of the selected cell, as a still picture."""
         sweep, network, training, _, seed = self._place()
         labels, values, diverged = self.grid()
         by_network = len(sweep["networks"]) > 1
@@ -309,7 +309,7 @@ def _nearest(grid: list[float], value: float) -> float:
 
 
 def _quantity(name: str, row: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What is mapped, of arrays of shape (seeds, k, stds); for `accuracy`, of any with seeds."""
+    """Return what is mapped, of arrays of shape (seeds, k, stds); for `accuracy`, of any."""
     if name in ("accuracy", "divergence"):
         return row["accuracy" if name == "accuracy" else "diverged"][:, 0]
     if name == "loss":
@@ -324,7 +324,7 @@ def _quantity(name: str, row: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _median(values: np.ndarray) -> float:
-    """Median; a number that is not there counts as infinite. NaN of an empty array."""
+    """Return the median; what is no number counts as infinite. NaN of an empty array."""
     if not len(values):
         return math.nan
     ordered = np.sort(np.where(np.isnan(values), np.inf, values))

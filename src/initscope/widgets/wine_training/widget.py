@@ -31,7 +31,7 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 
 @functools.cache
 def wine_rows() -> dict[str, Any]:
-    """UCI Wine as scikit-learn has it, and the rows of each split of `load_wine`, in their order.
+    """Return UCI Wine as scikit-learn has it, and the rows of each split of `load_wine` in order.
 
     ``rows`` holds 178 lists of 13 features, ``labels`` the class of each, and ``splits`` for the
     seeds from 0 on ``train`` and ``test``, the numbers of the rows.
@@ -106,7 +106,7 @@ class WineTraining(BookWidget):
         return wine_rows()
 
     def spec(self) -> SweepSpec:
-        """The sweep that trains the same networks."""
+        """Return the sweep that trains the same networks."""
         from initscope.sweep import Optimizer, SweepSpec
 
         momentum = 0.9 if self.optimizer == "momentum" else 0.0
@@ -126,7 +126,7 @@ class WineTraining(BookWidget):
         )
 
     def figure(self, table: pd.DataFrame | None = None) -> Figure:
-        """Losses and gradient norms of the networks, as a still picture.
+        """Draw losses and gradient norms of the networks, as a still picture.
 
         Parameters
         ----------
