@@ -873,7 +873,7 @@ ROWS: dict[str, Row] = {
         lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]}
     ),
     "analysis.diffusion.growth_exponents": Row(lambda: {"growth": windows(), "lr": [0.1] * 30}),
-    "analysis.diffusion.dumb_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
+    "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),

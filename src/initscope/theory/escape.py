@@ -32,7 +32,7 @@ def _check_ratio(ratio: ArrayLike) -> Array:
     return values
 
 
-def _distance(ratio: Array, depth: int) -> Array:
+def _plateau_integral(ratio: Array, depth: int) -> Array:
     """Return the integral of r^-(L-1) from `ratio` to 1: eta times s times the updates."""
     power, log = depth - 2, -np.log(ratio)
     with np.errstate(over="ignore"):
@@ -71,7 +71,9 @@ def escape_updates(ratio: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike)
     """
     values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
     with np.errstate(over="ignore"):
-        return plain(_distance(values, depth) / (positive("lr", lr) * positive("rate", rate)))
+        return plain(
+            _plateau_integral(values, depth) / (positive("lr", lr) * positive("rate", rate))
+        )
 
 
 def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike) -> Array:
@@ -96,7 +98,9 @@ def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike)
     """
     values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
     require(bool(np.all(values < 1)), "ratio must be below 1: there is no plateau to leave.")
-    return plain(_distance(values, depth) / (positive("lr", lr) * positive("updates", updates)))
+    return plain(
+        _plateau_integral(values, depth) / (positive("lr", lr) * positive("updates", updates))
+    )
 
 
 def escape_ratio(updates: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike) -> Array:
