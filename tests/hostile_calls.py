@@ -877,7 +877,7 @@ ROWS: dict[str, Row] = {
         lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)},
         nan="the rate is the same in all windows, or their growth is below 0, as documented",
     ),
-    "analysis.diffusion.dumb_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
+    "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),

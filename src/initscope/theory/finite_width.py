@@ -50,7 +50,7 @@ class WidthInterval(NamedTuple):
     high: Propagation
 
 
-class _Walk(NamedTuple):
+class _RandomWalk(NamedTuple):
     """The random walk of x_l = ln Q_l - ln q_l; arrays of shape ``(..., L + 1)``, by layer.
 
     Attributes
@@ -124,7 +124,9 @@ def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[A
     return np.full_like(spread, mean), np.full_like(spread, variance)
 
 
-def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array) -> _Walk:
+def _random_walk(
+    activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array
+) -> _RandomWalk:
     """Follow the walk through layers of bias variances `bias` and wide-limit lengths `q`."""
     n_layers = len(sizes) - 1
     if (q[..., 1:n_layers] <= 0).any() or np.isinf(q).any():
@@ -132,7 +134,7 @@ def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array)
             "the forward variance is 0 or infinite with these weight_std, bias_std and "
             "input_variance: at finite width no spread is defined."
         )
-    walk = _Walk(*(np.zeros(q.shape) for _ in _Walk._fields))
+    walk = _RandomWalk(*(np.zeros(q.shape) for _ in _RandomWalk._fields))
     for layer in range(1, n_layers + 1):
         # All that is taken from here is a ratio of moments, constant beyond this range.
         here = np.clip(q[..., layer], SMALLEST_Q, LARGEST_Q)
@@ -240,7 +242,7 @@ def log_norm_moments(
         weight_std = np.sqrt(factors / fans)
     profile = propagate(sizes, known, weight_std, bias_std, input_variance=input_variance)
     bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
-    walk = _walk(known, sizes, bias, np.asarray(profile.forward))
+    walk = _random_walk(known, sizes, bias, np.asarray(profile.forward))
     mean = walk.slope * walk.mean + walk.noise_mean
     variance = walk.slope**2 * walk.variance + walk.noise_variance
     if not per_layer:
@@ -312,7 +314,7 @@ def finite_width_interval(
     )
     bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
     forward, backward = (np.asarray(part) for part in profile)
-    walk = _walk(known, sizes, bias, forward)
+    walk = _random_walk(known, sizes, bias, forward)
     width = np.array(sizes, dtype=float)
     n_layers = len(sizes) - 1
 
@@ -344,7 +346,7 @@ def finite_width_interval(
     return WidthInterval(*bounds)
 
 
-def _backward_spread(walk: _Walk, layer: int, n_layers: int) -> tuple[Array, Array]:
+def _backward_spread(walk: _RandomWalk, layer: int, n_layers: int) -> tuple[Array, Array]:
     """Return mean and variance of ln |gradient|^2 at `layer`, a sum over `layer` to L - 1.
 
     Each term is backward_slope x_k + f_k. The walk makes x_k a sum of the e_j before it; going
