@@ -141,6 +141,12 @@ def std() -> pd.DataFrame:
     return pd.DataFrame(0.02 * np.exp(rates[:, None] * np.array(steps)), index, steps)
 
 
+def windows() -> pd.DataFrame:
+    """As growth_in_windows gives it."""
+    columns = pd.MultiIndex.from_tuples([(0, 10), (10, 20)], names=["after", "until"])
+    return pd.DataFrame(std().iloc[:, 1:].to_numpy(), std().index, columns)
+
+
 def variances() -> pd.DataFrame:
     """As a tracker gives it."""
     rows = []
@@ -540,7 +546,7 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
-    "theory.transformer.residual_gradient_variance": Row(
+    "theory.transformer_gradient.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
             "n_embd": 8,
@@ -863,6 +869,12 @@ ROWS: dict[str, Row] = {
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
     ),
+    "analysis.diffusion.growth_in_windows": Row(
+        lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]}
+    ),
+    "analysis.diffusion.growth_exponents": Row(lambda: {"growth": windows(), "lr": [0.1] * 30}),
+    "analysis.diffusion.dumb_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
+    "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
     "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),

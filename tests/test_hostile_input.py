@@ -38,7 +38,6 @@ from initscope.yaml_files import parse_yaml
 
 FEW = settings(
     max_examples=20,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
@@ -82,7 +82,6 @@ def test_variance_scaling_divides_by_the_fan(
     assert_drawn(weight, math.sqrt(1.7 / fan), distribution)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=2, max_size=5), st.booleans(), st.sampled_from(MODES))
 def test_fans_of_any_shape(shape: list[int], transposed: bool, mode: str) -> None:
     weight = torch.empty(shape)
@@ -267,8 +266,11 @@ def test_every_rule_has_a_row() -> None:
     assert list(ROWS) == list(SCHEMES)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("layer", ["Conv1D", "Linear"])
+@pytest.mark.parametrize(
+    ("layer", "dtype"),
+    [("Conv1D", torch.float32), ("Linear", torch.float64), ("Conv1D", torch.bfloat16)],
+    ids=str,
+)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_matrix_has_the_std_and_distribution_of_its_rule(
     scheme: str, layer: str, dtype: torch.dtype

@@ -50,7 +50,7 @@ def test_a_table_survives_with_its_types_and_metadata(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["table.parquet"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(width=64), max_size=5), max_size=20))
 def test_floats_keep_every_bit(tmp_path_factory: pytest.TempPathFactory, rows: list) -> None:
     path = tmp_path_factory.mktemp("floats") / "table.parquet"
@@ -70,7 +70,7 @@ COLUMNS = {
 }
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.fixed_dictionaries({k: v for k, (_, v) in COLUMNS.items()}), max_size=9),
     cut=st.integers(0, 9),

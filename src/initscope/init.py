@@ -45,7 +45,7 @@ __all__ = [
 
 
 def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
-    """Number of inputs and of outputs of one unit, ``(fan_in, fan_out)``.
+    """Return the number of inputs and of outputs of one unit, ``(fan_in, fan_out)``.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def _fill_(
 def variance_scaling_std(
     tensor: torch.Tensor, scale: float, mode: str = "fan_in", *, transposed: bool = False
 ) -> float:
-    """Standard deviation ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
+    """Return the std ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
     divisor = fan(mode, *fans(tensor, transposed=transposed))
     return math.sqrt(checks.number("scale", scale, 0, LARGEST_STD) / float(divisor))
 
@@ -166,7 +166,7 @@ NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def _conv1d_class() -> tuple[type, ...]:
-    """transformers' `Conv1D`, if transformers has been imported; otherwise no model holds one."""
+    """Return transformers' `Conv1D`, if that is imported; otherwise no model holds one."""
     module = sys.modules.get("transformers.pytorch_utils")
     return (module.Conv1D,) if module is not None else ()
 
@@ -204,7 +204,7 @@ class _Layout(NamedTuple):
 
 
 def _block(name: str) -> str:
-    """Path of the block that a layer stands in: up to the last number, or all but two names."""
+    """Return the path of a layer's block: up to the last number, or all but two names."""
     path = name.split(".")
     numbers = [i for i, part in enumerate(path) if part.isdigit()]
     return ".".join(path[: numbers[-1] + 1] if numbers else path[:-2])
@@ -262,7 +262,7 @@ def _weight_assignment(
     transposed: bool = False,
     embedding: bool = False,
 ) -> _Assignment:
-    """What `rule` gives one weight; the parts of a fused one each their own std."""
+    """Return what `rule` gives one weight; the parts of a fused one each their own std."""
     layer = name.removesuffix(".weight")
     fan_in, fan_out = fans(parameter, transposed=transposed)
     outside = "output" if layout.blocks and layer not in layout.blocks else "hidden"
@@ -368,7 +368,7 @@ def _assignments(
     bias_std: float,
     generator: torch.Generator | None,
 ) -> list[_Assignment]:
-    """What every parameter will be given, in the order of the draws, before one is drawn."""
+    """Return what every parameter will be given, in the order of draws, before one is drawn."""
     layers = list(weight_layers(model))
     if not layers:
         raise UsageError(

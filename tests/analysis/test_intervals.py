@@ -27,7 +27,7 @@ SAMPLES = np.random.default_rng(0).normal(3.0, 2.0, (2000, 60))
 SQUARES = SAMPLES[0] ** 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     values=st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=10),
     level=st.floats(0.01, 0.999),
@@ -103,7 +103,7 @@ def test_the_error_of_a_variance_covers_as_often_as_it_says() -> None:
     assert variance_error(1.0, n) == pytest.approx((high - low) / 2, rel=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50))
 def test_the_central_range_holds_the_middle_of_a_sample(values: list[float]) -> None:
     low, high = central_range(values)

@@ -32,7 +32,7 @@ BETAS = (0.9, 0.999)
 # --- Theory --------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     starts=st.lists(st.floats(0, 1), min_size=1, max_size=4),
     steps=st.lists(st.integers(0, 60), min_size=1, max_size=5, unique=True).map(sorted),

@@ -178,7 +178,7 @@ def test_runs_of_other_schemes_do_not_count() -> None:
         stability_bands(schemes)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=8),
     st.floats(0.01, 0.99),

@@ -87,7 +87,7 @@ def test_a_table_that_cannot_be_used(table: pd.DataFrame, roles: Any, message: s
 # --- Expansion -----------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(start=STD, rate=st.floats(-0.5, 0.5), first=st.integers(0, 1000), length=st.integers(1, 500))
 def test_the_rate_of_an_exponential(start: float, rate: float, first: int, length: int) -> None:
     steps = [first, first + length, first + 2 * length]
@@ -116,7 +116,7 @@ def test_a_rate_up_to_a_step_that_was_not_recorded(until: Any) -> None:
 # --- Settling ------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(std=tables(), tolerance=st.floats(0, 0.99))
 def test_settling_is_what_a_loop_finds(std: pd.DataFrame, tolerance: float) -> None:
     found = settling_steps(std, tolerance)
@@ -149,7 +149,7 @@ def test_a_tolerance_that_is_no_share(tolerance: Any) -> None:
 # --- Spread and order over the layers ------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(std=tables())
 def test_spread_is_largest_over_smallest(std: pd.DataFrame) -> None:
     found = layer_spread(std)
@@ -173,7 +173,7 @@ def ranks(values: Any) -> np.ndarray:
     )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(values=st.lists(ANY_STD | st.integers(0, 3).map(float), min_size=1, max_size=12))
 def test_depth_correlation_is_that_of_the_ranks(values: list[float]) -> None:
     table = trajectories({"v": [[value] for value in values], "q": [[1.0], [2.0]]}, [0])
@@ -198,7 +198,7 @@ def test_depth_correlation_of_rows_in_any_order() -> None:
 # --- Over the layers, and since the start --------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(std=tables(STD))
 def test_over_layers_is_what_numpy_finds_of_each_role(std: pd.DataFrame) -> None:
     found = over_layers(std)
@@ -218,7 +218,7 @@ def test_layers_without_a_std_do_not_count() -> None:
     assert found.xs("k", level="role").isna().all(axis=None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(std=tables(STD))
 def test_growth_since_the_start(std: pd.DataFrame) -> None:
     found = growth_since_start(std)

@@ -597,7 +597,7 @@ def test_split_depends_on_the_seed_alone() -> None:
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), test_size=st.floats(0.02, 0.98))
 def test_every_class_is_in_both_splits_for_any_share(seed: int, test_size: float) -> None:
     wine = data.load_wine(seed=seed, test_size=test_size)

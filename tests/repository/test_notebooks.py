@@ -151,7 +151,6 @@ def without_coordinates(cell):
     return shown, {**cell, "outputs": outputs}
 
 
-
 def said_by(chapter, folder):
     """What the chapter in this folder, and its verdict, say."""
     own = (f"{chapter} ", f"results/{chapter}/")

@@ -48,6 +48,8 @@ def test_every_block_is_code_that_is_tested_here() -> None:
     assert "..." not in "".join(PYTHON).replace("callbacks=[...]", "")
 
 
+# Where there is no GPU, torch says that Trainer's default does nothing.
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
 @pytest.mark.parametrize("code", PYTHON, ids=[text.splitlines()[-1][:30] for text in PYTHON])
 def test_python_runs_as_it_is_written(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -50,9 +50,7 @@ def folder(tmp_path: Path) -> Path:
     return notebooks
 
 
-def profile(
-    notebooks: Path, text: str, chapter: str = "05_std_sweep", name: str = "smoke"
-) -> None:
+def profile(notebooks: Path, text: str, chapter: str = "05_std_sweep", name: str = "smoke") -> None:
     path = notebooks / "profiles" / name / f"{chapter}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

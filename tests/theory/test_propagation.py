@@ -56,7 +56,7 @@ def measure(network: MLP, generator) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True)
 @given(
     hidden=st.lists(st.integers(32, 160), min_size=1, max_size=7),
     ends=st.tuples(st.integers(16, 200), st.integers(16, 64)),

@@ -15,7 +15,7 @@ from initscope.theory.propagation import LAYER_NORM_EPSILON, log_variances
 ACTIVATIONS = ["relu", "leaky_relu", "gelu", "tanh", "identity"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(ACTIVATIONS),
     st.integers(1, 40),

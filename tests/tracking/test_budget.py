@@ -90,7 +90,7 @@ def test_terms_add_up_to_the_measured_change_to_rounding(name: str, family: str)
     train(model, optimizer, 4, observe)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     lr=st.floats(1e-6, 0.5),

@@ -86,7 +86,7 @@ def as_matrices(
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     groups=st.integers(1, 3),
     lengths=st.lists(st.integers(1, 5), min_size=1, max_size=3),
@@ -129,7 +129,7 @@ def test_statistics_are_those_of_scipy(
             assert kurtosis[k] == pytest.approx(fourth, rel=1e-11 if exact < 1e-9 else 2e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**16),
     n_parameters=st.integers(1, 8),
@@ -549,7 +549,7 @@ def test_whole_after_a_kill(tmp_path: Path, server: multiprocessing.context.Base
     assert read_histograms(tmp_path)["step"].max() >= 20
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cut=st.floats(0, 1))
 def test_a_stream_cut_off_anywhere_is_read_up_to_there(
     tmp_path_factory: pytest.TempPathFactory, cut: float
@@ -584,7 +584,7 @@ def stream_of(folder: Path) -> tuple[Path, pd.DataFrame]:
     return folder / "variances.arrows", read_variances(folder)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_cuts_a_stream_and_is_told(
     place: float, bit: int, tmp_path_factory: pytest.TempPathFactory

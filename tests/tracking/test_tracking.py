@@ -130,7 +130,7 @@ def test_a_network_small_enough_for_paper() -> None:
 # --- against a computation of its own ------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     widths=st.lists(st.integers(1, 20), min_size=2, max_size=6),
     n=st.integers(1, 30),

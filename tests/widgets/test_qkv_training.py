@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import traitlets
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import ROOT, SENTENCES, added_to_a_page, widget_page
 
@@ -562,24 +561,6 @@ def check_printed(printed: str, widget: QKVTraining) -> None:
         off = [value / 100 for value in numbers("AdamW theory is off by ")]
         assert off == pytest.approx([ours["off"], ours["off_at_end"]], abs=4 * PRECISION)
     widget.quantity = quantity
-
-
-# A live kernel
-
-
-def test_a_live_kernel_hears_the_slider(kernel: LiveKernel) -> None:
-    """What the front end of a notebook sends arrives at ``observe``."""
-    kernel.run(
-        "from initscope.widgets import QKVTraining\n"
-        f"w = QKVTraining.from_folders({ {k: str(v) for k, v in FOLDERS.items()} })\n"
-        "seen = []\n"
-        "w.observe(lambda change: seen.append((change.old, change.new)), 'step')"
-    )
-    for state in ({"step": 400}, {"step": 7}, {"run": "std 0.005"}, {"step": 450}):
-        kernel.send("w", state)
-    assert "std 0.005 [(3000, 400), (400, 450)]" in kernel.run("w.layer = 2\nprint(w.run, seen)")
-    refused = kernel.run("try:\n    w.step = 7\nexcept Exception as error:\n    print(error)")
-    assert "step must be one of the 61 steps shown" in refused
 
 
 # The browser

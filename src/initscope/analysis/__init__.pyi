@@ -1,5 +1,6 @@
 from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
+from .diffusion import curve_distances, dumb_curves, growth_exponents, growth_in_windows
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .intervals import (
@@ -63,15 +64,19 @@ __all__ = [
     "central_range",
     "compare",
     "count_ahead",
+    "curve_distances",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
     "divergence_share",
+    "dumb_curves",
     "equilibration",
     "expansion_rates",
     "failure_share",
     "gradient_norm_means",
     "gradient_ratios_over_seeds",
+    "growth_exponents",
+    "growth_in_windows",
     "growth_over_noise",
     "growth_since_start",
     "layer_medians",

@@ -63,7 +63,7 @@ def predicted_std(
     """
     check_std(std)
     steps = np.asarray(std.columns, int)
-    rates = _learning_rates(lr, steps[-1])[steps[0] :]
+    rates = learning_rates_until(lr, steps[-1])[steps[0] :]
     weight_decay = checks.number("weight_decay", weight_decay, 0.0)
     for name, value in (("snr", snr), ("alignment", alignment)):
         checks.number(name, value, 0.0 if name == "snr" else -np.inf)
@@ -90,8 +90,8 @@ def predicted_std(
     return predicted
 
 
-def _learning_rates(lr: ArrayLike, last_step: int) -> np.ndarray:
-    """Return the learning rates of the updates 1 to `last_step`."""
+def learning_rates_until(lr: ArrayLike, last_step: int) -> np.ndarray:
+    """Return the learning rates of the updates 1 to `last_step`; raise if there are fewer."""
     rates = checks.nonnegative("lr", lr)
     require(
         rates.ndim == 1,
@@ -160,7 +160,7 @@ def growth_over_noise(
         len(steps) > 0,
         f"the table variances has no update after step {first}, that of its first weights.",
     )
-    rates = _learning_rates(lr, steps[-1])
+    rates = learning_rates_until(lr, steps[-1])
     stretch = np.diff(steps, prepend=first)
     sums = pd.DataFrame(
         {term: table[steps].mul(stretch).sum(axis=1, skipna=False) for term, table in terms.items()}

@@ -28,7 +28,7 @@ class TanhGELU(nn.Module):
     """
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The activations, of the shape and type of `inputs`."""
+        """Return the activations, of the shape and type of `inputs`."""
         by_sigmoid = inputs.device.type == "cpu" and inputs.dtype in (torch.float32, torch.float64)
         if by_sigmoid and not torch.compiler.is_compiling():
             return _BySigmoid.apply(inputs)

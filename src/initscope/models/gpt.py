@@ -28,7 +28,7 @@ MOST_BLOCKS = 10_000
 
 @extras.named("gpt2")
 def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
-    """GPT-2 with a language-modeling head, as transformers builds it, without dropout.
+    """Build GPT-2 with a language-modeling head, as transformers does, without dropout.
 
     Its weights are transformers' own, which differ from version to version (5.0 to 5.14 leave out
     the 1/sqrt(2 n_layer) of GPT-2), until ``initialize_(model, "gpt2")`` sets them.
@@ -90,7 +90,7 @@ def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
 
 @extras.named("post_norm_gpt")
 def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
-    """The first GPT, of the sizes of a GPT-2: the same blocks with LayerNorm after each sum.
+    """Build the first GPT, of the sizes of a GPT-2: LayerNorm stands after each sum.
 
     Radford et al. (2018); transformers' `OpenAIGPTLMHeadModel`. Its weights are transformers' own
     until ``initialize_(model, "gpt2")`` sets them.

@@ -56,7 +56,7 @@ class MLP(nn.Sequential):
         return [module for module in self if isinstance(module, nn.Linear)]
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Logits, shape ``(batch, widths[-1])``, for `inputs` of shape ``(batch, widths[0])``."""
+        """Return the logits, shape ``(batch, widths[-1])``, for ``(batch, widths[0])`` inputs."""
         if inputs.dim() < 2:
             raise UsageError(f"inputs must have shape (batch, ...), not {tuple(inputs.shape)}.")
         return super().forward(inputs.flatten(1))

@@ -37,7 +37,7 @@ class LayerJacobian(NamedTuple):
 
 
 def layer_jacobians(model: MLP, inputs: torch.Tensor) -> list[LayerJacobian]:
-    """Output of every layer of `model`, and its Jacobian with respect to the input x.
+    """Return the output of every layer of `model`, and its Jacobian with respect to x.
 
     Parameters
     ----------

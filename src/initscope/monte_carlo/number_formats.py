@@ -93,6 +93,7 @@ def representable_band(
             )
             shape = (2, len(single.inputs))  # low edge, high edge
             below, above = np.full(shape, bottom), np.full(shape, top)
+            # By hand: whether a network leaves the range is yes or no, no function with a root.
             for _ in range(steps):
                 middle = np.sqrt(below * above)
                 too_low, too_high = np.empty(middle.shape, bool), np.empty(middle.shape, bool)

@@ -53,7 +53,7 @@ def _hidden(output: Any) -> torch.Tensor:
 
 
 def _variance(x: torch.Tensor) -> float:
-    """Variance over channels at each position, averaged over positions and sequences."""
+    """Return the variance over channels at each position, averaged over positions and sequences."""
     return x.detach().double().var(-1, correction=0).mean().item()
 
 

@@ -60,8 +60,8 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
             f"another spec.name; or move it away to run the sweep again."
         ) from error
     # A field that an older table does not name had no other value than its default then.
-    found = {f.name: f.default for f in dataclasses.fields(spec)} | found
-    wanted = spec.to_dict()
+    defaults = {f.name: f.default for f in dataclasses.fields(spec)}
+    found, wanted = defaults | found, defaults | spec.to_dict()
     different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
     if metadata.get("format", 1) != RECORD_FORMAT:
         different.append("the version of initscope, which records something else now")

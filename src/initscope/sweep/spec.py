@@ -322,7 +322,11 @@ class SweepSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, which :meth:`from_dict` turns back into an equal specification."""
         schemes = [cast(Scheme, scheme).plain for scheme in self.schemes]
-        return json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
+        plain = json.loads(json.dumps(dataclasses.asdict(self) | {"schemes": schemes}))
+        # Records of before there was validation do not name it, and are not to look like others.
+        if not self.validation_size:
+            del plain["validation_size"]
+        return plain
 
     @property
     def initializations(self) -> tuple[Scheme, ...]:

@@ -39,9 +39,9 @@ from initscope.theory.stability import (
 )
 from initscope.theory.transformer import (
     attention_logit_variance,
-    residual_gradient_variance,
     residual_stream_variance,
 )
+from initscope.theory.transformer_gradient import residual_gradient_variance
 
 __all__ = [
     "ACTIVATIONS",

@@ -57,7 +57,7 @@ class Activation:
 
 
 def _homogeneous(name: str, left: float, right: float) -> Activation:
-    """``left x`` below 0 and ``right x`` above: every moment is a power of q."""
+    """Return ``left x`` below 0 and ``right x`` above: every moment is a power of q."""
     second = (left**2 + right**2) / 2
     return Activation(
         name,
@@ -112,7 +112,7 @@ def _silu_derivative(x: Array) -> Array:
 
 
 def _elu(name: str, alpha: float, scale: float) -> Activation:
-    """``scale * x`` above 0 and ``scale * alpha * (exp(x) - 1)`` below."""
+    """Return ``scale * x`` above 0 and ``scale * alpha * (exp(x) - 1)`` below."""
 
     def half_moment(k: int, q: Array) -> Array:  # E[exp(k x); x < 0]
         return scipy.special.erfcx(k * np.sqrt(q / 2)) / 2
@@ -210,7 +210,7 @@ def _from_callable(function: Callable[[Array], Array]) -> Activation:
 
 
 def resolve(activation: ActivationLike | Activation) -> Activation:
-    """The :class:`Activation` for a name or callable, or `UsageError`."""
+    """Return the :class:`Activation` of a name or callable, or raise `UsageError`."""
     if isinstance(activation, Activation):
         return activation
     if isinstance(activation, str):

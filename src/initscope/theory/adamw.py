@@ -27,7 +27,7 @@ Betas = tuple[ArrayLike, ArrayLike]
 
 
 def _check_betas(betas: Betas) -> Array:
-    """`beta1` of a pair of betas, both checked."""
+    """Return `beta1` of a pair of betas, both checked."""
     try:
         first, second = betas
     except (TypeError, ValueError, RuntimeError):  # the last, of tensors
@@ -42,7 +42,7 @@ def _check_betas(betas: Betas) -> Array:
 
 
 def adamw_update_rms(betas: Betas = (0.9, 0.999), snr: ArrayLike = 0.0) -> Array:
-    r"""Root mean square of the Adam update u, before the learning rate.
+    r"""Return the rms of the Adam update u, before the learning rate.
 
     For gradients mu + noise, noise independent from step to step and v near its mean,
 
@@ -83,7 +83,7 @@ def adamw_equilibrium_rms(
     alignment: ArrayLike = 0.0,
     betas: Betas | None = None,
 ) -> Array:
-    r"""Root mean square of a weight where decay and random steps balance.
+    r"""Return the rms of a weight where decay and random steps balance.
 
     .. math:: \theta_{rms} = \sqrt{\frac{D \, \eta}{2 (\lambda + \alpha)}}
 
@@ -155,7 +155,7 @@ def adamw_rotation(
     diffusion: ArrayLike = 1.0,
     alignment: ArrayLike = 0.0,
 ) -> Array:
-    r"""Angle in radians by which a weight matrix turns in one step at equilibrium.
+    r"""Return the angle in radians by which a matrix turns in one step at equilibrium.
 
     The update :math:`\eta U` over the equilibrium rms; without signal
 
@@ -193,7 +193,7 @@ def adamw_rotation(
 
 
 def _linear_recurrence(factor: Array, source: Array, start: Array) -> Array:
-    """All x_t = factor_t x_{t-1} + source_t, along the last axis, from x_0 = `start`.
+    """Solve x_t = factor_t x_{t-1} + source_t along the last axis, from x_0 = `start`.
 
     Two successive steps compose to one of the same form; doubling the stride composes all of
     them in log2(steps) vectorized passes, without the divisions that make a closed form with
@@ -225,7 +225,7 @@ def adamw_variance_trajectory(
     *,
     steps: int | None = None,
 ) -> Array:
-    r"""Mean square of a weight after each step of AdamW, for any learning-rate schedule.
+    r"""Return the mean square of a weight after each step of AdamW, for any schedule.
 
     AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101, algorithm 2) with gradients mu + noise, the
     noise independent from step to step, and a second-moment estimate at its mean. Written with

@@ -39,7 +39,7 @@ def correlation_map(
     *,
     q: ArrayLike | None = None,
 ) -> Array:
-    r"""Correlation of two inputs one layer on.
+    r"""Return the correlation of two inputs one layer on.
 
     .. math:: C(c) = \frac{\sigma_w^2 \, E[\phi(u_1) \phi(u_2)] + \sigma_b^2}{V(q)}
 
@@ -91,7 +91,7 @@ def correlation_fixed_point(
     *,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Correlation c* that two inputs approach with depth, at the fixed point of the length map.
+    r"""Return the correlation c* that two inputs approach with depth, at the fixed point of V.
 
     c* = 1 where chi_1 <= 1; in the chaotic phase it is the one solution of C(c) = c below 1
     (Poole et al. 2016). C is a power series with coefficients of at least 0, hence
@@ -122,7 +122,7 @@ def correlation_fixed_point(
 def solve_correlation(
     activation: Activation, weight: Array, bias: Array, length: Array
 ) -> tuple[Array, Array]:
-    """c*, and chi at c*; NaN where `length` is."""
+    """Return c*, and chi at c*; NaN where `length` is."""
     (slope,) = expectation(activation, np.nan_to_num(length), ("derivative_second",))
     chi_1 = weight * slope
     solution = np.where(np.isnan(length), np.nan, 1.0)
@@ -133,6 +133,8 @@ def solve_correlation(
         moments = CorrelatedMoments(activation, q)
         c, rate = np.zeros(len(q)), np.zeros(len(q))
         moving = np.arange(len(q))
+        # By hand: from 0 Newton's method cannot pass c*, where find_root would need an end of its
+        # bracket between c* and the root that is always at 1, however close the two are.
         for _ in range(60):
             here = moments.subset(moving)
             now = c[moving]

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
-import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import (
     Array,
@@ -48,7 +47,7 @@ def chi(
     c: ArrayLike = 1.0,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Factor by which a layer multiplies the variance of the gradient.
+    r"""Return the factor by which a layer multiplies the variance of the gradient.
 
     .. math:: \chi = \sigma_w^2 \, E[\phi'(u_1) \phi'(u_2)]
 
@@ -104,7 +103,7 @@ def depth_scale(
     *,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Number of layers over which a signal is forgotten by a factor e.
+    r"""Return the number of layers over which a signal is forgotten by a factor e.
 
     Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln \chi(c^*)`,
     over which two inputs approach their common correlation; ``"length"`` is
@@ -169,7 +168,7 @@ def critical_point(
     *,
     q_range: tuple[float, float] = Q_RANGE,
 ) -> CriticalPoint:
-    r"""Weight and bias variance at the edge of chaos.
+    r"""Return weight and bias variance at the edge of chaos.
 
     Every q gives one point of the edge, sigma_w^2 = 1 / E[phi'^2] and
     sigma_b^2 = q - sigma_w^2 E[phi^2]. With `sigma_b2` given it is the point with that bias
@@ -231,20 +230,20 @@ def critical_point(
             raise _no_critical_point(known, None, low, high)
         length = np.asarray(0.0 if marginal is None else marginal)
     else:
-        length = np.empty(target.shape)
-        for i, wanted in np.ndenumerate(target):
-            if wanted == 0 and at_zero[0] == 0:
-                length[i] = 0.0
-                continue
-
-            def surplus(q: Array, wanted: float = wanted) -> Array:
-                return _edge_of_chaos(known, q)[1] - wanted
-
-            offset = surplus(grid)
-            crossings = np.flatnonzero((offset[:-1] <= 0) & (offset[1:] > 0))
-            if not len(crossings):
-                raise _no_critical_point(known, wanted, low, high)
-            length[i] = _root(surplus, grid[crossings[0]], grid[crossings[0] + 1])
+        offset = _edge_of_chaos(known, grid)[1] - target[..., None]
+        crosses = (offset[..., :-1] <= 0) & (offset[..., 1:] > 0)
+        at_origin = (target == 0) & (at_zero[0] == 0)
+        lost = ~crosses.any(axis=-1) & ~at_origin
+        if lost.any():
+            raise _no_critical_point(known, target[lost].flat[0], low, high)
+        first = crosses.argmax(axis=-1)
+        length = _root(
+            lambda q, wanted: _edge_of_chaos(known, q)[1] - wanted,
+            grid[first],
+            grid[first + 1],
+            (target,),
+        )
+        length = np.where(at_origin, 0.0, length)
     weight, bias = _edge_of_chaos(known, length)
     if target is not None:
         bias = target
@@ -252,7 +251,7 @@ def critical_point(
 
 
 def _edge_of_chaos(activation: Activation, q: Array) -> tuple[Array, Array]:
-    """Weight and bias variance at which q is a fixed point with chi_1 = 1."""
+    """Return weight and bias variance at which q is a fixed point with chi_1 = 1."""
     second, derivative_second = expectation(
         activation, np.asarray(q, dtype=float), ("second", "derivative_second")
     )
@@ -260,7 +259,7 @@ def _edge_of_chaos(activation: Activation, q: Array) -> tuple[Array, Array]:
 
 
 def _marginal_length(activation: Activation, grid: Array, chi_q: Array) -> float | None:
-    """q on the edge of chaos at which dV/dq falls through 1, if there is one."""
+    """Return q on the edge of chaos at which dV/dq falls through 1, if there is one."""
     falls = np.flatnonzero((chi_q[:-1] > 1 + 1e-9) & (chi_q[1:] <= 1))
     for k in falls:
 
@@ -268,16 +267,19 @@ def _marginal_length(activation: Activation, grid: Array, chi_q: Array) -> float
             slope, derivative_second = expectation(activation, q, ("slope", "derivative_second"))
             return slope / derivative_second - 1
 
-        q = _root(excess, grid[k], grid[k + 1])
+        q = float(_root(excess, grid[k], grid[k + 1]))
         if _edge_of_chaos(activation, np.array(q))[1] >= 0:
             return q
     return None
 
 
-def _root(function: Callable[[Array], Array], low: float, high: float) -> float:
-    return float(
-        scipy.optimize.brentq(lambda q: float(function(np.asarray(q))), low, high, xtol=1e-300)
-    )
+def _root(
+    function: Callable[..., Array], low: ArrayLike, high: ArrayLike, args: tuple[Array, ...] = ()
+) -> Array:
+    """Return where `function` changes its sign between `low` and `high`."""
+    from scipy.optimize import elementwise  # not with the module: a specification needs names alone
+
+    return elementwise.find_root(function, (low, high), args=args).x
 
 
 def _no_critical_point(

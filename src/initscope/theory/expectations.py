@@ -34,14 +34,14 @@ LARGEST_Q = 1e140
 
 
 def panel_edges(activation: Activation, reach: float) -> Array:
-    """Where to cut the line for `activation`: known kinks, or what resolves a callable."""
+    """Return where to cut the line for `activation`: its kinks, or what resolves a callable."""
     if activation.kinks is None:
         return quadrature.resolved_edges(activation.function, _power_of_2(reach))[0]
     return quadrature.dyadic_edges(reach, activation.kinks)
 
 
 def panel_kinks(activation: Activation, reach: float) -> tuple[float, ...]:
-    """Kinks of `activation` within `reach`: those known, or those found in a callable."""
+    """Return the kinks of `activation` within `reach`: known, or found in a callable."""
     if activation.kinks is None:
         return quadrature.resolved_edges(activation.function, _power_of_2(reach))[1]
     return activation.kinks
@@ -52,7 +52,7 @@ def _power_of_2(reach: float) -> float:
 
 
 def expectation(activation: Activation, q: Array, names: tuple[str, ...]) -> tuple[Array, ...]:
-    """Gaussian expectations of the `INTEGRANDS` called `names` at input variance `q`.
+    """Return Gaussian expectations of the `INTEGRANDS` called `names` at input variance `q`.
 
     Closed forms are used where the activation has them. Shapes as `q`.
     """
@@ -84,7 +84,7 @@ def expectation(activation: Activation, q: Array, names: tuple[str, ...]) -> tup
 
 
 def _integrate(activation: Activation, q: Array, names: tuple[str, ...]) -> dict[str, Array]:
-    """The expectations `names` by quadrature; `q` has one axis."""
+    """Compute the expectations `names` by quadrature; `q` has one axis."""
     sums = {name: np.empty(q.shape) for name in names}
     # Variances of like size share panels, so that none is cut more often than it needs.
     order = np.argsort(q)
@@ -105,7 +105,7 @@ def _integrate(activation: Activation, q: Array, names: tuple[str, ...]) -> dict
 def _panel_sums(
     activation: Activation, q: Array, edges: Array, names: tuple[str, ...]
 ) -> dict[str, Array]:
-    """The expectations `names` over one set of panels."""
+    """Compute the expectations `names` over one set of panels."""
     x, z, weight, half_width = quadrature.panels(np.zeros_like(q), np.sqrt(q), edges)
     phi = quadrature.evaluate(activation.function, x)
     if set(names) <= {"mean", "second", "fourth"}:
@@ -126,7 +126,7 @@ LARGEST_TABLED_Q = 1e13
 
 @lru_cache(maxsize=4096)
 def _piece(activation: Activation, name: str, octave: int) -> Array:
-    """Legendre coefficients in log q of one expectation for q between e^octave and e^(octave+1).
+    """Return Legendre coefficients of one expectation, in log q between octave and octave + 1.
 
     The expectations are analytic in log q within a distance of pi or more of the real line, so
     that degree 15 on a piece of length 1 is exact to rounding.
@@ -136,7 +136,7 @@ def _piece(activation: Activation, name: str, octave: int) -> Array:
 
 
 def _interpolate(activation: Activation, q: Array, names: tuple[str, ...]) -> dict[str, Array]:
-    """The expectations `names` from tables; `q` has one axis."""
+    """Interpolate the expectations `names` in tables; `q` has one axis."""
     log_q = np.log(q)
     octave = np.floor(log_q).astype(int)
     local = 2 * (log_q - octave) - 1

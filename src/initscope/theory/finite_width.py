@@ -92,7 +92,7 @@ def _finite_widths(widths: Sequence[int]) -> tuple[int, ...]:
 
 
 def _relu_noise(width: int) -> tuple[float, float]:
-    """Mean and variance of ln(2/n sum relu(g_i)^2), given that not all g_i are below 0.
+    """Return mean and variance of ln(2/n sum relu(g_i)^2), given that some g_i is above 0.
 
     The sum is chi-squared with as many degrees of freedom as there are g_i above 0.
     """
@@ -108,7 +108,7 @@ def _relu_noise(width: int) -> tuple[float, float]:
 
 
 def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[Array, Array]:
-    """Mean and variance of ln mean(phi^2) - ln E[phi^2] over `width` units.
+    """Return mean and variance of ln mean(phi^2) - ln E[phi^2] over `width` units.
 
     `spread` is the relative variance of phi^2 of one unit. Exact for ReLU and the identity.
     """
@@ -179,7 +179,7 @@ def log_norm_moments(
     input_variance: ArrayLike = 1.0,
     per_layer: bool = False,
 ) -> LogNormMoments:
-    r"""Mean and variance of the log squared norm of the activations, over draws of the weights.
+    r"""Return mean and variance of the log squared norm of activations, over draws of the weights.
 
     Of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, all layers followed
     by the activation, and :math:`E_\infty` the value at infinite width (:func:`propagate`). For
@@ -258,7 +258,7 @@ def finite_width_interval(
     input_variance: ArrayLike = 1.0,
     output_gradient_variance: ArrayLike = 1.0,
 ) -> WidthInterval:
-    r"""Range in which the variances of one network drawn at random lie, layer by layer.
+    r"""Return the range in which the variances of one random network lie, layer by layer.
 
     The variances of :func:`propagate` are those of infinite width. In one network the mean square
     over the units of a layer is close to log-normal around them (Hanin & Nica 2019,
@@ -345,7 +345,7 @@ def finite_width_interval(
 
 
 def _backward_spread(walk: _Walk, layer: int, n_layers: int) -> tuple[Array, Array]:
-    """Mean and variance of ln |gradient|^2 at `layer`, a sum over layers `layer` to L - 1.
+    """Return mean and variance of ln |gradient|^2 at `layer`, a sum over `layer` to L - 1.
 
     Each term is backward_slope x_k + f_k. The walk makes x_k a sum of the e_j before it; going
     through the layers from the end collects the coefficient of every e_j.

@@ -23,7 +23,7 @@ class ActivationMoments(NamedTuple):
 
 
 def activation_moments(activation: ActivationLike, q: ArrayLike = 1.0) -> ActivationMoments:
-    r"""Moments E[phi(x)], E[phi(x)^2] and E[phi'(x)^2] for x ~ N(0, q).
+    r"""Return E[phi(x)], E[phi(x)^2] and E[phi'(x)^2] for x ~ N(0, q).
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def gain(
     direction: Literal["forward", "backward"] = "forward",
     q: ArrayLike = 1.0,
 ) -> Array:
-    r"""Factor on ``1/sqrt(fan)`` that makes a layer keep its variance.
+    r"""Return the factor on ``1/sqrt(fan)`` that makes a layer keep its variance.
 
     Forward, :math:`g = \sqrt{q / E[\phi(x)^2]}` with `fan_in` keeps the variance q of the
     preactivations; backward, :math:`g = E[\phi'(x)^2]^{-1/2}` with `fan_out` keeps that of the

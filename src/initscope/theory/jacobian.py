@@ -58,7 +58,7 @@ def jacobian_moments(
     *,
     q: ArrayLike = 1.0,
 ) -> JacobianMoments:
-    r"""Mean and spread of the squared singular values of dh_l/dx in a network of equal widths.
+    r"""Return mean and spread of the squared singular values of dh_l/dx, for equal widths.
 
     The Jacobian is :math:`J_l = D_l W_l J_{l-1}` with D the diagonal of :math:`\phi'(z_l)`. With
     K = J J^T, a = E[(tr K / n)^2], b = E[tr K^2 / n], and :math:`\mu_k = E[\phi'(z)^{2k}]`, one

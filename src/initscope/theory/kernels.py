@@ -23,7 +23,7 @@ Z = np.arange(-192, 193) / 16  # nodes of the trapezoidal rule, exact to roundin
 
 
 def _weighted_hermite() -> Array:
-    """Normalized Hermite polynomials times Gaussian density times step, ``(nodes, TERMS)``."""
+    """Return normalized Hermite polynomials times density times step, ``(nodes, TERMS)``."""
     table = np.empty((TERMS, len(Z)))
     table[0] = np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi) * (Z[1] - Z[0])
     table[1] = Z * table[0]
@@ -71,7 +71,7 @@ class CorrelatedMoments:
             self.tail = missing / np.maximum(self.second, 1e-300)
 
     def subset(self, index: npt.NDArray[np.intp]) -> CorrelatedMoments:
-        """The same for some of the variances."""
+        """Return the same for some of the variances."""
         part = copy.copy(self)
         part.q = self.q[index]
         for name in ("second", "derivative_second", "tail", "squares"):
@@ -80,13 +80,13 @@ class CorrelatedMoments:
         return part
 
     def moment(self, c: Array) -> Array:
-        """E[phi(u1) phi(u2)] at correlations `c`, shape ``(n,)``."""
+        """Return E[phi(u1) phi(u2)] at correlations `c`, shape ``(n,)``."""
         if self.closed:
             return _closed_moment(self.activation, self.q, c)
         return self._moment(c, 0)
 
     def derivative_moment(self, c: Array) -> Array:
-        """E[phi'(u1) phi'(u2)] at correlations `c`, shape ``(n,)``."""
+        """Return E[phi'(u1) phi'(u2)] at correlations `c`, shape ``(n,)``."""
         if self.closed:
             return _closed_derivative_moment(self.activation, self.q, c)
         return self._moment(c, 1)
@@ -127,7 +127,7 @@ def _closed_derivative_moment(activation: Activation, q: Array, c: Array) -> Arr
 
 
 def _double_integral(activation: Activation, q: float, c: float, order: int) -> float:
-    """One average by panels over u1 and, given it, over u2 ~ N(c u1, (1 - c^2) q)."""
+    """Compute an average by panels over u1 and, given it, over u2 ~ N(c u1, (1 - c^2) q)."""
     std = np.sqrt(q)
     conditional = max(np.sqrt((1 - c) * (1 + c)), 1e-8) * std
     edges = panel_edges(activation, quadrature.REACH * 2 * float(std))
@@ -153,7 +153,7 @@ def _double_integral(activation: Activation, q: float, c: float, order: int) -> 
 
 
 def _values(activation: Activation, x: Array, half_width: Array, order: int) -> Array:
-    """phi at the nodes, or phi' for `order` 1."""
+    """Return phi at the nodes, or phi' for `order` 1."""
     if order and activation.derivative is not None:
         return activation.derivative(x)
     values = quadrature.evaluate(activation.function, x)

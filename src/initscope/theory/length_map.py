@@ -43,7 +43,7 @@ MARGINAL = 1e-12  # relative change of the variance below which every variance i
 def length_map(
     q: ArrayLike, activation: ActivationLike, sigma_w2: ArrayLike, sigma_b2: ArrayLike = 0.0
 ) -> Array:
-    r"""Variance of the preactivations one layer on.
+    r"""Return the variance of the preactivations one layer on.
 
     .. math:: V(q) = \sigma_w^2 \, E[\phi(\sqrt q z)^2] + \sigma_b^2, \qquad z \sim N(0, 1)
 
@@ -83,7 +83,7 @@ def variances(sigma_w2: ArrayLike, sigma_b2: ArrayLike) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=32)
 def table(activation: Activation, low: float, high: float) -> tuple[Array, Array, Array, Array]:
-    """Logarithmic grid of q, and E[phi^2], its slope and E[phi'^2] there."""
+    """Return a logarithmic grid of q, and E[phi^2], its slope and E[phi'^2] there."""
     q = np.geomspace(low, high, TABLE)
     second, slope, derivative_second = expectation(
         activation, q, ("second", "slope", "derivative_second")
@@ -107,7 +107,7 @@ def check_missing(missing: object) -> None:
 
 
 def _homogeneous_fixed_point(second: float, weight: Array, bias: Array, start: Array) -> Array:
-    """Fixed point where E[phi^2] = second * q; NaN where the variance grows without bound."""
+    """Return the fixed point where E[phi^2] = second * q; NaN where it grows without bound."""
     factor = weight * second
     with np.errstate(divide="ignore", invalid="ignore"):
         solution = np.where(factor < 1, bias / (1 - factor), np.nan)
@@ -124,7 +124,7 @@ def fixed_point(
     q_range: tuple[float, float] = Q_RANGE,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Variance q* that the length map leaves as it is: V(q*) = q*.
+    r"""Return the variance q* that the length map leaves as it is: V(q*) = q*.
 
     Of several fixed points it is the one that repeated layers lead to from `q0`: the next above
     it if V(q0) > q0, the next below it otherwise (Poole et al. 2016; V increases with
@@ -195,7 +195,7 @@ def fixed_point(
 def _search(
     activation: Activation, weight: Array, bias: Array, start: Array, low: float, high: float
 ) -> Array:
-    """Fixed points for arrays of one axis; NaN where there is none."""
+    """Find the fixed points for arrays of one axis; NaN where there is none."""
     grid, second, slope, _ = table(activation, low, high)
     rises = weight[:, None] * second + bias[:, None] > grid
     (second_start,) = expectation(activation, start, ("second",))
@@ -218,6 +218,8 @@ def _search(
     u = (lower + upper) / 2
     interpolate = _log_interpolant(grid, second, slope)
     active = ~(lost | bottom)
+    # By hand: the signs at the ends are those of the map itself, and beside a fixed point those of
+    # its interpolant may be equal. There bisection ends at the nearer end, and find_root fails.
     for _ in range(22):
         above = weight * np.exp(interpolate(u)) + bias > np.exp(u)
         lower, upper = np.where(above, u, lower), np.where(above, upper, u)
@@ -255,7 +257,7 @@ def _log_interpolant(
 def at_fixed_point(
     activation: Activation, weight: Array, bias: Array, q: ArrayLike | None, missing: str
 ) -> tuple[Array, Array, Array]:
-    """Weight and bias variances and the variance to evaluate at, broadcast."""
+    """Return weight and bias variances and the variance to evaluate at, broadcast."""
     if q is not None:
         length = nonnegative("q", q)
         together(sigma_w2=weight, sigma_b2=bias, q=length)

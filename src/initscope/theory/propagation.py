@@ -53,7 +53,7 @@ def propagate(
     input_variance: ArrayLike = 1.0,
     output_gradient_variance: ArrayLike = 1.0,
 ) -> Propagation:
-    r"""Forward and backward variance of a fully connected network, layer by layer.
+    r"""Return forward and backward variance of a fully connected network, layer by layer.
 
     The network is z_1 = W_1 x + b_1, z_l = W_l phi(z_{l-1}) + b_l, with independent entries of
     mean 0 and wide layers; there is no activation after the last layer. Then, with
@@ -162,7 +162,7 @@ def log_variances(
     residual: bool = False,
     layer_norm: bool = False,
 ) -> Propagation:
-    r"""Natural logarithms of the forward and backward variance, layer by layer.
+    r"""Return the natural logarithms of the forward and backward variance, layer by layer.
 
     The network has `depth` weight layers of `width` inputs and outputs each:
 
@@ -246,7 +246,7 @@ def log_variances(
 
 
 def _log_moments(activation: Activation, log_q: Array) -> tuple[Array, Array]:
-    """Logarithms of E[phi^2] and E[phi'^2] at variance exp(log_q), however large or small."""
+    """Return logarithms of E[phi^2] and E[phi'^2] at variance exp(log_q), large or small."""
     inside = np.clip(log_q, np.log(SMALLEST), np.log(LARGEST))
     second, derivative = expectation(activation, np.exp(inside), ("second", "derivative_second"))
     with np.errstate(divide="ignore"):
@@ -268,7 +268,7 @@ def residual_propagate(
     residual: bool = True,
     layer_norm: bool = False,
 ) -> Propagation:
-    """Forward and backward variance, layer by layer, with residual branches or LayerNorm.
+    """Return forward and backward variance with residual branches or LayerNorm.
 
     Parameters
     ----------

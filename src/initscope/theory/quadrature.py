@@ -34,7 +34,7 @@ KINK_DEPTH = 22  # a panel halved this often lies at a kink
 
 
 def _differentiation_matrix() -> Array:
-    """Matrix that takes values of a polynomial at `NODES` to those of its derivative there."""
+    """Return the matrix from a polynomial's values at `NODES` to those of its derivative."""
     difference = NODES[:, None] - NODES[None, :]
     np.fill_diagonal(difference, 1.0)
     scale = difference.prod(axis=1)  # inverse barycentric weights
@@ -53,18 +53,18 @@ _TAIL = _TO_LEGENDRE[:, -2:]
 
 
 def legendre_coefficients(values: Array) -> Array:
-    """Legendre coefficients of the polynomial through `values` at `NODES`, the last axis."""
+    """Return Legendre coefficients of the polynomial through `values` at `NODES`, the last axis."""
     return values @ _TO_LEGENDRE
 
 
 def dyadic_edges(reach: float, kinks: tuple[float, ...] = ()) -> Array:
-    """Panel edges 0, +-1, +-2, +-4, ... up to `reach`, and the `kinks`."""
+    """Return panel edges 0, +-1, +-2, +-4, ... up to `reach`, and the `kinks`."""
     powers = 2.0 ** np.arange(max(1, int(np.ceil(np.log2(max(reach, 2.0)))) + 1))
     return np.unique(np.concatenate([-powers, [0.0], powers, np.asarray(kinks, dtype=float)]))
 
 
 def panels(mean: Array, std: Array, edges: Array) -> tuple[Array, Array, Array, Array]:
-    """Nodes and weights for E f(mean + std z), z ~ N(0, 1).
+    """Return nodes and weights for E f(mean + std z), z ~ N(0, 1).
 
     Parameters
     ----------
@@ -91,21 +91,21 @@ def panels(mean: Array, std: Array, edges: Array) -> tuple[Array, Array, Array, 
 
 
 def derivative_at_nodes(values: Array, half_width: Array) -> Array:
-    """Derivative of the polynomial through `values` on each panel; 0 on panels without width."""
+    """Return the derivative of the polynomial through `values` on each panel; 0 without width."""
     slope = values @ DIFFERENTIATE.T
     # A panel without width has weight 0; dividing by 1 there keeps it finite.
     return slope / np.where(half_width > 0, half_width, 1.0)[..., None]
 
 
 def chunks(count: int, nodes_each: int) -> Iterator[slice]:
-    """Slices of ``range(count)`` small enough that their nodes fit in `MEMORY`."""
+    """Return slices of ``range(count)`` small enough that their nodes fit in `MEMORY`."""
     size = max(1, MEMORY // max(nodes_each, 1))
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 
 def evaluate(function: Function, x: Array) -> Array:
-    """`function` at `x`, or `UsageError` if it does not map arrays element by element."""
+    """Evaluate `function`; raise `UsageError` if it does not map arrays element by element."""
     try:
         with np.errstate(all="ignore"):
             values = np.asarray(function(x))
@@ -171,7 +171,7 @@ def _refine(function: Function, edges: Array) -> tuple[Array, Array]:
 
 @lru_cache(maxsize=64)
 def resolved_edges(function: Function, reach: float) -> tuple[Array, tuple[float, ...]]:
-    """Panel edges on [-reach, reach] that resolve an arbitrary function, and its kinks.
+    """Return panel edges on [-reach, reach] that resolve any function, and its kinks.
 
     A kink (or jump) shows as a place where halving a panel never suffices; it is located to
     1e-12, and the panels are then laid again with the kink as an edge.

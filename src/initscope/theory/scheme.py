@@ -64,7 +64,7 @@ class Scheme:
 
     @classmethod
     def of(cls, value: Scheme | str | Mapping[str, Any]) -> Scheme:
-        """A scheme from its name, or from a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
+        """Make a scheme from its name or a mapping: ``{"name": "kaiming", "mode": "fan_out"}``."""
         if isinstance(value, Scheme):
             return value
         if isinstance(value, Mapping):

@@ -132,7 +132,7 @@ def _xavier(weight: Weight) -> Number:
 
 
 def _outside(weight: Weight) -> bool:
-    """Whether a weight stands outside of the blocks."""
+    """Tell whether a weight stands outside of the blocks."""
     return weight.role in ("embedding", "output")
 
 
@@ -494,7 +494,7 @@ def mu_parametrization(
     lr: ArrayLike = 1e-3,
     head_dim: ArrayLike = 64,
 ) -> MuParametrization:
-    r"""Maximal update parametrization with Adam, in terms of the width multiple m.
+    r"""Return the maximal update parametrization with Adam, by the width multiple m.
 
     With m = `width` / `base_width`, hidden matrices get variance s^2 / m and learning rate
     eta / m; embeddings keep s and eta; logits are divided by m and the output matrix keeps s and

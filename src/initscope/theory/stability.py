@@ -64,7 +64,7 @@ def stability_band(
     input_variance: float = 1.0,
     output_gradient_variance: float = 1.0,
 ) -> StabilityBand:
-    r"""Range of the std, the same in all layers, that keeps the variance of a network in bounds.
+    r"""Return the range of the std, the same in all layers, that keeps variances in bounds.
 
     Each std changes the forward variance and that of the gradient (:func:`propagate`) by so many
     decades at the worst of the weight layers; with unequal widths even the best std changes them.
@@ -127,7 +127,7 @@ def stability_band(
         allowed = np.zeros(())
 
     def excess(std: Array) -> Array:
-        """Worst change of a variance in decades, or decades beyond the range of the format."""
+        """Return the worst change of a variance in decades, or decades beyond the format."""
         profile = propagate(
             sizes,
             known,
@@ -148,7 +148,9 @@ def stability_band(
         both = np.concatenate(logs, axis=-1)
         return np.maximum(both.max(axis=-1) - high, low - both.min(axis=-1))
 
-    # Deep networks have a band far narrower than any fixed grid: close in on the best std.
+    # Deep networks have a band far narrower than any fixed grid: close in on the best std. Not by
+    # find_minimum: its points come one after another, these 21 at once, and between all of them
+    # the edges are looked for.
     stds = np.geomspace(*STD_RANGE, GRID)
     excesses = excess(stds)
     ratio = stds[1] / stds[0]
@@ -175,12 +177,15 @@ def stability_band(
 
 
 def _edge(excess: Callable[[Array], Array], allowed: Array, outside: Array, inside: Array) -> Array:
-    """Where `excess` crosses `allowed` between two stds, by bisection."""
-    for _ in range(36):
-        middle = np.sqrt(outside * inside)
-        good = excess(middle) <= allowed
-        inside, outside = np.where(good, middle, inside), np.where(good, outside, middle)
-    return inside
+    """Return where `excess` crosses `allowed` between two stds."""
+    from scipy.optimize import elementwise  # not with the module: a specification needs names alone
+
+    found = elementwise.find_root(
+        lambda log_std, allowed: excess(np.exp(log_std)) - allowed,
+        (np.log(outside), np.log(inside)),
+        args=(allowed,),
+    )
+    return np.exp(found.x)
 
 
 def critical_std(widths: Sequence[int]) -> float:

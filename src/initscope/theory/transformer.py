@@ -1,4 +1,4 @@
-"""Variance of the residual stream of a transformer at initialization, and of its gradient."""
+"""Variance of the residual stream of a transformer at initialization, and of attention logits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from initscope.checks import (
     one,
     plain,
     positive,
-    require_name,
     together,
     whole,
     within,
@@ -25,7 +24,7 @@ from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import expectation
 from initscope.theory.kernels import CorrelatedMoments
 
-__all__ = ["attention_logit_variance", "residual_gradient_variance", "residual_stream_variance"]
+__all__ = ["attention_logit_variance", "residual_stream_variance"]
 
 CORRELATIONS = 65  # Chebyshev nodes over [-1, 1] for the covariance of activations
 LOGIT_NODES = 12  # the same for the variance of attention logits
@@ -49,7 +48,7 @@ def residual_stream_variance(
     token_repeat: float = 0.0,
     per_position: bool = False,
 ) -> Array:
-    r"""Variance of the residual stream of a GPT-2 at initialization, after each block.
+    r"""Return the variance of a GPT-2's residual stream at initialization, after each block.
 
     Each block adds attention and an MLP, both of the LayerNorm of the stream x. With d = `n_embd`,
     s = `std`, sigma_p = `residual_std`, y = LN(x) of variance v / (v + epsilon), and K(t, t') the
@@ -154,7 +153,7 @@ def residual_stream_variance(
 
 
 def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, int]:
-    """Blocks, channels and tokens, checked."""
+    """Return blocks, channels and tokens, checked."""
     depth = whole("n_layer", n_layer, at_most=MOST_BLOCKS)
     channels = whole("n_embd", n_embd, at_most=10**9)
     length = whole("seq_len", seq_len)
@@ -164,7 +163,7 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
 
 
 def usable_std(name: str, std: ArrayLike) -> Array:
-    """Stds whose squares, and some products of them, are in the range of a float."""
+    """Return stds whose squares, and some products of them, are in the range of a float."""
     return within(name, nonnegative(name, std), 0.0, LARGEST_STD)
 
 
@@ -191,27 +190,27 @@ def _stream(
     epsilon: float,
     repeat: float,
 ) -> Array:
-    """Variance of each position after each block, ``(depth + 1, length)``, for one set of stds."""
+    """Return the variance of each position after each block, ``(depth + 1, length)``."""
     covariance = np.full((length, length), weight * repeat)
     np.fill_diagonal(covariance, weight + position)
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
     variances = [covariance.diagonal().copy()]
     for _ in range(depth):
-        attended = _attend(_layer_norm(covariance, epsilon), logit_variance)
+        attended = attention_covariance(layer_norm_covariance(covariance, epsilon), logit_variance)
         covariance = covariance + channels**2 * weight * out * attended
-        hidden = channels * weight * _layer_norm(covariance, epsilon)
-        covariance = covariance + width * out * _activate(activation, hidden)
+        hidden = channels * weight * layer_norm_covariance(covariance, epsilon)
+        covariance = covariance + width * out * activation_covariance(activation, hidden)
         variances.append(covariance.diagonal().copy())
     return np.array(variances)
 
 
-def _layer_norm(covariance: Array, epsilon: float) -> Array:
+def layer_norm_covariance(covariance: Array, epsilon: float) -> Array:
     scale = 1 / np.sqrt(covariance.diagonal() + epsilon)
     return covariance * scale[:, None] * scale[None, :]
 
 
-def _attend(covariance: Array, logit_variance: float) -> Array:
-    """Covariance of the causal attention averages of vectors with this covariance.
+def attention_covariance(covariance: Array, logit_variance: float) -> Array:
+    """Return the covariance of causal attention averages of vectors with this covariance.
 
     Uniform averages, and on the diagonal the sum over p^2 in excess of 1/t that the spread of the
     logits brings, times the part of the variance in which the positions differ.
@@ -229,7 +228,7 @@ def _attend(covariance: Array, logit_variance: float) -> Array:
 
 
 def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
-    r"""E sum p^2 for a softmax over `count` independent Gaussian logits of variance `spread`.
+    r"""Return E sum p^2 for a softmax over `count` independent logits N(0, `spread`).
 
     With L(x) = E exp(-x e^a), the Laplace transform of one weight before normalization, it is
     :math:`t \int_0^\infty x L''(x) L(x)^{t-1} dx`; tabulated in the variance.
@@ -253,8 +252,8 @@ def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
     return np.asarray(chebyshev.chebval(2 * spread / largest - 1, fit, tensor=False))
 
 
-def _activate(activation: Activation, covariance: Array) -> Array:
-    """Covariance of phi(u) for Gaussian u with this covariance."""
+def activation_covariance(activation: Activation, covariance: Array) -> Array:
+    """Return the covariance of phi(u) for Gaussian u with this covariance."""
     q = covariance.diagonal()
     (second,) = expectation(activation, q, ("second",))
     if not q.min() > 0:
@@ -284,7 +283,7 @@ def attention_logit_variance(
     input_variance: ArrayLike = 1.0,
     head_dim: ArrayLike | None = None,
 ) -> Array:
-    r"""Variance of the attention logit q.k / sqrt(d_head) at initialization.
+    r"""Return the variance of the attention logit q.k / sqrt(d_head) at initialization.
 
     With inputs of mean square v (1 after LayerNorm), q and k have variance :math:`d s^2 v`, and
 
@@ -331,135 +330,3 @@ def attention_logit_variance(
     together(n_embd=channels, std=query, key_std=key, input_variance=square, head_dim=head)
     with np.errstate(over="ignore"):
         return plain((channels * query * key * square) ** 2 / head)
-
-
-NORMS = ("pre", "post")
-SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
-
-
-def residual_gradient_variance(
-    n_layer: int,
-    n_embd: int,
-    seq_len: int,
-    std: float = 0.02,
-    *,
-    residual_std: float | None = None,
-    norm: str = "pre",
-    activation: ActivationLike = "gelu_tanh",
-    mlp_ratio: float = 4.0,
-    layer_norm_epsilon: float = 1e-5,
-) -> Array:
-    r"""Variance of the gradient at each depth of the stream, relative to that after all blocks.
-
-    With G(t, t') the covariance over channels of the gradients at two positions, and v_t the
-    variance that a LayerNorm divides by, a block adds to G, going back through the MLP and through
-    attention P, uniform over the positions up to its own,
-
-    .. math::
-        r d^2 s^2 \sigma_p^2 \, E[\phi'(u_t) \phi'(u_{t'})] \, G(t, t')
-        \qquad\text{and}\qquad
-        d^2 s^2 \sigma_p^2 \, (P^T G P)(t, t') ,
-
-    both divided by :math:`\sqrt{v_t v_{t'}}` if LayerNorm stands inside the branch (``"pre"``).
-    If it stands after the sum (``"post"``), all of G is, first. Xiong et al. (2020),
-    arXiv:2002.04745, compare the two.
-
-    Parameters
-    ----------
-    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
-        As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers.
-    norm
-        ``"pre"``: x + f(LN(x)), as in GPT-2; ``"post"``: LN(x + f(x)), as in GPT and Vaswani et
-        al. (2017).
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape ``(n_layer + 1,)``, averaged over positions; 1 in the last place.
-
-    Raises
-    ------
-    UsageError
-        As :func:`~initscope.theory.residual_stream_variance`; an unknown `norm`.
-
-    Notes
-    -----
-    The gradient is taken to meet weights independent of those of the forward pass, to be the same
-    in size at all positions after the last block, and there unrelated between positions. What goes
-    back through the attention weights rather than the values is left out; it is small while the
-    logits are.
-
-    Examples
-    --------
-    >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
-    107
-    """
-    depth, channels, length = sizes(n_layer, n_embd, seq_len)
-    require_memory(8.0 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
-    width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
-    epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
-    known = resolve(activation)
-    require_name("norm", norm, NORMS)
-    base = within("std", positive("std", std), SMALLEST_STD, LARGEST_STD)
-    check_logits(channels, base)
-    weight = one("std", base) ** 2
-    out = weight / (2 * depth)
-    if residual_std is not None:
-        out = one("residual_std", usable_std("residual_std", residual_std)) ** 2
-    logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
-
-    # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance
-    # of the MLP's hidden units between positions.
-    covariance = 2 * weight * np.eye(length)
-    divisors, hiddens = [], []
-    for branch in range(2 * depth):
-        if norm == "pre":
-            divisors.append(covariance.diagonal() + epsilon)
-            inputs = _layer_norm(covariance, epsilon)
-        else:
-            inputs = covariance
-        if branch % 2 == 0:
-            added = channels**2 * weight * out * _attend(inputs, logit_variance)
-        else:
-            hidden = channels * weight * inputs
-            hiddens.append(hidden)
-            added = width * out * _activate(known, hidden)
-        covariance = covariance + added
-        if norm == "post":
-            divisors.append(covariance.diagonal() + epsilon)
-            covariance = _layer_norm(covariance, epsilon)
-
-    # Back: covariance over channels of the gradients at two positions.
-    gradient = np.eye(length)
-    found = [1.0]
-    attention = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]
-    for branch in range(2 * depth - 1, -1, -1):
-        scale = 1 / np.sqrt(divisors[branch])
-        scale = scale[:, None] * scale[None, :]
-        if norm == "post":
-            gradient = gradient * scale
-        if branch % 2 == 0:
-            added = channels**2 * weight * out * (attention.T @ gradient @ attention)
-        else:
-            slopes = _slopes(known, hiddens[branch // 2])
-            added = width * channels * weight * out * slopes * gradient
-        gradient = gradient + (added * scale if norm == "pre" else added)
-        if branch % 2 == 0:
-            found.append(float(gradient.trace()) / length)
-    return plain(found[::-1])
-
-
-def _slopes(activation: Activation, covariance: Array) -> Array:
-    """E[phi'(u_t) phi'(u_t')] for Gaussian u with this covariance."""
-    q = covariance.diagonal()
-    # As in the forward pass: one curve in the correlation, and the mean squares of each position.
-    typical = np.exp(np.log(q).mean())
-    nodes = chebyshev.chebpts1(CORRELATIONS)
-    moments = CorrelatedMoments(activation, np.full(CORRELATIONS, typical))
-    curve = chebyshev.chebfit(nodes, moments.derivative_moment(nodes), CORRELATIONS - 1)
-    root = np.sqrt(q)
-    correlation = np.clip(covariance / (root[:, None] * root[None, :]), -1, 1)
-    values = chebyshev.chebval(correlation, curve)
-    (second,) = expectation(activation, q, ("derivative_second",))
-    np.fill_diagonal(values, second)
-    return np.asarray(values)

@@ -56,7 +56,7 @@ class LastStep(NamedTuple):
 def variance_budget(
     optimizer: Optimizer, model: nn.Module | None = None, step: int = 0
 ) -> pd.DataFrame:
-    r"""Decay, alignment and step terms of the last step of each weight matrix.
+    r"""Return the decay, alignment and step terms of the last step of each weight matrix.
 
     Called after ``optimizer.step()``, before the learning rate changes, and for SGD without
     momentum before the gradients are cleared. Nothing is changed or kept. The rows of each matrix,
@@ -131,7 +131,7 @@ def variance_budget(
 
 
 def innermost(optimizer: Any) -> Any:
-    """torch's optimizer inside the one that accelerate makes of it."""
+    """Return torch's optimizer inside the one that accelerate makes of it."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = inner
     return optimizer
@@ -155,7 +155,7 @@ def check_optimizer(optimizer: Any) -> None:
 
 
 def optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
-    """The matrices that `optimizer` trains; raises `UsageError` if there is none."""
+    """Return the matrices that `optimizer` trains; raise `UsageError` if there is none."""
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     found = [group for group in groups if group.parameter in held]
     require(
@@ -169,7 +169,7 @@ def optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[Matri
 def measure_update(
     optimizer: Optimizer, groups: Sequence[MatrixGroup], *, with_mean_square: bool = False
 ) -> Measured | None:
-    """:data:`STATS` of the matrices that were stepped; None if there is none."""
+    """Return :data:`STATS` of the matrices that were stepped; None if there is none."""
     settings = {p: group for group in optimizer.param_groups for p in group["params"]}
     matrices: list[WeightMatrix] = []
     raws: list[torch.Tensor] = []
@@ -214,7 +214,7 @@ def measure_update(
 def last_step(
     optimizer: Optimizer, parameter: nn.Parameter, settings: dict[str, Any]
 ) -> LastStep | None:
-    """The step just made, read from the optimizer's state; None if there was none."""
+    """Return the step just made, read from the optimizer's state; None if there was none."""
     state = optimizer.state.get(parameter, {})
     lr, weight_decay = float(settings["lr"]), float(settings["weight_decay"])
     if isinstance(optimizer, SGD):
@@ -240,7 +240,7 @@ def last_step(
 
 
 def _matrices_of(optimizer: Optimizer) -> list[WeightMatrix]:
-    """Every parameter of two dimensions or more, in order."""
+    """Return every parameter of two dimensions or more, in order."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.dim() >= 2]
     require(bool(parameters), "the optimizer holds no parameter of two dimensions: no matrix.")
     return [

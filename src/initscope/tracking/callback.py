@@ -112,19 +112,19 @@ class VarianceCallback(TrainerCallback):
         self._trainer = trainer
 
     def to_frame(self) -> pd.DataFrame:
-        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
         if self._tracker is not None:
             self._tracker.flush()
         return read_variances(self.out_folder)
 
     def histograms_to_frame(self) -> pd.DataFrame:
-        """Histograms so far: columns ``step, layer, role, low, high, counts``."""
+        """Return the histograms so far: columns ``step, layer, role, low, high, counts``."""
         if self._tracker is not None:
             self._tracker.flush()
         return read_histograms(self.out_folder)
 
     def checksums(self) -> dict[str, str]:
-        """Checksum of the rows of each table so far; none in a process that writes nothing."""
+        """Return the checksum of each table so far; none in a process that writes nothing."""
         return {} if self._tracker is None else self._tracker.checksums()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -154,7 +154,7 @@ class VarianceCallback(TrainerCallback):
             self._tracker.begin_step()
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Signals are those of the first batch of a step."""
+        """End the watch: signals are those of the first batch of a step."""
         if self._tracker is not None:
             self._tracker.end_batch()
 
@@ -170,7 +170,7 @@ class VarianceCallback(TrainerCallback):
             self._tracker.after_optimizer_step(updated=not skipped)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """All rows are written before a checkpoint is."""
+        """Write all rows before a checkpoint is written."""
         if self._tracker is not None and control.should_save:
             self._tracker.flush()
 

@@ -42,7 +42,7 @@ class MatrixMoments:
         self._n_rows = np.bincount(self._owner, minlength=self._bins)
 
     def measure(self, tensors: Sequence[torch.Tensor], kind: str) -> Measured:
-        """Those of `tensors`, one for each parameter and of its shape."""
+        """Measure `tensors`, one for each parameter and of its shape."""
         labels = [(kind, stat) for stat in ("mean", "std", "rms")]
         if tensors[0].is_cuda:
             return Measured(self._matrices, self._by_matrix(tensors), labels, _mean_std_rms)
@@ -50,7 +50,7 @@ class MatrixMoments:
         return Measured(self._matrices, torch.cat(rows), labels, self._from_rows)
 
     def _by_matrix(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Mean and variance of each matrix, shape (matrices, 2): one operation for a parameter."""
+        """Return mean and variance of each matrix, ``(matrices, 2)``: one operation a parameter."""
         pairs = []
         for group, tensor in zip(self._groups, tensors, strict=True):
             for view, dims in group.views(widened(tensor)):
@@ -59,7 +59,7 @@ class MatrixMoments:
         return torch.cat(pairs)
 
     def _from_rows(self, raw: np.ndarray) -> np.ndarray:
-        """Mean, std and rms of each matrix from what :meth:`Stack.reduce` gave for its rows."""
+        """Return mean, std and rms of each matrix from what :meth:`Stack.reduce` gave."""
         row_mean, row_norm = raw.T
         mean = self._over_rows(row_mean)
         within, between = row_norm**2 / self._row_length, (row_mean - mean[self._owner]) ** 2
@@ -67,12 +67,12 @@ class MatrixMoments:
         return _mean_std_rms(np.stack([mean, variance], axis=1)[:-1])
 
     def _over_rows(self, values: np.ndarray) -> np.ndarray:
-        """Mean over the rows of each matrix, all of one length."""
+        """Return the mean over the rows of each matrix, all of one length."""
         return np.bincount(self._owner, values, self._bins) / self._n_rows
 
 
 def _mean_std_rms(moments: np.ndarray) -> np.ndarray:
-    """From mean and variance of each matrix, shape (matrices, 2)."""
+    """Return mean, std and rms from mean and variance of each matrix, shape (matrices, 2)."""
     mean, variance = moments.T
     return np.stack([mean, np.sqrt(variance), np.sqrt(variance + mean**2)], axis=1)
 
@@ -96,7 +96,7 @@ class Stack:
     owner: np.ndarray
 
     def reduce(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Mean of each row and norm of the deviations from it, shape (rows, 2).
+        """Return the mean of each row and the norm of deviations from it, shape (rows, 2).
 
         Two passes: one would lose the deviations beside a large mean.
         """
@@ -109,7 +109,7 @@ class Stack:
 
 
 def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
-    """All parameters, those together that can be, up to :data:`LARGEST_STACK`."""
+    """Return all parameters, stacked where they can be, up to :data:`LARGEST_STACK`."""
     nobody = sum(len(group.matrices) for group in groups)
     found: dict[tuple[torch.Size, int], list[Stack]] = defaultdict(list)
     first = 0
@@ -129,7 +129,7 @@ def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
 
 
 def _cut(group: MatrixGroup, first: int, nobody: int) -> tuple[int, np.ndarray]:
-    """Length of the rows of a parameter, and the matrix of each, counted from `first`."""
+    """Return the length of a parameter's rows, and the matrix of each, counted from `first`."""
     n_rows, *columns = group.parameter.shape
     n_columns = math.prod(columns)
     unit_dim = group.matrices[0].unit_dim

@@ -41,7 +41,7 @@ def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) ->
 
 
 def clock(name: str, given: Clock) -> Callable[[int], bool]:
-    """A function that says whether a step is due."""
+    """Return a function that says whether a step is due."""
     if is_number(given, 1, whole=True):
         return lambda step: step % given == 0  # type: ignore[operator]
     if callable(given):
@@ -60,7 +60,7 @@ def clock(name: str, given: Clock) -> Callable[[int], bool]:
 
 
 def asked(name: str, due: Callable[[int], bool], step: int) -> bool:
-    """What a function says of a step."""
+    """Return what a function says of a step."""
     try:
         return bool(due(step))
     except Exception as error:
@@ -70,7 +70,7 @@ def asked(name: str, due: Callable[[int], bool], step: int) -> bool:
 
 
 def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
-    """`quantities`, or `UsageError` if one of them is unknown or there is none."""
+    """Return `quantities`; raise `UsageError` if one is unknown or there is none."""
     require(
         isinstance(quantities, Sequence | frozenset | set)
         and not isinstance(quantities, str | bytes)
@@ -83,7 +83,7 @@ def checked_quantities(quantities: Sequence[str]) -> tuple[str, ...]:
 
 
 def checked_quantiles(quantiles: Sequence[float]) -> tuple[float, ...]:
-    """`quantiles`, or `UsageError` if one is not between 0 and 1."""
+    """Return `quantiles`; raise `UsageError` if one is not between 0 and 1."""
     for quantile in checks.items("quantiles", quantiles):
         require(
             is_number(quantile, 0) and quantile <= 1,

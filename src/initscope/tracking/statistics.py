@@ -43,7 +43,7 @@ class MatrixGroup:
         )
 
     def views(self, tensor: torch.Tensor) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
-        """Views of `tensor`, of the parameter's shape, and the dimensions to reduce.
+        """Return views of `tensor`, of the parameter's shape, and the dimensions to reduce.
 
         What is left after the reductions is one number for each matrix, in order. Equal parts are
         one view, so that one operation serves them all.
@@ -60,7 +60,7 @@ class MatrixGroup:
 
 
 def by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
-    """The matrices, those of one parameter together."""
+    """Group the matrices, those of one parameter together."""
     groups: dict[nn.Parameter, list[WeightMatrix]] = {}
     for matrix in matrices:
         groups.setdefault(matrix.parameter, []).append(matrix)
@@ -111,7 +111,7 @@ class HostCopy:
         self._measured = [(one, one.raw.device, tuple(one.raw.shape)) for one in measured]
 
     def values(self) -> list[np.ndarray]:
-        """What `finish` makes of each, shape (matrices, labels); waits for the copies."""
+        """Return what `finish` makes of each, shape (matrices, labels); wait for the copies."""
         for event in self._events:
             event.synchronize()
         taken = dict.fromkeys(self._copies, 0)
@@ -126,12 +126,12 @@ class HostCopy:
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """float64, where the device has it."""
+    """Return float64, where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def widened(tensor: torch.Tensor) -> torch.Tensor:
-    """Without gradient, and in float32 at least."""
+    """Return the tensor without gradient, and in float32 at least."""
     tensor = tensor.detach()
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
@@ -139,7 +139,7 @@ def widened(tensor: torch.Tensor) -> torch.Tensor:
 def mean_and_variance(
     tensor: torch.Tensor, dims: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and variance (divided by the number of elements) over `dims`."""
+    """Return mean and variance (divided by the number of elements) over `dims`."""
     if tensor.is_cuda:
         variance, mean = torch.var_mean(tensor, dims, correction=0)
         return mean, variance
@@ -149,7 +149,7 @@ def mean_and_variance(
 
 
 def shapes(groups: Sequence[MatrixGroup], quantiles: Sequence[float]) -> Measured:
-    """Kurtosis (3 for a normal distribution) and quantiles of each weight matrix."""
+    """Return kurtosis (3 for a normal distribution) and quantiles of each weight matrix."""
     rows = []
     for matrix in (matrix for group in groups for matrix in group.matrices):
         weights = widened(matrix.weight).flatten()
@@ -163,7 +163,7 @@ def shapes(groups: Sequence[MatrixGroup], quantiles: Sequence[float]) -> Measure
 
 
 def histogram_counts(matrices: Sequence[WeightMatrix]) -> Measured:
-    """Low, high and counts in even bins between them, :data:`HISTOGRAM_STDS` std from 0.
+    """Return low, high and counts in even bins between, :data:`HISTOGRAM_STDS` std from 0.
 
     Weights beyond are counted in the outermost bins.
     """
@@ -178,7 +178,7 @@ def histogram_counts(matrices: Sequence[WeightMatrix]) -> Measured:
 
 
 def _quantiles(values: torch.Tensor, quantiles: Sequence[float]) -> torch.Tensor:
-    """Quantiles, interpolated linearly; NaN if any value is. `torch.quantile` takes 16M at most."""
+    """Interpolate quantiles linearly; NaN if any value is. `torch.quantile` takes 16M at most."""
     # On a CPU numpy takes a thirtieth of torch's time for the same order.
     on_cpu = values.device.type == "cpu"
     ordered = torch.from_numpy(np.sort(values.numpy())) if on_cpu else values.sort().values

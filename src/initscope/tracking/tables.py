@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from tqdm import tqdm
 
 from initscope import checks
+from initscope.checks import require
 from initscope.errors import UsageError
 from initscope.records import (
     CHECKSUM,
@@ -43,7 +44,7 @@ COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def read_variances(folder: str | Path) -> pd.DataFrame:
-    """What was recorded in `folder`, of a run that has ended or is under way.
+    """Return what was recorded in `folder`, of a run that has ended or is under way.
 
     Returns
     -------
@@ -60,7 +61,7 @@ def read_variances(folder: str | Path) -> pd.DataFrame:
 
 
 def read_histograms(folder: str | Path) -> pd.DataFrame:
-    """The histograms recorded in `folder`: columns ``step, layer, role, low, high, counts``."""
+    """Return the histograms recorded in `folder`: ``step, layer, role, low, high, counts``."""
     checks.file_path("folder", folder)
     return _read_frame(Path(folder), HISTOGRAMS)
 
@@ -106,7 +107,7 @@ class VarianceTable:
         return self.folder / f"{self.name}.parquet"
 
     def read(self) -> pa.Table | None:
-        """All rows so far; None if there is no file."""
+        """Return all rows so far; None if there is no file."""
         if self.folder is None:
             return pa.Table.from_batches(self._memory, self.schema)
         batches = self._batches()
@@ -116,11 +117,11 @@ class VarianceTable:
         return pa.Table.from_batches(batches, stored).cast(self.schema)
 
     def digest(self) -> str:
-        """Checksum of all that was appended, in hexadecimal."""
+        """Return the checksum of all that was appended, in hexadecimal."""
         return self._written.hexdigest()
 
     def digests(self) -> dict[int, str]:
-        """What :meth:`digest` was at each step that is whole in the files now; -1 before any."""
+        """Return what :meth:`digest` was at each step that is whole in the files; -1 before any."""
         digest = hashlib.sha256()
         found = {-1: digest.hexdigest()}
         for batch in self._batches(silent=True) or []:
@@ -129,7 +130,7 @@ class VarianceTable:
         return found
 
     def _batches(self, silent: bool = False) -> list[pa.RecordBatch] | None:
-        """All rows so far as they are in the files, in batches of one step; None without a file."""
+        """Return all rows in the files, in batches of one step; None without a file."""
         # A run that ends or begins replaces one by the other: neither may be missed in between.
         for read in (self._read_final, self._read_stream, self._read_final):
             try:
@@ -159,7 +160,7 @@ class VarianceTable:
         return batches
 
     def open(self, step: int) -> int | None:
-        """Be ready to append after `step`: rows of later steps are dropped.
+        """Get ready to append after `step`; drop the rows of later steps.
 
         Returns the last step that was kept, or None.
         """
@@ -215,7 +216,7 @@ def _in_single_precision(schema: pa.Schema) -> pa.Schema:
 
 
 def _by_step(table: pa.Table) -> Iterator[pa.RecordBatch]:
-    """The rows of each step in a batch of their own, as they were appended."""
+    """Yield the rows of each step in a batch of their own, as they were appended."""
     steps = table["step"].combine_chunks()
     if len(steps) == 0:
         return
@@ -229,7 +230,7 @@ def _checksum(batch: pa.RecordBatch) -> str:
 
 
 def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch], str]:
-    """Batches of a stream up to its end, or to where it is not whole; then also what is wrong."""
+    """Return the batches of a stream up to where it is whole; also what is wrong after it."""
     stored = _in_single_precision(schema)
     batches: list[pa.RecordBatch] = []
     # Of the whole file: a length that is damaged then asks for no more memory than there is of it.
@@ -253,3 +254,28 @@ def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch],
     except (pa.ArrowException, OSError, ValueError) as error:
         cut = source.tell() == source.size()
         return batches, "ends within a batch" if cut else f"is damaged ({error})"
+
+
+def open_table(table: VarianceTable, step: int) -> int | None:
+    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
+    try:
+        if table.folder is not None:
+            table.folder.mkdir(parents=True, exist_ok=True)
+        return table.open(step)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {table.folder} for the variances cannot be written "
+            f"({error.strerror or error}). Name another one."
+        ) from error
+
+
+def refuse_another_run(table: VarianceTable) -> None:
+    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
+    rows = table.read()
+    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
+    require(
+        last == 0,
+        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
+        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
+        f"overwrite=True.",
+    )

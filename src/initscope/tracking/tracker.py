@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from initscope import checks
 from initscope.checks import require
-from initscope.errors import UsageError
 from initscope.schema import (
     COLUMNS,
     HISTOGRAMS,
@@ -45,7 +43,7 @@ from initscope.tracking.statistics import (
     histogram_counts,
     shapes,
 )
-from initscope.tracking.tables import VarianceTable
+from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
 
@@ -220,23 +218,23 @@ class VarianceTracker:
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
-        """Before the forward pass of a step."""
+        """Start a step, before its forward pass."""
         self._gradients = []
         if "activation" in self._quantities and self._due(self.step + 1):
             self._signals.start()
 
     def end_batch(self) -> None:
-        """After the first batch of several that make one step: what follows is not measured."""
+        """End the first batch of several that make one step: what follows is not measured."""
         self._signals.stop()
 
     def before_optimizer_step(self) -> None:
-        """When the gradients are complete and clipped."""
+        """Measure the gradients when they are complete and clipped."""
         self._signals.stop()
         if "gradient" in self._quantities and self._due(self.step + 1):
             self._gradients = self._measure_gradients()
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
-        """When the weights are new; `updated` is False if the optimizer left the step out."""
+        """Measure the new weights; `updated` is False if the optimizer left the step out."""
         checks.flag("updated", updated)
         self.step += 1
         if self._due(self.step):
@@ -254,7 +252,7 @@ class VarianceTracker:
             self._write_histograms(step, counts, values[-1])
 
     def checksums(self) -> dict[str, str]:
-        """Checksum of the rows of each table so far, to be compared when a run goes on."""
+        """Return the checksum of each table so far, to be compared when a run goes on."""
         self.flush()
         return {name: table.digest() for name, table in self._tables.items()}
 
@@ -266,11 +264,11 @@ class VarianceTracker:
             table.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """What was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
         return self._frame(VARIANCES)
 
     def histograms_to_frame(self) -> pd.DataFrame:
-        """Histograms so far: columns ``step, layer, role, low, high, counts``.
+        """Return the histograms so far: columns ``step, layer, role, low, high, counts``.
 
         The weights are counted in even bins between `low` and `high`, five std from 0; those
         beyond are in the outermost bins.
@@ -288,7 +286,7 @@ class VarianceTracker:
         return self._every(step) or self._distribution_every(step)
 
     def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
-        """How to measure these: all of them, or those with a gradient."""
+        """Return how to measure these: all of them, or those with a gradient."""
         key = tuple(map(id, groups))
         if key not in self._moments_of:
             self._moments_of[key] = MatrixMoments(groups)
@@ -375,28 +373,3 @@ class VarianceTracker:
         self._tables[HISTOGRAMS].append(
             pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
         )
-
-
-def open_table(table: VarianceTable, step: int) -> int | None:
-    """Open a table for what comes after `step`; `UsageError` if it cannot be written."""
-    try:
-        if table.folder is not None:
-            table.folder.mkdir(parents=True, exist_ok=True)
-        return table.open(step)
-    except OSError as error:
-        raise UsageError(
-            f"the folder {table.folder} for the variances cannot be written "
-            f"({error.strerror or error}). Name another one."
-        ) from error
-
-
-def refuse_another_run(table: VarianceTable) -> None:
-    """Raise `UsageError` if a table holds steps of a run, which one from the start would drop."""
-    rows = table.read()
-    last = 0 if rows is None or len(rows) == 0 else pc.max(rows["step"]).as_py()
-    require(
-        last == 0,
-        f"{table.folder} holds the {table.name} of an earlier run, up to step {last}, and training "
-        f"starts from step 0. Name another folder, go on from a checkpoint, or pass "
-        f"overwrite=True.",
-    )

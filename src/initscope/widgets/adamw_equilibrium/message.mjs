@@ -1,19 +1,7 @@
-// What the AdamW widget says: presets, the sentence, and the Python that makes the same point.
+// What the AdamW widget says: the sentence, and the Python that makes the same point.
 
 import { equilibrium } from "./theory.mjs";
 import { percent, short } from "../lib/format.mjs";
-
-const OPTIMIZER = { weight_decay: 0.1, beta1: 0.9, beta2: 0.95, schedule: "cosine", final: 0.1, std0: 0.02 };
-const NOISE = { snr: 0, diffusion: 1, alignment: 0 };
-
-/** Settings of published training runs; PRESETS in adamw_equilibrium.py says where they are from. */
-export const PRESETS = {
-  nanogpt: { lr: 6e-4, ...OPTIMIZER, warmup: 2000, steps: 600_000, ...NOISE },
-  shakespeare: { lr: 1e-3, ...OPTIMIZER, beta2: 0.99, warmup: 100, steps: 5000, ...NOISE },
-  "gpt3-175b": { lr: 6e-5, ...OPTIMIZER, warmup: 117, steps: 93_750, ...NOISE },
-  "llama-7b": { lr: 3e-4, ...OPTIMIZER, warmup: 2000, steps: 250_000, ...NOISE },
-  "llama-65b": { lr: 1.5e-4, ...OPTIMIZER, warmup: 2000, steps: 350_000, ...NOISE },
-};
 
 export const whole = (value) => Math.round(value).toLocaleString("en");
 

@@ -3,7 +3,7 @@
 import {
   equilibrium, learningRate, rotation, sampleSteps, Simulation, simulatedCoordinates, trajectory,
 } from "./theory.mjs";
-import { PRESETS, python, sentence, stepCount, timeConstant, whole } from "./message.mjs";
+import { python, sentence, stepCount, timeConstant, whole } from "./message.mjs";
 import { Chart, COLORS, legend } from "../lib/chart.mjs";
 import { make, reducedMotion } from "../lib/dom.mjs";
 import { percent, short } from "../lib/format.mjs";
@@ -63,13 +63,13 @@ export const CONTROLS = {
 
 const [BLUE, ORANGE, GREEN, PURPLE] = COLORS;
 
-/** Names of the settings that a preset sets. */
-const PRESET_NAMES = Object.keys(PRESETS.nanogpt);
-
-const sameAs = (preset, s) => PRESET_NAMES.every((name) => PRESETS[preset][name] === s[name]);
-
 function render(context) {
-  const { page } = context;
+  const { model, page } = context;
+  /** @type {Record<string, Record<string, any>>} */
+  const presets = model.get("published_runs");
+  // The settings that a preset sets.
+  const presetNames = Object.keys(presets.nanogpt);
+  const sameAs = (preset, s) => presetNames.every((name) => presets[preset][name] === s[name]);
   const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 470 });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
@@ -96,22 +96,22 @@ function render(context) {
 
   // A link may name a preset alone; what it says besides holds over the preset.
   const given = new Set((page?.parameters ?? []).map(([name]) => name));
-  const linked = PRESETS[f.settings().preset];
+  const linked = presets[f.settings().preset];
   if (given.has("preset") && linked) {
-    f.set(Object.fromEntries(PRESET_NAMES.filter((name) => !given.has(name)).map((name) => [name, linked[name]])));
+    f.set(Object.fromEntries(presetNames.filter((name) => !given.has(name)).map((name) => [name, linked[name]])));
   }
 
   function update(settings, changed) {
     let s = settings;
-    if (changed.size === 1 && changed.has("preset") && PRESETS[s.preset]) {
-      f.set(PRESETS[s.preset]);
+    if (changed.size === 1 && changed.has("preset") && presets[s.preset]) {
+      f.set(presets[s.preset]);
       s = f.settings();
     } else if (s.preset !== "custom" && !sameAs(s.preset, s)) {
       f.set({ preset: "custom" });
       s = f.settings();
     }
     f.enable("final", s.schedule !== "constant");
-    if (!run || !PRESET_NAMES.every((name) => run.settings[name] === s[name])) {
+    if (!run || !presetNames.every((name) => run.settings[name] === s[name])) {
       stop();
       simulation = null;
       run = { ...trajectory(s, sampleSteps(s.steps)), settings: s };

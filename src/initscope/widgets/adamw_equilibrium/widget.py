@@ -58,6 +58,8 @@ class AdamWEquilibrium(BookWidget):
         As in :func:`initscope.theory.adamw_variance_trajectory`.
     log_steps, log_std
         Whether the axes are logarithmic.
+    published_runs
+        What each preset sets; read only.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class AdamWEquilibrium(BookWidget):
     alignment = traitlets.Float(0.0).tag(sync=True)
     log_steps = traitlets.Bool(False).tag(sync=True)
     log_std = traitlets.Bool(False).tag(sync=True)
+    published_runs = traitlets.Dict(PUBLISHED_RUNS, read_only=True).tag(sync=True)
 
     def __init__(self, **settings: Any) -> None:
         self._following = True  # what is given besides a preset holds over it

@@ -200,13 +200,15 @@ export class Chart {
         return [make("svg:rect", { x: left, y: Math.min(a, b), width: right - left, height: Math.abs(b - a), fill: color, opacity: layer.opacity ?? 0.16 }),
           ...beside(left + 4, Math.min(a, b) + 12)];
       }
-      case "cells":
-        return layer.colors.flatMap((row, j) => row.flatMap((fill, i) => {
+      case "cells": {
+        const { colors = [], xEdges = [], yEdges = [] } = layer;
+        return colors.flatMap((row, j) => row.flatMap((fill, i) => {
           if (!fill) return [];
-          const [a, b] = [px(layer.xEdges[i]), px(layer.xEdges[i + 1])];
-          const [c, d] = [py(layer.yEdges[j]), py(layer.yEdges[j + 1])];
+          const [a, b] = [px(xEdges[i]), px(xEdges[i + 1])];
+          const [c, d] = [py(yEdges[j]), py(yEdges[j + 1])];
           return [make("svg:rect", { x: a, y: Math.min(c, d), width: b - a + 0.4, height: Math.abs(d - c) + 0.4, fill })];
         }));
+      }
       case "label":
         return [make("svg:text", { x: px(layer.x), y: py(layer.y), "text-anchor": layer.anchor ?? "start", class: "ins-inside" }, layer.text)];
       default:

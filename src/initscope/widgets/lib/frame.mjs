@@ -67,7 +67,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
       }
     }
     if (longest) keepRoom(message, longest(settings()));
-    if (!code.hidden) listing.textContent = python(settings());
+    if (python && !code.hidden) listing.textContent = python(settings());
   }
   function set(changes) {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);

@@ -75,7 +75,7 @@ const GAUSSIAN_EDGES = [0, 1, 2, 3.25, 5, 8, 12];
  * function varies, as initscope.theory does it.
  */
 export function gaussianNodes(std, visit) {
-  const last = GAUSSIAN_EDGES.at(-1);
+  const last = GAUSSIAN_EDGES[GAUSSIAN_EDGES.length - 1];
   const edges = [...GAUSSIAN_EDGES];
   for (let x = 1 / std; x < last; x *= 2) edges.push(x);
   edges.sort((a, b) => a - b);

@@ -89,9 +89,9 @@ function render(context) {
   const grid = (x1, y1, x2, y2) => make("svg:line", { class: "ins-grid", x1, y1, x2, y2 });
   const dot = (cx, cy, fill) => make("svg:circle", { cx, cy, r: 5, fill });
   /** Text at x that stays within the picture. */
-  const text = (x, y, content, inside = true, anchor = null) => make("svg:text", {
+  const text = (x, y, content, inside = true, anchor = "") => make("svg:text", {
     x, y, class: inside && "ins-inside",
-    "text-anchor": anchor ?? (x < left + 90 ? "start" : x > right - 90 ? "end" : "middle"),
+    "text-anchor": anchor || (x < left + 90 ? "start" : x > right - 90 ? "end" : "middle"),
   }, content);
   const path = (from, to, color) => make("svg:path", {
     d: `M${q.x.slice(from, to).map((x, i) => `${px(x).toFixed(1)},${py(q.y[from + i]).toFixed(1)}`).join("L")}`,

@@ -213,11 +213,11 @@ export function python(run, settings) {
       "import numpy as np",
       "import pandas as pd",
       "",
-      "from initscope.pretrain.run import PretrainSpec, read_record",
+      "from initscope.pretrain import PretrainSpec, read_record",
       "from initscope.theory import adamw_variance_trajectory",
       "",
     );
-  } else if (folder) lines.push("from initscope.pretrain.run import read_record", "");
+  } else if (folder) lines.push("from initscope.pretrain import read_record", "");
   lines.push(`step, role, layer = ${step}, "${role}", ${layer}`);
   if (folder) lines.push(`record = read_record(${JSON.stringify(folder)})`, "frame = record.variances");
   else lines.push("# `frame` is your own run, in the columns step, layer, role, kind, stat, value.");

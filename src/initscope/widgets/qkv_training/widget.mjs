@@ -26,6 +26,7 @@ async function render(context) {
     .map(([role, name]) => [role, LONG[role] ?? capital(name)]);
 
   // At first what any run has, so that an address can name it.
+  /** @type {Record<string, any>} */
   const controls = {
     run: { label: "Run", kind: "choice", options: runs.map(({ label }) => [label, label]) },
     step: {

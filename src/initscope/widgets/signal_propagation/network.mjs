@@ -221,7 +221,12 @@ export function passWith(settings, { weights, biases = [], input, gradient }) {
 export class Store {
   constructor(bytes = 160e6) {
     this.room = bytes;
-    this.clear("");
+    this.kind = "";
+    this.used = 0;
+    this.kept = new Map();
+    this.passes = new Map();
+    /** @type {Float32Array | null} */
+    this.scratch = null;
   }
 
   clear(kind) {
@@ -297,6 +302,7 @@ export function* simulate(settings, store) {
   if (store.kind !== kind) store.clear(kind);
   const theory = propagate(settings);
   const band = finiteWidth(settings, theory);
+  /** @type {any} */
   const found = { settings, theory, band, kept: null, networks: [] };
   yield;
   for (let network = 0; network < settings.draws; network += 1) {

@@ -157,6 +157,7 @@ export function finiteWidth(settings, { forward, backward } = propagate(settings
   if (residual || layerNorm) return null;
   const exact = { relu: () => reluNoise(width), linear: () => [digamma(width / 2) + Math.log(2 / width), trigamma(width / 2)] }[activation]?.();
   const weight = Math.log(width) + 2 * Math.log(std);
+  /** @type {any[]} */
   const layers = Array.from({ length: depth + 1 }, () => null);
   const mean = new Float64Array(depth + 1);
   const variance = new Float64Array(depth + 1);

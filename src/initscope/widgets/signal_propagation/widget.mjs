@@ -292,7 +292,7 @@ function render(context) {
     const finite = logs.flat(2).flatMap((values) => [...values]).filter(Number.isFinite);
     // The few values close to 0 would stretch the axis: leave out the smallest 0.2%.
     const sorted = Float64Array.from(finite).sort();
-    const [least, largest] = sorted.length ? [sorted[Math.floor(0.002 * sorted.length)], sorted.at(-1)] : [-1, 1];
+    const [least, largest] = sorted.length ? [sorted[Math.floor(0.002 * sorted.length)], sorted[sorted.length - 1]] : [-1, 1];
     const [low, high] = [Math.floor(Math.min(least, -1)) , Math.ceil(Math.max(largest + 0.1, 1))];
     const bins = Math.min(160, 6 * (high - low));
     const edges = Array.from({ length: bins + 1 }, (_, i) => low + (i * (high - low)) / bins);
@@ -359,7 +359,7 @@ function python(settings) {
   const body = plain
     ? `import numpy as np
 
-from initscope.monte_carlo.variances import variance_profiles
+from initscope.monte_carlo import variance_profiles
 from initscope.theory import propagate${needed}
 
 ${start}
@@ -369,7 +369,7 @@ networks = variance_profiles(widths, "${name}", std, bias_std, networks=${draws}
 `
     : `import numpy as np
 
-from initscope.monte_carlo.variances import residual_profiles
+from initscope.monte_carlo import residual_profiles
 from initscope.theory import residual_propagate${needed}
 
 ${start}

@@ -198,7 +198,9 @@ async function render(context) {
       scale.ticks = decades(0, scale.high, 1);
     }
     const xEdges = edges(sweep.stds);
+    /** @type {number[][]} */
     const some = [[], []];
+    /** @type {number[][]} */
     const all = [[], []];
     const colors = cells.map((row, j) => row.map((here, i) => {
       if (here.diverge > 0) {

@@ -1,0 +1,182 @@
+r"""Tell noise from drift in the std of weight matrices, and a theory's curve from dumb ones.
+
+The steps of AdamW add to the mean square :math:`\rho` of a matrix what decay does not explain.
+Gradients that are noise add :math:`D \eta^2` an update, a steady drift adds in proportion to
+:math:`\eta`: the exponent of the growth against the learning rate tells one from the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from initscope import checks
+from initscope.analysis.noise import learning_rates_until
+from initscope.analysis.trajectories import check_std
+from initscope.checks import require
+from initscope.errors import shown
+
+__all__ = ["curve_distances", "dumb_curves", "growth_exponents", "growth_in_windows"]
+
+
+def growth_in_windows(
+    std: pd.DataFrame, lr: ArrayLike, weight_decay: float, edges: Sequence[int]
+) -> pd.DataFrame:
+    r"""Return what the steps add to the mean square of each matrix, an update, in each window.
+
+    :math:`(\rho_b - \rho_a + \sum_t (1 - (1 - \eta_t \lambda)^2)\, \rho_{t-1}) / (b - a)`: an
+    identity, not an estimate, but for :math:`\rho` between recorded steps, which is interpolated
+    in what decay takes away.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`initscope.analysis.weight_std`.
+    lr
+        Learning rate of updates 1, 2, ....
+    weight_decay
+        Of AdamW.
+    edges
+        Recorded steps, ascending, at least two: a window reaches from each to the next.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role and layer; one column a window, named by ``after`` and ``until``. Below 0
+        where the gradient pulled the weights back; NaN for a matrix that diverged.
+
+    Raises
+    ------
+    UsageError
+        Edges that were not recorded or do not ascend; fewer learning rates than steps.
+    """
+    check_std(std)
+    decay = checks.number("weight_decay", weight_decay, 0.0)
+    edges = checks.items("edges", edges, 2)
+    first, last = std.columns[0], std.columns[-1]
+    require(
+        all(edge in std.columns for edge in edges)
+        and all(a < b for a, b in itertools.pairwise(edges)),
+        f"edges must be recorded steps from {first} to {last}, ascending, not {shown(edges)}.",
+    )
+    rates = learning_rates_until(lr, last)
+    steps = np.asarray(std.columns)
+    between = np.arange(first, last + 1)
+    square = std.to_numpy(float) ** 2
+    at_each = np.array([np.interp(between, steps, row) for row in square])
+    taken = (1 - (1 - rates[first:] * decay) ** 2) * at_each[:, :-1]
+    grown = square[:, steps.searchsorted(edges)]
+    lost = np.column_stack([np.zeros(len(std)), taken.cumsum(axis=1)])[:, np.subtract(edges, first)]
+    growth = np.diff(grown + lost, axis=1) / np.diff(edges)
+    windows = pd.MultiIndex.from_arrays([edges[:-1], edges[1:]], names=["after", "until"])
+    return pd.DataFrame(growth, std.index, windows)
+
+
+def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
+    r"""Return by role the power of the learning rate that the growth of its matrices follows.
+
+    The slope, by least squares, of :math:`\ln` of the median growth over the layers on
+    :math:`\ln` of the rms learning rate of the window: 2 for noise, 1 for a steady drift.
+
+    Parameters
+    ----------
+    growth
+        Result of :func:`growth_in_windows`, of at least two windows.
+    lr
+        Learning rate of updates 1, 2, ....
+
+    Returns
+    -------
+    pandas.Series
+        Indexed by role; NaN where the median of a window is not above 0, or the rate is the same
+        in all.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two windows, or fewer learning rates than steps.
+    """
+    table = checks.number_table("growth", growth, levels=("role", "layer"))
+    require(
+        list(table.columns.names) == ["after", "until"] and table.shape[1] >= 2,
+        "growth must be a table of growth_in_windows with at least two windows.",
+    )
+    rates = learning_rates_until(lr, int(table.columns[-1][1]))
+    rms = np.array([math.sqrt(np.mean(rates[a:b] ** 2)) for a, b in table.columns])
+    by_role = table.groupby(level="role", sort=False)
+    medians = by_role.agg(lambda layers: layers.median(skipna=False))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = np.log(rms), np.log(medians.to_numpy())
+        spread = x - x.mean()
+        slopes = (y - y.mean(axis=1, keepdims=True)) @ spread / (spread @ spread)
+    slopes = np.where(np.isfinite(slopes), slopes, np.nan)
+    return pd.Series(slopes, medians.index, name="exponent")
+
+
+def dumb_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]:
+    """Return what a theory of the std has to beat: no change, and steps without decay.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`initscope.analysis.weight_std`; the first column is where it starts.
+    lr
+        Learning rate of updates 1, 2, ....
+
+    Returns
+    -------
+    dict
+        ``"no change"``, the first std at every step; ``"no decay"``, the square root of its square
+        plus the sum of the squares of the learning rates. Tables like `std`.
+    """
+    check_std(std)
+    first, last = std.columns[0], std.columns[-1]
+    rates = learning_rates_until(lr, last)[first:]
+    added = np.concatenate([[0.0], np.cumsum(rates**2)])[np.asarray(std.columns) - first]
+    start = std.iloc[:, [0]].to_numpy(float)
+    constant = np.repeat(start, std.shape[1], axis=1)
+    curves = {"no change": constant, "no decay": np.sqrt(start**2 + added)}
+    return {name: pd.DataFrame(c, std.index, std.columns) for name, c in curves.items()}
+
+
+def curve_distances(std: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    r"""Return how far the std is from each curve, over all steps and layers.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`initscope.analysis.weight_std`.
+    curves
+        Tables like it, by name: of :func:`initscope.analysis.predicted_std`, of
+        :func:`dumb_curves`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role, a column a curve: mean over the steps after the first, and over the
+        layers, of :math:`|\ln(\sigma / \text{curve})|`; .1 is about 10%.
+
+    Raises
+    ------
+    UsageError
+        A curve with other rows or columns.
+    """
+    check_std(std)
+    found = {}
+    for name, curve in checks.mapping("curves", curves).items():
+        require(
+            isinstance(curve, pd.DataFrame)
+            and curve.index.equals(std.index)
+            and curve.columns.equals(std.columns),
+            f"the curve {shown(name)} must have the rows and columns of std.",
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            distance = np.log(std / curve).abs().iloc[:, 1:].mean(axis=1, skipna=False)
+        by_role = distance.groupby(level="role", sort=False)
+        found[name] = by_role.agg(lambda layers: layers.mean(skipna=False))
+    return pd.DataFrame(found)

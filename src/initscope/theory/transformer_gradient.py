@@ -1,0 +1,163 @@
+"""Variance of the gradient along the residual stream of a transformer at initialization."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from initscope.checks import (
+    Array,
+    one,
+    plain,
+    positive,
+    require_name,
+    within,
+)
+from initscope.memory import require_memory
+from initscope.theory.activations import Activation, ActivationLike, resolve
+from initscope.theory.expectations import expectation
+from initscope.theory.kernels import CorrelatedMoments
+from initscope.theory.transformer import (
+    CORRELATIONS,
+    LARGEST_STD,
+    activation_covariance,
+    attention_covariance,
+    attention_logit_variance,
+    check_logits,
+    layer_norm_covariance,
+    sizes,
+    usable_std,
+)
+
+__all__ = ["residual_gradient_variance"]
+
+NORMS = ("pre", "post")
+SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
+
+
+def residual_gradient_variance(
+    n_layer: int,
+    n_embd: int,
+    seq_len: int,
+    std: float = 0.02,
+    *,
+    residual_std: float | None = None,
+    norm: str = "pre",
+    activation: ActivationLike = "gelu_tanh",
+    mlp_ratio: float = 4.0,
+    layer_norm_epsilon: float = 1e-5,
+) -> Array:
+    r"""Return the variance of the gradient along the stream, relative to that after all blocks.
+
+    With G(t, t') the covariance over channels of the gradients at two positions, and v_t the
+    variance that a LayerNorm divides by, a block adds to G, going back through the MLP and through
+    attention P, uniform over the positions up to its own,
+
+    .. math::
+        r d^2 s^2 \sigma_p^2 \, E[\phi'(u_t) \phi'(u_{t'})] \, G(t, t')
+        \qquad\text{and}\qquad
+        d^2 s^2 \sigma_p^2 \, (P^T G P)(t, t') ,
+
+    both divided by :math:`\sqrt{v_t v_{t'}}` if LayerNorm stands inside the branch (``"pre"``).
+    If it stands after the sum (``"post"``), all of G is, first. Xiong et al. (2020),
+    arXiv:2002.04745, compare the two.
+
+    Parameters
+    ----------
+    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
+        As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers.
+    norm
+        ``"pre"``: x + f(LN(x)), as in GPT-2; ``"post"``: LN(x + f(x)), as in GPT and Vaswani et
+        al. (2017).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_layer + 1,)``, averaged over positions; 1 in the last place.
+
+    Raises
+    ------
+    UsageError
+        As :func:`~initscope.theory.residual_stream_variance`; an unknown `norm`.
+
+    Notes
+    -----
+    The gradient is taken to meet weights independent of those of the forward pass, to be the same
+    in size at all positions after the last block, and there unrelated between positions. What goes
+    back through the attention weights rather than the values is left out; it is small while the
+    logits are.
+
+    Examples
+    --------
+    >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
+    107
+    """
+    depth, channels, length = sizes(n_layer, n_embd, seq_len)
+    require_memory(8.0 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
+    width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
+    epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
+    known = resolve(activation)
+    require_name("norm", norm, NORMS)
+    base = within("std", positive("std", std), SMALLEST_STD, LARGEST_STD)
+    check_logits(channels, base)
+    weight = one("std", base) ** 2
+    out = weight / (2 * depth)
+    if residual_std is not None:
+        out = one("residual_std", usable_std("residual_std", residual_std)) ** 2
+    logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
+
+    # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance
+    # of the MLP's hidden units between positions.
+    covariance = 2 * weight * np.eye(length)
+    divisors, hiddens = [], []
+    for branch in range(2 * depth):
+        if norm == "pre":
+            divisors.append(covariance.diagonal() + epsilon)
+            inputs = layer_norm_covariance(covariance, epsilon)
+        else:
+            inputs = covariance
+        if branch % 2 == 0:
+            added = channels**2 * weight * out * attention_covariance(inputs, logit_variance)
+        else:
+            hidden = channels * weight * inputs
+            hiddens.append(hidden)
+            added = width * out * activation_covariance(known, hidden)
+        covariance = covariance + added
+        if norm == "post":
+            divisors.append(covariance.diagonal() + epsilon)
+            covariance = layer_norm_covariance(covariance, epsilon)
+
+    # Back: covariance over channels of the gradients at two positions.
+    gradient = np.eye(length)
+    found = [1.0]
+    attention = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]
+    for branch in range(2 * depth - 1, -1, -1):
+        scale = 1 / np.sqrt(divisors[branch])
+        scale = scale[:, None] * scale[None, :]
+        if norm == "post":
+            gradient = gradient * scale
+        if branch % 2 == 0:
+            added = channels**2 * weight * out * (attention.T @ gradient @ attention)
+        else:
+            slopes = _slopes(known, hiddens[branch // 2])
+            added = width * channels * weight * out * slopes * gradient
+        gradient = gradient + (added * scale if norm == "pre" else added)
+        if branch % 2 == 0:
+            found.append(float(gradient.trace()) / length)
+    return plain(found[::-1])
+
+
+def _slopes(activation: Activation, covariance: Array) -> Array:
+    """Return E[phi'(u_t) phi'(u_t')] for Gaussian u with this covariance."""
+    q = covariance.diagonal()
+    # As in the forward pass: one curve in the correlation, and the mean squares of each position.
+    typical = np.exp(np.log(q).mean())
+    nodes = chebyshev.chebpts1(CORRELATIONS)
+    moments = CorrelatedMoments(activation, np.full(CORRELATIONS, typical))
+    curve = chebyshev.chebfit(nodes, moments.derivative_moment(nodes), CORRELATIONS - 1)
+    root = np.sqrt(q)
+    correlation = np.clip(covariance / (root[:, None] * root[None, :]), -1, 1)
+    values = chebyshev.chebval(correlation, curve)
+    (second,) = expectation(activation, q, ("derivative_second",))
+    np.fill_diagonal(values, second)
+    return np.asarray(values)
