@@ -870,9 +870,13 @@ ROWS: dict[str, Row] = {
         says={"roles": ("role",)},
     ),
     "analysis.diffusion.growth_in_windows": Row(
-        lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]}
+        lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]},
+        says={"std": ("edges",)},
     ),
-    "analysis.diffusion.growth_exponents": Row(lambda: {"growth": windows(), "lr": [0.1] * 30}),
+    "analysis.diffusion.growth_exponents": Row(
+        lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)},
+        nan="the rate is the same in all windows, or their growth is below 0, as documented",
+    ),
     "analysis.diffusion.dumb_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
@@ -981,6 +985,7 @@ ROWS: dict[str, Row] = {
         },
         passes_on=("measure",),
     ),
+    "schema.sweep_schema": Row(lambda: {"validation_size": 5}),
     "schema.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
     "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
     "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),

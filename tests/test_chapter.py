@@ -381,9 +381,13 @@ def cells_of(path: Path) -> list[nbformat.NotebookNode]:
 
 
 def lines_of(cell: nbformat.NotebookNode) -> int:
-    """Lines of code: neither blank nor a comment alone."""
-    lines = (line.strip() for line in cell.source.splitlines())
-    return sum(bool(line) and not line.startswith("#") for line in lines)
+    """Lines of code: neither blank, nor a comment alone, nor of an import."""
+    lines = cell.source.splitlines()
+    for statement in ast.parse(cell.source).body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            rows = range(statement.lineno - 1, statement.end_lineno or 0)
+            lines = ["" if row in rows else line for row, line in enumerate(lines)]
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in lines)
 
 
 @each_chapter

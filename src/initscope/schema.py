@@ -53,6 +53,7 @@ VALIDATED_SWEEP_SCHEMA = SWEEP_SCHEMA.append(pa.field("validation_accuracy", pa.
 
 def sweep_schema(validation_size: int) -> pa.Schema:
     """Return the columns of a sweep with so many validation examples."""
+    whole("validation_size", validation_size, 0)
     return VALIDATED_SWEEP_SCHEMA if validation_size else SWEEP_SCHEMA
 
 

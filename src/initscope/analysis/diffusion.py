@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from initscope import checks
 from initscope.analysis.noise import learning_rates_until
 from initscope.analysis.trajectories import check_std
-from initscope.checks import require
+from initscope.checks import is_number, require
 from initscope.errors import shown
 
 __all__ = ["curve_distances", "dumb_curves", "growth_exponents", "growth_in_windows"]
@@ -60,12 +60,12 @@ def growth_in_windows(
     edges = checks.items("edges", edges, 2)
     first, last = std.columns[0], std.columns[-1]
     require(
-        all(edge in std.columns for edge in edges)
+        all(is_number(edge, 0, whole=True) and edge in std.columns for edge in edges)
         and all(a < b for a, b in itertools.pairwise(edges)),
         f"edges must be recorded steps from {first} to {last}, ascending, not {shown(edges)}.",
     )
     rates = learning_rates_until(lr, last)
-    steps = np.asarray(std.columns)
+    steps = np.asarray(std.columns, int)
     between = np.arange(first, last + 1)
     square = std.to_numpy(float) ** 2
     at_each = np.array([np.interp(between, steps, row) for row in square])
@@ -169,10 +169,9 @@ def curve_distances(std: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd
     check_std(std)
     found = {}
     for name, curve in checks.mapping("curves", curves).items():
+        checks.number_table(f"curves[{name!r}]", curve)
         require(
-            isinstance(curve, pd.DataFrame)
-            and curve.index.equals(std.index)
-            and curve.columns.equals(std.columns),
+            curve.index.equals(std.index) and curve.columns.equals(std.columns),
             f"the curve {shown(name)} must have the rows and columns of std.",
         )
         with np.errstate(divide="ignore", invalid="ignore"):

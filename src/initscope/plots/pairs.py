@@ -106,6 +106,10 @@ def gradients_and_weights(
     runs = not_empty(table[table["scheme"].isin([first, second])])
     _check_pairs(runs, first, second)
     depths = sorted(runs["depth"].unique())
+    require(
+        set(depths) <= set(weights["depth"]),
+        "the table weights must have rows of each depth that table has.",
+    )
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
         panels = figure.subplots(2, len(depths), sharex=True, sharey="row", squeeze=False)

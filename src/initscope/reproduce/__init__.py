@@ -1,5 +1,4 @@
-"""Execute the chapters again: their parameters, their runs, and the form in which they are kept.
-"""
+"""Execute the chapters again: their parameters, their runs, and the form in which they are kept."""
 
 from initscope import extras
 

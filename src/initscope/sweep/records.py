@@ -52,7 +52,7 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
     try:
         table = read_table(path)
         keys = {"spec": dict, "seconds": float, "environments": list}
-        metadata = _metadata(table, keys, "validation_accuracy" in table.column_names)
+        metadata = _metadata(table, keys, int("validation_accuracy" in table.column_names))
         found = dict(metadata["spec"])
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
         raise UsageError(

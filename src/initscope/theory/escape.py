@@ -70,8 +70,10 @@ def escape_updates(ratio: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike)
     [23, 90, 495]
     """
     values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
+    rates, speeds = positive("lr", lr), positive("rate", rate)
+    checks.together(ratio=values, lr=rates, rate=speeds)
     with np.errstate(over="ignore"):
-        return plain(_distance(values, depth) / (positive("lr", lr) * positive("rate", rate)))
+        return plain(_distance(values, depth) / (rates * speeds))
 
 
 def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike) -> Array:
@@ -96,7 +98,9 @@ def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike)
     """
     values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
     require(bool(np.all(values < 1)), "ratio must be below 1: there is no plateau to leave.")
-    return plain(_distance(values, depth) / (positive("lr", lr) * positive("updates", updates)))
+    rates, times = positive("lr", lr), positive("updates", updates)
+    checks.together(ratio=values, lr=rates, updates=times)
+    return plain(_distance(values, depth) / (rates * times))
 
 
 def escape_ratio(updates: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike) -> Array:
@@ -124,6 +128,8 @@ def escape_ratio(updates: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike)
     [0.032, 0.42, 0.649]
     """
     depth = checks.whole("depth", depth, 2)
-    time = checks.nonnegative("updates", updates) * positive("lr", lr) * positive("rate", rate)
-    power = depth - 2
+    times, rates = checks.nonnegative("updates", updates), positive("lr", lr)
+    speeds = positive("rate", rate)
+    checks.together(updates=times, lr=rates, rate=speeds)
+    time, power = times * rates * speeds, depth - 2
     return plain(np.exp(-(np.log1p(power * time) / power if power else time)))
