@@ -546,6 +546,13 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
+    "theory.transformer.initial_loss": Row(
+        lambda: {"vocab_size": 100, "n_embd": 8, "std": 0.02, "input_variance": 1.0}
+    ),
+    "theory.softmax.critical_logit_std": Row(lambda: {"n_keys": 8}),
+    "theory.softmax.attention_participation": Row(
+        lambda: {"n_keys": 8, "logit_std": 1.0, "limit": False}
+    ),
     "theory.transformer_gradient.weight_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
@@ -747,6 +754,9 @@ ROWS: dict[str, Row] = {
             "tokens": torch.zeros(1, 4, dtype=torch.long),
             "labels": torch.zeros(1, 4, dtype=torch.long),
         },
+    ),
+    "monte_carlo.attention.draw_participation": Row(
+        lambda: {"n_keys": 4, "logit_std": 1.0, "draws": 3, "head_dim": 2, "seed": 0}
     ),
     "monte_carlo.residual_stream.weight_gradients": Row(
         lambda: {
@@ -1189,6 +1199,16 @@ ROWS: dict[str, Row] = {
     ),
     "plots.transformer.depth_of_stream": Row(
         lambda: {"table": depths("measured"), "lines": depths("predicted")}
+    ),
+    "plots.transformer.attention_saturation": Row(
+        lambda: {
+            "lines": pd.DataFrame(
+                {"keys": 8, "logit_std": [1.0, 2.0], "predicted": [0.2, 0.4], "limit": 0.5}
+            ),
+            "table": pd.DataFrame(
+                {"keys": 8, "logit_std": [1.0], "kind": "a", "measured": 0.2, "error": 0.1}
+            ),
+        }
     ),
     "plots.transformer.weight_gradients_by_block": Row(
         lambda: {

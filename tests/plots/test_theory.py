@@ -123,6 +123,13 @@ SPECTRA = {
 PREDICTED = {name: np.arange(4) + 1.5 for name in QUANTITIES}
 
 
+def saturation() -> tuple[pd.DataFrame, pd.DataFrame]:
+    x = np.arange(1.0, 6.0)
+    lines = pd.DataFrame({"keys": 8, "logit_std": x, "predicted": x / 9, "limit": x / 8})
+    table = lines.assign(kind="independent", measured=x / 9, error=0.01)
+    return lines, table.drop(columns=["predicted", "limit"])
+
+
 def weight_gradients() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     measured = pd.DataFrame({"query": [0.1, 0.05], "value": [4.0, 9.0]}, [1, 2])
     ratios = pd.DataFrame({"model": "wide", "block": [1, 2], "measured": 0.2, "predicted": 0.25})
@@ -139,6 +146,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "blocks": lambda: plots.block_quantities(blocks(), PREDICTED),
     "depth": lambda: plots.depth_of_stream(depth_table("measured"), depth_table("predicted")),
     "gradients": lambda: plots.gradients_along_stream(gradients()),
+    "saturation": lambda: plots.attention_saturation(*saturation()),
     "weight gradients": lambda: plots.weight_gradients_by_block(*weight_gradients()),
 }
 

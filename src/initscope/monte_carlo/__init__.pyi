@@ -1,3 +1,4 @@
+from .attention import draw_participation
 from .comparison import against_theory
 from .correlations import correlation_profiles
 from .draws import CHUNK_BYTES, DIRECTIONS
@@ -14,6 +15,7 @@ __all__ = [
     "against_theory",
     "correlation_profiles",
     "draw_narrow_models",
+    "draw_participation",
     "jacobian_spectra",
     "layer_jacobians",
     "representable_band",

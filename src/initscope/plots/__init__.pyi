@@ -42,6 +42,7 @@ from .sweeps import (
     divergence,
 )
 from .transformer import (
+    attention_saturation,
     block_quantities,
     depth_of_stream,
     gradients_along_stream,
@@ -69,6 +70,7 @@ __all__ = [
     "WIDTH",
     "accuracy_against_std",
     "accuracy_map",
+    "attention_saturation",
     "bands",
     "bands_through_training",
     "block_quantities",

@@ -9,12 +9,14 @@ import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.checks import require
-from initscope.plots.style import COLORS, WIDTH, styled
+from initscope.plots.style import COLORS, INK, WIDTH, styled
 
 __all__ = [
+    "attention_saturation",
     "block_quantities",
     "depth_of_stream",
     "gradients_along_stream",
@@ -226,4 +228,42 @@ def weight_gradients_by_block(
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
         right.legend()
         figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return figure
+
+
+def attention_saturation(lines: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Draw how far softmax concentrates, against the std of its logits, one color a number of keys.
+
+    `lines` has the columns ``keys``, ``logit_std``, ``predicted`` and ``limit`` (dashed, may be
+    nan); `table` has ``keys``, ``logit_std``, ``kind``, ``measured`` and ``error``: independent
+    logits are drawn as dots, another kind as crosses.
+    """
+    checks.frame("lines", lines, numbers=("keys", "logit_std", "predicted", "limit"))
+    checks.frame(
+        "table", table, numbers=("keys", "logit_std", "measured", "error"), texts=("kind",)
+    )
+    require(bool((table["error"] >= 0).all()), "the column error of the table must be at least 0.")
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.7))
+        axes = figure.subplots()
+        kinds = list(dict.fromkeys(table["kind"]))
+        for color, (keys, group) in zip(COLORS, lines.groupby("keys"), strict=False):
+            axes.plot(group["logit_std"], group["predicted"], color=color, label=f"{keys:,} keys")
+            axes.plot(group["logit_std"], group["limit"], color=color, ls="--", lw=1.2)
+            for marker, kind in zip("ox^v", kinds, strict=False):
+                part = table[(table["keys"] == keys) & (table["kind"] == kind)]
+                axes.errorbar(
+                    part["logit_std"], part["measured"], part["error"], color=color, ls="none",
+                    marker=marker, ms=4 if marker == "o" else 5, lw=0.9,
+                )  # fmt: skip
+        axes.set_yscale("log")
+        axes.set_ylim(top=1.3)
+        axes.set_xlabel("std of the logits, b")
+        axes.set_ylabel("sum of squared attention weights")
+        handles, names = axes.get_legend_handles_labels()
+        for marker, kind in zip("ox^v", kinds, strict=False):
+            handles.append(Line2D([], [], color=INK, ls="none", marker=marker, ms=4))
+            names.append(kind)
+        handles.append(Line2D([], [], color=INK, ls="--", lw=1.2))
+        axes.legend(handles, [*names, "limits of many keys"])
     return figure

@@ -31,6 +31,7 @@ from initscope.theory.schemes import (
     mu_parametrization,
     scheme_std,
 )
+from initscope.theory.softmax import attention_participation, critical_logit_std
 from initscope.theory.stability import (
     NUMBER_FORMATS,
     StabilityBand,
@@ -39,6 +40,7 @@ from initscope.theory.stability import (
 )
 from initscope.theory.transformer import (
     attention_logit_variance,
+    initial_loss,
     residual_stream_variance,
 )
 from initscope.theory.transformer_gradient import (
@@ -70,11 +72,13 @@ __all__ = [
     "adamw_update_rms",
     "adamw_variance_trajectory",
     "attention_logit_variance",
+    "attention_participation",
     "chi",
     "correlation_fixed_point",
     "correlation_map",
     "correlation_path",
     "critical_line",
+    "critical_logit_std",
     "critical_point",
     "critical_std",
     "depth_scale",
@@ -86,6 +90,7 @@ __all__ = [
     "finite_width_interval",
     "fixed_point",
     "gain",
+    "initial_loss",
     "jacobian_moments",
     "length_map",
     "log_norm_moments",

@@ -24,7 +24,7 @@ from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import expectation
 from initscope.theory.kernels import CorrelatedMoments
 
-__all__ = ["attention_logit_variance", "residual_stream_variance"]
+__all__ = ["attention_logit_variance", "initial_loss", "residual_stream_variance"]
 
 CORRELATIONS = 65  # Chebyshev nodes over [-1, 1] for the covariance of activations
 LOGIT_NODES = 12  # the same for the variance of attention logits
@@ -336,3 +336,55 @@ def attention_logit_variance(
     together(n_embd=channels, std=query, key_std=key, input_variance=square, head_dim=head)
     with np.errstate(over="ignore"):
         return plain((channels * query * key * square) ** 2 / head)
+
+
+def initial_loss(
+    vocab_size: ArrayLike,
+    n_embd: ArrayLike,
+    std: ArrayLike = 0.02,
+    *,
+    input_variance: ArrayLike = 1.0,
+) -> Array:
+    r"""Return the cross-entropy of a GPT-2 at initialization, for labels drawn at random.
+
+    The logits over a vocabulary of V are products of what the last LayerNorm passes on, of mean
+    square v, with the rows of the embedding: normal, of variance :math:`b^2 = d s^2 v`. So
+
+    .. math:: E\Bigl[\ln \sum_i e^{z_i} - z_y\Bigr] \approx \ln V + \frac{b^2}{2}
+              - \frac{e^{b^2} - 1}{2 V} ,
+
+    as long as b is well below :math:`\sqrt{2 \ln V}`, and never below :math:`\ln V`.
+
+    Parameters
+    ----------
+    vocab_size
+        Number of tokens V, at least 1. All arrays broadcast.
+    n_embd, std
+        Channels d, and std s of the token embedding, which is the output matrix too.
+    input_variance
+        Mean square v.
+
+    Raises
+    ------
+    UsageError
+        Values out of range; logits of a std of sqrt(2 ln V)/2 or more, where few tokens carry the
+        sum.
+
+    Examples
+    --------
+    >>> print(f"{initial_loss(50257, 768):.3f}")
+    10.979
+    """
+    tokens = within("vocab_size", vocab_size, 1, 1e15)
+    channels, scale = positive("n_embd", n_embd), nonnegative("std", std)
+    square = nonnegative("input_variance", input_variance)
+    together(vocab_size=tokens, n_embd=channels, std=scale, input_variance=square)
+    with np.errstate(over="ignore"):
+        variance = channels * scale**2 * square
+    if (variance > np.log(tokens) / 2).any():
+        raise UsageError(
+            "std, n_embd and input_variance give output logits of a variance above "
+            "ln(vocab_size) / 2: a few tokens carry the sum there, and no loss is known; choose a "
+            "smaller std."
+        )
+    return plain(np.log(tokens) + variance / 2 - np.expm1(variance) / (2 * tokens))
