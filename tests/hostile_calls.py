@@ -1114,7 +1114,13 @@ ROWS: dict[str, Row] = {
         says={"variances": ("role", "layer")},
     ),
     "analysis.log_norms.log_band_moments": Row(
-        lambda: {"interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming")}
+        lambda: {
+            "interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming"),
+            "direction": "backward",
+        }
+    ),
+    "analysis.log_norms.share_held": Row(
+        lambda: {"logs": [1.0, 2.0, 4.0], "mean": 2.0, "variance": 1.0}
     ),
     "sweep.full_batch.layer_rates": Row(
         lambda: {"model": MLP([4, 2]), "rate": 0.1, "weight_factors": 1.0, "bias_factors": [2.0]}
