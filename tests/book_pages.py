@@ -156,6 +156,7 @@ class Visit:
     failed: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     shifts: list[dict] = field(default_factory=list)
+    moved: list[tuple[str, float, float]] = field(default_factory=list)
 
 
 Open = Callable[..., Visit]
@@ -163,9 +164,33 @@ Open = Callable[..., Visit]
 
 COMES_LATE = ("**/tex-svg-full.js*", "**/widgets.js*", "**/_images/*")
 
+# How far below the one before it each stands. Browsers count as a shift of the layout only what
+# they show, the first screen of a page. Left aside is what comes with the theme's own scripts:
+# frames around code, and that solutions are folded.
+DISTANCES = """() => {
+    const { theme } = document.documentElement.dataset;
+    document.documentElement.dataset.theme = "light";
+    const solutions = [...document.querySelectorAll("article .solution")];
+    for (const solution of solutions) solution.style.display = "none";
+    let before = 0;
+    const marks = "article :is(h1, h2, h3, h4, .widget-place), footer";
+    const distances = [...document.querySelectorAll(marks)].map((mark) => {
+        const top = mark.getBoundingClientRect().top + scrollY;
+        const distance = top - before;
+        before = top;
+        return [mark.id || mark.textContent.trim().slice(0, 60), distance];
+    });
+    for (const solution of solutions) solution.style.display = "";
+    document.documentElement.dataset.theme = theme;
+    return distances;
+}"""
 
-def load_slowly(page: Page, url: str) -> None:
-    """Load a page as on a slow line: what comes late comes when the text has been shown."""
+
+def load_slowly(page: Page, url: str) -> list[tuple[str, float]]:
+    """Load a page as on a slow line: what comes late comes when the text has been shown.
+
+    Return the distances between headings and widgets as the text was shown.
+    """
     page.add_init_script(RECORD_SHIFTS)
     late: list[Route] = []
     for what in COMES_LATE:
@@ -175,10 +200,12 @@ def load_slowly(page: Page, url: str) -> None:
     while not page.evaluate("performance.getEntriesByName('first-contentful-paint').length"):
         page.wait_for_timeout(20)
     page.locator("footer").first.wait_for(state="attached")
+    distances: list[tuple[str, float]] = page.evaluate(DISTANCES)
     for route in late:
         route.continue_()
     page.unroute_all()
     page.wait_for_load_state("load")
+    return distances
 
 
 @contextlib.contextmanager
@@ -223,7 +250,7 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
         )
         # A page that only leads to another is gone before anything can be asked of it.
         if slowly:
-            load_slowly(page, f"{home}/{path}")
+            distances = load_slowly(page, f"{home}/{path}")
         else:
             page.goto(f"{home}/{path}", wait_until="commit" if leads_to else "load")
         if leads_to:
@@ -241,6 +268,10 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
         if slowly:
             page.locator("html[data-settled]").wait_for(state="attached")
             visit.shifts += page.evaluate("new Promise(requestAnimationFrame).then(() => shifts)")
+            set_now = page.evaluate(DISTANCES)
+            visit.moved += [
+                (mark, was, now) for (mark, was), (_, now) in zip(distances, set_now, strict=True)
+            ]
         return visit
 
     try:
@@ -272,7 +303,7 @@ def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open
             where = {"width": 390, "from_file": True} if on_phone else {}
             seen = open_page(f"{name}.html", slowly=True, **where)
             # What went wrong in loading it; what tests do to the page later is not added.
-            lists = seen.outside, seen.failed, seen.errors, seen.shifts
+            lists = seen.outside, seen.failed, seen.errors, seen.shifts, seen.moved
             return Visit(seen.page, *map(list.copy, lists))
 
         def look_at(*, scheme: str = "light", on_phone: bool = False) -> Visit:
