@@ -1,9 +1,10 @@
 """Speed and memory of sweeps: ``python benchmarks/sweep.py``.
 
 Everything is measured in this one process (the workers apart), round after round with what it is
-compared to in between, a loop and a sweep each at its own best number of threads, and medians are
-printed. MNIST is found as by the package; without ``INITSCOPE_DATA``, in ``../shared/data`` beside
-the project; without either, random numbers of the same shape stand in.
+compared to in between, each at its own best number of threads, and medians are printed. Compared
+are a loop over networks and `torch.func.vmap` over their stacked weights. MNIST is found as by the
+package; without ``INITSCOPE_DATA``, in ``../shared/data`` beside the project; without either,
+random numbers of the same shape stand in.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import os
 import resource
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _timing import seconds, seconds_at_best, thread_counts
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from initscope import data
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
@@ -31,27 +32,6 @@ from initscope.sweep.executors import processes
 from initscope.sweep.training import example_order, initial_network, run_chunk
 
 ROUNDS, LONG_ROUNDS = 5, 3
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def seconds_at_best(function: Callable[[], object]) -> float:
-    """Wall-clock time of a call with one torch thread or as many as it has, whichever is faster.
-
-    A second thread halves the speed of a loop over small networks: to give each side of a
-    comparison its own best number is the only fair one. OMP_NUM_THREADS says how many it has.
-    """
-    before, times = torch.get_num_threads(), []
-    for threads in sorted({1, before}):
-        torch.set_num_threads(threads)
-        times.append(seconds(function))
-    torch.set_num_threads(before)
-    return min(times)
 
 
 def peak_mib() -> float:
@@ -83,10 +63,71 @@ def one_after_another(chunk: Chunk) -> None:
                 (model(dataset.test_inputs).argmax(1) == dataset.test_labels).float().mean().item()
 
 
+def with_vmap(chunk: Chunk) -> None:
+    """Train all networks at once by `torch.func.vmap` over their stacked weights."""
+    datasets = [data.load(chunk.dataset, seed=seed) for seed in chunk.seeds]
+    runs = list(itertools.product(range(len(datasets)), chunk.initializations))
+    of_run = torch.tensor([k for k, _ in runs])
+    models = [initial_network(chunk, chunk.seeds[k], scheme) for k, scheme in runs]
+    parameters, _ = stack_module_state(models)
+
+    def loss(weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(functional_call(models[0], weights, (x,)), y)
+
+    def predict(weights: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return functional_call(models[0], weights, (x,)).argmax(1)
+
+    gradients_and_losses = vmap(grad_and_value(loss))
+    inputs, labels, test_inputs, test_labels = (
+        torch.stack([getattr(dataset, name) for dataset in datasets])
+        for name in ("train_inputs", "train_labels", "test_inputs", "test_labels")
+    )
+    build = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[chunk.optimizer.name]
+    optimizer = build(parameters.values(), lr=chunk.optimizer.learning_rate)
+    each = torch.arange(len(datasets))[:, None]
+    with torch.no_grad():  # grad_and_value differentiates inside; nothing else needs a graph
+        for epoch in range(chunk.epochs):
+            order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
+            for rows in order.split(chunk.batch_size, dim=1)[: chunk.steps_per_epoch]:
+                x, y = inputs[each, rows][of_run], labels[each, rows][of_run]
+                gradients, losses = gradients_and_losses(parameters, x, y)
+                for name, parameter in parameters.items():
+                    parameter.grad = gradients[name]
+                optimizer.step()
+                losses.tolist()
+            found = vmap(predict)(parameters, test_inputs[of_run])
+            (found == test_labels[of_run]).float().mean(1).tolist()
+
+
+HEADER = f"{'':<10}{'sweep s':>10}{'loop s':>10}{'vmap s':>10}{'x loop':>10}{'x vmap':>10}"
+
+
+def against_loop_and_vmap(spec: SweepSpec, rounds: int, seeds: int, aim: str = "") -> None:
+    """Print how many times faster a sweep is; the loop trains `seeds`, and others take as long."""
+    chunks = chunks_of(spec)
+    some = [dataclasses.replace(chunk, seeds=chunk.seeds[:seeds]) for chunk in chunks]
+    share = sum(len(c.seeds) for c in some) / sum(len(c.seeds) for c in chunks)
+    calls = [
+        lambda: [run_chunk(chunk) for chunk in chunks],
+        lambda: [one_after_another(chunk) for chunk in some],
+        lambda: [with_vmap(chunk) for chunk in chunks],
+    ]
+    calls[0](), calls[2]()
+    times = np.array([[seconds_at_best(call) for call in calls] for _ in range(rounds)])
+    times[:, 1] /= share
+    sweep, loop, stacked = np.median(times, axis=0)
+    to_loop, to_vmap = np.median(times[:, 1:] / times[:, :1], axis=0)
+    name = spec.optimizers[0].name
+    print(
+        f"{name:<10}{sweep:>10.3f}{loop:>10.2f}{stacked:>10.3f}{to_loop:>10.1f}{to_vmap:>10.2f}"
+        f"   {aim}"
+    )
+
+
 def bench_wine() -> None:
     """21 stds, one seed, SGD and Adam: how many times faster the sweep is."""
-    print("Wine 13-64-32-3, 21 networks, batch 32: a sweep against one network after another")
-    print(f"{'':<10}{'sweep s':>10}{'loop s':>10}{'ratio':>10}")
+    print("Wine 13-64-32-3, 21 networks, batch 32: a sweep, one network after another, and vmap")
+    print(HEADER)
     for optimizer in (Optimizer("sgd", 0.1), Optimizer("adam", 0.001)):
         spec = SweepSpec(
             hidden=((64, 32),),
@@ -94,18 +135,7 @@ def bench_wine() -> None:
             optimizers=(optimizer,),
             epochs=50,
         )
-        (chunk,) = chunks_of(spec)
-        run_chunk(chunk)
-        times = [
-            (
-                seconds_at_best(lambda c=chunk: run_chunk(c)),
-                seconds_at_best(lambda c=chunk: one_after_another(c)),
-            )
-            for _ in range(ROUNDS)
-        ]
-        sweep, loop = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(b / a for a, b in times)
-        print(f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}")
+        against_loop_and_vmap(spec, ROUNDS, seeds=1)
 
 
 # --- A deep network, where a loop launches many small operations -----------------------------
@@ -113,34 +143,16 @@ def bench_wine() -> None:
 
 def bench_deep() -> None:
     """Eight weight layers of 64 units, the schemes of chapter 06, ten seeds."""
-    print("\nWine 13-(64 x 7)-3, 7 schemes x 10 seeds, batch 32: a sweep against the loop")
-    print(f"{'':<10}{'sweep s':>10}{'loop s':>10}{'ratio':>10}")
+    print("\nWine 13-(64 x 7)-3, 7 schemes x 10 seeds, batch 32: a sweep, the loop, and vmap")
+    print(HEADER)
     schemes = ["xavier", "kaiming", {"name": "kaiming", "mode": "fan_out"}, "lecun", "orthogonal"]
     schemes += [{"name": name, "distribution": "uniform"} for name in ("xavier", "kaiming")]
     for optimizer in (Optimizer("sgd", 0.1), Optimizer("adam", 0.001)):
         spec = SweepSpec(
             hidden=((64,) * 7,), schemes=schemes, optimizers=(optimizer,), seeds=10, epochs=10
         )
-        chunks = chunks_of(spec)
-        # The loop trains the runs of one seed only: the others take as long.
-        one_seed = dataclasses.replace(chunks[0], seeds=chunks[0].seeds[:1])
-
-        def train(chunks: list[Chunk] = chunks) -> None:
-            for chunk in chunks:
-                run_chunk(chunk)
-
-        train()
-        times = [
-            (
-                seconds_at_best(train),
-                10 * seconds_at_best(lambda c=one_seed: one_after_another(c)),
-            )
-            for _ in range(LONG_ROUNDS)
-        ]
-        sweep, loop = (statistics.median(column) for column in zip(*times, strict=True))
-        ratio = statistics.median(b / a for a, b in times)
-        aim = "at least 4" if optimizer.name == "adam" else ""
-        print(f"{optimizer.name:<10}{sweep:>10.3f}{loop:>10.2f}{ratio:>10.1f}   {aim}")
+        aim = "loop: at least 4" if optimizer.name == "adam" else ""
+        against_loop_and_vmap(spec, LONG_ROUNDS, seeds=1, aim=aim)
 
 
 # --- Two worker processes against one -------------------------------------------------------
@@ -254,7 +266,7 @@ def bench_mnist() -> None:
 
 def main() -> None:
     """Print four tables."""
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print(f"torch {torch.__version__}, threads: the best of {thread_counts()}\n")
     bench_wine()
     bench_deep()
     bench_workers()

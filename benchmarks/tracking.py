@@ -1,10 +1,11 @@
 """What tracking costs of a training step: ``python benchmarks/tracking.py [cuda]``.
 
 Weights recorded at every step, written to a file as in training, against ``.std().item()`` of each
-matrix, in the same run: training steps with one, the other and neither take turns, and medians are
-printed. On the CPU it is ``nano12``, 8 x 128 bytes a step, and the time spent in the tracker is
-taken; on a GPU ``124m``, 16 x 1,024 tokens a step in bf16, and, since the statistics run beside
-Python there, the time of whole steps.
+matrix and one ``.tolist()`` of all stds, in the same run: training steps with one, the other and
+neither take turns, and medians are printed, each at its own best number of threads. On the CPU it
+is ``nano12``, 8 x 128 bytes a step, and the time spent in the tracker is taken; on a GPU ``124m``,
+16 x 1,024 tokens a step in bf16, and, since the statistics run beside Python there, the time of
+whole steps.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _timing import seconds, set_threads, thread_counts
 
 from initscope.init import initialize_
 from initscope.models import gpt2
@@ -24,13 +24,6 @@ from initscope.tracking import VarianceTracker, weight_matrices
 
 ROUNDS, WARM_UP = 15, 3
 NEVER: set[int] = set()
-
-
-def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 class Training:
@@ -64,6 +57,10 @@ class Training:
         for view in self.views:
             view.std().item()
 
+    def list_of_stds(self) -> None:
+        """Bring one number for each matrix to the host, all at once."""
+        torch.stack([view.std() for view in self.views]).tolist()
+
     def tracker(self, folder: Path, *quantities: str) -> VarianceTracker:
         optimizer = self.optimizer if "update" in quantities else None
         tracker = VarianceTracker(
@@ -79,40 +76,42 @@ def bench_cpu(folder: Path) -> None:
     training = Training("nano12", 8, "cpu")
     names = ("weight", "gradient", "update", "activation")
     trackers = {name: training.tracker(folder, name) for name in names}
-    times: dict[str, list[float]] = {}
+    plain = "a step without tracking"
+    times: dict[str, dict[int, list[float]]] = {}
 
-    def add(name: str, took: float) -> None:
-        times.setdefault(name, []).append(took)
+    def add(name: str, threads: int, took: float) -> None:
+        times.setdefault(name, {}).setdefault(threads, []).append(took)
 
     for number in range(ROUNDS + WARM_UP):
-        add("a step without tracking", seconds(training.step))
-        add(".std().item() of each matrix", seconds(training.item_per_matrix))
-        for name, tracker in trackers.items():
-            if name == "activation":
-                tracker.begin_step()
-                add("a step that is watched", seconds(training.step))
-            add(name, seconds(tracker.before_optimizer_step))
-            times[name][-1] += seconds(tracker.after_optimizer_step)
+        for threads in thread_counts():
+            set_threads(threads)
+            step = seconds(training.step)
+            add(plain, threads, step)
+            add(".std().item() of each matrix", threads, seconds(training.item_per_matrix))
+            add("one .tolist() of all .std()", threads, seconds(training.list_of_stds))
+            for name, tracker in trackers.items():
+                watched = 0.0
+                if name == "activation":
+                    tracker.begin_step()
+                    watched = seconds(training.step) - step
+                took = seconds(tracker.before_optimizer_step) + seconds(
+                    tracker.after_optimizer_step
+                )
+                add(f"{name} at every step", threads, watched + took)
         if number < WARM_UP:
             times.clear()
     for tracker in trackers.values():
         tracker.finish()
-    step = statistics.median(times["a step without tracking"])
-    watched = [
-        watch - plain
-        for watch, plain in zip(
-            times["a step that is watched"], times["a step without tracking"], strict=True
-        )
-    ]
-    times["activation"] = [a + b for a, b in zip(times["activation"], watched, strict=True)]
-    del times["a step that is watched"]
+    best = {
+        name: min((statistics.median(took), threads) for threads, took in by_threads.items())
+        for name, by_threads in times.items()
+    }
     print(f"nano12, 8 x 128 bytes a step, {len(training.views)} matrices")
-    print(f"{'':<32}{'ms':>9}{'share':>9}   aim")
-    for name, took in times.items():
-        median = statistics.median(took)
-        aim = "under 2%" if name == "weight" else ""
-        label = f"{name} at every step" if name in names else name
-        print(f"{label:<32}{1e3 * median:>9.2f}{median / step:>9.2%}   {aim}")
+    print(f"{'':<32}{'ms':>9}{'share':>9}{'threads':>9}   aim")
+    for name, (median, threads) in best.items():
+        aim = "under 2%" if name == "weight at every step" else ""
+        share = median / best[plain][0]
+        print(f"{name:<32}{1e3 * median:>9.2f}{share:>9.2%}{threads:>9}   {aim}")
 
 
 def bench_cuda(folder: Path) -> None:
@@ -158,7 +157,7 @@ def main() -> None:
     cuda = sys.argv[1:] == ["cuda"]
     if cuda and not torch.cuda.is_available():
         sys.exit("no GPU here: leave out 'cuda'.")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
+    print(f"torch {torch.__version__}, threads: {thread_counts()}\n")
     with tempfile.TemporaryDirectory() as folder:
         (bench_cuda if cuda else bench_cpu)(Path(folder))
 

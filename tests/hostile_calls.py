@@ -877,7 +877,7 @@ ROWS: dict[str, Row] = {
         lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)},
         nan="the rate is the same in all windows, or their growth is below 0, as documented",
     ),
-    "analysis.diffusion.dumb_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
+    "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
@@ -1114,7 +1114,13 @@ ROWS: dict[str, Row] = {
         says={"variances": ("role", "layer")},
     ),
     "analysis.log_norms.log_band_moments": Row(
-        lambda: {"interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming")}
+        lambda: {
+            "interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming"),
+            "direction": "backward",
+        }
+    ),
+    "analysis.log_norms.share_held": Row(
+        lambda: {"logs": [1.0, 2.0, 4.0], "mean": 2.0, "variance": 1.0}
     ),
     "sweep.full_batch.layer_rates": Row(
         lambda: {"model": MLP([4, 2]), "rate": 0.1, "weight_factors": 1.0, "bias_factors": [2.0]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -362,6 +363,23 @@ def test_a_rule_for_blocks_wants_blocks(scheme: str) -> None:
     with pytest.raises(UsageError, match=r"residual blocks, .* \(c_attn, c_fc, c_proj\): MLP has"):
         initialize_(model, scheme, **ROWS[scheme][0])
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "text"),
+    [
+        ("gpt2", {"residual_scaling": False}, "gpt2(residual_scaling=False)"),
+        ("mup", {"base_width": 64}, "mup(base_width=64)"),
+        ("normal", {"std": np.float32(0.5)}, "normal(std=0.5)"),
+    ],
+)
+def test_a_scheme_keeps_what_its_rule_takes(
+    scheme: str, options: dict[str, Any], text: str
+) -> None:
+    kept = Scheme(scheme, options)
+    assert str(kept) == text
+    assert check_options(scheme, dict(kept.options)) == options
+    assert Scheme.of(kept.plain) == kept
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

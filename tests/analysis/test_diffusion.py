@@ -11,8 +11,8 @@ import torch
 from weight_tables import trajectories
 
 from initscope.analysis.diffusion import (
+    baseline_curves,
     curve_distances,
-    dumb_curves,
     growth_exponents,
     growth_in_windows,
 )
@@ -99,7 +99,7 @@ def test_exponents_are_slopes_of_the_medians_and_nan_where_there_is_none() -> No
 
 def test_dumb_curves_start_where_the_matrix_does() -> None:
     std = trajectories({"q": [[0.1, 0.3, 0.2], [0.2, 0.2, 0.2]]}, [1, 2, 4])
-    curves = dumb_curves(std, [9.0, 0.1, 0.2, 0.2])
+    curves = baseline_curves(std, [9.0, 0.1, 0.2, 0.2])
     assert curves["no change"].loc[("q", 1)].tolist() == [0.1] * 3
     expected = np.sqrt(np.array([0.04, 0.05, 0.13]))
     np.testing.assert_allclose(curves["no decay"].loc[("q", 2)], expected)

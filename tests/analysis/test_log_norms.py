@@ -10,6 +10,7 @@ from initscope.analysis.log_norms import (
     log_band_moments,
     log_moments,
     pair_factor,
+    share_held,
 )
 from initscope.errors import UsageError
 from initscope.theory import finite_width_interval, log_norm_moments
@@ -44,6 +45,21 @@ def test_the_band_is_made_of_the_exact_moments():
     # The band adds the last layer, which is linear in what goes in.
     assert variance[-1] > exact.variance
     assert variance[-1] == pytest.approx(exact.variance + 2 / 40, rel=0.02)
+
+
+def test_the_band_has_moments_in_both_directions():
+    # In equal ReLU layers a gradient has gone through as many factors as a signal, but for the
+    # average over the last layer's own units.
+    interval = finite_width_interval([12] * 6, "relu", "kaiming")
+    forward, backward = (log_band_moments(interval, way)[1] for way in ("forward", "backward"))
+    np.testing.assert_allclose(backward[1:], forward[:0:-1] - forward[1])
+
+
+def test_the_share_held_is_that_of_the_normal_law():
+    sample = np.random.default_rng(2).normal(3.0, 2.0, 20_000)
+    assert share_held(sample, 3.0, 4.0) == pytest.approx(0.95, abs=0.006)
+    assert share_held(sample, 3.0, 1.0) == pytest.approx(0.6729, abs=0.015)  # of half the width
+    assert share_held([5.0], 5.0, 0.0) == 1.0
 
 
 def test_the_factor_of_pairs_is_a_quantile_over_all_of_them():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from sweeps import run
 
-from initscope.analysis import nearest, short_widths, widths_of
+from initscope.analysis import nearest, short_widths, to_tidy, widths_of
 from initscope.analysis.sweeps import COMPARED, CONFIGURATION, STEPS_OF, check_sweep
 from initscope.errors import UsageError
 from initscope.schema import LAYER_STATISTICS
@@ -121,3 +121,38 @@ def test_rows_of_one_index_are_refused(table: pd.DataFrame) -> None:
     assert check_sweep(twice, ["std"]) is twice
     with pytest.raises(UsageError, match="put tables together with ignore_index=True"):
         check_sweep(twice, ["std"], ["loss"])
+
+
+def test_a_sweep_without_divergences_must_say_so(table: pd.DataFrame) -> None:
+    with pytest.raises(UsageError, match="has no column diverged_step"):
+        check_sweep(table.drop(columns="diverged_step"), ["diverged_step"])
+
+
+# --- The tidy schema -----------------------------------------------------------------------
+
+NAMES = {
+    ("activation", "forward_variance"): "forward_variance",
+    ("gradient", "backward_variance"): "backward_variance",
+    ("gradient", "norm"): "gradient_norm",
+    ("activation", "dead_fraction"): "dead_fraction",
+    ("weight", "std"): "weight_std",
+}
+
+
+def test_every_number_of_a_layer_has_its_row(table: pd.DataFrame) -> None:
+    tidy = to_tidy(table)
+    assert set(tidy["role"]) == {"linear"}
+    which = ["kind", "stat", "widths", "std", "seed", "step", "layer"]
+    found = tidy.set_index(which)["value"]
+    assert found.index.is_unique
+    n_numbers = 0
+    for row in table.to_dict("records"):
+        for (kind, stat), column in NAMES.items():
+            values = iter(row[column])
+            for step in row["probe_step"]:
+                for layer in range(1, row["depth"] + 1):
+                    at = (kind, stat, row["widths"], row["std"], row["seed"], step, layer)
+                    assert found[at] == pytest.approx(next(values), nan_ok=True)
+                    n_numbers += 1
+    assert len(tidy) == n_numbers
+    assert {"dataset", "depth", "activation", "scheme", "optimizer", "momentum"} <= set(tidy)

@@ -99,3 +99,11 @@ def test_cases_are_counted(bad):
         outcome_of(bad, 0)
     with pytest.raises(UsageError, match="cases_against must be a whole number"):
         outcome_of(0, bad)
+
+
+def test_where_nothing_was_compared_nobody_is_ahead() -> None:
+    nothing = pd.DataFrame({"difference": [], "covers_zero": [], "depth": []}, dtype=float)
+    assert len(ahead(nothing)) == 0
+    assert count_ahead(nothing) == {"first": 0, "level": 0, "second": 0}
+    assert ahead_from(nothing) is None
+    assert deepest_whole_band(pd.DataFrame({"depth": [], "paper_share": []}, dtype=float)) is None

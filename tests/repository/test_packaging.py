@@ -332,6 +332,20 @@ assert missing(widgets).endswith("pip install 'initscope[notebooks]'")
     run(with_only(with_all_they_need(asked_for())) + code, tmp_path)
 
 
+def test_with_notebooks_alone_widgets_name_the_extra_of_their_data(tmp_path: Path) -> None:
+    code = (
+        MISSING
+        + """
+from initscope.widgets import SignalPropagation, WineTraining
+SignalPropagation(std=0.07, depth=5).figure()
+for settings in ({}, {"depth": 5}):
+    said = missing(lambda: WineTraining(**settings))
+    assert said == "WineTraining needs sklearn: pip install 'initscope[train]'", said
+"""
+    )
+    run(with_only(with_all_they_need(asked_for("notebooks"))) + code, tmp_path)
+
+
 def test_with_train_it_sweeps(tmp_path: Path) -> None:
     code = (
         BASE

@@ -99,6 +99,44 @@ def test_intervals_cover_what_they_say(coverage):
     assert inside.mean() == pytest.approx(coverage, abs=0.03)
 
 
+@pytest.mark.parametrize("bias_std", [0.0, 0.4])
+def test_gradients_of_narrow_relu_networks_spread_as_the_exact_moments_say(bias_std):
+    """Whole networks, in which forward and backward pass share their weights."""
+    widths, count = [6, 9, 5, 8, 12, 7], 40_000
+    rng = np.random.default_rng(6)
+    h, masks, weights = np.ones((count, widths[0])), [], []
+    for fan_in, fan_out in itertools.pairwise(widths):
+        weights.append(rng.standard_normal((count, fan_out, fan_in)) * he(fan_in))
+        z = np.einsum("koi,ki->ko", weights[-1], h)
+        z += bias_std * rng.standard_normal(z.shape)
+        h = np.maximum(z, 0)
+        masks.append(z > 0)
+    gradient = np.ones((count, widths[-1]))
+    interval = finite_width_interval(widths, "relu", "kaiming", bias_std)
+    low, high = (np.log(part.backward) for part in interval)
+    mean, deviation = (low + high) / 2, (high - low) / 2 / 1.959963984540054
+    for layer in range(len(widths) - 2, 0, -1):
+        gradient = np.einsum("koi,ko->ki", weights[layer], gradient) * masks[layer - 1]
+        logs = np.log((gradient**2).mean(axis=1)[(gradient != 0).any(axis=1)])
+        assert abs(logs.mean() - mean[layer]) <= 4 * deviation[layer] / np.sqrt(count)
+        assert logs.var() == pytest.approx(deviation[layer] ** 2, rel=0.05)
+        inside = np.abs(logs - mean[layer]) <= 1.959963984540054 * deviation[layer]
+        assert inside.mean() == pytest.approx(0.95, abs=0.015)
+
+
+def test_gradients_of_relu_and_of_linear_networks_have_the_log_norms_of_activations():
+    """In closed form: trigamma for one layer of chi-squared, as going forward without biases."""
+    widths = [4, 4, 4, 4]
+    for name in ("relu", "identity"):
+        low, high = finite_width_interval(widths, name, 1.0, coverage=0.5)
+        spread = (np.log(high.backward / low.backward) / 2 / 0.6744897501960817) ** 2
+        one_layer = log_norm_moments([4, 4], name).variance
+        assert spread[2] == pytest.approx(one_layer)
+        assert spread[1] == pytest.approx(2 * one_layer)
+        assert spread[3] == 0
+    assert one_layer == pytest.approx(np.pi**2 / 6 - 1)  # psi_1(2)
+
+
 def test_intervals_close_on_the_wide_limit():
     widths = [100_000] * 4
     interval = finite_width_interval(widths, "gelu", "kaiming", 0.1)

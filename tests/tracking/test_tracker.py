@@ -35,11 +35,11 @@ from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
 from initscope.tracking.statistics import (
     QUANTILES,
-    HostCopy,
+    DeviceToHostCopy,
     _quantiles,
-    by_parameter,
+    group_by_parameter,
     histogram_counts,
-    shapes,
+    kurtosis_and_quantiles,
 )
 from initscope.tracking.tables import VarianceTable
 
@@ -110,10 +110,10 @@ def test_statistics_are_those_of_scipy(
     starts = np.cumsum([0, *lengths[:-1]])
     parts = [UnitRange(groups, int(s), n) for s, n in zip(starts, lengths, strict=True)]
     matrices = as_matrices(weight, units, parts)
-    grouped = by_parameter(matrices)
+    grouped = group_by_parameter(matrices)
     with torch.no_grad():
         moments = MatrixMoments(grouped).measure([matrices[0].parameter], "weight")
-        found = HostCopy([moments, shapes(grouped, QUANTILES)])
+        found = DeviceToHostCopy([moments, kurtosis_and_quantiles(grouped, QUANTILES)])
     (means, stds, squares), (kurtosis, *quantiles) = (array.T for array in found.values())
     exact = 1e-12 if dtype == torch.float64 else 2e-5
     for k, matrix in enumerate(matrices):
@@ -149,13 +149,13 @@ def test_moments_do_not_depend_on_how_matrices_are_stacked(
         kept = [part for part in parts if rng.random() < 0.8]  # units of no matrix
         weight = torch.from_numpy(rng.normal(rng.normal(), rng.random() + 0.1, (rows, columns)))
         matrices += as_matrices(weight, units, kept or parts)
-    groups = by_parameter(matrices)
+    groups = group_by_parameter(matrices)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(matrix_moments, "LONGEST_ROW", longest_row)
         patch.setattr(matrix_moments, "LARGEST_STACK", largest_stack)
         moments = MatrixMoments(groups)
         tensors = [group.parameter for group in groups]
-        (found,) = HostCopy([moments.measure(tensors, "weight")]).values()
+        (found,) = DeviceToHostCopy([moments.measure(tensors, "weight")]).values()
         on_gpu = matrix_moments._mean_std_rms(moments._by_matrix(tensors).numpy())
     plain = [matrix.weight.numpy() for matrix in matrices]
     expected = [(w.mean(), w.std(), np.sqrt(np.mean(w**2))) for w in plain]
@@ -165,21 +165,21 @@ def test_moments_do_not_depend_on_how_matrices_are_stacked(
 
 def test_a_large_mean_does_not_hide_the_variance() -> None:
     weight = 3000 + torch.randn((96, 64), generator=torch.Generator().manual_seed(1))
-    groups = by_parameter(as_matrices(weight, 0, [None]))
-    (found,) = HostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
+    groups = group_by_parameter(as_matrices(weight, 0, [None]))
+    (found,) = DeviceToHostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
     assert found[0, 1] == pytest.approx(weight.double().numpy().std(), rel=1e-4)
 
 
 def test_large_matrices_are_as_exact_as_small_ones() -> None:
     weight = torch.rand((3000, 1024), generator=torch.Generator().manual_seed(1)) - 0.5
-    groups = by_parameter(as_matrices(weight, 0, [None]))
-    (found,) = HostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
+    groups = group_by_parameter(as_matrices(weight, 0, [None]))
+    (found,) = DeviceToHostCopy([MatrixMoments(groups).measure([weight], "weight")]).values()
     assert found[0, 1] == pytest.approx(weight.double().numpy().std(), rel=3e-7)
 
 
 def test_equal_parts_are_reduced_at_once() -> None:
     model = tiny.gpt_neox()
-    fused = [g for g in by_parameter(find_weight_matrices(model)) if len(g.matrices) == 3]
+    fused = [g for g in group_by_parameter(find_weight_matrices(model)) if len(g.matrices) == 3]
     assert len(fused) == 2
     assert all(len(list(group.views(group.parameter))) == 1 for group in fused)
 
@@ -216,7 +216,7 @@ def test_histograms_count_every_weight_within_five_std() -> None:
     weight = torch.randn(300, 40, generator=generator)
     weight[0, :2] = torch.tensor([100.0, -100.0])  # tails, beyond five std
     (matrix,) = as_matrices(weight, 0, [None])
-    (row,) = HostCopy([histogram_counts([matrix])]).values()[0]
+    (row,) = DeviceToHostCopy([histogram_counts([matrix])]).values()[0]
     low, high, counts = row[0], row[1], row[2:]
     plain = weight.double().numpy()
     assert high == -low == pytest.approx(5 * plain.std(), rel=1e-6)

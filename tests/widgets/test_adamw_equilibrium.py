@@ -177,6 +177,21 @@ def test_the_python_shown_says_the_same(javascript, case: int, capsys, monkeypat
     assert float(printed[1]) == pytest.approx(end, rel=1e-5) or not np.isfinite(end)
 
 
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_in_a_time_constant_the_distance_of_the_variance_falls_by_e(node, beta1: float) -> None:
+    """In the browser, and in the still picture."""
+    s = {**SMALL, "lr": 1e-3, "weight_decay": 1.0, "schedule": "constant", "warmup": 0}
+    s |= {"beta1": beta1, "steps": 20_000, "std0": 0.2}
+    constant = node(TEXT, "timeConstant", {**s, "alignment": 0})
+    found = node(MATH, "trajectory", s, [1000, 1000 + round(constant), s["steps"]])
+    first, later, end = np.square(found["std"])
+    assert (later - end) / (first - end) == pytest.approx(math.exp(-1), rel=1e-2)
+    assert found["timeConstants"] * constant == pytest.approx(s["steps"])
+    above = AdamWEquilibrium(**s).figure().axes[0]
+    marks = {mark.get_text().strip(): mark.xy[0] for mark in above.texts}
+    assert marks["one time constant"] == pytest.approx(constant)
+
+
 @pytest.mark.parametrize("s", CASES[:16:4])
 def test_a_constant_rate_leads_to_the_equilibrium(node, s: dict) -> None:
     s = {**s, "lr": 0.01, "weight_decay": 1.0, "schedule": "constant", "warmup": 0, "steps": 20_000}

@@ -1,6 +1,6 @@
 from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
-from .diffusion import curve_distances, dumb_curves, growth_exponents, growth_in_windows
+from .diffusion import baseline_curves, curve_distances, growth_exponents, growth_in_windows
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .intervals import (
@@ -59,6 +59,7 @@ __all__ = [
     "accuracy_of_schemes",
     "ahead",
     "ahead_from",
+    "baseline_curves",
     "best_rates",
     "bootstrap_interval",
     "central_range",
@@ -69,7 +70,6 @@ __all__ = [
     "depth_correlation",
     "deviations",
     "divergence_share",
-    "dumb_curves",
     "equilibration",
     "expansion_rates",
     "failure_share",

@@ -21,7 +21,7 @@ from initscope.analysis.trajectories import check_std
 from initscope.checks import is_number, require
 from initscope.errors import shown
 
-__all__ = ["curve_distances", "dumb_curves", "growth_exponents", "growth_in_windows"]
+__all__ = ["baseline_curves", "curve_distances", "growth_exponents", "growth_in_windows"]
 
 
 def growth_in_windows(
@@ -118,7 +118,7 @@ def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
     return pd.Series(slopes, medians.index, name="exponent")
 
 
-def dumb_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]:
+def baseline_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]:
     """Return what a theory of the std has to beat: no change, and steps without decay.
 
     Parameters
@@ -153,7 +153,7 @@ def curve_distances(std: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd
         Result of :func:`initscope.analysis.weight_std`.
     curves
         Tables like it, by name: of :func:`initscope.analysis.predicted_std`, of
-        :func:`dumb_curves`.
+        :func:`baseline_curves`.
 
     Returns
     -------

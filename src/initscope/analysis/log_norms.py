@@ -14,7 +14,14 @@ from initscope.checks import require
 from initscope.errors import shown
 from initscope.theory import WidthInterval
 
-__all__ = ["Moments", "fourth_moment", "log_band_moments", "log_moments", "pair_factor"]
+__all__ = [
+    "Moments",
+    "fourth_moment",
+    "log_band_moments",
+    "log_moments",
+    "pair_factor",
+    "share_held",
+]
 
 
 class Moments(NamedTuple):
@@ -44,13 +51,17 @@ def log_moments(logs: ArrayLike) -> Moments:
     )
 
 
-def log_band_moments(interval: WidthInterval) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of the log of the forward variance that a 95% band is made of.
+def log_band_moments(
+    interval: WidthInterval, direction: str = "forward"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the log of the variance that a 95% band is made of.
 
     Parameters
     ----------
     interval
         Result of :func:`initscope.theory.finite_width_interval`.
+    direction
+        ``"forward"`` or ``"backward"``.
 
     Returns
     -------
@@ -61,7 +72,8 @@ def log_band_moments(interval: WidthInterval) -> tuple[np.ndarray, np.ndarray]:
         isinstance(interval, WidthInterval),
         f"interval must be one of finite_width_interval, not {shown(interval)}.",
     )
-    low, high = np.log(interval.low.forward), np.log(interval.high.forward)
+    checks.require_name("direction", direction, ("forward", "backward"))
+    low, high = (np.log(getattr(end, direction)) for end in interval)
     return (low + high) / 2, ((high - low) / (2 * Z_95)) ** 2
 
 
@@ -97,3 +109,22 @@ def pair_factor(logs: ArrayLike, share: float = 0.5) -> float:
     share = checks.number("share", share, 0.0, 1.0)
     differences = np.abs(sample[:, None] - sample[None, :])[np.triu_indices(len(sample), 1)]
     return float(np.exp(np.quantile(differences, share)))
+
+
+def share_held(logs: ArrayLike, mean: float, variance: float) -> float:
+    """Return the share of a sample in the middle 95% of a normal law.
+
+    Parameters
+    ----------
+    logs
+        Logarithms of a variance, one a network.
+    mean, variance
+        Of the normal law.
+
+    >>> share_held([0.0, 0.5, 3.0, -9.0], 0.0, 1.0)
+    0.5
+    """
+    sample = sample_of("logs", logs, 1)
+    center = checks.number("mean", mean)
+    deviation = np.sqrt(checks.number("variance", variance, 0.0))
+    return float((np.abs(sample - center) <= Z_95 * deviation).mean())

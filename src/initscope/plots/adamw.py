@@ -33,7 +33,8 @@ def adamw_run(
     std0, peak_lr
         Std at initialization, and the largest learning rate.
     equilibrium, time_constant
-        At the peak rate, std and steps; None for a run that heads for none.
+        At the peak rate, the std, and the steps in which the distance of the variance from its
+        equilibrium falls by a factor e; None for a run that heads for none.
     log_steps, log_std
         Whether the axes are logarithmic.
     """

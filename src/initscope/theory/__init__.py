@@ -21,7 +21,7 @@ from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
-from initscope.theory.rescaling import Disguise, fan_ratios, xavier_as_kaiming
+from initscope.theory.rescaling import LearningRateFactors, fan_ratios, xavier_as_kaiming
 from initscope.theory.schemes import (
     DEPTH_RULES,
     SCHEMES,
@@ -52,8 +52,8 @@ __all__ = [
     "CriticalLine",
     "CriticalPoint",
     "DepthScaling",
-    "Disguise",
     "JacobianMoments",
+    "LearningRateFactors",
     "LogNormMoments",
     "MuParametrization",
     "Propagation",

@@ -32,7 +32,7 @@ def _check_ratio(ratio: ArrayLike) -> Array:
     return values
 
 
-def _distance(ratio: Array, depth: int) -> Array:
+def _plateau_integral(ratio: Array, depth: int) -> Array:
     """Return the integral of r^-(L-1) from `ratio` to 1: eta times s times the updates."""
     power, log = depth - 2, -np.log(ratio)
     with np.errstate(over="ignore"):
@@ -73,7 +73,7 @@ def escape_updates(ratio: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike)
     rates, speeds = positive("lr", lr), positive("rate", rate)
     checks.together(ratio=values, lr=rates, rate=speeds)
     with np.errstate(over="ignore"):
-        return plain(_distance(values, depth) / (rates * speeds))
+        return plain(_plateau_integral(values, depth) / (rates * speeds))
 
 
 def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike) -> Array:
@@ -100,7 +100,7 @@ def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike)
     require(bool(np.all(values < 1)), "ratio must be below 1: there is no plateau to leave.")
     rates, times = positive("lr", lr), positive("updates", updates)
     checks.together(ratio=values, lr=rates, updates=times)
-    return plain(_distance(values, depth) / (rates * times))
+    return plain(_plateau_integral(values, depth) / (rates * times))
 
 
 def escape_ratio(updates: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike) -> Array:

@@ -3,7 +3,7 @@
 Given the layer before, the preactivations of a layer are independent Gaussians of one variance
 Q, so that Q alone is a Markov chain from layer to layer: exact at any width for Gaussian weights
 (Hanin & Nica 2019, arXiv:1812.05994). Its logarithm does a random walk with steps of variance
-of order 1/n, which is followed here to that order.
+of order 1/n, which is followed here to that order, and exactly for ReLU and the identity.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from initscope.theory.schemes import layer_stds
 
 __all__ = ["LogNormMoments", "WidthInterval", "finite_width_interval", "log_norm_moments"]
 
+EXACT_SLOPES = ((0.0, 1.0), (1.0, 1.0))
+"""Slopes below and above 0 of ReLU and the identity: their averages over units are exact."""
+
 LARGEST_WIDTH = 10**9
 """Wider layers stray less from the infinitely wide one than what is summed here is rounded."""
 
@@ -50,7 +53,7 @@ class WidthInterval(NamedTuple):
     high: Propagation
 
 
-class _Walk(NamedTuple):
+class _RandomWalk(NamedTuple):
     """The random walk of x_l = ln Q_l - ln q_l; arrays of shape ``(..., L + 1)``, by layer.
 
     Attributes
@@ -65,9 +68,9 @@ class _Walk(NamedTuple):
         Share of q_{l+1} that comes from the weights, the rest being the bias's.
     backward_slope
         d ln E[phi'^2] / d ln q.
-    backward_noise, covariance
-        Variance of f_l = ln mean(phi'^2 g^2) - ln E[phi'^2], with g a Gaussian gradient, and
-        its covariance with e_l.
+    backward_noise_mean, backward_noise, covariance
+        Mean and variance of f_l = ln mean(phi'^2 g^2) - ln E[phi'^2], with g a Gaussian gradient,
+        and its covariance with e_l.
     """
 
     mean: Array
@@ -77,6 +80,7 @@ class _Walk(NamedTuple):
     slope: Array
     share: Array
     backward_slope: Array
+    backward_noise_mean: Array
     backward_noise: Array
     covariance: Array
 
@@ -124,7 +128,9 @@ def _average_noise(activation: Activation, width: int, spread: Array) -> tuple[A
     return np.full_like(spread, mean), np.full_like(spread, variance)
 
 
-def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array) -> _Walk:
+def _random_walk(
+    activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array
+) -> _RandomWalk:
     """Follow the walk through layers of bias variances `bias` and wide-limit lengths `q`."""
     n_layers = len(sizes) - 1
     if (q[..., 1:n_layers] <= 0).any() or np.isinf(q).any():
@@ -132,7 +138,7 @@ def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array)
             "the forward variance is 0 or infinite with these weight_std, bias_std and "
             "input_variance: at finite width no spread is defined."
         )
-    walk = _Walk(*(np.zeros(q.shape) for _ in _Walk._fields))
+    walk = _RandomWalk(*(np.zeros(q.shape) for _ in _RandomWalk._fields))
     for layer in range(1, n_layers + 1):
         # All that is taken from here is a ratio of moments, constant beyond this range.
         here = np.clip(q[..., layer], SMALLEST_Q, LARGEST_Q)
@@ -148,7 +154,14 @@ def _walk(activation: Activation, sizes: tuple[int, ...], bias: Array, q: Array)
         walk.slope[..., layer] = here * slope / second
         safe = np.where(derivative > 0, derivative, 1.0)
         walk.backward_slope[..., layer] = derivative_rate / safe
-        walk.backward_noise[..., layer] = (3 * derivative_fourth / safe**2 - 1) / width
+        if activation.slopes in EXACT_SLOPES:
+            # phi' is 0 or 1 by the toss of a coin: f_l has the law of e_l, to every order.
+            back_mean, back_variance = mean, variance
+        else:
+            back_variance = (3 * derivative_fourth / safe**2 - 1) / width
+            back_mean = -back_variance / 2
+        walk.backward_noise_mean[..., layer] = back_mean
+        walk.backward_noise[..., layer] = back_variance
         walk.covariance[..., layer] = (mixed / (second * safe) - 1) / width
         if layer == n_layers:
             break
@@ -240,7 +253,7 @@ def log_norm_moments(
         weight_std = np.sqrt(factors / fans)
     profile = propagate(sizes, known, weight_std, bias_std, input_variance=input_variance)
     bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
-    walk = _walk(known, sizes, bias, np.asarray(profile.forward))
+    walk = _random_walk(known, sizes, bias, np.asarray(profile.forward))
     mean = walk.slope * walk.mean + walk.noise_mean
     variance = walk.slope**2 * walk.variance + walk.noise_variance
     if not per_layer:
@@ -266,7 +279,8 @@ def finite_width_interval(
     the average over the layer's own units adds 2/n. Going back, each layer adds
     (3 E[phi'^4] / E[phi'^2]^2 - 1)/n, which for ReLU is 5/n as it is going forward, and the
     spread of the lengths moves E[phi'^2] with it. The gradient is taken to meet weights
-    independent of those of the forward pass.
+    independent of those of the forward pass; for ReLU that changes nothing, since turning the
+    sign of a unit's weights turns the unit on or off and leaves the laws of all weights alone.
 
     Parameters
     ----------
@@ -288,8 +302,11 @@ def finite_width_interval(
 
     Notes
     -----
-    Of first order in 1/n: good where the sum of 5/n over the layers is below about 1 and no layer
-    is narrower than about 10.
+    For ReLU and the identity each layer's factor has its exact mean and variance, in both
+    directions (going forward if there are no biases); what is left is that the logarithm is taken
+    as normal, and that a ReLU network in which a whole layer is off, of probability at most
+    ``sum(2**-n)`` over the hidden layers, lies in no band. Otherwise of first order in 1/n: good
+    where the sum of 5/n over the layers is below about 1 and no layer is narrower than about 10.
 
     Examples
     --------
@@ -312,7 +329,7 @@ def finite_width_interval(
     )
     bias = nonnegative("bias_std", layer_stds(bias_std, sizes)) ** 2
     forward, backward = (np.asarray(part) for part in profile)
-    walk = _walk(known, sizes, bias, forward)
+    walk = _random_walk(known, sizes, bias, forward)
     width = np.array(sizes, dtype=float)
     n_layers = len(sizes) - 1
 
@@ -344,7 +361,7 @@ def finite_width_interval(
     return WidthInterval(*bounds)
 
 
-def _backward_spread(walk: _Walk, layer: int, n_layers: int) -> tuple[Array, Array]:
+def _backward_spread(walk: _RandomWalk, layer: int, n_layers: int) -> tuple[Array, Array]:
     """Return mean and variance of ln |gradient|^2 at `layer`, a sum over `layer` to L - 1.
 
     Each term is backward_slope x_k + f_k. The walk makes x_k a sum of the e_j before it; going
@@ -362,5 +379,5 @@ def _backward_spread(walk: _Walk, layer: int, n_layers: int) -> tuple[Array, Arr
             variance = variance + walk.backward_noise[..., k]
             variance = variance + 2 * on_noise * walk.covariance[..., k]
             mean = mean + walk.backward_slope[..., k] * walk.mean[..., k]
-            mean = mean - walk.backward_noise[..., k] / 2
+            mean = mean + walk.backward_noise_mean[..., k]
     return mean, np.maximum(variance, 0.0)

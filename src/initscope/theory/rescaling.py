@@ -10,14 +10,14 @@ import numpy as np
 
 from initscope.checks import Array, layer_widths, plain, require_name
 
-__all__ = ["Disguise", "fan_ratios", "xavier_as_kaiming"]
+__all__ = ["LearningRateFactors", "fan_ratios", "xavier_as_kaiming"]
 
 POWERS = {"sgd": 1.0, "adam": 0.5}
 """By optimizer: a weight scaled by sqrt(r) moves alike at a learning rate scaled by r to this."""
 
 
-class Disguise(NamedTuple):
-    """What a network drawn by Kaiming needs to train as one drawn by Xavier.
+class LearningRateFactors(NamedTuple):
+    """Learning rates at which a network drawn by Kaiming trains as one drawn by Xavier.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def fan_ratios(widths: Sequence[int]) -> Array:
     return np.array([n_in / (n_in + n_out) for n_in, n_out in itertools.pairwise(sizes)])
 
 
-def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> Disguise:
+def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> LearningRateFactors:
     r"""Return the learning rates at which Kaiming's draw trains as Xavier's of the same normals.
 
     Layer l of Xavier has :math:`\sqrt{r_l}` times the weights of Kaiming. ReLU is homogeneous, so
@@ -74,11 +74,14 @@ def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> Disguise:
     UsageError
         For widths that are none, or another optimizer.
 
-    >>> xavier_as_kaiming([10, 10, 10], "sgd")
-    Disguise(weight_factors=array([2., 2.]), bias_factors=array([2., 4.]), output_factor=0.5)
+    >>> factors = xavier_as_kaiming([10, 10, 10], "sgd")
+    >>> factors.weight_factors, factors.bias_factors, factors.output_factor
+    (array([2., 2.]), array([2., 4.]), 0.5)
     """
     ratios = fan_ratios(widths)
     require_name("optimizer", optimizer, POWERS)
     power = POWERS[optimizer]
     products = np.cumprod(ratios)
-    return Disguise(plain(ratios**-power), plain(products**-power), float(np.sqrt(ratios.prod())))
+    return LearningRateFactors(
+        plain(ratios**-power), plain(products**-power), float(np.sqrt(ratios.prod()))
+    )

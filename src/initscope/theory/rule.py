@@ -143,9 +143,9 @@ RULES: dict[str, Rule] = {}
 def rule(scope: Scope = "layers", **multipliers: Any) -> Callable[[Callable[..., Draw]], Rule]:
     """Enter a function into the table under its own name."""
 
-    def enter(function: Callable[..., Draw]) -> Rule:
+    def register(function: Callable[..., Draw]) -> Rule:
         name = function.__name__
         RULES[name] = Rule(name, function, scope, **multipliers)
         return RULES[name]
 
-    return enter
+    return register

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +51,11 @@ class Scheme:
                 raise unknown_name(f"option of scheme {self.name!r}", name, known)
             if name in ("std", "gain"):
                 weight_std(name, value)
-            SCHEMES[self.name].check_option(name, value)
+            options[name] = SCHEMES[self.name].check_option(name, value)
         for name, default in known.items():
             require(default is not None or name in options, f"scheme {self.name!r} needs {name}.")
         pairs = (
-            (name, float(value) if isinstance(value, numbers.Real) else str(value))
+            (name, str(value) if isinstance(value, str) else value)
             for name, value in sorted(options.items())
             if value != known[name]
         )

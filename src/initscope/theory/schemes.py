@@ -127,11 +127,11 @@ def lir(weight: Weight, *, std: float = 0.02) -> Draw:
     return Draw(std / np.sqrt(np.maximum(weight.layer, 1)))
 
 
-def _xavier(weight: Weight) -> Number:
+def _xavier_std(weight: Weight) -> Number:
     return np.sqrt(2 / (weight.fan_in + weight.fan_out))
 
 
-def _outside(weight: Weight) -> bool:
+def _outside_blocks(weight: Weight) -> bool:
     """Tell whether a weight stands outside of the blocks."""
     return weight.role in ("embedding", "output")
 
@@ -139,9 +139,9 @@ def _outside(weight: Weight) -> bool:
 @rule("blocks")
 def ds_init(weight: Weight) -> Draw:
     """Give Xavier / sqrt(l) in block l (Zhang, Titov & Sennrich 2019, arXiv:1908.11365)."""
-    if _outside(weight):
+    if _outside_blocks(weight):
         return Draw(weight.n_embd**-0.5)
-    return Draw(_xavier(weight) / np.sqrt(weight.layer))
+    return Draw(_xavier_std(weight) / np.sqrt(weight.layer))
 
 
 @rule("blocks")
@@ -157,7 +157,7 @@ def t_fixup(weight: Weight) -> Draw:
     if weight.role == "output":
         return Draw(weight.n_embd**-0.5)
     factor = 1.0 if weight.role in ("q", "k") else 0.67 * weight.n_layer**-0.25
-    return Draw(_xavier(weight) * factor)
+    return Draw(_xavier_std(weight) * factor)
 
 
 @rule("blocks")
@@ -184,20 +184,20 @@ def deepnorm(weight: Weight) -> Draw:
     Wang et al. (2022), arXiv:2203.00555, fig. 2, decoder-only, post-LayerNorm. The model multiplies
     its stream by alpha = (2 L)^1/4 where a branch is added.
     """
-    if _outside(weight):
+    if _outside_blocks(weight):
         return Draw(weight.n_embd**-0.5)
     factor = 1.0 if weight.role in ("q", "k") else (8 * weight.n_layer) ** -0.25
-    return Draw(_xavier(weight) * factor)
+    return Draw(_xavier_std(weight) * factor)
 
 
-def _small(weight: Weight) -> float:
+def _small_init_std(weight: Weight) -> float:
     return float(np.sqrt(2 / (5 * weight.n_embd)))
 
 
 @rule("blocks")
 def small_init(weight: Weight) -> Draw:
     """Give sqrt(2 / (5 d)) everywhere (Nguyen & Salazar 2019, arXiv:1910.05895)."""
-    return Draw(_small(weight))
+    return Draw(_small_init_std(weight))
 
 
 @rule("blocks")
@@ -209,7 +209,7 @@ def small_wang(weight: Weight) -> Draw:
     """
     if weight.role in BRANCH_ENDS:
         return Draw(float(2 / (weight.n_layer * np.sqrt(weight.n_embd))))
-    return Draw(_small(weight))
+    return Draw(_small_init_std(weight))
 
 
 @rule("blocks")
@@ -222,7 +222,7 @@ def spike_no_more(weight: Weight) -> Draw:
     if weight.role == "embedding":
         return Draw(1.0)
     scale = np.sqrt(weight.n_branches) if weight.role in BRANCH_ENDS else 1.0
-    return Draw(_small(weight) / scale)
+    return Draw(_small_init_std(weight) / scale)
 
 
 @rule("blocks")
@@ -232,7 +232,7 @@ def mup(weight: Weight, *, base_width: int, std: float = 0.02) -> Draw:
     Yang et al. (2022), arXiv:2203.03466, table 8. The initialization alone: learning rates and
     multipliers are in :func:`mu_parametrization`.
     """
-    if _outside(weight):
+    if _outside_blocks(weight):
         return Draw(std)
     return Draw(std / np.sqrt(weight.n_embd / base_width))
 

@@ -123,14 +123,14 @@ def residual_stream_variance(
     repeat = one("token_repeat", within("token_repeat", token_repeat, 0.0, 1.0))
     flag("per_position", per_position)
     known = resolve(activation)
-    base = usable_std("std", std)
+    base = check_std("std", std)
     check_logits(channels, base)
     out = base / np.sqrt(2 * depth)
     if residual_std is not None:
-        out = usable_std("residual_std", residual_std)
+        out = check_std("residual_std", residual_std)
     position = base
     if position_std is not None:
-        position = usable_std("position_std", position_std)
+        position = check_std("position_std", position_std)
     together(std=base, residual_std=out, position_std=position)
     base, out, position = np.broadcast_arrays(base, out, position)
     if ((base == 0) & (position == 0)).any():
@@ -162,7 +162,7 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
     return depth, channels, length
 
 
-def usable_std(name: str, std: ArrayLike) -> Array:
+def check_std(name: str, std: ArrayLike) -> Array:
     """Return stds whose squares, and some products of them, are in the range of a float."""
     return within(name, nonnegative(name, std), 0.0, LARGEST_STD)
 

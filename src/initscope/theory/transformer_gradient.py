@@ -24,9 +24,9 @@ from initscope.theory.transformer import (
     attention_covariance,
     attention_logit_variance,
     check_logits,
+    check_std,
     layer_norm_covariance,
     sizes,
-    usable_std,
 )
 
 __all__ = ["residual_gradient_variance"]
@@ -103,7 +103,7 @@ def residual_gradient_variance(
     weight = one("std", base) ** 2
     out = weight / (2 * depth)
     if residual_std is not None:
-        out = one("residual_std", usable_std("residual_std", residual_std)) ** 2
+        out = one("residual_std", check_std("residual_std", residual_std)) ** 2
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
 
     # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance

@@ -28,12 +28,12 @@ from initscope.checks import require
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.statistics import (
-    HostCopy,
+    DeviceToHostCopy,
     MatrixGroup,
-    Measured,
-    by_parameter,
-    widened,
-    widest,
+    MatrixStatistics,
+    at_least_float32,
+    group_by_parameter,
+    widest_dtype,
 )
 
 __all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
@@ -45,7 +45,7 @@ STATS = ("rms", "rotation", "decay", "alignment", "step")
 """Statistics of kind `update`."""
 
 
-class LastStep(NamedTuple):
+class OptimizerStep(NamedTuple):
     """The last step of one parameter: its direction u, learning rate and decoupled decay."""
 
     direction: torch.Tensor
@@ -110,18 +110,18 @@ def variance_budget(
     >>> frame[["decay", "alignment", "step", "mean_square"]].round(4).to_dict()
     {'decay': -0.0975, 'alignment': -0.19, 'step': 0.01, 'mean_square': 0.7225}
     """
-    optimizer = innermost(optimizer)
+    optimizer = unwrap_optimizer(optimizer)
     check_optimizer(optimizer)
     checks.whole("step", step, at_least=0)
     matrices = _matrices_of(optimizer) if model is None else find_weight_matrices(model)
-    stepped = optimized(optimizer, by_parameter(matrices))
+    stepped = select_optimized(optimizer, group_by_parameter(matrices))
     measured = measure_update(optimizer, stepped, with_mean_square=True)
     require(
         measured is not None,
         "the optimizer has not made a step yet: call variance_budget after optimizer.step().",
     )
     assert measured is not None
-    (values,) = HostCopy([measured]).values()
+    (values,) = DeviceToHostCopy([measured]).values()
     rows = [
         (step, matrix.layer, matrix.role, kind, stat, value)
         for matrix, row in zip(measured.matrices, values.tolist(), strict=True)
@@ -130,7 +130,7 @@ def variance_budget(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def innermost(optimizer: Any) -> Any:
+def unwrap_optimizer(optimizer: Any) -> Any:
     """Return torch's optimizer inside the one that accelerate makes of it."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
         optimizer = inner
@@ -154,7 +154,7 @@ def check_optimizer(optimizer: Any) -> None:
         )
 
 
-def optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
+def select_optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
     """Return the matrices that `optimizer` trains; raise `UsageError` if there is none."""
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
     found = [group for group in groups if group.parameter in held]
@@ -168,21 +168,21 @@ def optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[Matri
 
 def measure_update(
     optimizer: Optimizer, groups: Sequence[MatrixGroup], *, with_mean_square: bool = False
-) -> Measured | None:
+) -> MatrixStatistics | None:
     """Return :data:`STATS` of the matrices that were stepped; None if there is none."""
     settings = {p: group for group in optimizer.param_groups for p in group["params"]}
     matrices: list[WeightMatrix] = []
     raws: list[torch.Tensor] = []
     rates: list[tuple[float, float]] = []
     for group in groups:
-        last = last_step(optimizer, group.parameter, settings[group.parameter])
+        last = last_optimizer_step(optimizer, group.parameter, settings[group.parameter])
         if last is None:
             continue
-        views = group.views(widened(group.parameter))
-        directions = group.views(widened(last.direction))
+        views = group.views(at_least_float32(group.parameter))
+        directions = group.views(at_least_float32(last.direction))
         for (weight, dims), (direction, _) in zip(views, directions, strict=True):
             pairs = [(weight, weight), (weight, direction), (direction, direction)]
-            dtype = widest(weight.device)
+            dtype = widest_dtype(weight.device)
             products = [(a * b).mean(dims, dtype=dtype).reshape(-1) for a, b in pairs]
             raws.append(torch.stack(products, dim=1))
         matrices += group.matrices
@@ -208,35 +208,35 @@ def measure_update(
         return np.stack([*columns, after] if with_mean_square else columns, axis=1)
 
     stats = (*STATS, "mean_square") if with_mean_square else STATS
-    return Measured(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
+    return MatrixStatistics(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
 
 
-def last_step(
+def last_optimizer_step(
     optimizer: Optimizer, parameter: nn.Parameter, settings: dict[str, Any]
-) -> LastStep | None:
+) -> OptimizerStep | None:
     """Return the step just made, read from the optimizer's state; None if there was none."""
     state = optimizer.state.get(parameter, {})
     lr, weight_decay = float(settings["lr"]), float(settings["weight_decay"])
     if isinstance(optimizer, SGD):
         if settings["momentum"]:
             buffer = state.get("momentum_buffer")
-            return None if buffer is None else LastStep(buffer, lr, 0.0)
+            return None if buffer is None else OptimizerStep(buffer, lr, 0.0)
         if parameter.grad is None:
             return None
         gradient = -parameter.grad if settings["maximize"] else parameter.grad
-        return LastStep(gradient, lr, weight_decay)
+        return OptimizerStep(gradient, lr, weight_decay)
     if "exp_avg" not in state:
         return None
     beta1, beta2 = settings["betas"]
     step = state["step"]
     if not step.is_cuda:  # on a GPU it stays there
         step = step.item()
-    first = widened(state["exp_avg"])
-    second = widened(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
+    first = at_least_float32(state["exp_avg"])
+    second = at_least_float32(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
     denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
     direction = (first / denominator).div_(1 - beta1**step)
     decoupled = isinstance(optimizer, AdamW) or settings.get("decoupled_weight_decay", False)
-    return LastStep(direction, lr, weight_decay if decoupled else 0.0)
+    return OptimizerStep(direction, lr, weight_decay if decoupled else 0.0)
 
 
 def _matrices_of(optimizer: Optimizer) -> list[WeightMatrix]:

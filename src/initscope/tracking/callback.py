@@ -16,11 +16,11 @@ from initscope.errors import UsageError, shown
 from initscope.tracking.statistics import QUANTILES
 from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
-    Clock,
+    StepSchedule,
     VarianceTracker,
     checked_quantiles,
     checked_quantities,
-    clock,
+    step_schedule,
 )
 
 __all__ = ["VarianceCallback"]
@@ -62,10 +62,10 @@ class VarianceCallback(TrainerCallback):
     def __init__(
         self,
         out_folder: str | Path,
-        every: Clock = 10,
+        every: StepSchedule = 10,
         *,
         quantities: Sequence[str] = ("weight", "gradient", "update"),
-        distribution_every: Clock = 100,
+        distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
         overwrite: bool = False,
@@ -76,8 +76,8 @@ class VarianceCallback(TrainerCallback):
         checks.flag("log", log)
         if histograms is not None:
             checks.items("histograms", histograms)
-        clock("every", every)
-        clock("distribution_every", distribution_every)
+        step_schedule("every", every)
+        step_schedule("distribution_every", distribution_every)
         checked_quantities(quantities)
         checked_quantiles(quantiles)
         self.out_folder = Path(out_folder)

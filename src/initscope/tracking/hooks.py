@@ -25,7 +25,7 @@ from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix
-from initscope.tracking.statistics import Measured, mean_and_variance, widened
+from initscope.tracking.statistics import MatrixStatistics, at_least_float32, mean_and_variance
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
 
@@ -293,14 +293,14 @@ class MatrixSignals:
         """Remove the hooks; what was seen is kept."""
         self._hooks.remove()
 
-    def measured(self) -> list[Measured]:
+    def statistics(self) -> list[MatrixStatistics]:
         """Return variance and mean square of the outputs and of their gradients, as far as seen."""
         found = []
         for kind, direction in (("activation", "forward"), ("gradient", "backward")):
             if seen := self._seen.get(kind):
                 raw = torch.stack(list(seen.values()))
                 labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
-                found.append(Measured(list(seen), raw, labels, lambda raw: raw))
+                found.append(MatrixStatistics(list(seen), raw, labels, lambda raw: raw))
         self._seen = {}
         return found
 
@@ -319,7 +319,7 @@ class MatrixSignals:
     @torch.no_grad()
     def _keep(self, kind: str, matrices: list[WeightMatrix], signal: torch.Tensor) -> None:
         for matrix in matrices:
-            part = widened(matrix.of_output(signal))
+            part = at_least_float32(matrix.of_output(signal))
             mean, variance = mean_and_variance(part, tuple(range(part.dim())))
             self._seen[kind][matrix] = torch.stack([variance, variance + mean.square()])
 

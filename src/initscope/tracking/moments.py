@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from initscope.tracking.statistics import MatrixGroup, Measured, mean_and_variance, widened
+from initscope.tracking.statistics import (
+    MatrixGroup,
+    MatrixStatistics,
+    at_least_float32,
+    mean_and_variance,
+)
 
 __all__: list[str] = []  # for this package alone
 
@@ -32,7 +37,7 @@ class MatrixMoments:
     def __init__(self, groups: Sequence[MatrixGroup]) -> None:
         self._groups = groups
         self._matrices = [matrix for group in groups for matrix in group.matrices]
-        self._stacks = _stacks(groups)
+        self._stacks = _stack_parameters(groups)
         self._owner = np.concatenate([stack.owner for stack in self._stacks])
         self._row_length = np.concatenate(
             [np.full(len(stack.owner), stack.row_length) for stack in self._stacks]
@@ -41,25 +46,25 @@ class MatrixMoments:
         self._bins = len(self._matrices) + 1
         self._n_rows = np.bincount(self._owner, minlength=self._bins)
 
-    def measure(self, tensors: Sequence[torch.Tensor], kind: str) -> Measured:
+    def measure(self, tensors: Sequence[torch.Tensor], kind: str) -> MatrixStatistics:
         """Measure `tensors`, one for each parameter and of its shape."""
         labels = [(kind, stat) for stat in ("mean", "std", "rms")]
         if tensors[0].is_cuda:
-            return Measured(self._matrices, self._by_matrix(tensors), labels, _mean_std_rms)
+            return MatrixStatistics(self._matrices, self._by_matrix(tensors), labels, _mean_std_rms)
         rows = [stack.reduce([tensors[k] for k in stack.members]) for stack in self._stacks]
-        return Measured(self._matrices, torch.cat(rows), labels, self._from_rows)
+        return MatrixStatistics(self._matrices, torch.cat(rows), labels, self._from_rows)
 
     def _by_matrix(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return mean and variance of each matrix, ``(matrices, 2)``: one operation a parameter."""
         pairs = []
         for group, tensor in zip(self._groups, tensors, strict=True):
-            for view, dims in group.views(widened(tensor)):
+            for view, dims in group.views(at_least_float32(tensor)):
                 mean, variance = mean_and_variance(view, dims)
                 pairs.append(torch.stack([mean.reshape(-1), variance.reshape(-1)], dim=1))
         return torch.cat(pairs)
 
     def _from_rows(self, raw: np.ndarray) -> np.ndarray:
-        """Return mean, std and rms of each matrix from what :meth:`Stack.reduce` gave."""
+        """Return mean, std and rms of each matrix from those of its rows."""
         row_mean, row_norm = raw.T
         mean = self._over_rows(row_mean)
         within, between = row_norm**2 / self._row_length, (row_mean - mean[self._owner]) ** 2
@@ -78,7 +83,7 @@ def _mean_std_rms(moments: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Stack:
+class StackedParameters:
     """Parameters that are laid under one another, and cut into rows.
 
     Attributes
@@ -102,38 +107,40 @@ class Stack:
         """
         # A copy, even of a single tensor: what is trained is not touched.
         # Kernels that are stored with their channels last are no row until they are copied.
-        rows = widened(torch.cat(list(tensors))).reshape(-1, self.row_length)
+        rows = at_least_float32(torch.cat(list(tensors))).reshape(-1, self.row_length)
         mean = rows.mean(1, keepdim=True)
         norm = torch.linalg.vector_norm(rows.sub_(mean), dim=1, keepdim=True)
         return torch.cat([mean, norm], dim=1)
 
 
-def _stacks(groups: Sequence[MatrixGroup]) -> list[Stack]:
+def _stack_parameters(groups: Sequence[MatrixGroup]) -> list[StackedParameters]:
     """Return all parameters, stacked where they can be, up to :data:`LARGEST_STACK`."""
-    nobody = sum(len(group.matrices) for group in groups)
-    found: dict[tuple[torch.Size, int], list[Stack]] = defaultdict(list)
+    no_matrix = sum(len(group.matrices) for group in groups)
+    found: dict[tuple[torch.Size, int], list[StackedParameters]] = defaultdict(list)
     first = 0
     for place, group in enumerate(groups):
-        row_length, owner = _cut(group, first, nobody)
+        row_length, owner = _split_into_rows(group, first, no_matrix)
         first += len(group.matrices)
         alike = found[group.parameter.shape[1:], row_length]
         size = group.parameter.numel()
         if alike and len(alike[-1].owner) * row_length + size <= LARGEST_STACK:
             last = alike.pop()
             alike.append(
-                Stack([*last.members, place], row_length, np.concatenate([last.owner, owner]))
+                StackedParameters(
+                    [*last.members, place], row_length, np.concatenate([last.owner, owner])
+                )
             )
         else:
-            alike.append(Stack([place], row_length, owner))
+            alike.append(StackedParameters([place], row_length, owner))
     return [stack for alike in found.values() for stack in alike]
 
 
-def _cut(group: MatrixGroup, first: int, nobody: int) -> tuple[int, np.ndarray]:
+def _split_into_rows(group: MatrixGroup, first: int, no_matrix: int) -> tuple[int, np.ndarray]:
     """Return the length of a parameter's rows, and the matrix of each, counted from `first`."""
     n_rows, *columns = group.parameter.shape
     n_columns = math.prod(columns)
     unit_dim = group.matrices[0].unit_dim
-    of_unit = torch.full((group.parameter.shape[unit_dim],), nobody)
+    of_unit = torch.full((group.parameter.shape[unit_dim],), no_matrix)
     for number, matrix in enumerate(group.matrices, first):
         part = of_unit if matrix.unit_range is None else matrix.unit_range.of(of_unit, 0)
         part.fill_(number)

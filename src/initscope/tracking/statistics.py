@@ -1,7 +1,7 @@
 """Statistics of many weight matrices at once, gathered on their device and copied to the host once.
 
-A :class:`Measured` holds raw numbers of many matrices as one tensor, on the device where they were
-computed; :class:`HostCopy` brings several of them over in one copy.
+A :class:`MatrixStatistics` holds raw numbers of many matrices as one tensor, on the device where
+they were computed; :class:`DeviceToHostCopy` brings several of them over in one copy.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class MatrixGroup:
                 yield view, tuple(range(view.dim()))
 
 
-def by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
+def group_by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
     """Group the matrices, those of one parameter together."""
     groups: dict[nn.Parameter, list[WeightMatrix]] = {}
     for matrix in matrices:
@@ -68,7 +68,7 @@ def by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MatrixStatistics:
     """Raw numbers of some matrices, and what becomes of them on the host.
 
     Attributes
@@ -89,13 +89,13 @@ class Measured:
     finish: Callable[[np.ndarray], np.ndarray]
 
 
-class HostCopy:
-    """The raw numbers of several :class:`Measured` on their way to the host: one copy a device."""
+class DeviceToHostCopy:
+    """A copy of several :class:`MatrixStatistics` on its way to the host: one a device."""
 
-    def __init__(self, measured: Sequence[Measured]) -> None:
+    def __init__(self, measured: Sequence[MatrixStatistics]) -> None:
         by_device: dict[torch.device, list[torch.Tensor]] = {}
         for one in measured:
-            raw = one.raw.reshape(-1).to(widest(one.raw.device))
+            raw = one.raw.reshape(-1).to(widest_dtype(one.raw.device))
             by_device.setdefault(raw.device, []).append(raw)
         # On a GPU the copy is queued behind the statistics, and the training step goes on.
         self._copies = {
@@ -125,12 +125,12 @@ class HostCopy:
         return finished
 
 
-def widest(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device) -> torch.dtype:
     """Return float64, where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def widened(tensor: torch.Tensor) -> torch.Tensor:
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
     """Return the tensor without gradient, and in float32 at least."""
     tensor = tensor.detach()
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
@@ -148,33 +148,35 @@ def mean_and_variance(
     return mean.squeeze(dims), (tensor - mean).square_().mean(dims)
 
 
-def shapes(groups: Sequence[MatrixGroup], quantiles: Sequence[float]) -> Measured:
+def kurtosis_and_quantiles(
+    groups: Sequence[MatrixGroup], quantiles: Sequence[float]
+) -> MatrixStatistics:
     """Return kurtosis (3 for a normal distribution) and quantiles of each weight matrix."""
     rows = []
     for matrix in (matrix for group in groups for matrix in group.matrices):
-        weights = widened(matrix.weight).flatten()
+        weights = at_least_float32(matrix.weight).flatten()
         # In units of the std, so that no fourth power overflows.
         deviations = weights - weights.mean()
         normalized = deviations / deviations.square().mean().sqrt()
         kurtosis = normalized.square_().square_().mean()
         rows.append(torch.cat([kurtosis[None], _quantiles(weights, quantiles)]))
     labels = [("weight", "kurtosis"), *(("weight", f"quantile_{q:g}") for q in quantiles)]
-    return Measured(_matrices(groups), torch.stack(rows), labels, lambda raw: raw)
+    return MatrixStatistics(_matrices(groups), torch.stack(rows), labels, lambda raw: raw)
 
 
-def histogram_counts(matrices: Sequence[WeightMatrix]) -> Measured:
+def histogram_counts(matrices: Sequence[WeightMatrix]) -> MatrixStatistics:
     """Return low, high and counts in even bins between, :data:`HISTOGRAM_STDS` std from 0.
 
     Weights beyond are counted in the outermost bins.
     """
     rows = []
     for matrix in matrices:
-        weights = widened(matrix.weight).flatten()
+        weights = at_least_float32(matrix.weight).flatten()
         end = HISTOGRAM_STDS * (weights - weights.mean()).square_().mean().sqrt()
         inside = (weights / end).clamp_(-1, 1)
         counts = torch.histc(inside, HISTOGRAM_BINS, -1, 1)
         rows.append(torch.cat([torch.stack([-end, end]), counts]))
-    return Measured(matrices, torch.stack(rows), [], lambda raw: raw)
+    return MatrixStatistics(matrices, torch.stack(rows), [], lambda raw: raw)
 
 
 def _quantiles(values: torch.Tensor, quantiles: Sequence[float]) -> torch.Tensor:

@@ -22,30 +22,35 @@ from initscope.schema import (
     TRACKING_SCHEMAS,
     VARIANCES,
 )
-from initscope.tracking.budget import check_optimizer, innermost, measure_update, optimized
+from initscope.tracking.arguments import (
+    StepSchedule,
+    checked_quantiles,
+    checked_quantities,
+    refuse_compiled,
+    select_roles,
+    step_schedule,
+)
+from initscope.tracking.budget import (
+    check_optimizer,
+    measure_update,
+    select_optimized,
+    unwrap_optimizer,
+)
 from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
-from initscope.tracking.requests import (
-    Clock,
-    checked_quantiles,
-    checked_quantities,
-    clock,
-    refuse_compiled,
-    with_roles,
-)
 from initscope.tracking.statistics import (
     QUANTILES,
-    HostCopy,
+    DeviceToHostCopy,
     MatrixGroup,
-    Measured,
-    by_parameter,
+    MatrixStatistics,
+    group_by_parameter,
     histogram_counts,
-    shapes,
+    kurtosis_and_quantiles,
 )
 from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
-__all__ = ["QUANTITIES", "Clock", "VarianceTracker"]
+__all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
 
 
 class VarianceTracker:
@@ -74,8 +79,8 @@ class VarianceTracker:
     ============== ====================== =========================================================
     `weight`       `mean`, `std`, `rms`   of the elements after step t
     `weight`       `kurtosis`             fourth central moment / variance², 3 if normal; on the
-                                          clock `distribution_every`
-    `weight`       `quantile_0.5`, ...    of the elements, on the same clock
+                                          schedule `distribution_every`
+    `weight`       `quantile_0.5`, ...    of the elements, on the same schedule
     `gradient`     `mean`, `std`, `rms`   of dL/dW, accumulated and clipped, as the optimizer got
                                           it in step t
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
@@ -141,43 +146,45 @@ class VarianceTracker:
         model: nn.Module,
         optimizer: Optimizer | None = None,
         *,
-        every: Clock = 10,
+        every: StepSchedule = 10,
         quantities: Sequence[str] | None = None,
-        distribution_every: Clock = 100,
+        distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
         step: int = 0,
         out_folder: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        self._every = clock("every", every)
-        self._distribution_every = clock("distribution_every", distribution_every)
+        self._every = step_schedule("every", every)
+        self._distribution_every = step_schedule("distribution_every", distribution_every)
         if quantities is None:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
         self._matrices = find_weight_matrices(checks.module("model", model))
-        self._groups = by_parameter(self._matrices)
-        self._histograms = with_roles(self._matrices, histograms)
+        self._groups = group_by_parameter(self._matrices)
+        self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
         self.step = checks.whole("step", step, at_least=0)
         checks.flag("overwrite", overwrite)
         if out_folder is not None:
             checks.file_path("out_folder", out_folder)
-        self._optimizer = innermost(optimizer)
+        self._optimizer = unwrap_optimizer(optimizer)
         self._optimized: list[MatrixGroup] = []
         if "update" in self._quantities:
             require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
             check_optimizer(self._optimizer)
-            self._optimized = optimized(self._optimizer, self._groups)
+            self._optimized = select_optimized(self._optimizer, self._groups)
         self._overwrite = overwrite
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
-        self._gradients: list[Measured] = []
+        self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
         self._handles: list[Any] = []
-        self._pending: tuple[int, list[Measured], Measured | None, HostCopy] | None = None
+        self._pending: (
+            tuple[int, list[MatrixStatistics], MatrixStatistics | None, DeviceToHostCopy] | None
+        ) = None
         self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
@@ -293,7 +300,7 @@ class VarianceTracker:
         return self._moments_of[key]
 
     @torch.no_grad()
-    def _measure_gradients(self) -> list[Measured]:
+    def _measure_gradients(self) -> list[MatrixStatistics]:
         found = [
             (group, gradient)
             for group in self._groups
@@ -313,7 +320,7 @@ class VarianceTracker:
             weights = [group.parameter for group in self._groups]
             measured.append(self._moments(self._groups).measure(weights, "weight"))
             if closer:
-                measured.append(shapes(self._groups, self._quantiles))
+                measured.append(kurtosis_and_quantiles(self._groups, self._quantiles))
         if with_gradients:
             if "gradient" in self._quantities and not self._gradients:
                 self._gradients = self._measure_gradients()
@@ -322,21 +329,21 @@ class VarianceTracker:
             stepped = [group for group in self._optimized if group.parameter.grad is not None]
             update = measure_update(self._optimizer, stepped)
             measured += [] if update is None else [update]
-        measured += self._signals.measured()
+        measured += self._signals.statistics()
         counts = None
         if closer and self._histograms:
             counts = histogram_counts(self._histograms)
         self._gradients = []
         if not measured and counts is None:
             return
-        copy = HostCopy(measured if counts is None else [*measured, counts])
+        copy = DeviceToHostCopy(measured if counts is None else [*measured, counts])
         self._pending = self.step, measured, counts, copy
         if not any(group.parameter.is_cuda for group in self._groups):
             self.flush()
 
     # --- rows ---
 
-    def _write(self, step: int, measured: list[Measured], values: list[np.ndarray]) -> None:
+    def _write(self, step: int, measured: list[MatrixStatistics], values: list[np.ndarray]) -> None:
         value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
         if len(value) == 0:
             return
@@ -362,7 +369,7 @@ class VarianceTracker:
                 names = [(matrix.layer, matrix.role) for matrix in one.matrices]
                 self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
 
-    def _write_histograms(self, step: int, counts: Measured, raw: np.ndarray) -> None:
+    def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
         rows = [
             {
                 "step": step, "layer": matrix.layer, "role": matrix.role,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from initscope.checks import require
 from initscope.errors import UsageError, shown
+from initscope.extras import MissingExtra
 from initscope.plots.style import styled, themed
 from initscope.widgets.bundle import SCRIPTS, bundle
 
@@ -42,7 +43,7 @@ class BookWidget(anywidget.AnyWidget):
             raise SettingError(f"{type(self).__name__} has no setting {', '.join(unknown)}.")
         try:
             super().__init__(*args, **settings)
-        except SettingError:
+        except (SettingError, MissingExtra):
             raise
         except traitlets.TraitError as error:
             raise SettingError(_short(str(error))) from error

@@ -8,10 +8,10 @@ export const whole = (value) => Math.round(value).toLocaleString("en");
 /** A number of steps: a few with decimals, many as whole ones. */
 export const stepCount = (value) => (value < 100 ? short(value) : whole(value));
 
-/** Steps in which the weights forget: 1 / (lr x decay); infinite where nothing decays. */
+/** Steps in which the variance comes nearer to its equilibrium by a factor e: 1 / (2 lr x decay); infinite where nothing decays. */
 export function timeConstant({ lr, weight_decay, alignment }) {
   const pull = lr * (weight_decay + alignment);
-  return pull > 0 ? 1 / pull : Infinity;
+  return pull > 0 ? 1 / (2 * pull) : Infinity;
 }
 
 /** What happens, in words; `run` is a trajectory up to the last step. */
@@ -29,8 +29,8 @@ export function sentence(s, run) {
   }
   const left = run.initial[run.initial.length - 1];
   const lastRate = run.lr[run.lr.length - 1];
-  const heading = `${start} the weights head for ${short(equilibrium(s, s.lr))}, the equilibrium at the peak rate, `
-    + `with a time constant of ${stepCount(timeConstant(s))} steps.`;
+  const heading = `${start} the weights head for ${short(equilibrium(s, s.lr))}, the equilibrium at the peak rate; `
+    + `the time constant of the variance is ${stepCount(timeConstant(s))} steps.`;
   const length = `${whole(s.steps)} steps`;
   if (run.forgotten === null) {
     return `${heading} The run of ${length} is only ${short(run.timeConstants, 2)} time constants long, at the rates it takes: `

@@ -69,7 +69,7 @@ export function sampleSteps(steps, count = 240) {
  *
  * Returns {step, lr, std, initial, timeConstants, forgotten}: `initial` is the std that is left of
  * the weights drawn at initialization, the sum of squares of which is part of the mean square;
- * `timeConstants` is the sum of rate times decay; `forgotten` the first step at which less than 1% of
+ * `timeConstants`, of the variance, is twice the sum of rate times decay; `forgotten` the first step at which less than 1% of
  * the mean square comes from initialization, null if there is none.
  */
 export function trajectory(settings, at = Array.from({ length: settings.steps }, (_, i) => i + 1)) {
@@ -108,7 +108,7 @@ export function trajectory(settings, at = Array.from({ length: settings.steps },
     mean = beta1 * mean + signal;
     drift = keep * drift - size * mean;
     left = Math.abs(left) < 1e-150 ? 0 : left * keep;
-    timeConstants += eta * pull;
+    timeConstants += 2 * eta * pull;
     if (forgotten === null && left * left < 0.01 * (square + drift * drift)) forgotten = t;
     if (t === at[next]) {
       result.lr[next] = eta;

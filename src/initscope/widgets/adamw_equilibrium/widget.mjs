@@ -185,7 +185,7 @@ function render(context) {
     const share = (run.initial[run.initial.length - 1] / end) ** 2;
     const shownFacts = [
       ["equilibrium at the peak rate", settles ? short(peak, 4) : "none"],
-      ["time constant", settles ? `${stepCount(constant)} steps` : "none"],
+      ["time constant of the variance", settles ? `${stepCount(constant)} steps` : "none"],
       ["length of the run", settles ? `${short(run.timeConstants)} time constants` : `${whole(s.steps)} steps`],
       ["std at the end", short(end, 4)],
       ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],

@@ -178,7 +178,7 @@ class AdamWEquilibrium(BookWidget):
                 self.std0,
                 self.lr,
                 equilibrium=float(self.equilibrium()) if settles else None,
-                time_constant=1 / (self.lr * pull) if settles else None,
+                time_constant=1 / (2 * self.lr * pull) if settles else None,
                 log_steps=self.log_steps,
                 log_std=self.log_std,
             )

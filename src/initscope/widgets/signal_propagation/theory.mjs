@@ -166,10 +166,10 @@ export function finiteWidth(settings, { forward, backward } = propagate(settings
     const spread = (fourth - 1) / width;
     const [noiseMean, noise] = exact ?? [-spread / 2, spread];
     const share = l < depth && biasStd > 0 ? Math.exp(weight + second - forward[l + 1]) : 1;
-    layers[l] = {
-      rate, derivativeRate, noise, share,
-      derivativeNoise: (3 * derivativeFourth - 1) / width, covariance: (mixed - 1) / width,
-    };
+    const derivativeSpread = (3 * derivativeFourth - 1) / width;
+    // Under ReLU the derivative is 0 or 1 by the toss of a coin: the law is that going forward.
+    const [derivativeMean, derivativeNoise] = exact ?? [-derivativeSpread / 2, derivativeSpread];
+    layers[l] = { rate, derivativeRate, noise, share, derivativeMean, derivativeNoise, covariance: (mixed - 1) / width };
     if (l === depth) break;
     const step = 1e-3;
     const curvature = SLOPES[activation] ? 0
@@ -202,14 +202,14 @@ export function finiteWidth(settings, { forward, backward } = propagate(settings
 function backwardSpread(layers, means, layer, depth) {
   let [mean, variance, pull] = [0, 0, 0];
   for (let k = depth - 1; k > 0; k -= 1) {
-    const { rate, derivativeRate, noise, share, derivativeNoise, covariance } = layers[k];
+    const { rate, derivativeRate, noise, share, derivativeMean, derivativeNoise, covariance } = layers[k];
     const onNoise = share * pull;
     variance += onNoise ** 2 * noise;
     pull = onNoise * rate;
     if (k >= layer) {
       pull += derivativeRate;
       variance += derivativeNoise + 2 * onNoise * covariance;
-      mean += derivativeRate * means[k] - derivativeNoise / 2;
+      mean += derivativeRate * means[k] + derivativeMean;
     }
   }
   return [mean, Math.max(variance, 0)];

@@ -388,7 +388,7 @@ return [
       "import numpy as np",
       "import pandas as pd",
       "",
-      "from initscope.plots import widths_of",
+      "from initscope.analysis import widths_of",
       "from initscope.theory import stability_band",
       "",
       source,

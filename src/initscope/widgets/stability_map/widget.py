@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 
 from initscope import checks
+from initscope.analysis.sweeps import nearest
 from initscope.checks import is_number, require
 from initscope.errors import UsageError, shown
 from initscope.plots.stability import stability_map
@@ -92,7 +94,7 @@ class StabilityMap(BookWidget):
         start = {
             "training": shown["trainings"][0]["key"],
             "network": middle["widths"],
-            "std": _nearest(shown["stds"], middle["critical"] or middle["low"]),
+            "std": nearest(pd.Series(shown["stds"]), [middle["critical"] or middle["low"]])[0],
         }
         super().__init__(recorded=dict(recorded), numbers=numbers, **(start | settings))
         self.observe(self._follow_sweep, "sweep")
@@ -190,7 +192,7 @@ class StabilityMap(BookWidget):
             raise traitlets.TraitError(
                 f"std must lie between {stds[0]:g} and {stds[-1]:g} in {self.sweep!r}, not {std!r}."
             )
-        return _nearest(stds, std)
+        return nearest(pd.Series(stds), [std])[0]
 
     def _offered(self, name: str) -> list[Any]:
         """Return what a setting can be in the sweep that is shown."""
@@ -209,7 +211,7 @@ class StabilityMap(BookWidget):
             for name in ("training", "network", "seed"):
                 if getattr(self, name) not in self._offered(name):
                     setattr(self, name, self._offered(name)[0])
-            self.std = _nearest(self._offered("std"), self.std)
+            (self.std,) = nearest(pd.Series(self._offered("std")), [self.std])
 
     # --- Numbers -------------------------------------------------------------------------------
 
@@ -302,10 +304,6 @@ def _one_of(name: str, value: Any, valid: list[Any]) -> Any:
         choices = ", ".join(map(repr, valid))
         raise traitlets.TraitError(f"{name} must be one of {choices}; not {value!r}.")
     return value
-
-
-def _nearest(grid: list[float], value: float) -> float:
-    return min(grid, key=lambda known: abs(math.log(known / value)))
 
 
 def _quantity(name: str, row: Mapping[str, np.ndarray]) -> np.ndarray:

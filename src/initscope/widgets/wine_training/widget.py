@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
+from initscope import extras
 from initscope.plots.training import training_of_networks
 from initscope.widgets.base import BookWidget
 
@@ -30,6 +31,7 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 
 
 @functools.cache
+@extras.named("WineTraining")
 def wine_rows() -> dict[str, Any]:
     """Return UCI Wine as scikit-learn has it, and the rows of each split of `load_wine` in order.
 

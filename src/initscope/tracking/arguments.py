@@ -18,11 +18,13 @@ from initscope.tracking.matrices import WeightMatrix
 
 __all__: list[str] = []  # for this package alone
 
-Clock = int | Collection[int] | Callable[[int], bool]
+StepSchedule = int | Collection[int] | Callable[[int], bool]
 """Every so many steps, a set of steps, or a function that says of a step whether it is one."""
 
 
-def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) -> list[WeightMatrix]:
+def select_roles(
+    matrices: Sequence[WeightMatrix], roles: Sequence[str] | None
+) -> list[WeightMatrix]:
     """Return the matrices of these roles, in a stack or not; refuse a role that none has.
 
     By default those of q, k and v, or all if there is no attention.
@@ -40,12 +42,12 @@ def with_roles(matrices: Sequence[WeightMatrix], roles: Sequence[str] | None) ->
     return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
 
-def clock(name: str, given: Clock) -> Callable[[int], bool]:
+def step_schedule(name: str, given: StepSchedule) -> Callable[[int], bool]:
     """Return a function that says whether a step is due."""
     if is_number(given, 1, whole=True):
         return lambda step: step % given == 0  # type: ignore[operator]
     if callable(given):
-        return lambda step: asked(name, given, step)
+        return lambda step: evaluate_schedule(name, given, step)
     if isinstance(given, Collection) and not isinstance(given, str | bytes | Mapping):
         try:
             steps: frozenset[Any] = frozenset(given)
@@ -59,7 +61,7 @@ def clock(name: str, given: Clock) -> Callable[[int], bool]:
     )
 
 
-def asked(name: str, due: Callable[[int], bool], step: int) -> bool:
+def evaluate_schedule(name: str, due: Callable[[int], bool], step: int) -> bool:
     """Return what a function says of a step."""
     try:
         return bool(due(step))
