@@ -751,7 +751,7 @@ def test_layers_of_a_block_are_told_by_their_whole_names() -> None:
     def std(part: str, name: str) -> list[float]:
         weight = block[part][name].weight
         parts = len(weight) // n if name == "c_attn" else 1
-        return [float(matrix.std()) for matrix in weight.chunk(parts)]
+        return [float(matrix.detach().std()) for matrix in weight.chunk(parts)]
 
     def xavier(fan_out: int, fan_in: int = n) -> float:
         return math.sqrt(2 / (fan_in + fan_out))
