@@ -546,6 +546,18 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
+    "theory.transformer_gradient.weight_gradient_variance": Row(
+        lambda: {
+            "n_layer": 1,
+            "n_embd": 8,
+            "seq_len": 2,
+            "std": 0.02,
+            "residual_std": 0.02,
+            "activation": "relu",
+            "mlp_ratio": 4.0,
+            "layer_norm_epsilon": 1e-5,
+        },
+    ),
     "theory.transformer_gradient.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
@@ -736,6 +748,13 @@ ROWS: dict[str, Row] = {
             "labels": torch.zeros(1, 4, dtype=torch.long),
         },
     ),
+    "monte_carlo.residual_stream.weight_gradients": Row(
+        lambda: {
+            "model": small_gpt2(),
+            "tokens": torch.zeros(1, 4, dtype=torch.long),
+            "labels": torch.zeros(1, 4, dtype=torch.long),
+        },
+    ),
     "monte_carlo.residual_stream.draw_narrow_models": Row(
         lambda: {
             "quantity": "stream",
@@ -850,6 +869,7 @@ ROWS: dict[str, Row] = {
         lambda: {"resampled": [1.0, 2.0], "n": 9, "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
+    "analysis.intervals.pooled_mean": Row(lambda: {"values": [1.0, 2.0], "errors": [0.5, 1.0]}),
     "analysis.intervals.mean_interval": Row(
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
@@ -1102,6 +1122,17 @@ ROWS: dict[str, Row] = {
     "analysis.deviations.worst_deviations": Row(
         lambda: {"table": deviations({"a": deviating()})}, says={"table": ("column",)}
     ),
+    "analysis.trainability.border_interval": Row(
+        lambda: {
+            "runs": pd.DataFrame(
+                {"sigma_w2": 1.0, "depth": [4, 4], "seed": [0, 1], "accuracy": [0.9, 0.1]}
+            ),
+            "threshold": 0.5,
+            "level": 0.9,
+            "resamples": 20,
+            "seed": 1,
+        },
+    ),
     "analysis.trainability.trainability_border": Row(
         lambda: {
             "runs": pd.DataFrame({"sigma_w2": 1.0, "depth": [4, 8], "accuracy": [0.9, 0.1]}),
@@ -1170,6 +1201,15 @@ ROWS: dict[str, Row] = {
     ),
     "plots.transformer.depth_of_stream": Row(
         lambda: {"table": depths("measured"), "lines": depths("predicted")}
+    ),
+    "plots.transformer.weight_gradients_by_block": Row(
+        lambda: {
+            "measured": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            "predicted": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            "ratios": pd.DataFrame(
+                {"model": "a", "block": [1, 2], "measured": 0.1, "predicted": [0.1, 0.2]}
+            ),
+        }
     ),
     "plots.transformer.gradients_along_stream": Row(
         lambda: {
