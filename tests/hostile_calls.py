@@ -879,6 +879,7 @@ ROWS: dict[str, Row] = {
         lambda: {"resampled": [1.0, 2.0], "n": 9, "level": 0.9},
         nan="the interval of values that are not finite, as documented",
     ),
+    "analysis.intervals.pooled_mean": Row(lambda: {"values": [1.0, 2.0], "errors": [0.5, 1.0]}),
     "analysis.intervals.mean_interval": Row(
         lambda: {"values": [1.0, 2.0], "level": 0.9},
         nan="the interval of values that are not finite, as documented",
@@ -1130,6 +1131,17 @@ ROWS: dict[str, Row] = {
     "analysis.deviations.deviations": Row(lambda: {"tables": {"a": deviating()}}),
     "analysis.deviations.worst_deviations": Row(
         lambda: {"table": deviations({"a": deviating()})}, says={"table": ("column",)}
+    ),
+    "analysis.trainability.border_interval": Row(
+        lambda: {
+            "runs": pd.DataFrame(
+                {"sigma_w2": 1.0, "depth": [4, 4], "seed": [0, 1], "accuracy": [0.9, 0.1]}
+            ),
+            "threshold": 0.5,
+            "level": 0.9,
+            "resamples": 20,
+            "seed": 1,
+        },
     ),
     "analysis.trainability.trainability_border": Row(
         lambda: {

@@ -17,6 +17,7 @@ from initscope.analysis import (
     central_range,
     mean_error,
     mean_interval,
+    pooled_mean,
     variance_error,
 )
 from initscope.errors import UsageError
@@ -175,3 +176,21 @@ def test_the_ends_of_a_bootstrap_interval_are_values_of_its_distribution() -> No
 def test_what_has_no_interval_is_refused(call: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         call()
+
+
+def test_measurements_of_one_number_are_pooled_and_others_told_apart() -> None:
+    assert pooled_mean([2.0, 4.0], [1.0, 1.0])[:2] == pytest.approx((3, 0.5**0.5))
+    mean, error, p_value = pooled_mean([5.0, 5.0, 9.0], [0.1, 0.1, 1e6])
+    assert (mean, error) == pytest.approx((5, 0.1 / 2**0.5))
+    assert p_value == pytest.approx(1)
+    assert pooled_mean([1.0, 2.0], [0.1, 0.1])[2] < 1e-10
+    # Two values differ by sqrt(2) z standard errors: the p-value is that of a normal variable.
+    apart = 1.5 * np.sqrt(2)
+    assert pooled_mean([0, apart], [1, 1])[2] == pytest.approx(2 * stats.norm.sf(1.5))
+    generator = np.random.default_rng(0)
+    errors = np.array([0.1, 1.0, 3.0])
+    p_values = [pooled_mean(generator.normal(7, errors), errors)[2] for _ in range(500)]
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    for errors in ([1.0], [1.0, 0.0], [1.0, -1.0]):
+        with pytest.raises(UsageError, match="errors must"):
+            pooled_mean([1.0, 2.0], errors)

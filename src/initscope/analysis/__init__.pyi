@@ -9,6 +9,7 @@ from .intervals import (
     central_range,
     mean_error,
     mean_interval,
+    pooled_mean,
     variance_error,
 )
 from .noise import (
@@ -32,7 +33,7 @@ from .seeds import (
 )
 from .stability import PAPER_BAND, stability_bands
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
-from .trainability import trainability_border
+from .trainability import border_interval, trainability_border
 from .trajectories import (
     depth_correlation,
     expansion_rates,
@@ -62,6 +63,7 @@ __all__ = [
     "baseline_curves",
     "best_rates",
     "bootstrap_interval",
+    "border_interval",
     "central_range",
     "compare",
     "count_ahead",
@@ -92,6 +94,7 @@ __all__ = [
     "over_layers",
     "over_seeds",
     "paired_losses",
+    "pooled_mean",
     "predicted_std",
     "row_of_largest",
     "row_of_smallest",

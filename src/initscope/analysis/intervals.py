@@ -18,6 +18,7 @@ __all__ = [
     "central_range",
     "mean_error",
     "mean_interval",
+    "pooled_mean",
     "variance_error",
 ]
 
@@ -98,6 +99,47 @@ def mean_error(values: ArrayLike) -> float:
     0.197
     """
     return Z_95 * float(stats.sem(sample_of("values", values, 2)))
+
+
+def pooled_mean(values: ArrayLike, errors: ArrayLike) -> tuple[float, float, float]:
+    r"""Return the mean that fits several measurements best, its error, and whether one fits all.
+
+    Parameters
+    ----------
+    values
+        Independent measurements of what may be one and the same number.
+    errors
+        Their standard errors, above 0.
+
+    Returns
+    -------
+    tuple
+        The mean, weighted by :math:`1 / e_i^2`; its standard error; and the p-value of Cochran's
+        test: the probability of measurements so far apart, if they are normal and do measure one
+        number, from the chi-square distribution with one degree of freedom less than values.
+
+    Raises
+    ------
+    UsageError
+        Fewer than two values, or not as many errors, all above 0.
+
+    >>> mean, error, p_value = pooled_mean([1.0, 2.0], [0.5, 1.0])
+    >>> print(f"{mean:.2f} with standard error {error:.2f}, p = {p_value:.2f}")
+    1.20 with standard error 0.45, p = 0.37
+    """
+    sample = sample_of("values", values, 2)
+    spread = sample_of("errors", errors, 2)
+    require(
+        len(spread) == len(sample) and bool((spread > 0).all()),
+        f"errors must be {len(sample)} numbers above 0, one for each value, not {shown(errors)}.",
+    )
+    # Relative to the smallest, so that no weight exceeds what a float holds.
+    smallest = spread.min()
+    weights = (smallest / spread) ** 2
+    mean = float((weights * sample).sum() / weights.sum())
+    error = float(smallest / np.sqrt(weights.sum()))
+    distance = float((((sample - mean) / spread) ** 2).sum())
+    return mean, error, float(stats.chi2.sf(distance, len(sample) - 1))
 
 
 def variance_error(variance: ArrayLike, n: int) -> float | np.ndarray:

@@ -118,6 +118,14 @@ def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame
     ------
     UsageError
         If `model` has no blocks ``transformer.h``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> sorted(set(stream_profile(model, torch.arange(4)[None])["quantity"]))
+    ['attention', 'key', 'logit', 'mlp', 'query', 'stream', 'value']
     """
     _check_tokens("tokens", model, tokens)
     rows: list[tuple[int, str, float]] = []
@@ -171,6 +179,15 @@ def stream_gradients(
     ------
     UsageError
         As :func:`stream_profile`; labels of another shape than the tokens.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> tokens = torch.arange(4)[None]
+    >>> len(stream_gradients(model, tokens, tokens))
+    3
     """
     _check_labels(model, tokens, labels)
     with Hooks() as hooks, torch.enable_grad():
@@ -202,6 +219,15 @@ def weight_gradients(
     ------
     UsageError
         As :func:`stream_gradients`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> tokens = torch.arange(4)[None]
+    >>> weight_gradients(model, tokens, tokens).shape
+    (2, 6)
     """
     _check_labels(model, tokens, labels)
     blocks: list[Any] = list(_blocks(model))
@@ -263,6 +289,12 @@ def draw_narrow_models(
     -------
     pandas.DataFrame
         Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
+
+    Examples
+    --------
+    >>> model = {"width": 8, "n_layer": 1, "std": 0.02}
+    >>> draw_narrow_models("stream", 2, **model, batch=2, seq_len=4)["depth"].tolist()
+    [0, 1, 0, 1]
     """
     require_name("quantity", quantity, QUANTITIES)
     for name, value in (("draws", draws), ("batch", batch), ("seq_len", seq_len)):

@@ -31,6 +31,11 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
     `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
     ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
     finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
+
+    >>> columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
+    >>> table = pd.DataFrame(dict.fromkeys(columns, [1.0, 2.0, 3.0]))
+    >>> len(stream_against_theory(table).axes)
+    2
     """
     columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
     checks.frame("table", table, numbers=columns)
@@ -79,6 +84,11 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
     `measured` has the columns ``depth``, ``quantity``, ``value`` of
     :func:`initscope.monte_carlo.stream_profile`; `predicted` has quantity to one value a
     block.
+
+    >>> names = ("query", "key", "value", "logit", "attention", "mlp")
+    >>> measured = pd.DataFrame({"quantity": names, "depth": 1, "value": 0.5})
+    >>> len(block_quantities(measured, dict.fromkeys(names, [0.5])).axes)
+    3
     """
     checks.frame("measured", measured, numbers=("depth", "value"), texts=("quantity",))
     checks.mapping("predicted", predicted)
@@ -123,6 +133,10 @@ def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
 
     Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
     ``measured``, one row a model.
+
+    >>> lines = pd.DataFrame({"rule": "unscaled", "blocks": [2, 4], "predicted": [3.0, 5.0]})
+    >>> depth_of_stream(lines.rename(columns={"predicted": "measured"}), lines).axes[0].get_xlabel()
+    'blocks'
     """
     checks.frame("table", table, numbers=("blocks", "measured"), texts=("rule",), rows=False)
     checks.frame("lines", lines, numbers=("blocks", "predicted"), texts=("rule",))
@@ -149,6 +163,11 @@ def gradients_along_stream(table: pd.DataFrame) -> Figure:
 
     `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
     over seeds) and ``predicted``, relative to the gradient after the last block.
+
+    >>> table = pd.DataFrame({"depth": [1, 2], "measured": [2.0, 1.0], "predicted": [2.1, 1.0]})
+    >>> table = table.assign(low=0.9, high=2.1, norm="pre", scale="unscaled")
+    >>> gradients_along_stream(table).axes[0].get_title()
+    'unscaled'
     """
     checks.frame(
         "table",
@@ -187,6 +206,11 @@ def weight_gradients_by_block(
     drawn as root mean squares relative to the measured one of ``value`` in the first block.
     `ratios` has the columns ``model``, ``block``, ``measured`` and ``predicted``: the root mean
     square of the query's gradient over that of the value's.
+
+    >>> table = pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2])  # a row a block
+    >>> ratios = pd.DataFrame({"model": "2 blocks", "block": [1, 2], "measured": [0.3, 0.3]})
+    >>> len(weight_gradients_by_block(table, table, ratios.assign(predicted=0.3)).axes)
+    2
     """
     for name, table in (("measured", measured), ("predicted", predicted)):
         checks.number_table(name, table, rows=True)
