@@ -546,6 +546,18 @@ ROWS: dict[str, Row] = {
     "theory.transformer.attention_logit_variance": Row(
         lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
     ),
+    "theory.transformer_gradient.weight_gradient_variance": Row(
+        lambda: {
+            "n_layer": 1,
+            "n_embd": 8,
+            "seq_len": 2,
+            "std": 0.02,
+            "residual_std": 0.02,
+            "activation": "relu",
+            "mlp_ratio": 4.0,
+            "layer_norm_epsilon": 1e-5,
+        },
+    ),
     "theory.transformer_gradient.residual_gradient_variance": Row(
         lambda: {
             "n_layer": 1,
@@ -730,6 +742,13 @@ ROWS: dict[str, Row] = {
         lambda: {"model": small_gpt2(), "tokens": torch.zeros(1, 4, dtype=torch.long)},
     ),
     "monte_carlo.residual_stream.stream_gradients": Row(
+        lambda: {
+            "model": small_gpt2(),
+            "tokens": torch.zeros(1, 4, dtype=torch.long),
+            "labels": torch.zeros(1, 4, dtype=torch.long),
+        },
+    ),
+    "monte_carlo.residual_stream.weight_gradients": Row(
         lambda: {
             "model": small_gpt2(),
             "tokens": torch.zeros(1, 4, dtype=torch.long),
@@ -1182,6 +1201,15 @@ ROWS: dict[str, Row] = {
     ),
     "plots.transformer.depth_of_stream": Row(
         lambda: {"table": depths("measured"), "lines": depths("predicted")}
+    ),
+    "plots.transformer.weight_gradients_by_block": Row(
+        lambda: {
+            "measured": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            "predicted": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            "ratios": pd.DataFrame(
+                {"model": "a", "block": [1, 2], "measured": 0.1, "predicted": [0.1, 0.2]}
+            ),
+        }
     ),
     "plots.transformer.gradients_along_stream": Row(
         lambda: {

@@ -64,6 +64,14 @@ class Verdict:
         The numbers it rests on.
     profile
         Profile of the run that they come from.
+
+    Examples
+    --------
+    >>> verdict = Verdict(
+    ...     "a-claim", "It holds.", "section 1", "holds", "everywhere", "a-figure", {"std": 0.1}
+    ... )
+    >>> verdict.outcome
+    'holds'
     """
 
     claim: str

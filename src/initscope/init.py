@@ -59,6 +59,11 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
     ------
     UsageError
         If `tensor` has fewer than two dimensions or no elements.
+
+    Examples
+    --------
+    >>> fans(torch.empty(64, 32, 3, 3))  # kernels of a convolution, (out, in, height, width)
+    (288, 576)
     """
     if not isinstance(tensor, torch.Tensor):
         raise UsageError(f"tensor must be a torch.Tensor, not {shown(tensor)}.")
@@ -103,7 +108,11 @@ def _fill_(
 def variance_scaling_std(
     tensor: torch.Tensor, scale: float, mode: str = "fan_in", *, transposed: bool = False
 ) -> float:
-    """Return the std ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with."""
+    """Return the std ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with.
+
+    >>> variance_scaling_std(torch.empty(20, 50), scale=2.0)  # Kaiming: sqrt(2 / 50)
+    0.2
+    """
     divisor = fan(mode, *fans(tensor, transposed=transposed))
     return math.sqrt(checks.number("scale", scale, 0, LARGEST_STD) / float(divisor))
 
@@ -175,6 +184,10 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """Yield ``(name, module, transposed)`` for each linear and convolutional layer of `model`.
 
     `transposed` is True for transformers' `Conv1D`, whose weight is stored as ``(in, out)``.
+
+    >>> from initscope.models import MLP
+    >>> [name for name, _, _ in weight_layers(MLP([4, 3, 2]))]
+    ['0', '2']
     """
     checks.module("model", model, with_data=False)
     transposed_classes = _conv1d_class()

@@ -15,8 +15,15 @@ from initscope.monte_carlo.residual_stream import (
     draw_narrow_models,
     stream_gradients,
     stream_profile,
+    weight_gradients,
 )
-from initscope.theory import residual_gradient_variance, residual_stream_variance
+from initscope.theory import (
+    activation_moments,
+    attention_logit_variance,
+    residual_gradient_variance,
+    residual_stream_variance,
+    weight_gradient_variance,
+)
 
 STD = 0.02 * 8**0.5  # at width 96 what 0.02 is at 768
 
@@ -74,6 +81,54 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
     (gradient,) = torch.autograd.grad(loss, inputs)
     assert found[0] == pytest.approx(gradient.square().mean().item())
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_weight_gradients_are_those_of_backward() -> None:
+    model, tokens = model_and_tokens(n_layer=2)
+    labels = tokens.flip(1)
+    found = weight_gradients(model, tokens, labels)
+    assert all(p.grad is None for p in model.parameters())
+    logits = model(tokens).logits
+    cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").backward()
+    for depth, block in enumerate(model.transformer.h, start=1):
+        query, key, value = block.attn.c_attn.weight.grad.split(96, dim=1)
+        by_role = {"query": query, "key": key, "value": value}
+        by_role |= {"attention_output": block.attn.c_proj.weight.grad}
+        by_role |= {"mlp_input": block.mlp.c_fc.weight.grad}
+        by_role |= {"mlp_output": block.mlp.c_proj.weight.grad}
+        assert list(found.columns) == list(by_role)
+        for role, gradient in by_role.items():
+            assert found.loc[depth, role] == pytest.approx(gradient.square().mean().item())
+
+
+def test_weight_gradients_of_narrow_models_are_what_theory_says() -> None:
+    """Absolute, from the loss on: mean of 12 networks; query and key of one with few positions."""
+    model, _ = model_and_tokens(n_layer=2)
+    generator = torch.Generator().manual_seed(1)
+    measured = []
+    for _ in range(12):
+        initialize_(model, "gpt2", std=STD, generator=generator)
+        tokens, labels = torch.randint(model.config.vocab_size, (2, 3, 24), generator=generator)
+        measured.append(weight_gradients(model, tokens, labels).to_numpy())
+    theory = np.array(weight_gradient_variance(2, 96, 24, STD)).T
+    at_end = STD**2 / (residual_stream_variance(2, 96, 24, STD)[-1] + 1e-5)
+    np.testing.assert_allclose(np.mean(measured, axis=0) / (3 * 24 * at_end * theory), 1, atol=0.2)
+
+
+def test_query_waits_by_the_variance_of_the_logits() -> None:
+    """In closed form: one block that adds next to nothing, unrelated positions, no epsilon."""
+    found = weight_gradient_variance(1, 96, 24, STD, residual_std=1e-6, layer_norm_epsilon=0.0)
+    t = np.arange(1, 25)
+    logit = attention_logit_variance(96, STD)
+    assert found.query / found.value == pytest.approx(
+        logit * ((t - 1) * (96 + t) / 96 / t**2).sum() / (1 / t).sum()
+    )
+    assert found.key == pytest.approx(found.query)
+    assert found.value / found.attention_output == pytest.approx(1e-12 / STD**2)
+    # Every MLP output weight: E[phi^2] of hidden units of variance d s^2.
+    assert found.mlp_output == pytest.approx(
+        float(activation_moments("gelu_tanh", 96 * STD**2).second)
+    )
 
 
 def test_hooks_are_gone_afterwards() -> None:

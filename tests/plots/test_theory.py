@@ -122,6 +122,13 @@ SPECTRA = {
 }
 PREDICTED = {name: np.arange(4) + 1.5 for name in QUANTITIES}
 
+
+def weight_gradients() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    measured = pd.DataFrame({"query": [0.1, 0.05], "value": [4.0, 9.0]}, [1, 2])
+    ratios = pd.DataFrame({"model": "wide", "block": [1, 2], "measured": 0.2, "predicted": 0.25})
+    return measured, 1.1 * measured, ratios
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "fan": lambda: plots.fan_of_networks({3: fan()[0]}, {3: fan()[1]}),
     "histograms": lambda: plots.log_norm_histograms(SAMPLES, MOMENTS, 50),
@@ -132,6 +139,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "blocks": lambda: plots.block_quantities(blocks(), PREDICTED),
     "depth": lambda: plots.depth_of_stream(depth_table("measured"), depth_table("predicted")),
     "gradients": lambda: plots.gradients_along_stream(gradients()),
+    "weight gradients": lambda: plots.weight_gradients_by_block(*weight_gradients()),
 }
 
 
@@ -201,3 +209,11 @@ def test_blocks_and_depths() -> None:
     (axes,) = FIGURES["depth"]().axes
     assert is_drawn(axes, [0.2, 0.4, 0.8])
     assert is_drawn(axes, [2, 4, 8])
+
+
+def test_weight_gradients_are_drawn_as_root_mean_squares_of_the_first_value() -> None:
+    left, right = plots.weight_gradients_by_block(*weight_gradients()).axes
+    dots = {line.get_label(): line.get_ydata() for line in left.lines if line.get_marker() == "o"}
+    np.testing.assert_allclose(dots["value"], [1.0, 1.5])
+    np.testing.assert_allclose(dots["query"], np.sqrt([0.025, 0.0125]))
+    assert {tuple(line.get_ydata()) for line in right.lines} == {(0.2, 0.2), (0.25, 0.25)}

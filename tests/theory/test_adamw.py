@@ -194,6 +194,8 @@ def test_update_rms():
         (lambda: adamw_variance_trajectory(0.02, 1e-3, 0.1), r"give steps=\.\.\."),
         (lambda: adamw_variance_trajectory(0.02, [], 0.1), "no steps"),
         (lambda: adamw_variance_trajectory(0.02, [1e-3] * 3, 0.1, steps=4), "lr has 3 steps"),
+        (lambda: adamw_variance_trajectory(0.02, [1e-3] * 3, 0.1, steps=2), "but steps=2"),
+        (lambda: adamw_variance_trajectory(0.02, np.ones((2, 3)), 0.1, steps=2), "lr has 3 steps"),
         (lambda: adamw_variance_trajectory(0.02, 1e-3, 0.1, steps=0), "steps must be a whole"),
         (lambda: adamw_variance_trajectory(0.02, 1e-3, 0.1, steps=1.5), "steps must be a whole"),
         (lambda: adamw_variance_trajectory(-0.02, [1e-3], 0.1), "std0 must be finite"),

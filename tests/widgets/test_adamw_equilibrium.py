@@ -414,38 +414,6 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator:
 
 
 @pytest.mark.browser
-def test_it_starts_and_reacts_to_keyboard_mouse_and_touch(opened, sentence) -> None:
-    widget = opened(has_touch=True)
-    python = AdamWEquilibrium(preset="shakespeare")
-    assert widget.message == sentence(python)
-    described = widget.root.locator("svg.ins-chart").first.get_attribute("aria-label")
-    assert widget.message in described
-    seen = [widget.picture]
-
-    def changed(what: str) -> None:
-        assert widget.picture not in seen, what
-        seen.append(widget.picture)
-
-    slider = widget.control("std at initialization")
-    slider.focus()
-    widget.page.keyboard.press("ArrowRight")
-    changed("keyboard")
-    assert widget.message != sentence(python)
-    box = slider.bounding_box()
-    widget.page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2)
-    changed("mouse")
-    box = widget.control("peak learning rate").bounding_box()
-    widget.page.touchscreen.tap(box["x"] + 0.95 * box["width"], box["y"] + box["height"] / 2)
-    changed("touch")
-    widget.control("logarithmic std").check()
-    changed("switch")
-    widget.control("schedule").select_option("wsd")
-    changed("choice")
-    widget.button("Reset").click()
-    assert widget.message == sentence(python)
-
-
-@pytest.mark.browser
 def test_numbers_are_those_of_python_at_random_settings(opened, sentence) -> None:
     widgets = [AdamWEquilibrium(**random_settings(seed)) for seed in range(100, 110)]
     page = opened(widgets).page
@@ -478,27 +446,11 @@ def test_presets_set_the_rest(opened, sentence) -> None:
 
 
 @pytest.mark.browser
-def test_the_address_restores_it_and_a_bad_one_is_noted(opened, sentence) -> None:
-    widget = opened()
-    widget.control("preset").select_option("llama-65b")
-    widget.slide("std at initialization", 0)
-    said = widget.message
-    link = widget.page.evaluate(
-        "async () => { document.querySelectorAll('.ins-buttons button').forEach((b) => {"
-        " if (b.textContent.startsWith('Copy link')) b.click(); });"
-        " await new Promise((r) => setTimeout(r, 200));"
-        " return document.querySelector('.ins-address').value; }"
-    )
-    again = opened(query=link.split("?", 1)[1].split("#")[0])
-    assert again.message == said
+def test_a_preset_in_the_address_sets_the_rest(opened, sentence) -> None:
     named = opened(query="AdamWEquilibrium.preset=llama-7b")
     assert named.message == sentence(AdamWEquilibrium(preset="llama-7b"))
     mixed = opened(query="AdamWEquilibrium.preset=llama-7b&AdamWEquilibrium.lr=0.001")
     assert mixed.message == sentence(AdamWEquilibrium(preset="llama-7b", lr=1e-3))
-    bad = opened(query="AdamWEquilibrium.lr=fast&AdamWEquilibrium.steps=<b>&AdamWEquilibrium.x=1")
-    assert bad.message == sentence(AdamWEquilibrium(preset="shakespeare"))
-    note = bad.root.locator(".ins-note").inner_text()
-    assert all(text in note for text in ("lr=fast", "steps=<b>", "x=1", "not understood"))
 
 
 @pytest.mark.browser
@@ -568,31 +520,14 @@ def test_csv_holds_what_is_shown(opened) -> None:
 
 
 @pytest.mark.browser
-def test_it_shows_the_python_of_its_settings(opened) -> None:
-    widget = opened()
-    widget.button("Show me the Python").click()
-    shown = widget.root.locator(".ins-code").inner_text()
-    assert "0.001, 0.1, (0.9, 0.99), 5000" in shown
-    widget.control("preset").select_option("gpt3-175b")
-    widget.drawn()
-    assert "93750" in widget.root.locator(".ins-code").inner_text()
-
-
-@pytest.mark.browser
-def test_ten_copies_and_less_motion(opened) -> None:
-    widgets = [AdamWEquilibrium(preset="shakespeare") for _ in range(10)]
-    page = opened(widgets, reduced_motion="reduce").page
-    first, second = Widget(page, 0), Widget(page, 1)
-    untouched = second.picture
-    first.slide("peak learning rate", -2)
-    assert first.picture != untouched
-    assert second.picture == untouched
-    first.slide("steps", 6)  # a million: takes seconds
-    first.button("Simulate").click()
-    page.wait_for_timeout(300)
-    assert "<circle" not in first.picture  # nothing moves until all is there
-    first.button("Stop").click()
-    first.button("Reset").click()
-    first.button("Simulate").click()
-    first.button("Simulate again").wait_for()
-    assert "<circle" in first.picture
+def test_with_less_motion_the_simulation_is_drawn_at_its_end(opened) -> None:
+    widget = opened(reduced_motion="reduce")
+    widget.slide("steps", 6)  # a million: takes seconds
+    widget.button("Simulate").click()
+    widget.page.wait_for_timeout(300)
+    assert "<circle" not in widget.picture  # nothing moves until all is there
+    widget.button("Stop").click()
+    widget.button("Reset").click()
+    widget.button("Simulate").click()
+    widget.button("Simulate again").wait_for()
+    assert "<circle" in widget.picture

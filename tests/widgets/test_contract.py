@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pandas as pd
 import pytest
@@ -80,6 +80,10 @@ CUT_OFF = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => [
   const right = text.getBoundingClientRect().right;
   return right > chart.getBoundingClientRect().right + 0.5;
 }).map((text) => text.textContent))"""
+
+# Where its controls stand.
+SETTINGS = """widget => [...widget.querySelectorAll("label :is(input, select)")]
+    .map((one) => (one.type === "checkbox" ? one.checked : one.value))"""
 
 every_widget = pytest.mark.parametrize("name", CASES)
 
@@ -161,6 +165,30 @@ def seen(page: Page, k: int) -> tuple[str, list[str]]:
     ]
 
 
+def change_all(page: Page, k: int) -> None:
+    """Choose another option of each choice of a copy, and turn each switch."""
+    for control in copy_of(page, k).locator("label :is(select, [type=checkbox])").all():
+        if control.is_enabled():
+            control.evaluate(
+                """(one) => {
+                    if (one.type === "checkbox") return one.click();
+                    one.selectedIndex = (one.selectedIndex + 1) % one.options.length;
+                    one.dispatchEvent(new Event("change", { bubbles: true }));
+                }"""
+            )
+            drawn(page)
+
+
+def labels(page: Page, k: int) -> list[str]:
+    """What those hear of the pictures of a copy who do not see them."""
+    found: list[str] = (
+        copy_of(page, k)
+        .locator(".ins-chart")
+        .evaluate_all("all => all.map((chart) => chart.ariaLabel)")
+    )
+    return found
+
+
 def slider_of(page: Page, name: str, k: int = 0) -> Locator:
     return copy_of(page, k).get_by_role("slider", name=CASES[name].slider, exact=True).first
 
@@ -191,31 +219,49 @@ def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) ->
     assert moved[1] not in (start[0][1], by_keyboard[1])
     assert seen(page, 0) == start[0]
 
+    assert len(set(labels(page, 1))) == len(labels(page, 1)) > 0
+    # A map stays as it is; what is marked on it the other pictures and the sentence tell.
+    maps = (
+        copy_of(page, 1)
+        .locator(".ins-chart")
+        .evaluate_all("all => all.map((chart) => chart.closest('.ins-map') !== null)")
+    )
+    both = zip(start[1][1], moved[1], labels(page, 0), labels(page, 1), maps, strict=True)
+    for was, now, before, after, is_map in both:
+        assert (before == after) == (was == now or is_map)
+
     # No barrier for those who hear it or look at it, with all open that can be.
-    for button in page.get_by_role("button", name="Show me the Python").all()[:1]:
+    for button in copy_of(page, 1).get_by_role("button", name="Show me the Python").all():
         button.click()
     for fold in copy_of(page, 1).locator("summary").all():
         fold.click()
     found = Axe().run(page).response["violations"]
     assert [(v["id"], v["nodes"][0]["html"][:120]) for v in found] == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    labels = copy_of(page, 1).locator(".ins-chart").evaluate_all("all => all.map(e => e.ariaLabel)")
-    assert len(set(labels)) == len(labels) > 0
     assert page.evaluate(CUT_OFF) == []
 
-    # The address holds what is seen, for this copy alone.
+    # The address holds what is set, for this copy alone.
+    code = copy_of(page, 1).locator(".ins-code")
+    shown = code.inner_text()
+    change_all(page, 1)
+    assert (code.inner_text() == shown) == code.is_hidden()
+    chosen, changed = copy_of(page, 1).evaluate(SETTINGS), seen(page, 1)
+    assert seen(page, 0) == start[0]
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     copy_of(page, 1).get_by_role("button", name="Copy link").click()
     link = urlsplit(copy_of(page, 1).locator(".ins-address").input_value())
     # What is in it besides and means nothing is noted and left out.
-    trait = CASES[name].trait
-    wrong = [f"{trait}=<b>x", f"{trait}=", "nothing=3", "message=no"]
+    traits = [setting.removeprefix(f"{name}-2.") for setting, _ in parse_qsl(link.query)]
+    assert CASES[name].trait in traits
+    wrong = [f"{trait}={value}" for trait in traits for value in ("<b>x", "", "NaN")]
+    wrong += ["nothing=3", "message=no"]
     query = "&".join([link.query, "other=1", *(f"{name}-2.{one}" for one in wrong)])
     again = visit([make(name), make(name)], f"?{query}", width=width, dark=dark)
     note = copy_of(again, 1).locator(".ins-note").first.inner_text()
     assert note.count("in the address is not understood and left out") == len(wrong)
     assert all(f'"{one}"' in note for one in wrong)
-    assert seen(again, 1) == moved
+    assert copy_of(again, 1).evaluate(SETTINGS) == chosen
+    assert seen(again, 1) == changed
     assert seen(again, 0) == start[0]
 
     if CASES[name].columns:

@@ -549,21 +549,6 @@ def test_ten_copies_show_pythons_numbers(visit: Visitor) -> None:
 
 
 @pytest.mark.browser
-def test_the_address_restores_what_was_seen(visit: Visitor) -> None:
-    page = visit([value(), band()])
-    page.locator("input[type=range]").nth(2).fill("0.5")
-    page.get_by_role("button", name="Reveal the answer").nth(1).click()
-    frames(page)
-    # The page may not write to the clipboard, or may: the address is the same.
-    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject('refused'); }")
-    page.get_by_role("button", name="Copy link").nth(1).click()
-    address = page.locator(".ins-address").nth(1).input_value()
-    again = visit([value(), band()], address.split("?")[1].split("#")[0])
-    assert said(again, 0) == PROMPT
-    assert said(again, 1) == said(page, 1) != PROMPT
-
-
-@pytest.mark.browser
 def test_a_bad_address_is_noted_and_left_out(visit: Visitor) -> None:
     query = "Prediction.guess=cat&Prediction.revealed=maybe&Prediction.truth=3&Prediction.guess=NaN"
     page = visit([value()], query)

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import traitlets
-from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Page, Route
 from widget_page import ROOT, SENTENCES, widget_page
 
@@ -433,25 +432,6 @@ def test_javascript_agrees_on_an_extreme_sweep(ask: Ask, extreme: pd.DataFrame) 
 # A live kernel
 
 
-def test_a_live_kernel_hears_the_map(kernel: LiveKernel) -> None:
-    """What the front end of a notebook sends arrives at ``observe``."""
-    kernel.run(
-        "from initscope.sweep import SweepSpec, run_sweep\n"
-        "from initscope.widgets import StabilityMap\n"
-        "spec = SweepSpec(dataset='wine', stds=(0.01, 0.1, 1.0), hidden=((8,), (8, 8)))\n"
-        "table = run_sweep(spec, progress=False)\n"
-        "w = StabilityMap.from_tables({'mine': table, 'again': table}, std=0.1)\n"
-        "seen = []\n"
-        "w.observe(lambda change: seen.append((change.old, change.new)), 'std')"
-    )
-    for state in ({"std": 1.0}, {"std": 1e9}, {"sweep": "again", "network": "13-8-3"}):
-        kernel.send("w", state)
-    text = kernel.run("print(w.std, seen, w.sweep, w.network)")
-    assert "1.0 [(0.1, 1.0)] again 13-8-3" in text
-    refused = kernel.run("try:\n    w.std = 1e9\nexcept Exception as error:\n    print(error)")
-    assert "std must lie between 0.01 and 1 in 'again'" in refused
-
-
 # The browser
 
 Open = Callable[..., Page]
@@ -605,29 +585,6 @@ def test_each_quantity_and_seed_has_its_picture(visit: Open, widget: StabilityMa
 
 
 @pytest.mark.browser
-def test_a_link_restores_what_was_seen(visit: Open, widget: StabilityMap, ask: Ask) -> None:
-    page = visit([widget])
-    chosen = next(c for c in random_settings(widget, 50, 3) if c["sweep"] != widget.sweep)
-    set_controls(page, widget, chosen)
-    seen = sentence(page)
-    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
-    page.get_by_text("Copy link to this configuration").click()
-    link = page.locator(".ins-address").input_value()
-    again = visit([widget], "?" + link.split("?", 1)[1])
-    assert sentence(again) == seen
-    again.get_by_role("button", name="Reset").click()
-    sentence(again)
-    assert sentence(again) == said_of(ask, widget)
-
-    query = "?StabilityMap.std=<b>&StabilityMap.sweep=xx&StabilityMap.seed=1&other=1"
-    bad = visit([widget], query)
-    note = bad.locator(".ins-note").first.inner_text()
-    assert "std=<b>" in note
-    assert "sweep=xx" in note
-    assert ": seed 1 " in sentence(bad)
-
-
-@pytest.mark.browser
 def test_an_extreme_sweep_on_a_page(visit: Open, extreme: pd.DataFrame) -> None:
     widget = StabilityMap.from_tables({"mine": extreme})
     page = visit([widget])
@@ -681,18 +638,6 @@ def test_the_download_is_what_is_shown(visit: Open, widget: StabilityMap) -> Non
         np.testing.assert_allclose(values, cell[name], rtol=1e-5)
     losses = table[table["stat"] == "train_loss"]["value"].to_numpy().reshape(3, -1)
     np.testing.assert_allclose(losses, cell["loss"], rtol=1e-5)
-
-
-@pytest.mark.browser
-def test_pictures_are_described(visit: Open, widget: StabilityMap) -> None:
-    page = visit([widget])
-    charts = page.locator(".ins-chart").all()
-    before = [chart.get_attribute("aria-label") for chart in charts]
-    assert len(set(before)) == 4
-    page.get_by_role("slider", name="std").fill("25")
-    sentence(page)
-    after = [chart.get_attribute("aria-label") for chart in charts]
-    assert all(a != b for a, b in zip(after[1:], before[1:], strict=True))
 
 
 def test_the_page_stays_small(widget: StabilityMap) -> None:

@@ -54,6 +54,14 @@ def growth_in_windows(
     ------
     UsageError
         Edges that were not recorded or do not ascend; fewer learning rates than steps.
+
+    Examples
+    --------
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> growth = growth_in_windows(std, [0.001] * 10, weight_decay=0.1, edges=[0, 10])
+    >>> growth[0, 10].round(6).tolist()
+    [5e-05, 0.00012]
     """
     check_std(std)
     decay = checks.number("weight_decay", weight_decay, 0.0)
@@ -100,6 +108,14 @@ def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
     ------
     UsageError
         Fewer than two windows, or fewer learning rates than steps.
+
+    Examples
+    --------
+    >>> columns = pd.MultiIndex.from_tuples([(0, 10), (10, 20)], names=["after", "until"])
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1)], names=["role", "layer"])
+    >>> growth = pd.DataFrame([[4e-6, 1e-6]], matrices, columns)
+    >>> print(growth_exponents(growth, [0.002] * 10 + [0.001] * 10)["q"].round(6))
+    2.0
     """
     table = checks.number_table("growth", growth, levels=("role", "layer"))
     require(
@@ -133,6 +149,13 @@ def baseline_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]
     dict
         ``"no change"``, the first std at every step; ``"no decay"``, the square root of its square
         plus the sum of the squares of the learning rates. Tables like `std`.
+
+    Examples
+    --------
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> baseline_curves(std, [0.01] * 10)["no decay"].loc["q", 1].round(4).tolist()
+    [0.02, 0.0374]
     """
     check_std(std)
     first, last = std.columns[0], std.columns[-1]
@@ -165,6 +188,13 @@ def curve_distances(std: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd
     ------
     UsageError
         A curve with other rows or columns.
+
+    Examples
+    --------
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> curve_distances(std, {"no change": std * 0 + 0.02}).loc["q"].round(3).to_dict()
+    {'no change': 0.549}
     """
     check_std(std)
     found = {}

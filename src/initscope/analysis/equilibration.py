@@ -97,6 +97,14 @@ def tail_shape(variances: pd.DataFrame, role: str, layer: int) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance of
         the 0.1% quantiles over what it is in a normal distribution of the same std.
+
+    Examples
+    --------
+    >>> stats = {"kurtosis": 3.0, "quantile_0.001": -1.5, "quantile_0.999": 1.5, "std": 0.5}
+    >>> matrix = {"step": 0, "layer": 1, "role": "q", "kind": "weight"}
+    >>> variances = pd.DataFrame([matrix | {"stat": s, "value": v} for s, v in stats.items()])
+    >>> tail_shape(variances, "q", 1).loc[0].round(2).to_dict()
+    {'kurtosis': 3.0, 'tail': 0.97}
     """
     layer = checks.whole("layer", layer)
     names = ("kurtosis", "quantile_0.001", "quantile_0.999", "std")

@@ -65,8 +65,8 @@ def predicted_std(
     steps = np.asarray(std.columns, int)
     rates = learning_rates_until(lr, steps[-1])[steps[0] :]
     weight_decay = checks.number("weight_decay", weight_decay, 0.0)
-    for name, value in (("snr", snr), ("alignment", alignment)):
-        checks.number(name, value, 0.0 if name == "snr" else -np.inf)
+    checks.number("snr", snr, 0.0)
+    checks.number("alignment", alignment)
     if isinstance(diffusion, pd.Series):
         diffusion = diffusion.reindex(std.index)
     else:

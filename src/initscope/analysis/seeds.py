@@ -89,6 +89,14 @@ def losses_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by the step: ``low``, ``median``, ``high``, of the finite losses. Steps at which
         half of the losses or more are not finite have no row.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> losses_over_seeds(table).columns.tolist()
+    ['low', 'median', 'high']
     """
     losses = _losses_by_seed(table).to_numpy().T
     alive = np.isfinite(losses).mean(axis=0) > 0.5
@@ -136,6 +144,14 @@ def paired_losses(table: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by the step; columns a pair: `first`, `second` or ``"difference"`` (second minus
         first), and the seed or ``"mean"``. NaN where a loss is not finite.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> paired_losses(table, "xavier", "kaiming")["difference"].columns.tolist()
+    [0, 1, 'mean']
     """
     check_sweep(table, ["scheme", "seed"], ["loss"])
     of = {}
@@ -179,6 +195,14 @@ def gradient_ratios_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by the probe step: ``low``, ``median``, ``high``. Steps at which the ratio of a
         seed is 0 or not finite have no row.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> gradient_ratios_over_seeds(table).columns.tolist()
+    ['low', 'median', 'high']
     """
     norms = _norms(table)
     with np.errstate(all="ignore"):
@@ -203,6 +227,14 @@ def gradient_norm_means(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by the layer, from 1: ``before`` and ``after``, at the first and the last probe, of
         the norms that are finite and above 0; NaN where no seed has one.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> gradient_norm_means(table).shape
+    (3, 2)
     """
     norms = _norms(table)[:, [0, -1]]
     usable = np.isfinite(norms) & (norms > 0)
@@ -225,6 +257,15 @@ def layer_medians(tidy: pd.DataFrame) -> pd.Series:
     -------
     pandas.Series
         Indexed by ``stat``, ``std``, ``layer`` and ``step``.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import to_tidy
+    >>> list(layer_medians(to_tidy(table)).index.names)
+    ['stat', 'std', 'layer', 'step']
     """
     checks.frame("tidy", tidy, numbers=("std", "layer", "step", "value"), texts=("stat",))
     return tidy.groupby(["stat", "std", "layer", "step"])["value"].median()

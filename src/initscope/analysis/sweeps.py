@@ -101,6 +101,14 @@ def to_tidy(table: pd.DataFrame) -> pd.DataFrame:
     pandas.DataFrame
         The columns that say which run it is, then ``step, layer, role, kind, stat, value``;
         layers are counted from 1, the role is ``"linear"``.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> to_tidy(table).columns.tolist()[-3:]
+    ['kind', 'stat', 'value']
     """
     which = ["dataset", "widths", "depth", "activation", "scheme", "std", "seed"]
     which += ["optimizer", "learning_rate", "momentum"]

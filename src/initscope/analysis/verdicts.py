@@ -88,6 +88,15 @@ def where_one_trains(measures: pd.DataFrame) -> pd.DataFrame:
     ----------
     measures
         Result of :func:`initscope.analysis.run_measures`.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import run_measures
+    >>> len(where_one_trains(run_measures(table)))
+    4
     """
     by = [*COMPARED, "learning_rate"]
     checks.frame("measures", measures, (*by, "scheme"), numbers=("failed",), texts=("scheme",))

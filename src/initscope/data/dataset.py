@@ -55,6 +55,12 @@ class Dataset:
         What was subtracted and divided by, float64, in the units of the source: shape
         ``(n_features,)``, or ``()`` for MNIST, whose pixels are scaled to [0, 1]. Where
         `input_std` is 0, the feature is constant in training and is 0 in both splits.
+
+    Examples
+    --------
+    >>> from initscope.data import load_wine
+    >>> load_wine().n_features
+    13
     """
 
     name: str
@@ -93,6 +99,11 @@ def load(name: str, seed: int = 0, source: str | Path | None = None) -> Dataset:
     ------
     UsageError
         Unknown name; a source for a set that comes with scikit-learn; and see each loader.
+
+    Examples
+    --------
+    >>> load("wine").classes
+    ('class_0', 'class_1', 'class_2')
     """
     require_name("data set", name, DATASETS)
     if name == "mnist":

@@ -68,6 +68,11 @@ class ShuffledPassages(torch.utils.data.Dataset):
 
     Item `i` depends on `seed` and `i` alone, however many processes ask for it and wherever
     training was interrupted.
+
+    >>> from initscope.data import Passages
+    >>> text = Passages([np.arange(40)], 8)
+    >>> len(ShuffledPassages(text, n=3, seed=0))
+    3
     """
 
     def __init__(self, passages: Passages, n: int, seed: int) -> None:

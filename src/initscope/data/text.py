@@ -130,6 +130,17 @@ def load_text(
     UsageError
         A source or tokenizer that is missing, unreadable, or without a column ``text``; a split
         without documents; a cache that cannot be written.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from pathlib import Path
+    >>> Path("play").mkdir()
+    >>> for split in ("train", "validation"):
+    ...     table = pd.DataFrame({"text": ["To be, or not to be."] * 40})
+    ...     table.to_parquet(f"play/{split}.parquet")
+    >>> load_text("./play", tokenizer="bytes").train_bytes
+    800
     """
     if isinstance(source, Sequence) and not isinstance(source, str):
         sources = list(source)

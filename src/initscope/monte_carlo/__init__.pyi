@@ -3,7 +3,7 @@ from .correlations import correlation_profiles
 from .draws import CHUNK_BYTES, DIRECTIONS
 from .jacobian import LayerJacobian, jacobian_spectra, layer_jacobians
 from .number_formats import TORCH_FORMATS, representable_band
-from .residual_stream import draw_narrow_models, stream_gradients, stream_profile
+from .residual_stream import draw_narrow_models, stream_gradients, stream_profile, weight_gradients
 from .variances import residual_profiles, variance_profiles
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "stream_gradients",
     "stream_profile",
     "variance_profiles",
+    "weight_gradients",
 ]

@@ -40,6 +40,13 @@ def against_theory(
         networks ``mean``, its ``standard_error``, ``median``, ``p2.5`` and ``p97.5``; ``ratio``,
         mean over theory; and with an interval ``low``, ``high`` and ``inside``, the share of
         networks between them, both included.
+
+    Examples
+    --------
+    >>> from initscope import monte_carlo, theory
+    >>> profiles = monte_carlo.variance_profiles([8] * 4, networks=10)
+    >>> against_theory(profiles, theory.propagate([8] * 4, "relu", "kaiming")).columns.tolist()[:4]
+    ['direction', 'layer', 'theory', 'mean']
     """
     checks.frame("profiles", profiles, numbers=["layer", "value"], texts=["direction"])
     _check_propagation("theory", theory, profiles)

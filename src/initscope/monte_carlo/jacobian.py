@@ -56,6 +56,11 @@ def layer_jacobians(model: MLP, inputs: torch.Tensor) -> list[LayerJacobian]:
     ------
     UsageError
         If `inputs` is not one vector of the input's width.
+
+    Examples
+    --------
+    >>> [tuple(layer.jacobian.shape) for layer in layer_jacobians(MLP([4, 3, 2]), torch.ones(4))]
+    [(3, 4), (2, 4)]
     """
     require(isinstance(model, MLP), f"model must be an initscope.models.MLP, not {shown(model)}.")
     checks.tensor("inputs", inputs)
@@ -143,6 +148,12 @@ def jacobian_spectra(
     ------
     UsageError
         Unknown names, negative stds, no networks, or a layer in `at` that is no hidden one.
+
+    Examples
+    --------
+    >>> moments, values = jacobian_spectra([8] * 4, gain=2**0.5, at=[2], networks=3)
+    >>> values[2].shape
+    (3, 8)
     """
     require(
         is_number(networks, 1, whole=True), f"networks must be at least 1, not {shown(networks)}."

@@ -72,6 +72,12 @@ def representable_band(
     ------
     UsageError
         As :func:`variance_profiles`; an unknown format.
+
+    Examples
+    --------
+    >>> band = representable_band([32] * 5, number_format="float16", networks=2, precision=0.1)
+    >>> bool((band["low"] < band["high"]).all())
+    True
     """
     sizes, _, _ = checked_arguments(widths, activation, 1.0, 0.0, networks, seed)
     require_name("number format", number_format, NUMBER_FORMATS)

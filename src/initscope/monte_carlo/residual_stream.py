@@ -25,7 +25,10 @@ from initscope.tracking.hooks import Hooks
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["draw_narrow_models", "stream_gradients", "stream_profile"]
+__all__ = ["draw_narrow_models", "stream_gradients", "stream_profile", "weight_gradients"]
+
+
+QUANTITIES = ("stream", "gradient", "query over value")
 
 
 def _blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -80,6 +83,17 @@ def _check_tokens(name: str, model: PreTrainedModel, tokens: torch.Tensor) -> No
     )
 
 
+def _check_labels(model: PreTrainedModel, tokens: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise unless `model` can read `tokens`, and `labels` say what follows each."""
+    _check_tokens("tokens", model, tokens)
+    _check_tokens("labels", model, labels)
+    if tokens.shape != labels.shape:
+        raise UsageError(
+            f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
+            "label for each token."
+        )
+
+
 @torch.no_grad()
 def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame:
     """Measure the variance of the residual stream and of what each block makes of it.
@@ -104,6 +118,14 @@ def stream_profile(model: PreTrainedModel, tokens: torch.Tensor) -> pd.DataFrame
     ------
     UsageError
         If `model` has no blocks ``transformer.h``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> sorted(set(stream_profile(model, torch.arange(4)[None])["quantity"]))
+    ['attention', 'key', 'logit', 'mlp', 'query', 'stream', 'value']
     """
     _check_tokens("tokens", model, tokens)
     rows: list[tuple[int, str, float]] = []
@@ -157,14 +179,17 @@ def stream_gradients(
     ------
     UsageError
         As :func:`stream_profile`; labels of another shape than the tokens.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> tokens = torch.arange(4)[None]
+    >>> len(stream_gradients(model, tokens, tokens))
+    3
     """
-    _check_tokens("tokens", model, tokens)
-    _check_tokens("labels", model, labels)
-    if tokens.shape != labels.shape:
-        raise UsageError(
-            f"labels have shape {tuple(labels.shape)}, tokens {tuple(tokens.shape)}: give one "
-            "label for each token."
-        )
+    _check_labels(model, tokens, labels)
     with Hooks() as hooks, torch.enable_grad():
         stream = _collect_stream(model, hooks)
         logits = model(tokens).logits
@@ -172,6 +197,46 @@ def stream_gradients(
         gradients = torch.autograd.grad(loss, stream)
     values = [_mean_square(gradient) for gradient in gradients]
     return pd.Series(values, pd.RangeIndex(len(values), name="depth"), name="gradient")
+
+
+def weight_gradients(
+    model: PreTrainedModel, tokens: torch.Tensor, labels: torch.Tensor
+) -> pd.DataFrame:
+    """Measure the mean square of the gradient of every matrix in the blocks.
+
+    Parameters
+    ----------
+    model, tokens, labels
+        As in :func:`stream_gradients`, the loss too.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Mean square per element, one row a block from 1, one column each of ``query``, ``key``,
+        ``value``, ``attention_output``, ``mlp_input`` and ``mlp_output``.
+
+    Raises
+    ------
+    UsageError
+        As :func:`stream_gradients`.
+    """
+    _check_labels(model, tokens, labels)
+    blocks: list[Any] = list(_blocks(model))
+    weights = [
+        module.weight
+        for block in blocks
+        for module in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj)
+    ]
+    with torch.enable_grad():
+        logits = model(tokens).logits
+        loss = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+        gradients = torch.autograd.grad(loss, weights)
+    rows = [
+        [_mean_square(part) for part in (*qkv.chunk(3, dim=1), *rest)]
+        for qkv, *rest in zip(*[iter(gradients)] * 4, strict=True)
+    ]
+    columns = ["query", "key", "value", "attention_output", "mlp_input", "mlp_output"]
+    return pd.DataFrame(rows, pd.RangeIndex(1, len(rows) + 1, name="depth"), columns)
 
 
 def draw_narrow_models(
@@ -192,9 +257,10 @@ def draw_narrow_models(
     Parameters
     ----------
     quantity
-        ``"stream"``, its variance at each depth (:func:`stream_profile`), or ``"gradient"``, that
+        ``"stream"``, its variance at each depth (:func:`stream_profile`); ``"gradient"``, that
         of the gradient for random labels, over its value after the last block
-        (:func:`stream_gradients`).
+        (:func:`stream_gradients`); or ``"query over value"``, the mean square of the gradient of
+        the query matrix over that of the value matrix, by block (:func:`weight_gradients`).
     draws
         Number of models.
     width, n_layer
@@ -214,8 +280,14 @@ def draw_narrow_models(
     -------
     pandas.DataFrame
         Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
+
+    Examples
+    --------
+    >>> model = {"width": 8, "n_layer": 1, "std": 0.02}
+    >>> draw_narrow_models("stream", 2, **model, batch=2, seq_len=4)["depth"].tolist()
+    [0, 1, 0, 1]
     """
-    require_name("quantity", quantity, ("stream", "gradient"))
+    require_name("quantity", quantity, QUANTITIES)
     for name, value in (("draws", draws), ("batch", batch), ("seq_len", seq_len)):
         require(
             is_number(value, 1, whole=True),
@@ -249,7 +321,11 @@ def draw_narrow_models(
             values = profile[profile["quantity"] == "stream"].set_index("depth")["value"]
         else:
             labels = torch.randint(vocabulary, tokens.shape, generator=generator)
-            values = stream_gradients(model, tokens, labels)
-            values = values / values.iloc[-1]
+            if quantity == "gradient":
+                values = stream_gradients(model, tokens, labels)
+                values = values / values.iloc[-1]
+            else:
+                of_weights = weight_gradients(model, tokens, labels)
+                values = of_weights["query"] / of_weights["value"]
         found.append(pd.DataFrame({"draw": draw, "depth": values.index, "value": values.array}))
     return pd.concat(found, ignore_index=True)

@@ -46,6 +46,7 @@ from .transformer import (
     depth_of_stream,
     gradients_along_stream,
     stream_against_theory,
+    weight_gradients_by_block,
 )
 from .weight_bands import bands_through_training, final_bands, layer_spreads
 from .weights import (
@@ -106,6 +107,7 @@ __all__ = [
     "variance_through_layers",
     "variance_through_training",
     "weight_distribution",
+    "weight_gradients_by_block",
     "weights_through_training",
     "winners",
 ]

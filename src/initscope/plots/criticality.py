@@ -27,6 +27,12 @@ def maps(
 
     `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
     `fixed_points` ``label``, ``q``, ``c``, drawn as dots. Labels share colors.
+
+    >>> q = np.linspace(0, 2, 5)
+    >>> length = pd.DataFrame({"label": "tanh", "q": q, "image": np.tanh(q)})
+    >>> c = pd.DataFrame({"label": "tanh", "c": q / 2, "image": q / 2})
+    >>> len(maps(length, c).axes)
+    2
     """
     checks.frame("length", length, numbers=("q", "image"), texts=("label",))
     checks.frame("correlation", correlation, numbers=("c", "image"), texts=("label",))
@@ -70,6 +76,11 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
 
     `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
     ``mean``, ``low`` and ``high`` (bars). Labels of one color, in order of appearance.
+
+    >>> theory = pd.DataFrame({"label": "tanh", "layer": [0, 1], "correlation": [0.5, 0.6]})
+    >>> networks = theory.assign(mean=0.6, low=0.5, high=0.7)
+    >>> len(correlation_with_depth(theory, networks).axes)
+    1
     """
     checks.frame("theory", theory, numbers=("layer", "correlation"), texts=("label",))
     checks.frame("networks", networks, numbers=("layer", "mean", "low", "high"), texts=("label",),
@@ -99,6 +110,13 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
     where the variance grows without bound; `edges` ``activation``, ``sigma_w2``, ``sigma_b2`` and
     ``stable``: the points at which chi_1 is 1, and whether the fixed point is one that layers
     lead to.
+
+    >>> weight, bias = (grid.ravel() for grid in np.meshgrid([0.5, 1.0, 3.0], [0.1, 0.5]))
+    >>> frame = pd.DataFrame({"sigma_w2": weight, "sigma_b2": bias, "chi": weight / 2})
+    >>> edges = pd.DataFrame({"sigma_w2": [2.0], "sigma_b2": [0.1], "stable": [True]})
+    >>> figure = phase_diagrams(frame.assign(activation="ReLU"), edges.assign(activation="ReLU"))
+    >>> figure.axes[0].get_title()
+    'ReLU'
     """
     checks.frame("frame", frame, numbers=("sigma_w2", "sigma_b2", "chi"), texts=("activation",))
     checks.frame("edges", edges, ("stable",), numbers=("sigma_w2", "sigma_b2"),
@@ -169,6 +187,10 @@ def depth_scales(frame: pd.DataFrame) -> Figure:
     """Draw depth scales against the weight variance.
 
     `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``.
+
+    >>> frame = pd.DataFrame({"label": "tanh", "sigma_w2": [0.5, 1.0], "depth_scale": [1.4, 50.0]})
+    >>> depth_scales(frame).axes[0].get_ylabel()
+    'depth scale, layers'
     """
     checks.frame("frame", frame, numbers=("sigma_w2", "depth_scale"), texts=("label",))
     with styled():
@@ -192,6 +214,11 @@ def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
 
     `table` has columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is
     shown. `limits` has columns ``label``, ``sigma_w2`` and ``depth``.
+
+    >>> table = pd.DataFrame({"sigma_w2": [0.5, 2.0] * 2, "depth": [4, 4, 8, 8], "accuracy": 0.5})
+    >>> limits = pd.DataFrame({"label": "6 depth scales", "sigma_w2": [0.5, 2.0], "depth": [4, 8]})
+    >>> trainability_map(table, limits).axes[0].get_ylabel()
+    'weight layers'
     """
     checks.frame("table", table, numbers=("sigma_w2", "depth", "accuracy"))
     checks.frame("limits", limits, numbers=("sigma_w2", "depth"), texts=("label",), rows=False)

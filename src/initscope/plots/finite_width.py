@@ -36,6 +36,14 @@ def fan_of_networks(
     `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
     :func:`initscope.monte_carlo.against_theory` with a finite-width band. Thin lines are the first
     `shown` networks; a line ends where a network has died.
+
+    >>> from initscope import monte_carlo, theory
+    >>> profiles = monte_carlo.variance_profiles([8] * 4, networks=10)
+    >>> network = ([8] * 4, "relu", "kaiming")
+    >>> limit, interval = theory.propagate(*network), theory.finite_width_interval(*network)
+    >>> table = monte_carlo.against_theory(profiles, limit, interval)
+    >>> len(fan_of_networks({8: profiles}, {8: table}).axes)
+    2
     """
     checks.mapping("profiles", profiles)
     checks.mapping("tables", tables)
@@ -106,6 +114,11 @@ def log_norm_histograms(
 
     `samples` has width to one value a living network; `moments` has the columns ``width``,
     ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
+
+    >>> samples = {10: np.random.default_rng(0).normal(-3, 3, 100)}
+    >>> columns = {"width": [10], "mean": -3, "variance": 9, "first_mean": -2, "first_variance": 7}
+    >>> len(log_norm_histograms(samples, pd.DataFrame(columns), depth=50).axes)
+    1
     """
     checks.mapping("samples", samples)
     checks.frame(
@@ -182,6 +195,11 @@ def log_spread_by_depth(table: pd.DataFrame) -> Figure:
 
     `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
     the 95% interval) and ``predicted``; one panel a width.
+
+    >>> columns = {"layer": [1, 2], "measured": [0.1, 0.2], "error": 0.01, "predicted": [0.1, 0.2]}
+    >>> table = pd.DataFrame(columns).assign(activation="relu", width=100)
+    >>> log_spread_by_depth(table).axes[0].get_title()
+    'width 100'
     """
     _check_spread(table, "width")
     with styled():
@@ -204,6 +222,11 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
 
     `spectra` has (activation, weights) to an array of singular values; those below `floor` are
     counted in the first bin.
+
+    >>> values = np.array([0.5, 1.0])
+    >>> spectra = {("ReLU", weights): values for weights in ("Gaussian", "orthogonal")}
+    >>> len(singular_values(spectra).axes)
+    2
     """
     checks.mapping("spectra", spectra)
     require(
@@ -254,6 +277,11 @@ def jacobian_spread(table: pd.DataFrame) -> Figure:
 
     `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
     the 95% interval), ``predicted`` and ``wide`` (of infinite width).
+
+    >>> columns = {"layer": [1, 2], "measured": [1.0, 2.0], "error": 0.1, "predicted": [1.0, 2.0]}
+    >>> table = pd.DataFrame(columns).assign(activation="ReLU", weights="Gaussian", wide=[1.0, 2.0])
+    >>> jacobian_spread(table).axes[0].get_title()
+    'Gaussian weights'
     """
     _check_spread(table, "weights")
     checks.frame("table", table, numbers=("wide",))

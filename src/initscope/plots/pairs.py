@@ -40,6 +40,12 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
 
     `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
     over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> len(paired_curves(table, "xavier", "kaiming").axes)
+    2
     """
     check_schemes(table, first, second)
     check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])
@@ -99,6 +105,14 @@ def gradients_and_weights(
     weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is
     a sweep with one optimizer and learning rate, `weights` the result of
     :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import layer_ratios
+    >>> weights = layer_ratios(table, "xavier", "kaiming", "weight_std")
+    >>> len(gradients_and_weights(table, weights, "xavier", "kaiming").axes)
+    2
     """
     check_schemes(table, first, second)
     check_sweep(table, ["scheme", "depth", "seed"], ["loss", "gradient_norm"])

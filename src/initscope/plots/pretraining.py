@@ -30,6 +30,10 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
     `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
     not above 0 has no place on the logarithmic axis.
+
+    >>> table = pd.DataFrame([[1.0, 2.0], [1.0, 3.0]], [1, 2], [0, 10])  # a row a layer
+    >>> signals_through_training({"activation": table}).axes[0].get_title()
+    'activation'
     """
     checks.mapping("tables", tables)
     for label, table in tables.items():
@@ -63,6 +67,10 @@ def training_losses(
 
     Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
     not of the other are drawn where they are. The first of `training` stands out.
+
+    >>> losses = pd.DataFrame({"step": [0, 10], "loss": [5.0, 3.0]})
+    >>> training_losses({"seed 0": losses}, {"seed 0": losses}).axes[0].get_ylabel()
+    'loss, nats a token'
     """
     for name, tables in (("training", training), ("evaluation", evaluation)):
         for run, table in checks.mapping(name, tables).items():

@@ -27,6 +27,14 @@ def theory_against_networks(
     `tables` holds results of :func:`initscope.monte_carlo.against_theory` under their labels.
     Lines are the theory at infinite width, shades the finite-width band, dots the mean over
     networks, and bars reach from the 2.5th to the 97.5th percentile of the networks.
+
+    >>> from initscope import monte_carlo, theory
+    >>> profiles = monte_carlo.variance_profiles([8] * 4, networks=10)
+    >>> network = ([8] * 4, "relu", "kaiming")
+    >>> limit, interval = theory.propagate(*network), theory.finite_width_interval(*network)
+    >>> table = monte_carlo.against_theory(profiles, limit, interval)
+    >>> len(theory_against_networks({"Kaiming": table}).axes)
+    2
     """
     checks.mapping("tables", tables)
     require(len(tables) > 0, "tables is empty: there is nothing to draw.")
@@ -98,6 +106,11 @@ def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: 
 
     Both tables have columns ``format``, ``depth``, ``low`` and ``high``; `measured` one row a
     network. `critical` is the std that keeps the variance, drawn dashed.
+
+    >>> theory = pd.DataFrame({"depth": [4, 8], "low": [0.01, 0.1], "high": 1.0})
+    >>> theory["format"] = "float16"
+    >>> number_format_bands(theory, theory, critical=0.3).axes[0].get_ylabel()
+    'std of the weights'
     """
     for name, table in (("theory", theory), ("measured", measured)):
         checks.frame(name, table, numbers=("depth", "low", "high"), texts=("format",))

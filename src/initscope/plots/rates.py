@@ -37,6 +37,15 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
     each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
     whose interval covers zero, gray a cell that `differences` does not have; the letters are the
     best rate of each scheme at this depth. One row a data set, one column a way of training.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import compare, run_measures
+    >>> measures = run_measures(table)
+    >>> differences = compare(measures, "kaiming", "xavier", "test_accuracy", resamples=20)
+    >>> len(winners(differences, measures, "kaiming", "xavier").axes)
+    2
     """
     check_schemes(measures, first, second)
     check_measures("differences", differences, "learning_rate", "difference")
@@ -138,6 +147,13 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
     A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
     chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a
     data set, one column a way of training.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import run_measures
+    >>> usable_rates(run_measures(table), "kaiming", "xavier").axes[0].get_ylabel()
+    'learning rate'
     """
     check_schemes(measures, first, second)
     check_measures("measures", measures, "learning_rate", "failed")

@@ -36,7 +36,11 @@ TRAINING = ["optimizer", "momentum"]
 
 
 def training_name(optimizer: str, momentum: float) -> str:
-    """Return how a sweep trained, as the figures name it: ``"SGD, momentum"``."""
+    """Return how a sweep trained, as the figures name it: ``"SGD, momentum"``.
+
+    >>> training_name("sgd", 0.9)
+    'SGD, momentum'
+    """
     checks.text("optimizer", optimizer)
     checks.number("momentum", momentum)
     name = {"sgd": "SGD", "adam": "Adam"}.get(optimizer, optimizer)
@@ -87,6 +91,14 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
     `ratios` is the result of :func:`initscope.analysis.layer_ratios` for the stat
     ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
     `predictions` gives for each value of its column ``widths`` the ratio at each weight layer.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import layer_ratios
+    >>> ratios = layer_ratios(table, "xavier", "kaiming", "forward_variance")
+    >>> variance_ratios(ratios, {"13-64-32-3": [0.2, 0.1, 0.1]}).axes[0].get_title()
+    '13-64-32-3'
     """
     checks.frame("ratios", ratios, numbers=("step", "layer", "ratio"), texts=("widths",))
     checks.mapping("predictions", predictions)
@@ -129,6 +141,14 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
     :func:`initscope.analysis.compare`, and one column a data set. Colors tell the ways of
     training apart (`by` is ``"training"``) or the activations (``"activation"``). A hollow point
     is a difference whose interval covers zero.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import compare, run_measures
+    >>> rows = compare(run_measures(table), "kaiming", "xavier", "test_accuracy", resamples=20)
+    >>> len(differences_by_depth({"accuracy": rows}).axes)
+    1
     """
     checks.choice("by", by, ("training", "activation"))
     checks.mapping("rows", rows)
@@ -208,6 +228,15 @@ def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figu
 
     Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
     and sets their order, from the top.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import run_measures
+    >>> labels = {"kaiming": "Kaiming", "xavier": "Xavier"}
+    >>> axes = scheme_accuracies(run_measures(table), labels).axes[0]
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['Kaiming', 'Xavier']
     """
     check_measures("measures", measures, "test_accuracy")
     checks.frame("measures", measures, texts=("scheme",))

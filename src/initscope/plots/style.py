@@ -89,6 +89,8 @@ def use_in_notebook() -> None:
     """Show figures as SVG, in the book's style, the same file for the same figure.
 
     Figures that are saved as SVG from then on are those shown: see :func:`themed`.
+
+    >>> use_in_notebook()
     """
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 

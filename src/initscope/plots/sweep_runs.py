@@ -31,6 +31,12 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
     `table` holds one architecture. Every seed is a line; a line ends where float32 holds nothing
     but zeros or is no longer finite. Variances at initialization do not depend on the optimizer
     and its learning rate: the first is shown.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> variance_through_layers(table, [0.01, 0.3]).axes[0].get_title()
+    'activations, from input to output'
     """
     training = ["optimizer", "learning_rate", "momentum"]
     table = with_std(table, LAYER_STATISTICS)
@@ -73,6 +79,12 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     """Draw training loss over updates for a few stds, one column an optimizer and learning rate.
 
     Median and range over the seeds, for as long as most of them have a finite loss.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> loss_curves(table, [0.01, 0.3]).axes[0].get_title()
+    'SGD, rate 0.1'
     """
     table = with_std(table, ["loss"])
     require(
@@ -108,6 +120,12 @@ def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Fig
     """Draw forward variance and weight std of each layer over training, one column a std.
 
     `table` holds one architecture, optimizer and learning rate. Median over the seeds.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> variance_through_training(table, [0.3]).axes[0].get_title()
+    'std 0.3'
     """
     table = with_std(table, LAYER_STATISTICS)
     chosen = nearest(table["std"], stds)

@@ -74,6 +74,12 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
 
     Median over seeds, shaded from the 10th to the 90th percentile. Runs that diverged have no
     loss; their accuracy is 0.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> accuracy_against_std(table).axes[0].get_ylabel()
+    'test accuracy'
     """
     table = with_std(table)
     optimizers = list(table["optimizer"].unique())
@@ -125,6 +131,12 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
     unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> accuracy_map(table).axes[0].get_xlabel()
+    'initial std of the weights'
     """
     checks.choice("by", by, ("depth", "width"))
     table = with_std(table)
@@ -165,7 +177,14 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
 
 def divergence(table: pd.DataFrame) -> Figure:
-    """Draw the share of runs that diverge, and the step at which they do, against the std."""
+    """Draw the share of runs that diverge, and the step at which they do, against the std.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> len(divergence(table).axes)
+    2
+    """
     table = with_std(table, ["loss"])
     with styled():
         figure = Figure(figsize=(WIDTH, 4.6))
@@ -201,6 +220,13 @@ def bands(frame: pd.DataFrame) -> Figure:
     `frame` is the result of :func:`initscope.analysis.stability_bands`. An arrow marks a band that
     reaches the end of the grid, a cross a configuration in which nothing trains, a dot the best
     std, a dash ``sqrt(2/n)``.
+
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
+    >>> table = run_sweep(spec, progress=False)
+    >>> from initscope.analysis import stability_bands
+    >>> bands(stability_bands(table)).axes[0].get_xlabel()
+    'initial std of the weights'
     """
     checks.frame(
         "frame",

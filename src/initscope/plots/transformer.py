@@ -19,6 +19,7 @@ __all__ = [
     "depth_of_stream",
     "gradients_along_stream",
     "stream_against_theory",
+    "weight_gradients_by_block",
 ]
 
 
@@ -28,6 +29,11 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
     `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
     ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
     finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
+
+    >>> columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
+    >>> table = pd.DataFrame(dict.fromkeys(columns, [1.0, 2.0, 3.0]))
+    >>> len(stream_against_theory(table).axes)
+    2
     """
     columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
     checks.frame("table", table, numbers=columns)
@@ -76,6 +82,11 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
     `measured` has the columns ``depth``, ``quantity``, ``value`` of
     :func:`initscope.monte_carlo.stream_profile`; `predicted` has quantity to one value a
     block.
+
+    >>> names = ("query", "key", "value", "logit", "attention", "mlp")
+    >>> measured = pd.DataFrame({"quantity": names, "depth": 1, "value": 0.5})
+    >>> len(block_quantities(measured, dict.fromkeys(names, [0.5])).axes)
+    3
     """
     checks.frame("measured", measured, numbers=("depth", "value"), texts=("quantity",))
     checks.mapping("predicted", predicted)
@@ -120,6 +131,10 @@ def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
 
     Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
     ``measured``, one row a model.
+
+    >>> lines = pd.DataFrame({"rule": "unscaled", "blocks": [2, 4], "predicted": [3.0, 5.0]})
+    >>> depth_of_stream(lines.rename(columns={"predicted": "measured"}), lines).axes[0].get_xlabel()
+    'blocks'
     """
     checks.frame("table", table, numbers=("blocks", "measured"), texts=("rule",), rows=False)
     checks.frame("lines", lines, numbers=("blocks", "predicted"), texts=("rule",))
@@ -146,6 +161,11 @@ def gradients_along_stream(table: pd.DataFrame) -> Figure:
 
     `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
     over seeds) and ``predicted``, relative to the gradient after the last block.
+
+    >>> table = pd.DataFrame({"depth": [1, 2], "measured": [2.0, 1.0], "predicted": [2.1, 1.0]})
+    >>> table = table.assign(low=0.9, high=2.1, norm="pre", scale="unscaled")
+    >>> gradients_along_stream(table).axes[0].get_title()
+    'unscaled'
     """
     checks.frame(
         "table",
@@ -172,4 +192,57 @@ def gradients_along_stream(table: pd.DataFrame) -> Figure:
             axes.set_xlabel("after block")
             axes.legend()
         panels[0].set_ylabel("gradient variance, last block = 1")
+    return figure
+
+
+def weight_gradients_by_block(
+    measured: pd.DataFrame, predicted: pd.DataFrame, ratios: pd.DataFrame
+) -> Figure:
+    """Draw weight gradients by block, left of all matrices, right of query over value.
+
+    `measured` and `predicted` are indexed by the block, with one column a matrix: mean squares,
+    drawn as root mean squares relative to the measured one of ``value`` in the first block.
+    `ratios` has the columns ``model``, ``block``, ``measured`` and ``predicted``: the root mean
+    square of the query's gradient over that of the value's.
+    """
+    for name, table in (("measured", measured), ("predicted", predicted)):
+        checks.number_table(name, table, rows=True)
+        require("value" in table, f"the table {name} has no column value.")
+        require(set(table) == set(measured), "measured and predicted must have equal columns.")
+        require(bool((table > 0).all(axis=None)), f"the table {name} must hold numbers above 0.")
+        require(
+            pd.api.types.is_numeric_dtype(table.index.dtype),
+            f"the table {name} must be indexed by the block.",
+        )
+    checks.frame("ratios", ratios, numbers=("block", "measured", "predicted"), texts=("model",))
+    require(
+        bool((ratios[["measured", "predicted"]] > 0).all(axis=None)),
+        "the table ratios must hold ratios above 0.",
+    )
+    unit = measured["value"].iloc[0]
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.9))
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+        for color, name in zip(COLORS, measured, strict=False):
+            left.plot(np.sqrt(predicted[name] / unit), color=color, lw=1.3)
+            label = name.replace("_", " ").replace("mlp", "MLP")
+            left.plot(
+                np.sqrt(measured[name] / unit),
+                color=color,
+                ls="none",
+                marker="o",
+                ms=4,
+                label=label,
+            )
+        for color, (name, group) in zip(COLORS, ratios.groupby("model", sort=False), strict=False):
+            right.plot(group["block"], group["predicted"], color=color, label=name)
+            right.plot(group["block"], group["measured"], color=color, ls="none", marker="o", ms=4)
+        left.set_ylabel("rms of the gradient, value in block 1 = 1")
+        right.set_ylabel("query over value")
+        for axes in (left, right):
+            axes.set_yscale("log")
+            axes.set_xlabel("block")
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
+        right.legend()
+        figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure

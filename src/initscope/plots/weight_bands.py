@@ -38,6 +38,12 @@ def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
 
     `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; a role is
     drawn where it is.
+
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> from initscope.analysis import layer_spread
+    >>> layer_spreads([layer_spread(std)]).axes[0].get_xlabel()
+    'update'
     """
     runs = checks.items("runs", runs)
     require(len(runs) > 0, "there are no runs: there is nothing to draw.")
@@ -74,6 +80,11 @@ def bands_through_training(
 
     `runs` has the title of a row of panels to the runs drawn in it: label to measured and
     predicted std, with the same roles everywhere.
+
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> len(bands_through_training({"decay 0.1": {"seed 0": (std, std)}}).axes)
+    1
     """
     checks.mapping("runs", runs)
     for title, group in runs.items():
@@ -130,6 +141,13 @@ def final_bands(bands: pd.DataFrame) -> Figure:
     bands
         Index the run and the role; columns ``low``, ``median``, ``high``, ``predicted`` and
         ``equilibrium``, stds, the last two NaN where there is none.
+
+    Examples
+    --------
+    >>> stds = {"low": 0.01, "median": 0.015, "high": 0.02, "predicted": 0.016, "equilibrium": 0.1}
+    >>> frame = pd.DataFrame([stds], pd.MultiIndex.from_tuples([("seed 0", "Q")]))
+    >>> final_bands(frame).axes[0].get_xlabel()
+    'std at the end'
     """
     checks.frame("bands", bands, numbers=("low", "median", "high", "predicted"), rows=False)
     checks.frame("bands", bands, ("equilibrium",), rows=False)

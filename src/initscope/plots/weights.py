@@ -54,7 +54,11 @@ GROWTH_MAP = mpl.colors.LinearSegmentedColormap.from_list(
 
 
 def role_name(role: str) -> str:
-    """Return a role as the figures name it."""
+    """Return a role as the figures name it.
+
+    >>> role_name("mlp_in")
+    'MLP in'
+    """
     checks.text("role", role)
     return ROLE_NAMES.get(role, role.replace("_", " "))
 
@@ -155,6 +159,11 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
     """Draw the std of every matrix against the step, one panel a role, colored by layer.
 
     `predicted` has the same rows; its mean over the layers of a role is drawn dashed.
+
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> weights_through_training(std).axes[0].get_title()
+    'Q'
     """
     check_std("std", std)
     roles = roles_of(std)
@@ -187,7 +196,13 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
 
 
 def growth_maps(std: pd.DataFrame) -> Figure:
-    """Draw std over initial std, layer by layer and step by step, one map a role."""
+    """Draw std over initial std, layer by layer and step by step, one map a role.
+
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> growth_maps(std).axes[0].get_title()
+    'Q'
+    """
     check_std("std", std)
     roles = roles_of(std)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -244,6 +259,13 @@ def by_layer(
         A value drawn as a dashed line, on the axis wherever the seeds are.
     from_zero
         Whether the vertical axis includes 0.
+
+    Examples
+    --------
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> seeds = pd.DataFrame({0: [0.1, 0.2], 1: [0.2, 0.3]}, matrices)
+    >>> len(by_layer(seeds, "expansion rate").axes)
+    1
     """
     check_std("seeds", seeds, steps=False)
     checks.text("label", label)
@@ -300,6 +322,13 @@ def weight_distribution(
         Steps whose histograms are drawn, one above the other from the first down: the square root
         of the density, all on one scale. Those without a histogram are left out, and those of
         weights that are all the same or not finite.
+
+    Examples
+    --------
+    >>> histogram = {"step": 0, "low": -0.1, "high": 0.1, "counts": [1, 5, 9, 5, 1]}
+    >>> shape = pd.DataFrame({"kurtosis": [3.0], "tail": [1.0]}, index=[0])
+    >>> len(weight_distribution(pd.DataFrame([histogram]), shape, [0]).axes)
+    3
     """
     checks.frame("histograms", histograms, ("counts",), numbers=("step", "low", "high"))
     checks.number_lists("histograms", histograms, "counts")

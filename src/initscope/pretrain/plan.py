@@ -77,7 +77,14 @@ def plan_training(
     compile: bool | None,
     checkpoint_every: int | None,
 ) -> TrainingPlan:
-    """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here."""
+    """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here.
+
+    >>> from initscope.pretrain import PretrainSpec
+    >>> spec = PretrainSpec(text="wikitext-2", preset="nano12", batch_size=16)
+    >>> plan = plan_training(spec, "cpu", None, 4, None, None)
+    >>> plan.micro_batch_size, plan.accumulated
+    (4, 4)
+    """
     import torch
 
     check_device_name(device, numbered=False)

@@ -100,6 +100,12 @@ class PretrainSpec:
         Updates between the rows of the variance table, which quantities
         (:data:`initscope.tracking.QUANTITIES`), and between histograms, quantiles and kurtosis (a
         thirtieth of `steps`).
+
+    Examples
+    --------
+    >>> spec = PretrainSpec(text=("wikitext",), preset="nano12", steps=10)
+    >>> spec.n_layer
+    12
     """
 
     text: tuple[str, ...] | str

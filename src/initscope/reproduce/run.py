@@ -214,7 +214,11 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """Return ``name=value`` for each parameter, or a word if there are none."""
+    """Return ``name=value`` for each parameter, or a word if there are none.
+
+    >>> print(describe_parameters({"std": 0.1}))
+    std=0.1
+    """
     pairs = (f"{name}={value!r}" for name, value in parameters.items())
     return ", ".join(pairs) or "its own defaults"
 

@@ -125,6 +125,10 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
 
     A chunk holds whole seeds if one seed fits, and otherwise a part of the initializations of one
     seed. The same specification gives the same chunks on every machine.
+
+    >>> from initscope.sweep import SweepSpec
+    >>> [len(chunk.seeds) for chunk in chunks_of(SweepSpec(stds=(0.1,), seeds=2))]
+    [2]
     """
     seeds = spec.seed_numbers
     example = dataset_of_seed(spec.dataset, seeds[0])

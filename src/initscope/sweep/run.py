@@ -118,6 +118,12 @@ def run_sweep(
         What else a chunk raised on a worker, after the other chunks have been trained and kept.
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
+
+    Examples
+    --------
+    >>> table = run_sweep(SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2), progress=False)
+    >>> len(table)
+    4
     """
     whole_or_none("threads", threads)
     if executor is None:

@@ -76,6 +76,11 @@ class Optimizer:
         Step size, above 0.
     momentum
         For SGD, from 0 to below 1.
+
+    Examples
+    --------
+    >>> print(Optimizer("sgd", 0.1, momentum=0.9))
+    Optimizer(name='sgd', learning_rate=0.1, momentum=0.9)
     """
 
     name: str = "sgd"
@@ -170,6 +175,11 @@ class SweepSpec:
         Number of examples at the end of the training split that are never trained on. The
         accuracy on them is recorded beside that on the test set: choose a std by the one, and
         report the other.
+
+    Examples
+    --------
+    >>> SweepSpec(stds=(0.01, 0.1), schemes=("kaiming",), seeds=5).n_runs
+    15
     """
 
     dataset: str = "wine"

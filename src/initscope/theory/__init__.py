@@ -41,7 +41,11 @@ from initscope.theory.transformer import (
     attention_logit_variance,
     residual_stream_variance,
 )
-from initscope.theory.transformer_gradient import residual_gradient_variance
+from initscope.theory.transformer_gradient import (
+    WeightGradients,
+    residual_gradient_variance,
+    weight_gradient_variance,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -58,6 +62,7 @@ __all__ = [
     "MuParametrization",
     "Propagation",
     "StabilityBand",
+    "WeightGradients",
     "WidthInterval",
     "activation_moments",
     "adamw_equilibrium_rms",
@@ -91,5 +96,6 @@ __all__ = [
     "residual_stream_variance",
     "scheme_std",
     "stability_band",
+    "weight_gradient_variance",
     "xavier_as_kaiming",
 ]

@@ -216,15 +216,21 @@ def attention_covariance(covariance: Array, logit_variance: float) -> Array:
     logits brings, times the part of the variance in which the positions differ.
     """
     count = np.arange(1, len(covariance) + 1)
-    blocks = covariance.cumsum(axis=0).cumsum(axis=1)
-    average = blocks / (count[:, None] * count[None, :])
-    total = covariance.diagonal().cumsum() - blocks.diagonal() / count
-    different = np.maximum(total, 0.0) / np.maximum(count - 1, 1)
+    average = covariance.cumsum(axis=0).cumsum(axis=1) / (count[:, None] * count[None, :])
+    different = position_differences(covariance)
     # Logits are as alike as the keys: what all share drops out of the softmax.
     spread = logit_variance * covariance.diagonal() * different
     excess = _sum_of_squares(count, spread) - 1 / count
     average[np.diag_indices_from(average)] += excess * different
     return average
+
+
+def position_differences(covariance: Array) -> Array:
+    """Return the part of the variance in which the positions up to each one differ, on average."""
+    count = np.arange(1, len(covariance) + 1)
+    common = covariance.cumsum(axis=0).cumsum(axis=1).diagonal() / count
+    total = covariance.diagonal().cumsum() - common
+    return np.asarray(np.maximum(total, 0.0) / np.maximum(count - 1, 1))
 
 
 def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:

@@ -1,6 +1,8 @@
-"""Variance of the gradient along the residual stream of a transformer at initialization."""
+"""Variance of gradients of a transformer at initialization: along the stream, and of weights."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -26,10 +28,11 @@ from initscope.theory.transformer import (
     check_logits,
     check_std,
     layer_norm_covariance,
+    position_differences,
     sizes,
 )
 
-__all__ = ["residual_gradient_variance"]
+__all__ = ["WeightGradients", "residual_gradient_variance", "weight_gradient_variance"]
 
 NORMS = ("pre", "post")
 SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
@@ -92,12 +95,158 @@ def residual_gradient_variance(
     >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
     107
     """
+    require_name("norm", norm, NORMS)
+    passed = _pass(
+        n_layer, n_embd, seq_len, std, residual_std, norm, activation, mlp_ratio, layer_norm_epsilon
+    )
+    found = [float(gradient.trace()) / passed.length for gradient in passed.gradients[::2]]
+    return plain(found)
+
+
+class WeightGradients(NamedTuple):
+    """Mean square of the gradient of each matrix of a block; arrays with one value a block."""
+
+    query: Array
+    key: Array
+    value: Array
+    attention_output: Array
+    mlp_input: Array
+    mlp_output: Array
+
+
+def weight_gradient_variance(
+    n_layer: int,
+    n_embd: int,
+    seq_len: int,
+    std: float = 0.02,
+    *,
+    residual_std: float | None = None,
+    activation: ActivationLike = "gelu_tanh",
+    mlp_ratio: float = 4.0,
+    layer_norm_epsilon: float = 1e-5,
+) -> WeightGradients:
+    r"""Return the mean square of weight gradients of a GPT-2 at initialization, block by block.
+
+    With G and K_y the covariances over channels, between positions, of the gradient of the stream
+    and of what LayerNorm passes on, and P the uniform attention, a sequence adds
+
+    .. math::
+        \text{value: } d \sigma_p^2 \sum_{t t'} G \circ P K_y P^T, \qquad
+        \text{query, key: } d \sigma_p^2 s^4 \sum_{t t'} G \circ K_y \circ \mathrm{tr}(C_t C_{t'}),
+
+    where C_t is the covariance matrix, over the positions up to t, of the inputs: the Jacobian of
+    softmax. With unrelated positions and gradients query and key have about that of value times
+    :math:`d^2 s^4`, the variance of the attention logits; less where positions are alike, of
+    which softmax passes the differences alone.
+
+    Parameters
+    ----------
+    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
+        As in :func:`residual_gradient_variance`, of which this is the pre-LN case.
+
+    Returns
+    -------
+    WeightGradients
+        Per element and token, for a gradient of the stream of mean square 1 after the last block:
+        with a loss summed over N tokens and mean square g there, N g times as much.
+
+    Raises
+    ------
+    UsageError
+        As :func:`residual_gradient_variance`.
+
+    Notes
+    -----
+    Under the assumptions of :func:`residual_gradient_variance`, softmax taken as uniform.
+
+    Examples
+    --------
+    >>> found = weight_gradient_variance(12, 768, 64)
+    >>> print(f"{found.query[0] / found.value[0]:.3f}")
+    0.024
+    """
+    passed = _pass(
+        n_layer,
+        n_embd,
+        seq_len,
+        std,
+        residual_std,
+        "pre",
+        activation,
+        mlp_ratio,
+        layer_norm_epsilon,
+    )
+    d, weight, out = passed.channels, passed.weight, passed.out
+    count = np.arange(1.0, passed.length + 1)
+    fewer = np.minimum(count[:, None], count[None, :])
+    pairs = count[:, None] * count[None, :]
+    rows = []
+    for block in range(passed.depth):
+        inputs, mlp_inputs = passed.inputs[2 * block : 2 * block + 2]
+        after_attention, after_mlp = passed.gradients[2 * block + 1 : 2 * block + 3]
+        averaged = inputs.cumsum(axis=0).cumsum(axis=1) / pairs
+        # tr(C_t C_t') of normal inputs whose positions share a part and differ in the rest.
+        different = position_differences(inputs)
+        traces = d * (d + 1) * (fewer - 1) + d * (count[:, None] - 1) * (count[None, :] - 1)
+        traces = traces / pairs * different[:, None] * different[None, :]
+        logit = d * out * weight**2 * (after_attention * inputs * traces).sum()
+        average = (after_attention * averaged).sum()
+        hidden = passed.hiddens[block]
+        slopes = _slopes(passed.activation, hidden)
+        rows.append(
+            (
+                logit,
+                logit,
+                d * out * average,
+                d * weight * average,
+                d * out * (after_mlp * slopes * mlp_inputs).sum(),
+                (after_mlp * activation_covariance(passed.activation, hidden)).sum(),
+            )
+        )
+    return WeightGradients(*(plain(column / passed.length) for column in np.array(rows).T))
+
+
+class _Pass(NamedTuple):
+    """A forward and a backward pass, in covariances between positions.
+
+    Attributes
+    ----------
+    inputs
+        Of what enters each of the 2 `depth` branches.
+    hiddens
+        Of the hidden units of each MLP.
+    gradients
+        Of the gradient of the stream, before the first branch and after each.
+    """
+
+    depth: int
+    channels: int
+    length: int
+    weight: float
+    out: float
+    activation: Activation
+    inputs: list[Array]
+    hiddens: list[Array]
+    gradients: list[Array]
+
+
+def _pass(
+    n_layer: int,
+    n_embd: int,
+    seq_len: int,
+    std: float,
+    residual_std: float | None,
+    norm: str,
+    activation: ActivationLike,
+    mlp_ratio: float,
+    layer_norm_epsilon: float,
+) -> _Pass:
+    """Check the arguments, and follow the signal forward and the gradient back."""
     depth, channels, length = sizes(n_layer, n_embd, seq_len)
-    require_memory(8.0 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
+    require_memory(8.0 * 5 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     known = resolve(activation)
-    require_name("norm", norm, NORMS)
     base = within("std", positive("std", std), SMALLEST_STD, LARGEST_STD)
     check_logits(channels, base)
     weight = one("std", base) ** 2
@@ -109,13 +258,14 @@ def residual_gradient_variance(
     # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance
     # of the MLP's hidden units between positions.
     covariance = 2 * weight * np.eye(length)
-    divisors, hiddens = [], []
+    divisors, hiddens, entered = [], [], []
     for branch in range(2 * depth):
         if norm == "pre":
             divisors.append(covariance.diagonal() + epsilon)
             inputs = layer_norm_covariance(covariance, epsilon)
         else:
             inputs = covariance
+        entered.append(inputs)
         if branch % 2 == 0:
             added = channels**2 * weight * out * attention_covariance(inputs, logit_variance)
         else:
@@ -129,7 +279,7 @@ def residual_gradient_variance(
 
     # Back: covariance over channels of the gradients at two positions.
     gradient = np.eye(length)
-    found = [1.0]
+    gradients = [gradient]
     attention = np.tril(np.ones((length, length))) / np.arange(1, length + 1)[:, None]
     for branch in range(2 * depth - 1, -1, -1):
         scale = 1 / np.sqrt(divisors[branch])
@@ -142,9 +292,8 @@ def residual_gradient_variance(
             slopes = _slopes(known, hiddens[branch // 2])
             added = width * channels * weight * out * slopes * gradient
         gradient = gradient + (added * scale if norm == "pre" else added)
-        if branch % 2 == 0:
-            found.append(float(gradient.trace()) / length)
-    return plain(found[::-1])
+        gradients.append(gradient)
+    return _Pass(depth, channels, length, weight, out, known, entered, hiddens, gradients[::-1])
 
 
 def _slopes(activation: Activation, covariance: Array) -> Array:

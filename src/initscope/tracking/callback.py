@@ -57,6 +57,10 @@ class VarianceCallback(TrainerCallback):
     UsageError
         When training starts: as :class:`initscope.tracking.VarianceTracker`, or if `out_folder`
         holds another run.
+
+    Examples
+    --------
+    >>> callback = VarianceCallback("variances", every=10, quantities=("weight",))
     """
 
     def __init__(

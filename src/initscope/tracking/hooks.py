@@ -194,7 +194,14 @@ class LayerRecord:
 
 @dataclass
 class VarianceRecord:
-    """Hold what :func:`record_variances` saw, a record a layer, in the order of execution."""
+    """Hold what :func:`record_variances` saw, a record a layer, in the order of execution.
+
+    >>> from initscope.models import MLP
+    >>> with record_variances(MLP([4, 3, 2])) as record:
+    ...     pass
+    >>> record.to_frame().columns.tolist()
+    ['step', 'layer', 'role', 'kind', 'stat', 'value']
+    """
 
     layers: list[LayerRecord] = field(default_factory=list)
 

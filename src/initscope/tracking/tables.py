@@ -55,13 +55,30 @@ def read_variances(folder: str | Path) -> pd.DataFrame:
     ------
     UsageError
         If nothing was recorded there.
+
+    Examples
+    --------
+    >>> from initscope.models import MLP
+    >>> from initscope.tracking import VarianceTracker
+    >>> with VarianceTracker(MLP([4, 3, 2]), quantities=["weight"], out_folder="variances"):
+    ...     pass
+    >>> len(read_variances("variances"))
+    26
     """
     checks.file_path("folder", folder)
     return _read_frame(Path(folder), VARIANCES)
 
 
 def read_histograms(folder: str | Path) -> pd.DataFrame:
-    """Return the histograms recorded in `folder`: ``step, layer, role, low, high, counts``."""
+    """Return the histograms recorded in `folder`: ``step, layer, role, low, high, counts``.
+
+    >>> from initscope.models import MLP
+    >>> from initscope.tracking import VarianceTracker
+    >>> with VarianceTracker(MLP([4, 3, 2]), quantities=["weight"], out_folder="variances"):
+    ...     pass
+    >>> len(read_histograms("variances"))
+    2
+    """
     checks.file_path("folder", folder)
     return _read_frame(Path(folder), HISTOGRAMS)
 

@@ -92,6 +92,12 @@ def show(widget: BookWidget, still: Figure | None = None) -> None:
     ------
     UsageError
         If `widget` is no widget, or `still` no figure.
+
+    Examples
+    --------
+    >>> from initscope.widgets import SignalPropagation
+    >>> show(SignalPropagation(std=0.07, depth=5))  # doctest: +ELLIPSIS
+    {'text/plain': 'SignalPropagation', ...'image/svg+xml': ...}
     """
     require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")
     require(

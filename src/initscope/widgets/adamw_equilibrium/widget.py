@@ -65,6 +65,11 @@ class AdamWEquilibrium(BookWidget):
     ------
     traitlets.TraitError
         A value out of range; the message says what is allowed.
+
+    Examples
+    --------
+    >>> AdamWEquilibrium(lr=6e-4, weight_decay=0.1).lr
+    0.0006
     """
 
     module: ClassVar[str] = "adamw_equilibrium/widget.mjs"

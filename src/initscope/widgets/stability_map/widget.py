@@ -63,6 +63,13 @@ class StabilityMap(BookWidget):
         What is shown: descriptions of the sweeps, and their numbers, packed.
     message
         The sentence about the selected cell: set by the browser.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> spec = SweepSpec(stds=(0.01, 0.1, 0.3), seeds=2, epochs=2)
+    >>> StabilityMap.from_tables({"Wine": run_sweep(spec, progress=False)}).std
+    0.3
     """
 
     module = "stability_map/widget.mjs"
