@@ -1177,3 +1177,18 @@ def test_a_chunk_is_written_again_when_another_sweep_was_in_the_way(
         with pytest.raises(FileExistsError):
             records.write_chunk(tmp_path, SPLIT, chunk, table)
         assert len(attempts) == blocked
+
+
+def test_a_table_that_another_sweep_has_finished_stays(tmp_path: Path) -> None:
+    spec = SweepSpec(stds=(0.1,), epochs=1)
+    (chunk,) = chunks_of(spec)
+    first, second = (records.concatenate_chunks(spec, [run_chunk(chunk)]) for _ in range(2))
+    assert records.write_finished(tmp_path, spec, first) is first
+    path = records.table_path(tmp_path, spec)
+    before = path.read_bytes()
+    there = records.write_finished(tmp_path, spec, second)
+    assert there.schema.metadata[b"initscope"] == first.schema.metadata[b"initscope"]
+    longer = dataclasses.replace(spec, epochs=2)
+    with pytest.raises(UsageError, match="another specification"):
+        records.write_finished(tmp_path, longer, second)
+    assert path.read_bytes() == before
