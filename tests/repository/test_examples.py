@@ -56,6 +56,7 @@ NO_EXAMPLE = {
     "initscope.reproduce.reproduce": "executes chapters, which a package alone does not have",
     "initscope.tracking.LayerRecord": "record_variances makes it",
     "initscope.widgets.BookWidget": "is the base of the widgets",
+    "initscope.widgets.show": "prints something else in a notebook than outside of one",
     "initscope.widgets.QKVTraining": "needs the record of a training run",
 }
 """What is exported without an example, and why."""

@@ -261,6 +261,11 @@ def attention_saturation(lines: pd.DataFrame, table: pd.DataFrame) -> Figure:
     `lines` has the columns ``keys``, ``logit_std``, ``predicted`` and ``limit`` (dashed, may be
     nan); `table` has ``keys``, ``logit_std``, ``kind``, ``measured`` and ``error``: independent
     logits are drawn as dots, another kind as crosses.
+
+    >>> lines = pd.DataFrame({"keys": 16, "logit_std": [0.0, 1.0], "predicted": [0.06, 0.2]})
+    >>> table = lines.rename(columns={"predicted": "measured"}).assign(kind="independent", error=0)
+    >>> attention_saturation(lines.assign(limit=[0.06, 0.17]), table).axes[0].get_yscale()
+    'log'
     """
     checks.frame("lines", lines, numbers=("keys", "logit_std", "predicted", "limit"))
     checks.frame(

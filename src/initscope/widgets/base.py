@@ -95,9 +95,11 @@ def show(widget: BookWidget, still: Figure | None = None) -> None:
 
     Examples
     --------
-    >>> from initscope.widgets import SignalPropagation
-    >>> show(SignalPropagation(std=0.07, depth=5))  # doctest: +ELLIPSIS
-    {'text/plain': 'SignalPropagation', ...'image/svg+xml': ...}
+    In a cell of a notebook::
+
+        from initscope.widgets import SignalPropagation, show
+
+        show(SignalPropagation(std=0.07, depth=5))
     """
     require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")
     require(
