@@ -725,3 +725,49 @@ def test_options_of_the_schemes() -> None:
     assert SCHEMES["normal"].options == {"std": None}
     assert SCHEMES["gpt2"].options == {"std": 0.02, "residual_scaling": True}
     assert check_options("gpt2", {"std": 1}) == {"std": 1.0}
+
+
+def test_layers_of_a_block_are_told_by_their_whole_names() -> None:
+    """Also with cross-attention, in a block without a number, beside other layers of their shapes.
+
+    DeepNorm gives Xavier, times (8 L)^(-1/4) but for queries and keys: here L is 1.
+    """
+    n, beta = 64, 8**-0.25
+    sizes = {
+        "attn": {"c_attn": (n, 3 * n), "c_proj": (n, n)},
+        "crossattention": {"c_attn": (n, 2 * n), "q_attn": (n, n), "c_proj": (n, n)},
+        "mlp": {"c_fc": (n, 4 * n), "a_gate": (n, 3 * n), "z_gate": (n, n), "c_proj": (4 * n, n)},
+    }
+    block = nn.ModuleDict(
+        {
+            part: nn.ModuleDict({name: nn.Linear(*size) for name, size in layers.items()})
+            for part, layers in sizes.items()
+        }
+    )
+    initialize_(
+        nn.ModuleDict({"block": block}), "deepnorm", generator=torch.Generator().manual_seed(0)
+    )
+
+    def std(part: str, name: str) -> list[float]:
+        weight = block[part][name].weight
+        parts = len(weight) // n if name == "c_attn" else 1
+        return [float(matrix.detach().std()) for matrix in weight.chunk(parts)]
+
+    def xavier(fan_out: int, fan_in: int = n) -> float:
+        return math.sqrt(2 / (fan_in + fan_out))
+
+    query = key = xavier(n)
+    value = out = beta * xavier(n)
+    expected = {
+        "attn": {"c_attn": [query, key, value], "c_proj": [out]},
+        "crossattention": {"c_attn": [key, value], "q_attn": [query], "c_proj": [out]},
+        "mlp": {
+            "c_fc": [beta * xavier(4 * n)],
+            "a_gate": [beta * xavier(3 * n)],
+            "z_gate": [beta * xavier(n)],
+            "c_proj": [beta * xavier(n, 4 * n)],
+        },
+    }
+    for part, layers in expected.items():
+        for name, stds in layers.items():
+            assert std(part, name) == pytest.approx(stds, rel=0.06), (part, name)

@@ -79,14 +79,25 @@ def test_maps_draw_each_label_once_and_its_fixed_points():
     figure = plots.maps(length, correlation, points)
     assert legend_texts(figure) == ["a", "b"]
     assert [len(axes.lines) for axes in figure.axes] == [5, 5]  # diagonal, 2 curves, 2 dots
+    for axes, end in zip(figure.axes, (0.0, 1.0), strict=True):
+        drawn = [line.get_xydata() for line in axes.lines]
+        assert sum(np.array_equal(one, np.transpose([x, x**2])) for one in drawn) == 2
+        assert [end, end] in [one.tolist()[0] for one in drawn if len(one) == 1]
     svg(figure)
 
 
 def test_correlation_with_depth():
     theory = pd.DataFrame({"label": "a", "layer": range(3), "correlation": [0.5, 0.6, 0.7]})
-    found = theory.assign(mean=0.5, low=0.4, high=0.6)
-    figure = plots.correlation_with_depth(theory, found)
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [0.5, 0.6, 0.7])
+    found = pd.DataFrame(
+        {"label": "a", "layer": [1, 2], "mean": [0.5, 0.8], "low": 0.4, "high": 0.9}
+    )
+    axes = plots.correlation_with_depth(theory, found).axes[0]
+    figure = axes.figure
+    line, dots = (drawn.get_xydata() for drawn in axes.lines)
+    np.testing.assert_allclose(line, theory[["layer", "correlation"]])
+    np.testing.assert_allclose(dots, found[["layer", "mean"]])
+    bars = axes.collections[0].get_segments()
+    np.testing.assert_allclose(bars, [[[layer, 0.4], [layer, 0.9]] for layer in (1, 2)])
     svg(figure)
 
 
@@ -108,7 +119,10 @@ def test_phase_diagrams_keep_the_place_of_what_has_no_fixed_point():
 
 def test_depth_scales_and_trainability():
     scales = pd.DataFrame({"label": "a", "sigma_w2": [0.5, 1.0, 2.0], "depth_scale": [1, 9, 3]})
-    svg(plots.depth_scales(scales))
+    figure = plots.depth_scales(scales)
+    line = figure.axes[0].lines[0].get_xydata()
+    np.testing.assert_allclose(line, scales[["sigma_w2", "depth_scale"]])
+    svg(figure)
     runs = pd.DataFrame(
         [
             {"sigma_w2": w, "depth": depth, "accuracy": accuracy}

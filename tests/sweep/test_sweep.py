@@ -54,7 +54,7 @@ from initscope.models import MLP
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.records import read_table, write_table
 from initscope.schema import LAYER_STATISTICS, evaluation_steps
-from initscope.sweep import Optimizer, SweepSpec, chunks_of, run_sweep
+from initscope.sweep import Optimizer, SweepSpec, chunks_of, records, run_sweep
 from initscope.sweep.records import write_chunk
 from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (
@@ -1148,3 +1148,32 @@ def test_records_of_the_book_are_of_the_specification_they_were_made_by(path: Pa
     fields = {name: value for name, value in recorded.items() if name in names}
     assert fields["dataset"] == "wine"
     assert SweepSpec.from_dict(fields).to_dict() == fields
+
+
+@pytest.mark.parametrize("blocked", [1, records.WRITING_ATTEMPTS])
+def test_a_chunk_is_written_again_when_another_sweep_was_in_the_way(
+    blocked: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many times a file stands where the folder should be made."""
+    chunk = chunks_of(SPLIT)[0]
+    table, attempts = run_chunk(chunk), []
+
+    def write(path: Path, what: pa.Table) -> None:
+        attempts.append(path)
+        if len(attempts) <= blocked:
+            path.parent.write_text("")
+        try:
+            write_table(path, what)
+        finally:
+            if path.parent.is_file():
+                path.parent.unlink()
+
+    monkeypatch.setattr(records, "write_table", write)
+    if blocked < records.WRITING_ATTEMPTS:
+        records.write_chunk(tmp_path, SPLIT, chunk, table)
+        assert len(attempts) == blocked + 1
+        assert len(records.read_chunk(tmp_path, SPLIT, chunk)) == len(table)
+    else:
+        with pytest.raises(FileExistsError):
+            records.write_chunk(tmp_path, SPLIT, chunk, table)
+        assert len(attempts) == blocked

@@ -269,9 +269,10 @@ def test_rows_are_what_a_plain_loop_measures(family: str) -> None:
         assert found[key] == pytest.approx(expected, abs=1e-5 * scale + 1e-12), key
 
 
-def test_signals_are_those_of_the_first_batch() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_signals_are_those_of_the_first_batch(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model = tiny.gpt2()
+    model = tiny.gpt2().to(dtype)
     optimizer = AdamW(model.parameters())
     first, second = batches(2)
     seen: dict[str, torch.Tensor] = {}

@@ -219,6 +219,15 @@ def weight_gradients(
     ------
     UsageError
         As :func:`stream_gradients`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from initscope.models import gpt2
+    >>> model = gpt2("nano12", n_layer=2, n_embd=8, n_head=2, n_positions=4, vocab_size=16)
+    >>> tokens = torch.arange(4)[None]
+    >>> weight_gradients(model, tokens, tokens).shape
+    (2, 6)
     """
     _check_labels(model, tokens, labels)
     blocks: list[Any] = list(_blocks(model))

@@ -204,6 +204,11 @@ def weight_gradients_by_block(
     drawn as root mean squares relative to the measured one of ``value`` in the first block.
     `ratios` has the columns ``model``, ``block``, ``measured`` and ``predicted``: the root mean
     square of the query's gradient over that of the value's.
+
+    >>> table = pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2])  # a row a block
+    >>> ratios = pd.DataFrame({"model": "2 blocks", "block": [1, 2], "measured": [0.3, 0.3]})
+    >>> len(weight_gradients_by_block(table, table, ratios.assign(predicted=0.3)).axes)
+    2
     """
     for name, table in (("measured", measured), ("predicted", predicted)):
         checks.number_table(name, table, rows=True)
