@@ -522,10 +522,10 @@ ROWS: dict[str, Row] = {
     "theory.schemes.scheme_std": Row(
         lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
     ),
-    "theory.schemes.depth_scaling": Row(
+    "theory.transformer_scaling.depth_scaling": Row(
         lambda: {"scheme": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
     ),
-    "theory.schemes.mu_parametrization": Row(
+    "theory.transformer_scaling.mu_parametrization": Row(
         lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
     ),
     "theory.transformer.residual_stream_variance": Row(

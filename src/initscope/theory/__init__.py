@@ -25,10 +25,6 @@ from initscope.theory.rescaling import LearningRateFactors, fan_ratios, xavier_a
 from initscope.theory.schemes import (
     DEPTH_RULES,
     SCHEMES,
-    DepthScaling,
-    MuParametrization,
-    depth_scaling,
-    mu_parametrization,
     scheme_std,
 )
 from initscope.theory.softmax import attention_participation, critical_logit_std
@@ -47,6 +43,12 @@ from initscope.theory.transformer_gradient import (
     WeightGradients,
     residual_gradient_variance,
     weight_gradient_variance,
+)
+from initscope.theory.transformer_scaling import (
+    DepthScaling,
+    MuParametrization,
+    depth_scaling,
+    mu_parametrization,
 )
 
 __all__ = [

@@ -39,6 +39,16 @@ def _plateau_integral(ratio: Array, depth: int) -> Array:
         return np.expm1(power * log) / power if power else log
 
 
+def _integral_over(ratio: ArrayLike, depth: int, **factors: ArrayLike) -> Array:
+    """Return the integral of the plateau over the product of two factors, all checked."""
+    values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
+    arrays = {name: positive(name, factor) for name, factor in factors.items()}
+    checks.together(ratio=values, **arrays)
+    first, second = arrays.values()
+    with np.errstate(over="ignore"):
+        return plain(_plateau_integral(values, depth) / (first * second))
+
+
 def escape_updates(ratio: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike) -> Array:
     r"""Return after how many updates of gradient descent a network has left the plateau.
 
@@ -69,11 +79,7 @@ def escape_updates(ratio: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike)
     >>> [round(float(escape_updates(0.1, depth, lr=0.1, rate=1.0))) for depth in (2, 3, 4)]
     [23, 90, 495]
     """
-    values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
-    rates, speeds = positive("lr", lr), positive("rate", rate)
-    checks.together(ratio=values, lr=rates, rate=speeds)
-    with np.errstate(over="ignore"):
-        return plain(_plateau_integral(values, depth) / (rates * speeds))
+    return _integral_over(ratio, depth, lr=lr, rate=rate)
 
 
 def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike) -> Array:
@@ -96,11 +102,11 @@ def escape_rate(ratio: ArrayLike, depth: int, lr: ArrayLike, updates: ArrayLike)
     >>> print(f"{escape_rate(0.1, 3, lr=0.1, updates=90):.3f}")
     1.000
     """
-    values, depth = _check_ratio(ratio), checks.whole("depth", depth, 2)
-    require(bool(np.all(values < 1)), "ratio must be below 1: there is no plateau to leave.")
-    rates, times = positive("lr", lr), positive("updates", updates)
-    checks.together(ratio=values, lr=rates, updates=times)
-    return plain(_plateau_integral(values, depth) / (rates * times))
+    require(
+        bool(np.all(_check_ratio(ratio) < 1)),
+        "ratio must be below 1: there is no plateau to leave.",
+    )
+    return _integral_over(ratio, depth, lr=lr, updates=updates)
 
 
 def escape_ratio(updates: ArrayLike, depth: int, lr: ArrayLike, rate: ArrayLike) -> Array:
