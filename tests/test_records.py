@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from initscope.files import atomic_write
 from initscope.records import (
     CHECKSUM,
-    atomic_write,
     content_digest,
     read_table,
     recorded,

@@ -18,7 +18,7 @@ import pandas as pd
 from initscope import checks
 
 if TYPE_CHECKING:
-    from initscope.claims import Verdict
+    from initscope.claims import Claim, Finding, Verdict
     from initscope.pretrain.spec import PretrainSpec
     from initscope.sweep import SweepSpec
 
@@ -130,8 +130,8 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
     return Markdown(f"*Data:* {before}{links}. *Made by:* `{command}`")
 
 
-def result(summary: str, verdict: Verdict | None = None) -> Any:
-    """Return the result of a chapter in a line, with the verdict on its claim, as Markdown output.
+def result(summary: str, verdict: Verdict | None = None, findings: Iterable[Finding] = ()) -> Any:
+    """Return the result of a chapter in a line, with what became of its claims, as Markdown output.
 
     The book weaves them into the prose; elsewhere the prose shows ``{glue:text}`` in their place.
 
@@ -141,6 +141,8 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
         What comes out, in a sentence or a few.
     verdict
         What became of the claim that the chapter tests, if it tests one.
+    findings
+        What became of each of several.
 
     >>> result("All networks train.").data
     '**What comes out.** All networks train.'
@@ -148,7 +150,8 @@ def result(summary: str, verdict: Verdict | None = None) -> Any:
     from IPython.display import Markdown
 
     if verdict is None:
-        return Markdown(f"**What comes out.** {summary}")
+        found = "".join(f"\n- **{f.claim}: {f.in_words}.** {f.summary}" for f in findings)
+        return Markdown(f"**What comes out.** {summary}" + (f"\n{found}" if found else ""))
     outcome = verdict.outcome.replace("where", "where …")
     return Markdown(
         f"**The claim.** {verdict.statement} ({verdict.source})\n\n**Verdict: {outcome}** {summary}"
@@ -179,6 +182,34 @@ def verdict_table(verdict: Verdict, words: Mapping[str, str]) -> pd.DataFrame:
 
     rows = {words[name]: shown(value) for name, value in verdict.measurements.items()}
     return pd.Series(rows, name=verdict.outcome, dtype=object).to_frame()
+
+
+def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> pd.DataFrame:
+    """Return what became of the claims of a chapter as a table to read.
+
+    Parameters
+    ----------
+    claims
+        The claims by key, see :func:`initscope.claims.read_claims`.
+    findings
+        What was found, of some of them or of all.
+
+    Raises
+    ------
+    UsageError
+        A finding on what is not among the claims.
+    """
+    rows = {}
+    for finding in findings:
+        checks.require(finding.claim in claims, f"there is no claim {finding.claim}.")
+        rows[finding.claim] = {
+            "says": claims[finding.claim].statement,
+            "in scope": finding.in_words,
+            "beyond it": finding.beyond_in_words,
+            "effect": finding.effect.in_words if finding.effect else "",
+            "runs": f"{finding.runs:,}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:

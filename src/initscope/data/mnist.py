@@ -26,7 +26,7 @@ from initscope.data.folders import (
     summarize_error,
 )
 from initscope.errors import UsageError, shown
-from initscope.records import atomic_write
+from initscope.files import atomic_write
 
 MNIST_HUB_NAME = "ylecun/mnist"
 CACHE_FORMAT = "1"

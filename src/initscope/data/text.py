@@ -31,7 +31,8 @@ from initscope.data.text_sources import (
 )
 from initscope.data.tokenizers import Tokenizer, load_tokenizer
 from initscope.errors import UsageError, shown
-from initscope.records import atomic_write, file_digest, verify_checksum, with_checksum
+from initscope.files import atomic_write, file_digest
+from initscope.records import verify_checksum, with_checksum
 
 __all__ = ["Text", "load_text"]
 

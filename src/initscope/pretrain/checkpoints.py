@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from initscope.errors import UsageError
+from initscope.files import atomic_write, file_digest
 from initscope.memory import format_bytes
 from initscope.pretrain.records import checkpoint_folder, record_folder
-from initscope.records import atomic_write, file_digest, verify_checksum, with_checksum
+from initscope.records import verify_checksum, with_checksum
 from initscope.tracking.tables import VarianceTable
 
 MARK = "initscope.json"

@@ -31,10 +31,9 @@ import pyarrow as pa
 
 from initscope.devices import peak_flops
 from initscope.errors import UsageError
+from initscope.files import atomic_write, file_digest
 from initscope.pretrain.spec import PRETRAIN_ACTIVATIONS
 from initscope.records import (
-    atomic_write,
-    file_digest,
     read_table,
     schema_violation,
     verify_checksum,

@@ -28,8 +28,8 @@ from nbformat import NotebookNode
 
 from initscope.checks import result_folder
 from initscope.errors import Terminated, UsageError
+from initscope.files import atomic_write
 from initscope.folder_lock import write_lock
-from initscope.records import atomic_write
 from initscope.reproduce.normalize import dumps, normalize, stderr_text
 from initscope.reproduce.parameters import Run, plan, require_modules, tagged
 

@@ -20,14 +20,8 @@ from tqdm import tqdm
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError
-from initscope.records import (
-    CHECKSUM,
-    atomic_write,
-    content_digest,
-    read_table,
-    schema_violation,
-    write_table,
-)
+from initscope.files import atomic_write
+from initscope.records import CHECKSUM, content_digest, read_table, schema_violation, write_table
 from initscope.schema import (
     COLUMNS,
     HISTOGRAM_COLUMNS,
