@@ -33,6 +33,7 @@ from initscope import chapter as chapters
 from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
+from initscope.analysis.effects import own_rates, paired_effects
 from initscope.analysis.stability import stability_bands
 from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
@@ -261,6 +262,10 @@ def differences() -> pd.DataFrame:
 @functools.cache
 def _differences() -> pd.DataFrame:
     return compare(measures(), "kaiming", "xavier", "test_accuracy", resamples=20)
+
+
+def effects() -> pd.DataFrame:
+    return paired_effects(measures(), "xavier", "kaiming", "test_accuracy", 0.005)
 
 
 def tails() -> pd.DataFrame:
@@ -1127,6 +1132,32 @@ ROWS: dict[str, Row] = {
     "analysis.equilibration.order_of_layers": Row(lambda: {"stds": [std(), std()], "until": 10}),
     "analysis.equilibration.equilibration": Row(
         lambda: {"stds": [std(), std()], "until": 10, "narrow": 1.5}
+    ),
+    "analysis.effects.own_rates": Row(
+        lambda: {"measures": measures(), "measure": "test_accuracy", "better": "highest"}
+    ),
+    "analysis.effects.at_own_rates": Row(
+        lambda: {"measures": measures(), "rates": own_rates(measures(), "test_accuracy")}
+    ),
+    "analysis.effects.holm": Row(lambda: {"p_values": [0.01, 0.04]}),
+    "analysis.effects.paired_effects": Row(
+        lambda: {
+            "measures": measures(),
+            "first": "xavier",
+            "second": "kaiming",
+            "measure": "test_accuracy",
+            "over": 0.005,
+            "kind": "difference",
+            "level": 0.95,
+        },
+        says={"first": ("scheme",), "second": ("scheme",), "measures": ("scheme",)},
+    ),
+    "analysis.effects.standing": Row(lambda: {"effects": effects(), "low": -0.005, "high": 0.005}),
+    "analysis.plateau.escape_rates": Row(
+        lambda: {"table": sweep().query("scheme == 'normal'"), "loss": 0.5}
+    ),
+    "analysis.plateau.xavier_delays": Row(
+        lambda: {"effects": effects(), "rate": 0.4}, says={"effects": ("widths",)}
     ),
     "analysis.deviations.deviations": Row(lambda: {"tables": {"a": deviating()}}),
     "analysis.deviations.worst_deviations": Row(

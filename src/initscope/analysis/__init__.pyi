@@ -1,6 +1,7 @@
 from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
 from .diffusion import baseline_curves, curve_distances, growth_exponents, growth_in_windows
+from .effects import at_own_rates, holm, own_rates, paired_effects, standing
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .intervals import (
@@ -16,6 +17,7 @@ from .noise import (
     growth_over_noise,
     predicted_std,
 )
+from .plateau import escape_rates, xavier_delays
 from .rates import (
     accuracy_of_schemes,
     best_rates,
@@ -60,6 +62,7 @@ __all__ = [
     "accuracy_of_schemes",
     "ahead",
     "ahead_from",
+    "at_own_rates",
     "baseline_curves",
     "best_rates",
     "bootstrap_interval",
@@ -73,6 +76,7 @@ __all__ = [
     "deviations",
     "divergence_share",
     "equilibration",
+    "escape_rates",
     "expansion_rates",
     "failure_share",
     "gradient_norm_means",
@@ -81,6 +85,7 @@ __all__ = [
     "growth_in_windows",
     "growth_over_noise",
     "growth_since_start",
+    "holm",
     "layer_medians",
     "layer_ratios",
     "layer_spread",
@@ -93,6 +98,8 @@ __all__ = [
     "order_of_layers",
     "over_layers",
     "over_seeds",
+    "own_rates",
+    "paired_effects",
     "paired_losses",
     "pooled_mean",
     "predicted_std",
@@ -102,6 +109,7 @@ __all__ = [
     "settling_steps",
     "short_widths",
     "stability_bands",
+    "standing",
     "statistic_table",
     "tail_shape",
     "to_tidy",
@@ -111,4 +119,5 @@ __all__ = [
     "where_one_trains",
     "widths_of",
     "worst_deviations",
+    "xavier_delays",
 ]

@@ -1,0 +1,125 @@
+"""How long networks stay on the plateau of small initial weights, measured and as the law says.
+
+The law is that of :mod:`initscope.theory.escape`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from initscope import checks
+from initscope.analysis.comparison import first_below, loss_curve
+from initscope.analysis.sweeps import check_sweep, widths_of
+from initscope.checks import require
+from initscope.errors import shown
+from initscope.theory.escape import escape_rate, escape_updates
+from initscope.theory.rescaling import xavier_as_kaiming
+from initscope.theory.stability import critical_std
+
+__all__ = ["escape_rates", "xavier_delays"]
+
+
+def escape_rates(table: pd.DataFrame, loss: float = 0.5) -> pd.DataFrame:
+    """Return the rate of escape of the networks of a sweep of stds, from their delays.
+
+    A network whose std is at most half of :func:`initscope.theory.critical_std` reaches the loss
+    later than one of that std, by the time on the plateau; each such std gives a rate, by
+    :func:`initscope.theory.escape_rate`.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`, of ReLU networks that SGD without momentum
+        trains, each from several stds, critical_std among them or between them.
+    loss
+        Training loss (nats) that ends the plateau.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each configuration that has a rate: ``dataset``, ``widths``, ``depth``,
+        ``learning_rate``, ``rate`` (median over the stds), ``lowest``, ``highest`` and ``n_stds``.
+        The updates at each std are the median over the seeds; stds at which that does not reach
+        the loss give none.
+
+    Examples
+    --------
+    >>> from initscope.sweep import SweepSpec, run_sweep
+    >>> stds = (0.03, 0.06, 0.12, 0.25, 0.5)
+    >>> spec = SweepSpec(stds=stds, hidden=((32, 32),), epochs=60, loss_points=60)
+    >>> escape_rates(run_sweep(spec, progress=False)).round(1)[["depth", "rate"]].values.tolist()
+    [[3.0, 0.6]]
+    """
+    columns = ["dataset", "widths", "depth", "optimizer", "momentum", "learning_rate", "std"]
+    check_sweep(table, columns, ["loss"])
+    require(
+        bool(((table["optimizer"] == "sgd") & (table["momentum"] == 0)).all()),
+        "the law of the plateau is of SGD without momentum: the table has other runs.",
+    )
+    loss = checks.number("loss", loss)
+    steps = [first_below(*loss_curve(run), loss) for run in table.itertuples()]
+    which = ["dataset", "widths", "depth", "learning_rate"]
+    rows = []
+    for key, group in table[[*which, "std"]].assign(steps=steps).groupby(which, sort=False):
+        updates = group.groupby("std")["steps"].median()
+        critical = critical_std(widths_of(key[1]))
+        log_std = np.log(updates.index.to_numpy())
+        start = float(np.interp(np.log(critical), log_std, updates.to_numpy()))
+        low = updates[(updates.index <= critical / 2) & np.isfinite(updates) & (updates > start)]
+        if not len(low):
+            continue
+        delays = (low - start).to_numpy()
+        rates = escape_rate(low.index.to_numpy() / critical, key[2], key[3], delays)
+        found = {"rate": np.median(rates), "lowest": rates.min(), "highest": rates.max()}
+        rows.append(dict(zip(which, key, strict=True)) | found | {"n_stds": len(low)})
+    return pd.DataFrame(rows, columns=[*which, "rate", "lowest", "highest", "n_stds"])
+
+
+def xavier_delays(effects: pd.DataFrame, rate: ArrayLike) -> pd.Series[float]:
+    r"""Return how many updates Xavier is behind Kaiming by the law of the plateau.
+
+    Xavier's ReLU network is Kaiming's with the weights at :math:`r = (r_1 \cdots r_L)^{1/2L}` of
+    its scale, r_l of :func:`initscope.theory.fan_ratios`, in the geometric mean over the layers.
+
+    Parameters
+    ----------
+    effects
+        The columns ``widths``, ``optimizer``, ``momentum`` and ``first_rate``, the learning rate of
+        Xavier, as :func:`initscope.analysis.paired_effects` returns them.
+    rate
+        The rate of escape, above 0, one or one a row, see :func:`escape_rates`.
+
+    Returns
+    -------
+    pandas.Series
+        The updates, a number a row. Under momentum a step has the size it goes to, lr / (1 -
+        momentum); for Adam, of which the law says nothing, NaN.
+
+    >>> case = pd.DataFrame({"widths": "784-128-128-128-10", "optimizer": "sgd"}, [0])
+    >>> xavier_delays(case.assign(momentum=0.0, first_rate=0.1), 0.4).round(1).tolist()
+    [6.2]
+    """
+    numbers = ("momentum", "first_rate")
+    rows = checks.frame(
+        "effects", effects, rows=False, numbers=numbers, texts=("widths", "optimizer")
+    )
+    lr = checks.positive("first_rate of effects", rows["first_rate"].to_numpy())
+    momentum = checks.nonnegative("momentum of effects", rows["momentum"].to_numpy())
+    require(bool((momentum < 1).all()), "momentum of effects must be below 1.")
+    rates = checks.positive("rate", rate)
+    require(
+        rates.shape in ((), (len(rows),)),
+        f"rate must be one number, or one for each row of effects, not {shown(rate)}.",
+    )
+    delays = []
+    for widths, step, escape in zip(
+        rows["widths"], lr / (1 - momentum), np.broadcast_to(rates, len(rows)), strict=True
+    ):
+        sizes = widths_of(widths)
+        depth = len(sizes) - 1
+        damping = xavier_as_kaiming(sizes, "sgd").output_factor
+        delays.append(float(escape_updates(damping ** (1 / depth), depth, step, escape)))
+    found = pd.Series(delays, rows.index, dtype=float, name="delay")
+    return found.where(rows["optimizer"] == "sgd")
