@@ -45,6 +45,8 @@ def test_only_plateaus_count_and_only_those_that_end() -> None:
     (found,) = escape_rates(sweep(0.8, length=300), 0.5).to_dict("records")
     assert found["n_stds"] == 2
     assert escape_rates(sweep(0.8, length=41), 0.5).empty
+    (found,) = escape_rates(sweep(0.8), 0.5, largest=0.4).to_dict("records")
+    assert found["n_stds"] == 3
 
 
 def test_the_law_is_of_plain_sgd() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from initscope import checks
 from initscope.analysis.comparison import first_below, loss_curve
-from initscope.analysis.sweeps import check_sweep, widths_of
+from initscope.analysis.sweeps import check_sweep, nearest, widths_of
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.theory.escape import escape_rate, escape_updates
@@ -21,20 +21,22 @@ from initscope.theory.stability import critical_std
 __all__ = ["escape_rates", "xavier_delays"]
 
 
-def escape_rates(table: pd.DataFrame, loss: float = 0.5) -> pd.DataFrame:
+def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3) -> pd.DataFrame:
     """Return the rate of escape of the networks of a sweep of stds, from their delays.
 
-    A network whose std is at most half of :func:`initscope.theory.critical_std` reaches the loss
-    later than one of that std, by the time on the plateau; each such std gives a rate, by
-    :func:`initscope.theory.escape_rate`.
+    A network whose std lies well below :func:`initscope.theory.critical_std` reaches the loss
+    later than the one nearest to that std, by the time on the plateau; each such std gives a rate,
+    by :func:`initscope.theory.escape_rate`.
 
     Parameters
     ----------
     table
         Result of :func:`initscope.sweep.run_sweep`, of ReLU networks that SGD without momentum
-        trains, each from several stds, critical_std among them or between them.
+        trains, each from several stds.
     loss
         Training loss (nats) that ends the plateau.
+    largest
+        Stds up to this share of critical_std count; nearer to it the delay is a small difference.
 
     Returns
     -------
@@ -59,15 +61,18 @@ def escape_rates(table: pd.DataFrame, loss: float = 0.5) -> pd.DataFrame:
         "the law of the plateau is of SGD without momentum: the table has other runs.",
     )
     loss = checks.number("loss", loss)
+    largest = checks.number("largest", largest, 0.0, 1.0)
     steps = [first_below(*loss_curve(run), loss) for run in table.itertuples()]
     which = ["dataset", "widths", "depth", "learning_rate"]
     rows = []
     for key, group in table[[*which, "std"]].assign(steps=steps).groupby(which, sort=False):
         updates = group.groupby("std")["steps"].median()
         critical = critical_std(widths_of(key[1]))
-        log_std = np.log(updates.index.to_numpy())
-        start = float(np.interp(np.log(critical), log_std, updates.to_numpy()))
-        low = updates[(updates.index <= critical / 2) & np.isfinite(updates) & (updates > start)]
+        (closest,) = nearest(pd.Series(updates.index), [critical])
+        start = float(updates[closest])
+        low = updates[
+            (updates.index <= largest * critical) & np.isfinite(updates) & (updates > start)
+        ]
         if not len(low):
             continue
         delays = (low - start).to_numpy()
