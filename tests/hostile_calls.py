@@ -1156,6 +1156,32 @@ ROWS: dict[str, Row] = {
     "analysis.plateau.escape_rates": Row(
         lambda: {"table": sweep().query("scheme == 'normal'"), "loss": 0.5, "largest": 0.6}
     ),
+    "analysis.plateau.nearest_rates": Row(
+        lambda: {
+            "effects": effects(),
+            "rates": pd.DataFrame({"dataset": "wine", "depth": [2, 3], "rate": [0.8, 0.7]}),
+        },
+        says={"effects": ("data set",), "rates": ("data set",)},
+    ),
+    "analysis.plateau.steady_products": Row(
+        lambda: {"effects": effects(), "share": 0.25},
+        nan="products that are NaN",
+    ),
+    "analysis.plateau.beyond_the_law": Row(
+        lambda: {
+            "effects": effects().assign(law=1.0, n_steps=8, unreached_first=0, unreached_second=0)
+        }
+    ),
+    "plots.effects.ratios_by_depth": Row(
+        lambda: {
+            "effects": effects().assign(effect=1.2, low=1.1, high=1.3, predicted=1.1),
+            "margin": 1.05,
+        },
+        says={"effects": ("widths",)},
+    ),
+    "plots.effects.delays_by_rate": Row(
+        lambda: {"effects": effects().assign(law=1.0)}, says={"effects": ("widths",)}
+    ),
     "analysis.plateau.xavier_delays": Row(
         lambda: {"effects": effects(), "rate": 0.4}, says={"effects": ("widths",)}
     ),

@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from initscope.analysis import escape_rates, xavier_delays
+from initscope.analysis import (
+    beyond_the_law,
+    escape_rates,
+    nearest_rates,
+    steady_products,
+    xavier_delays,
+)
 from initscope.errors import UsageError
 from initscope.theory import critical_std, escape_updates
 
@@ -77,3 +83,49 @@ def test_momentum_takes_larger_steps_and_adam_is_left_out() -> None:
     plain, heavy = xavier_delays(cases(), 0.4), xavier_delays(cases(momentum=0.9), 0.4)
     assert (heavy / plain).tolist() == pytest.approx([0.1, 0.1])
     assert xavier_delays(cases(optimizer="adam"), 0.4).isna().all()
+
+
+def test_the_nearest_depth_is_of_the_same_data() -> None:
+    rates = pd.DataFrame(
+        {"dataset": ["mnist", "mnist", "wine"], "depth": [8, 4, 3], "rate": [0.2, 0.4, 0.7]}
+    )
+    wanted = pd.DataFrame({"dataset": ["mnist"] * 4 + ["wine"], "depth": [2, 4, 6, 32, 8]})
+    assert nearest_rates(wanted, rates).tolist() == [0.4, 0.4, 0.4, 0.2, 0.7]
+    with pytest.raises(UsageError, match="digits"):
+        nearest_rates(wanted.assign(dataset="digits"), rates)
+
+
+def test_products_that_stay_and_that_do_not() -> None:
+    delays = pd.DataFrame(
+        {
+            "dataset": "wine",
+            "widths": ["a"] * 3 + ["b"] * 2 + ["c"],
+            "first_rate": [0.1, 0.2, 0.4, 0.1, 0.2, 0.1],
+            "effect": [10, 5, 2.5, 10, 10, 7],
+        }
+    )
+    found = steady_products(delays, 0.25).set_index("widths")
+    assert found["steady"].to_dict() == {"a": True, "b": False}
+    assert found["product"].to_dict() == pytest.approx({"a": 1.0, "b": 1.5})
+    assert found["farthest"].to_dict() == pytest.approx({"a": 0.0, "b": 1 / 3})
+    assert steady_products(delays, 0.34)["steady"].all()
+
+
+@pytest.mark.parametrize(
+    ("effect", "unreached", "law", "expected"),
+    [
+        (300, (0, 0), 290, True),
+        (300, (0, 0), 310, False),
+        (300, (6, 0), 310, True),  # 150 + 310 is longer than the training
+        (300, (5, 0), 310, False),
+        (300, (6, 0), 290, None),
+        (300, (6, 1), 310, None),
+        (300, (0, 1), 290, None),
+    ],
+)
+def test_delays_longer_than_the_law(
+    effect: float, unreached: tuple[int, int], law: float, expected: bool | None
+) -> None:
+    case = {"effect": effect, "law": law, "second": 150, "n_steps": 450, "n_seeds": 10}
+    case |= {"unreached_first": unreached[0], "unreached_second": unreached[1]}
+    assert beyond_the_law(pd.DataFrame(case, [0])).tolist() == [expected]

@@ -17,7 +17,13 @@ from .noise import (
     growth_over_noise,
     predicted_std,
 )
-from .plateau import escape_rates, xavier_delays
+from .plateau import (
+    beyond_the_law,
+    escape_rates,
+    nearest_rates,
+    steady_products,
+    xavier_delays,
+)
 from .rates import (
     accuracy_of_schemes,
     best_rates,
@@ -65,6 +71,7 @@ __all__ = [
     "at_own_rates",
     "baseline_curves",
     "best_rates",
+    "beyond_the_law",
     "bootstrap_interval",
     "border_interval",
     "central_range",
@@ -94,6 +101,7 @@ __all__ = [
     "mean_interval",
     "median_grid",
     "nearest",
+    "nearest_rates",
     "one_row",
     "order_of_layers",
     "over_layers",
@@ -111,6 +119,7 @@ __all__ = [
     "stability_bands",
     "standing",
     "statistic_table",
+    "steady_products",
     "tail_shape",
     "to_tidy",
     "trainability_border",

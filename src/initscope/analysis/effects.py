@@ -154,7 +154,8 @@ def paired_effects(
     -------
     pandas.DataFrame
         One row a case: the columns of :data:`~initscope.analysis.COMPARED`, ``first_rate``,
-        ``second_rate``, ``n_seeds``, ``first``, ``second`` (means, for ratios geometric ones),
+        ``second_rate``, of steps ``n_steps``, ``n_seeds``, ``first``, ``second`` (means, for ratios
+        geometric ones),
         ``unreached_first``, ``unreached_second`` (numbers of runs), ``effect``, ``low``, ``high``,
         ``p_value`` (two-sided, of no more and no less than `over`, corrected with
         :func:`holm`), and ``supports``: True if the interval lies above `over`, False if it lies
@@ -214,6 +215,8 @@ def paired_effects(
             )
             row = dict(zip(COMPARED, key, strict=True))
             row |= {"first_rate": float(pair[0]), "second_rate": float(pair[1])}
+            if measure.startswith("steps_to_"):
+                row["n_steps"] = int(group["n_steps"].max())
             rows.append(row | _effect(next(both), next(both), measure, kind))
     return _judged(pd.DataFrame(rows), kind, over, level) if rows else pd.DataFrame(rows)
 

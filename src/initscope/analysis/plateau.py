@@ -5,6 +5,8 @@ The law is that of :mod:`initscope.theory.escape`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
@@ -18,7 +20,7 @@ from initscope.theory.escape import escape_rate, escape_updates
 from initscope.theory.rescaling import xavier_as_kaiming
 from initscope.theory.stability import critical_std
 
-__all__ = ["escape_rates", "xavier_delays"]
+__all__ = ["beyond_the_law", "escape_rates", "nearest_rates", "steady_products", "xavier_delays"]
 
 
 def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3) -> pd.DataFrame:
@@ -128,3 +130,111 @@ def xavier_delays(effects: pd.DataFrame, rate: ArrayLike) -> pd.Series[float]:
         delays.append(float(escape_updates(damping ** (1 / depth), depth, step, escape)))
     found = pd.Series(delays, rows.index, dtype=float, name="delay")
     return found.where(rows["optimizer"] == "sgd")
+
+
+def nearest_rates(effects: pd.DataFrame, rates: pd.DataFrame) -> pd.Series[float]:
+    """Return, for each row, the rate of escape of its data set at its depth, or nearest to it.
+
+    Parameters
+    ----------
+    effects
+        The columns ``dataset`` and ``depth``.
+    rates
+        Result of :func:`escape_rates`. Of two depths that are as near the smaller is taken.
+
+    Raises
+    ------
+    UsageError
+        A data set of which there is no rate.
+
+    >>> rates = pd.DataFrame({"dataset": "wine", "depth": [3, 8], "rate": [0.7, 0.4]})
+    >>> nearest_rates(pd.DataFrame({"dataset": "wine", "depth": [2, 6, 32]}), rates).tolist()
+    [0.7, 0.4, 0.4]
+    """
+    rows = checks.frame("effects", effects, rows=False, numbers=("depth",), texts=("dataset",))
+    known = checks.frame("rates", rates, numbers=("depth", "rate"), texts=("dataset",))
+    found = []
+    for case in rows.itertuples():
+        of_data = known[known["dataset"] == case.dataset].sort_values("depth")
+        require(len(of_data) > 0, f"rates has none of the data set {shown(case.dataset)}.")
+        at = (of_data["depth"] - case.depth).abs().to_numpy().argmin()
+        found.append(float(of_data["rate"].iloc[at]))
+    return pd.Series(found, rows.index, dtype=float, name="rate")
+
+
+def steady_products(effects: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
+    """Return whether delay times learning rate is one number for each network, as by the law.
+
+    Parameters
+    ----------
+    effects
+        Delays at several learning rates: the columns ``dataset``, ``widths``, ``first_rate`` and
+        ``effect``.
+    share
+        How far each product may lie from the mean of its network, as a share of that mean.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each network with at least two rates: ``dataset``, ``widths``, ``product`` (the
+        mean), ``farthest`` (largest distance from it, as a share) and ``steady``.
+
+    >>> delays = pd.DataFrame({"first_rate": [0.01, 0.1], "effect": [300.0, 33.0]})
+    >>> steady_products(delays.assign(dataset="wine", widths="13-8-8-3"))["steady"].tolist()
+    [True]
+    """
+    numbers = ("first_rate", "effect")
+    rows = checks.frame(
+        "effects", effects, rows=False, numbers=numbers, texts=("dataset", "widths")
+    )
+    share = float(checks.number("share", share, 0.0))
+    found = []
+    for key, group in rows.groupby(["dataset", "widths"], sort=False):
+        products = (group["first_rate"] * group["effect"]).to_numpy(float)
+        if len(products) < 2:
+            continue
+        mean = products.mean()
+        farthest = np.abs(products - mean).max() / abs(mean) if mean else np.inf
+        row = dict(zip(("dataset", "widths"), key, strict=True))
+        row |= {"product": mean, "farthest": farthest, "steady": bool(farthest <= share)}
+        found.append(row)
+    return pd.DataFrame(found, columns=["dataset", "widths", "product", "farthest", "steady"])
+
+
+def beyond_the_law(effects: pd.DataFrame) -> pd.Series[Any]:
+    """Return whether each delay is longer than the law's, by the runs that do and do not arrive.
+
+    Where all runs reach the loss, the mean delay is compared. Where all of the second scheme do,
+    and the law's delay after their updates exceeds the training, fewer than half of the first may.
+    Elsewhere nothing is decided.
+
+    Parameters
+    ----------
+    effects
+        Result of :func:`initscope.analysis.paired_effects`, kind ``"difference"`` of steps, with a
+        further column ``law``.
+
+    Returns
+    -------
+    pandas.Series
+        True, False or None, a row each.
+
+    >>> case = {"effect": 300.0, "second": 150.0, "law": 500.0, "n_steps": 450, "n_seeds": 10}
+    >>> runs = pd.DataFrame(case | {"unreached_first": [0, 6, 6], "unreached_second": [0, 0, 1]})
+    >>> beyond_the_law(runs).tolist()
+    [False, True, None]
+    """
+    numbers = ["effect", "second", "law", "n_steps", "n_seeds"]
+    numbers += ["unreached_first", "unreached_second"]
+    rows = checks.frame("effects", effects, rows=False, numbers=numbers)
+    found: list[bool | None] = []
+    for case in rows.itertuples():
+        if case.unreached_second:
+            found.append(None)
+        elif not case.unreached_first:
+            found.append(bool(case.effect > case.law))
+        elif case.second + case.law > case.n_steps:
+            found.append(bool(2 * case.unreached_first > case.n_seeds))
+        else:
+            found.append(None)
+    return pd.Series(found, rows.index, dtype=object, name="beyond")

@@ -5,6 +5,7 @@ from .criticality import (
     phase_diagrams,
     trainability_map,
 )
+from .effects import delays_by_rate, ratios_by_depth
 from .finite_width import (
     fan_of_networks,
     jacobian_spread,
@@ -76,6 +77,7 @@ __all__ = [
     "block_quantities",
     "by_layer",
     "correlation_with_depth",
+    "delays_by_rate",
     "depth_of_stream",
     "depth_scales",
     "differences_by_depth",
@@ -94,6 +96,7 @@ __all__ = [
     "number_format_bands",
     "paired_curves",
     "phase_diagrams",
+    "ratios_by_depth",
     "role_name",
     "scheme_accuracies",
     "signals_through_training",
