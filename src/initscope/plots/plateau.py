@@ -34,16 +34,19 @@ def edges_against_law(bands: pd.DataFrame) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Points with 95% intervals are measured, lines are the law.
+        Points with 95% intervals are measured, lines are the law. An arrow marks an edge beyond
+        the grid.
 
     >>> bands = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
     >>> bands = bands.assign(epochs=1, law_low=0.01, law_high=0.3, law_low_of_depth=0.01)
     >>> bands = bands.assign(low=0.01, low_from=0.009, low_to=0.02)
     >>> bands = bands.assign(high=0.3, high_from=0.2, high_to=0.4)
+    >>> bands = bands.assign(open_low=False, open_high=False)
     >>> len(edges_against_law(bands).axes)
     2
     """
-    checks.frame("bands", bands, numbers=("depth", "epochs", *_EDGES, *_LAWS), texts=("widths",))
+    numbers = ("depth", "epochs", *_EDGES, *_LAWS)
+    checks.frame("bands", bands, ("open_low", "open_high"), numbers=numbers, texts=("widths",))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         left, right = figure.subplots(1, 2, sharey=True)
@@ -91,9 +94,20 @@ def _measured(axes: Axes, at: np.ndarray, rows: pd.DataFrame, edge: str, color: 
     """Draw points with their intervals."""
     below = (rows[edge] - rows[f"{edge}_from"]).clip(lower=0)
     above = (rows[f"{edge}_to"] - rows[edge]).clip(lower=0)
-    axes.errorbar(
-        at, rows[edge], np.stack([below, above]), color=color, marker="o", ms=4, ls="none", lw=1.2
-    )
+    is_open = rows[f"open_{edge}"].to_numpy(bool)
+    beyond = {"low": "v", "high": "^"}[edge]
+    for here, marker in ((~is_open, "o"), (is_open, beyond)):
+        if here.any():
+            axes.errorbar(
+                at[here],
+                rows[edge][here],
+                np.stack([below, above])[:, here],
+                color=color,
+                marker=marker,
+                ms=4 if marker == "o" else 6,
+                ls="none",
+                lw=1.2,
+            )
 
 
 def _epochs(epochs: float) -> str:

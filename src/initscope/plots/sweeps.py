@@ -243,7 +243,7 @@ def bands(frame: pd.DataFrame) -> Figure:
         "the column widths of the table frame must hold text like '784-256-10'.",
     )
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
+        figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.4))
         axes = figure.subplots()
         labels = []
         optimizers = frame["optimizer"].unique()
@@ -296,5 +296,5 @@ def bands(frame: pd.DataFrame) -> Figure:
             Line2D([], [], color=INK, lw=1.2, label="95% interval of an edge"),
             Line2D([], [], color=INK, marker="x", ls="none", label="nothing trains"),
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=6)
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure
