@@ -1,131 +1,134 @@
-"""Rates of escape and Xavier's delay: from curves that follow the law, and by its own algebra."""
+"""Edges of measured bands against the law of the plateau."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
 
 from initscope.analysis import (
-    beyond_the_law,
-    escape_rates,
-    nearest_rates,
-    steady_products,
-    xavier_delays,
+    band_constants,
+    decades_off,
+    left_edges_of_law,
+    right_edges_of_law,
 )
 from initscope.errors import UsageError
-from initscope.theory import critical_std, escape_updates
-
-WIDTHS = [784, 128, 128, 128, 10]
-STDS = critical_std(WIDTHS) * np.array([0.05, 0.1, 0.3, 0.45, 0.7, 1.0, 2.0])
+from initscope.theory import critical_std
 
 
-def sweep(rate: float, *, own: float = 40.0, length: int = 12_000) -> pd.DataFrame:
-    """Runs that reach the loss after the law's updates and `own` more, by straight curves."""
-    ratios = np.minimum(STDS / critical_std(WIDTHS), 1.0)
-    updates = own + escape_updates(ratios, 4, 0.1, rate)
-    rows = []
-    for std, reached in zip(STDS, updates, strict=True):
-        for seed in range(3):
-            # Of one seed the loss stays above: the median does not mind.
-            slope = 0.1 / reached if seed else 0.0
-            steps = np.arange(1, length + 1)
-            rows.append(
-                {"dataset": "mnist", "widths": "-".join(map(str, WIDTHS)), "depth": 4,
-                 "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.1, "std": std,
-                 "seed": seed, "loss_step": steps, "loss": 0.6 - slope * (steps - 1)}
-            )  # fmt: skip
-    return pd.DataFrame(rows)
+def bands(depths: list[int], **changes: object) -> pd.DataFrame:
+    """Bands of networks of equal widths, with edges that are to be filled in."""
+    widths = ["-".join(["784", *["128"] * (depth - 1), "10"]) for depth in depths]
+    table = pd.DataFrame({"depth": depths, "widths": widths, "learning_rate": 0.1})
+    table = table.assign(batch_size=128, n_train=55_000, epochs=1, low=0.01, high=0.3)
+    return table.assign(**changes)
 
 
-@pytest.mark.parametrize("rate", [0.2, 0.8])
-def test_the_rate_that_the_curves_were_made_with(rate: float) -> None:
-    (found,) = escape_rates(sweep(rate), 0.5).to_dict("records")
-    assert found["rate"] == pytest.approx(rate, rel=1e-3)
-    assert found["lowest"] == pytest.approx(found["highest"], rel=1e-2)
-    assert (found["depth"], found["n_stds"]) == (4, 4)
+def critical(table: pd.DataFrame) -> np.ndarray:
+    return np.array([critical_std([int(w) for w in name.split("-")]) for name in table["widths"]])
 
 
-def test_only_plateaus_count_and_only_those_that_end() -> None:
-    """Not .7 of the critical std, and not what a training of 300 updates does not reach."""
-    (found,) = escape_rates(sweep(0.8, length=300), 0.5).to_dict("records")
-    assert found["n_stds"] == 2
-    assert escape_rates(sweep(0.8, length=41), 0.5).empty
-    (found,) = escape_rates(sweep(0.8), 0.5, largest=0.4).to_dict("records")
-    assert found["n_stds"] == 3
+def updates_to_leave(ratio: float, depth: int, rate: float, escape: float) -> float:
+    """When dr/dt = rate escape r^(depth - 1) reaches 1, by integrating it."""
+
+    def reached(_: float, r: np.ndarray) -> float:
+        return float(r[0]) - 1
+
+    reached.terminal = True
+    slope = rate * escape
+    found = solve_ivp(
+        lambda _, r: slope * r ** (depth - 1), (0, 1e9), [ratio], events=reached, rtol=1e-9,
+        atol=1e-12,
+    )  # fmt: skip
+    return float(found.t_events[0][0])
 
 
-def test_the_law_is_of_plain_sgd() -> None:
-    for change in ({"optimizer": "adam"}, {"momentum": 0.9}):
-        with pytest.raises(UsageError, match="SGD without momentum"):
-            escape_rates(sweep(0.5).assign(**change))
+def test_the_left_edge_is_the_start_that_leaves_the_plateau_at_the_last_update() -> None:
+    """An integration of the equation, which the package has in closed form."""
+    table = bands([3, 4, 6], low=[0.004, 1.0, 1.0])
+    law = left_edges_of_law(table, table["depth"] == 3)
+    updates, he = 55_000 // 128, critical(table)
+    # The rate of escape with which three layers leave just in time.
+    low, high = 1e-3, 10.0
+    for _ in range(60):
+        escape = math.sqrt(low * high)
+        late = updates_to_leave(0.004 / he[0], 3, 0.1, escape) > updates
+        low, high = (escape, high) if late else (low, escape)
+    assert law[0] == pytest.approx(0.004)
+    for row, depth in ((1, 4), (2, 6)):
+        time = updates_to_leave(law[row] / he[row], depth, 0.1, escape)
+        assert time == pytest.approx(updates, rel=1e-5)
 
 
-def cases(**columns: object) -> pd.DataFrame:
-    case = {"dataset": "wine", "widths": "32-32-32-32", "depth": 3, "activation": "relu"}
-    case |= {"optimizer": "sgd", "momentum": 0.0, "first_rate": [0.1, 0.2]}
-    return pd.DataFrame(case | columns)
+def test_more_updates_or_a_larger_rate_are_one_thing() -> None:
+    table = bands([4, 4, 4], epochs=[1, 5, 1], learning_rate=[0.1, 0.1, 0.5], low=[0.02, 1, 1])
+    law = left_edges_of_law(table, pd.Series([True, False, False]))
+    assert law[1] == pytest.approx(law[2])
+    assert law[1] < law[0] == pytest.approx(0.02)
 
 
-def test_the_delay_between_equal_widths_is_that_of_root_half() -> None:
-    expected = escape_updates(2**-0.5, 3, np.array([0.1, 0.2]), 0.4)
-    assert xavier_delays(cases(), 0.4).tolist() == pytest.approx(list(expected))
+def test_each_depth_may_have_a_rate_of_escape_of_its_own() -> None:
+    table = bands([4, 4, 8, 8], epochs=[1, 5, 1, 5], low=[0.02, 1, 0.05, 1])
+    fit = table["epochs"] == 1
+    law = left_edges_of_law(table, fit, by="depth")
+    assert law[fit].tolist() == pytest.approx([0.02, 0.05])
+    alone = left_edges_of_law(table[2:], fit[2:], by="depth")
+    assert law[3] == pytest.approx(alone[3])
+    assert left_edges_of_law(table, fit & (table["depth"] == 4), by="depth")[2:].isna().all()
+    # One rate for both lies between theirs.
+    both = left_edges_of_law(table, fit)
+    assert (both[0] - 0.02) * (both[2] - 0.05) < 0
 
 
-def test_the_delay_is_of_the_geometric_mean_of_the_fans() -> None:
-    ratios = np.array([60 / 90, 30 / 40, 10 / 20])
-    found = xavier_delays(cases(widths="60-30-10-10"), 0.4)
-    start = np.sqrt(ratios).prod() ** (1 / 3)
-    assert found[0] == pytest.approx(float(escape_updates(start, 3, 0.1, 0.4)))
+def test_two_layers_have_no_plateau_and_no_edge_is_taken_from_beyond_kaiming() -> None:
+    table = bands([2, 3], low=[0.001, 0.5])
+    assert left_edges_of_law(table, pd.Series([True, False])).isna().all()
+    assert left_edges_of_law(table, pd.Series([False, True])).isna().all()
+    assert right_edges_of_law(table, pd.Series([True, False])).isna().all()
+    law = right_edges_of_law(table, pd.Series([False, True]))
+    assert math.isnan(law[0])
+    assert law[1] == pytest.approx(0.3)
 
 
-def test_momentum_takes_larger_steps_and_adam_is_left_out() -> None:
-    plain, heavy = xavier_delays(cases(), 0.4), xavier_delays(cases(momentum=0.9), 0.4)
-    assert (heavy / plain).tolist() == pytest.approx([0.1, 0.1])
-    assert xavier_delays(cases(optimizer="adam"), 0.4).isna().all()
+@given(st.integers(3, 20), st.floats(0.01, 1.0))
+def test_at_the_right_edge_the_step_over_the_weights_is_one_constant(
+    depth: int, rate: float
+) -> None:
+    table = bands([4, depth], learning_rate=[0.1, rate])
+    law = right_edges_of_law(table, pd.Series([True, False]))
+    ratio = law / critical(table)
+    assert rate * ratio[1] ** (depth - 2) == pytest.approx(0.1 * ratio[0] ** 2)
 
 
-def test_the_nearest_depth_is_of_the_same_data() -> None:
-    rates = pd.DataFrame(
-        {"dataset": ["mnist", "mnist", "wine"], "depth": [8, 4, 3], "rate": [0.2, 0.4, 0.7]}
+def test_decades_off_and_the_constant_of_a_band() -> None:
+    assert decades_off(pd.Series([1.0, 0.1, np.nan]), pd.Series([0.1, 1.0, 1.0]))[:2].tolist() == [
+        pytest.approx(1.0),
+        pytest.approx(-1.0),
+    ]
+    found = band_constants(
+        pd.DataFrame({"depth": [2, 4, 16], "decades": [3.0, 1.0, 0.15]}).assign(
+            open_low=[True, False, False], open_high=False
+        )
     )
-    wanted = pd.DataFrame({"dataset": ["mnist"] * 4 + ["wine"], "depth": [2, 4, 6, 32, 8]})
-    assert nearest_rates(wanted, rates).tolist() == [0.4, 0.4, 0.4, 0.2, 0.7]
-    with pytest.raises(UsageError, match="digits"):
-        nearest_rates(wanted.assign(dataset="digits"), rates)
-
-
-def test_products_that_stay_and_that_do_not() -> None:
-    delays = pd.DataFrame(
-        {
-            "dataset": "wine",
-            "widths": ["a"] * 3 + ["b"] * 2 + ["c"],
-            "first_rate": [0.1, 0.2, 0.4, 0.1, 0.2, 0.1],
-            "effect": [10, 5, 2.5, 10, 10, 7],
-        }
-    )
-    found = steady_products(delays, 0.25).set_index("widths")
-    assert found["steady"].to_dict() == {"a": True, "b": False}
-    assert found["product"].to_dict() == pytest.approx({"a": 1.0, "b": 1.5})
-    assert found["farthest"].to_dict() == pytest.approx({"a": 0.0, "b": 1 / 3})
-    assert steady_products(delays, 0.34)["steady"].all()
+    assert math.isnan(found[0])
+    assert found[1:].tolist() == pytest.approx([2.0, 2.1])
 
 
 @pytest.mark.parametrize(
-    ("effect", "unreached", "law", "expected"),
+    ("fit", "says"),
     [
-        (300, (0, 0), 290, True),
-        (300, (0, 0), 310, False),
-        (300, (6, 0), 310, True),  # 150 + 310 is longer than the training
-        (300, (5, 0), 310, False),
-        (300, (6, 0), 290, None),
-        (300, (6, 1), 310, None),
-        (300, (0, 1), 290, None),
+        ([True, False], "fit must be a Series"),
+        (pd.Series([1, 0]), "fit must be a Series"),
+        (pd.Series([True]), "fit must be a Series"),
+        (pd.Series([False, False]), "fit must be True for at least one band"),
     ],
 )
-def test_delays_longer_than_the_law(
-    effect: float, unreached: tuple[int, int], law: float, expected: bool | None
-) -> None:
-    case = {"effect": effect, "law": law, "second": 150, "n_steps": 450, "n_seeds": 10}
-    case |= {"unreached_first": unreached[0], "unreached_second": unreached[1]}
-    assert beyond_the_law(pd.DataFrame(case, [0])).tolist() == [expected]
+def test_what_the_rate_is_taken_from_is_said_for_each_band(fit: object, says: str) -> None:
+    for law in (left_edges_of_law, right_edges_of_law):
+        with pytest.raises(UsageError, match=says):
+            law(bands([3, 4]), fit)

@@ -1,4 +1,11 @@
 from .comparison import compare, layer_ratios, run_measures
+from .delays import (
+    beyond_the_law,
+    escape_rates,
+    nearest_rates,
+    steady_products,
+    xavier_delays,
+)
 from .deviations import deviations, worst_deviations
 from .diffusion import baseline_curves, curve_distances, growth_exponents, growth_in_windows
 from .effects import at_own_rates, holm, own_rates, paired_effects, standing
@@ -18,11 +25,11 @@ from .noise import (
     predicted_std,
 )
 from .plateau import (
-    beyond_the_law,
-    escape_rates,
-    nearest_rates,
-    steady_products,
-    xavier_delays,
+    band_constants,
+    decades_off,
+    left_edges_of_law,
+    right_edges_of_law,
+    within_decades,
 )
 from .rates import (
     accuracy_of_schemes,
@@ -39,7 +46,7 @@ from .seeds import (
     over_seeds,
     paired_losses,
 )
-from .stability import PAPER_BAND, stability_bands
+from .stability import PAPER_BAND, after_epoch, band_cases, edge_cases, stability_bands
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import border_interval, trainability_border
 from .trajectories import (
@@ -66,9 +73,12 @@ __all__ = [
     "PAPER_BAND",
     "Z_95",
     "accuracy_of_schemes",
+    "after_epoch",
     "ahead",
     "ahead_from",
     "at_own_rates",
+    "band_cases",
+    "band_constants",
     "baseline_curves",
     "best_rates",
     "beyond_the_law",
@@ -78,10 +88,12 @@ __all__ = [
     "compare",
     "count_ahead",
     "curve_distances",
+    "decades_off",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
     "divergence_share",
+    "edge_cases",
     "equilibration",
     "escape_rates",
     "expansion_rates",
@@ -96,6 +108,7 @@ __all__ = [
     "layer_medians",
     "layer_ratios",
     "layer_spread",
+    "left_edges_of_law",
     "losses_over_seeds",
     "mean_error",
     "mean_interval",
@@ -111,6 +124,7 @@ __all__ = [
     "paired_losses",
     "pooled_mean",
     "predicted_std",
+    "right_edges_of_law",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
@@ -127,6 +141,7 @@ __all__ = [
     "weight_std",
     "where_one_trains",
     "widths_of",
+    "within_decades",
     "worst_deviations",
     "xavier_delays",
 ]

@@ -1,240 +1,179 @@
-"""How long networks stay on the plateau of small initial weights, measured and as the law says.
+"""Hold the edges of measured stability bands against the law of the plateau.
 
-The law is that of :mod:`initscope.theory.escape`.
+The law is that of :mod:`initscope.theory.escape`; here is what it says of a table of bands.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from initscope import checks
-from initscope.analysis.comparison import first_below, loss_curve
-from initscope.analysis.sweeps import check_sweep, nearest, widths_of
+from initscope.analysis.sweeps import check_sweep, widths_of
 from initscope.checks import require
 from initscope.errors import shown
-from initscope.theory.escape import escape_rate, escape_updates
-from initscope.theory.rescaling import xavier_as_kaiming
+from initscope.theory.escape import escape_rate, escape_ratio
 from initscope.theory.stability import critical_std
 
-__all__ = ["beyond_the_law", "escape_rates", "nearest_rates", "steady_products", "xavier_delays"]
+__all__ = [
+    "band_constants",
+    "decades_off",
+    "left_edges_of_law",
+    "right_edges_of_law",
+    "within_decades",
+]
+
+_OF_BANDS = ["widths", "depth", "learning_rate", "batch_size", "n_train", "epochs"]
 
 
-def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3) -> pd.DataFrame:
-    """Return the rate of escape of the networks of a sweep of stds, from their delays.
+def _checked(bands: pd.DataFrame, edge: str) -> pd.DataFrame:
+    """Return the bands with ``critical`` and ``updates`` beside what the law needs."""
+    rows = check_sweep(bands, [*_OF_BANDS, edge])[[*_OF_BANDS, edge]]
+    critical = [critical_std(widths_of(widths)) for widths in rows["widths"]]
+    updates = rows["epochs"] * (rows["n_train"] // rows["batch_size"])
+    return rows.assign(critical=critical, updates=updates)
 
-    A network whose std lies well below :func:`initscope.theory.critical_std` reaches the loss
-    later than the one nearest to that std, by the time on the plateau; each such std gives a rate,
-    by :func:`initscope.theory.escape_rate`.
 
-    Parameters
-    ----------
-    table
-        Result of :func:`initscope.sweep.run_sweep`, of ReLU networks that SGD without momentum
-        trains, each from several stds.
-    loss
-        Training loss (nats) that ends the plateau.
-    largest
-        Stds up to this share of critical_std count; nearer to it the delay is a small difference.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each configuration that has a rate: ``dataset``, ``widths``, ``depth``,
-        ``learning_rate``, ``rate`` (median over the stds), ``lowest``, ``highest`` and ``n_stds``.
-        The updates at each std are the median over the seeds; stds at which that does not reach
-        the loss give none.
-
-    Examples
-    --------
-    >>> from initscope.sweep import SweepSpec, run_sweep
-    >>> stds = (0.03, 0.06, 0.12, 0.25, 0.5)
-    >>> spec = SweepSpec(stds=stds, hidden=((32, 32),), epochs=60, loss_points=60)
-    >>> escape_rates(run_sweep(spec, progress=False)).round(1)[["depth", "rate"]].values.tolist()
-    [[3.0, 0.6]]
-    """
-    columns = ["dataset", "widths", "depth", "optimizer", "momentum", "learning_rate", "std"]
-    check_sweep(table, columns, ["loss"])
+def _taken(rows: pd.DataFrame, fit: pd.Series) -> pd.Series:
+    """Return `fit` as one True or False a row; raise unless it is that."""
     require(
-        bool(((table["optimizer"] == "sgd") & (table["momentum"] == 0)).all()),
-        "the law of the plateau is of SGD without momentum: the table has other runs.",
+        isinstance(fit, pd.Series) and fit.index.equals(rows.index) and fit.dtype == bool,
+        "fit must be a Series of True and False, one for each band.",
     )
-    loss = checks.number("loss", loss)
-    largest = checks.number("largest", largest, 0.0, 1.0)
-    steps = [first_below(*loss_curve(run), loss) for run in table.itertuples()]
-    which = ["dataset", "widths", "depth", "learning_rate"]
-    rows = []
-    for key, group in table[[*which, "std"]].assign(steps=steps).groupby(which, sort=False):
-        updates = group.groupby("std")["steps"].median()
-        critical = critical_std(widths_of(key[1]))
-        (closest,) = nearest(pd.Series(updates.index), [critical])
-        start = float(updates[closest])
-        low = updates[
-            (updates.index <= largest * critical) & np.isfinite(updates) & (updates > start)
-        ]
-        if not len(low):
-            continue
-        delays = (low - start).to_numpy()
-        rates = escape_rate(low.index.to_numpy() / critical, key[2], key[3], delays)
-        found = {"rate": np.median(rates), "lowest": rates.min(), "highest": rates.max()}
-        rows.append(dict(zip(which, key, strict=True)) | found | {"n_stds": len(low)})
-    return pd.DataFrame(rows, columns=[*which, "rate", "lowest", "highest", "n_stds"])
+    require(bool(fit.any()), "fit must be True for at least one band.")
+    return fit
 
 
-def xavier_delays(effects: pd.DataFrame, rate: ArrayLike) -> pd.Series[float]:
-    r"""Return how many updates Xavier is behind Kaiming by the law of the plateau.
+def left_edges_of_law(
+    bands: pd.DataFrame, fit: pd.Series, *, by: str | None = None
+) -> pd.Series[float]:
+    """Return the left edges that the law of the plateau gives, from those of some of the bands.
 
-    Xavier's ReLU network is Kaiming's with the weights at :math:`r = (r_1 \cdots r_L)^{1/2L}` of
-    its scale, r_l of :func:`initscope.theory.fan_ratios`, in the geometric mean over the layers.
+    The rate of escape is that of the bands in `fit` (where there are several, the geometric mean
+    of theirs); all the others follow from depth, learning rate and number of updates alone.
 
     Parameters
     ----------
-    effects
-        The columns ``widths``, ``optimizer``, ``momentum`` and ``first_rate``, the learning rate of
-        Xavier, as :func:`initscope.analysis.paired_effects` returns them.
-    rate
-        The rate of escape, above 0, one or one a row, see :func:`escape_rates`.
+    bands
+        Result of :func:`initscope.analysis.stability_bands`, of plain networks and SGD.
+    fit
+        Which rows the rate of escape is taken from.
+    by
+        Column, for example ``"depth"``: each of its values has a rate of escape of its own. None
+        for one rate in all.
 
     Returns
     -------
     pandas.Series
-        The updates, a number a row. Under momentum a step has the size it goes to, lr / (1 -
-        momentum); for Adam, of which the law says nothing, NaN.
+        Stds, one a band; NaN where there is none to take the rate from, where the edge is at least
+        that of Kaiming, and for two layers, whose plateau is none.
 
-    >>> case = pd.DataFrame({"widths": "784-128-128-128-10", "optimizer": "sgd"}, [0])
-    >>> xavier_delays(case.assign(momentum=0.0, first_rate=0.1), 0.4).round(1).tolist()
-    [6.2]
+    >>> bands = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
+    >>> bands = bands.assign(learning_rate=0.1, batch_size=10, n_train=1000, epochs=1, low=0.01)
+    >>> left_edges_of_law(bands, bands["depth"] == 3).round(4).tolist()
+    [0.01, 0.0302]
     """
-    numbers = ("momentum", "first_rate")
-    rows = checks.frame(
-        "effects", effects, rows=False, numbers=numbers, texts=("widths", "optimizer")
+    rows = _checked(bands, "low")
+    taken = _taken(rows, fit)
+    key = pd.Series(0, index=rows.index)
+    if by is not None:
+        key = checks.frame("bands", bands, (checks.text("by", by),))[by]
+    ratio = rows["low"] / rows["critical"]
+    usable = taken & (ratio > 0) & (ratio < 1) & (rows["depth"] > 2)
+    rates = pd.Series(
+        [
+            float(np.log(escape_rate(r, int(row.depth), row.learning_rate, row.updates)))
+            for r, row in zip(ratio[usable], rows[usable].itertuples(), strict=True)
+        ],
+        index=rows.index[usable],
+        dtype=float,
     )
-    lr = checks.positive("first_rate of effects", rows["first_rate"].to_numpy())
-    momentum = checks.nonnegative("momentum of effects", rows["momentum"].to_numpy())
-    require(bool((momentum < 1).all()), "momentum of effects must be below 1.")
-    rates = checks.positive("rate", rate)
-    require(
-        rates.shape in ((), (len(rows),)),
-        f"rate must be one number, or one for each row of effects, not {shown(rate)}.",
-    )
-    delays = []
-    for widths, step, escape in zip(
-        rows["widths"], lr / (1 - momentum), np.broadcast_to(rates, len(rows)), strict=True
-    ):
-        sizes = widths_of(widths)
-        depth = len(sizes) - 1
-        damping = xavier_as_kaiming(sizes, "sgd").output_factor
-        delays.append(float(escape_updates(damping ** (1 / depth), depth, step, escape)))
-    found = pd.Series(delays, rows.index, dtype=float, name="delay")
-    return found.where(rows["optimizer"] == "sgd")
-
-
-def nearest_rates(effects: pd.DataFrame, rates: pd.DataFrame) -> pd.Series[float]:
-    """Return, for each row, the rate of escape of its data set at its depth, or nearest to it.
-
-    Parameters
-    ----------
-    effects
-        The columns ``dataset`` and ``depth``.
-    rates
-        Result of :func:`escape_rates`. Of two depths that are as near the smaller is taken.
-
-    Raises
-    ------
-    UsageError
-        A data set of which there is no rate.
-
-    >>> rates = pd.DataFrame({"dataset": "wine", "depth": [3, 8], "rate": [0.7, 0.4]})
-    >>> nearest_rates(pd.DataFrame({"dataset": "wine", "depth": [2, 6, 32]}), rates).tolist()
-    [0.7, 0.4, 0.4]
-    """
-    rows = checks.frame("effects", effects, rows=False, numbers=("depth",), texts=("dataset",))
-    known = checks.frame("rates", rates, numbers=("depth", "rate"), texts=("dataset",))
+    of_key = rates.groupby(key[usable]).mean()
     found = []
-    for case in rows.itertuples():
-        of_data = known[known["dataset"] == case.dataset].sort_values("depth")
-        require(len(of_data) > 0, f"rates has none of the data set {shown(case.dataset)}.")
-        at = (of_data["depth"] - case.depth).abs().to_numpy().argmin()
-        found.append(float(of_data["rate"].iloc[at]))
-    return pd.Series(found, rows.index, dtype=float, name="rate")
-
-
-def steady_products(effects: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
-    """Return whether delay times learning rate is one number for each network, as by the law.
-
-    Parameters
-    ----------
-    effects
-        Delays at several learning rates: the columns ``dataset``, ``widths``, ``first_rate`` and
-        ``effect``.
-    share
-        How far each product may lie from the mean of its network, as a share of that mean.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row for each network with at least two rates: ``dataset``, ``widths``, ``product`` (the
-        mean), ``farthest`` (largest distance from it, as a share) and ``steady``.
-
-    >>> delays = pd.DataFrame({"first_rate": [0.01, 0.1], "effect": [300.0, 33.0]})
-    >>> steady_products(delays.assign(dataset="wine", widths="13-8-8-3"))["steady"].tolist()
-    [True]
-    """
-    numbers = ("first_rate", "effect")
-    rows = checks.frame(
-        "effects", effects, rows=False, numbers=numbers, texts=("dataset", "widths")
-    )
-    share = float(checks.number("share", share, 0.0))
-    found = []
-    for key, group in rows.groupby(["dataset", "widths"], sort=False):
-        products = (group["first_rate"] * group["effect"]).to_numpy(float)
-        if len(products) < 2:
+    for row, log_rate in zip(rows.itertuples(), key.map(of_key), strict=True):
+        if row.depth <= 2 or np.isnan(log_rate):
+            found.append(np.nan)
             continue
-        mean = products.mean()
-        farthest = np.abs(products - mean).max() / abs(mean) if mean else np.inf
-        row = dict(zip(("dataset", "widths"), key, strict=True))
-        row |= {"product": mean, "farthest": farthest, "steady": bool(farthest <= share)}
-        found.append(row)
-    return pd.DataFrame(found, columns=["dataset", "widths", "product", "farthest", "steady"])
+        rate = float(np.exp(log_rate))
+        reached = escape_ratio(row.updates, int(row.depth), row.learning_rate, rate)
+        found.append(row.critical * float(reached))
+    return pd.Series(found, index=rows.index, name="low")
 
 
-def beyond_the_law(effects: pd.DataFrame) -> pd.Series[Any]:
-    """Return whether each delay is longer than the law's, by the runs that do and do not arrive.
+def right_edges_of_law(bands: pd.DataFrame, fit: pd.Series) -> pd.Series[float]:
+    r"""Return the right edges at which :math:`\eta\, r^{L-2}` is that of some of the bands.
 
-    Where all runs reach the loss, the mean delay is compared. Where all of the second scheme do,
-    and the law's delay after their updates exceeds the training, fewer than half of the first may.
-    Elsewhere nothing is decided.
+    Gradients of a network of r times Kaiming's std are :math:`r^{L-1}` as large, and its weights r
+    times, so that :math:`\eta r^{L-2}` says how far a step goes in units of the weights.
 
     Parameters
     ----------
-    effects
-        Result of :func:`initscope.analysis.paired_effects`, kind ``"difference"`` of steps, with a
-        further column ``law``.
+    bands, fit
+        As in :func:`left_edges_of_law`.
 
     Returns
     -------
     pandas.Series
-        True, False or None, a row each.
+        Stds, one a band; NaN for two layers, and where there is none to take the constant from.
 
-    >>> case = {"effect": 300.0, "second": 150.0, "law": 500.0, "n_steps": 450, "n_seeds": 10}
-    >>> runs = pd.DataFrame(case | {"unreached_first": [0, 6, 6], "unreached_second": [0, 0, 1]})
-    >>> beyond_the_law(runs).tolist()
-    [False, True, None]
+    >>> bands = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
+    >>> bands = bands.assign(learning_rate=0.1, batch_size=10, n_train=1000, epochs=1, high=0.707)
+    >>> right_edges_of_law(bands, bands["depth"] == 3).round(3).tolist()
+    [0.707, 0.354]
     """
-    numbers = ["effect", "second", "law", "n_steps", "n_seeds"]
-    numbers += ["unreached_first", "unreached_second"]
-    rows = checks.frame("effects", effects, rows=False, numbers=numbers)
-    found: list[bool | None] = []
-    for case in rows.itertuples():
-        if case.unreached_second:
-            found.append(None)
-        elif not case.unreached_first:
-            found.append(bool(case.effect > case.law))
-        elif case.second + case.law > case.n_steps:
-            found.append(bool(2 * case.unreached_first > case.n_seeds))
-        else:
-            found.append(None)
-    return pd.Series(found, rows.index, dtype=object, name="beyond")
+    rows = _checked(bands, "high")
+    taken = _taken(rows, fit)
+    ratio, power = rows["high"] / rows["critical"], rows["depth"] - 2
+    usable = taken & (ratio > 0) & (power > 0)
+    if not usable.any():
+        return pd.Series(np.nan, index=rows.index, name="high")
+    constant = (np.log(rows["learning_rate"]) + power * np.log(ratio))[usable].mean()
+    with np.errstate(divide="ignore"):
+        logs = (constant - np.log(rows["learning_rate"])) / power.where(power > 0)
+    return (rows["critical"] * np.exp(logs)).rename("high")
+
+
+def decades_off(measured: pd.Series, predicted: pd.Series) -> pd.Series[float]:
+    """Return by how many decades what was measured lies above what was predicted.
+
+    >>> decades_off(pd.Series([0.1]), pd.Series([0.01])).tolist()
+    [1.0]
+    """
+    for name, values in (("measured", measured), ("predicted", predicted)):
+        require(
+            isinstance(values, pd.Series) and pd.api.types.is_numeric_dtype(values.dtype),
+            f"{name} must be a Series of numbers.",
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log10(measured / predicted)
+
+
+def band_constants(bands: pd.DataFrame) -> pd.Series[float]:
+    """Return the decades between the edges times the depth less 2, one a band.
+
+    For the law of the plateau this is one constant: the band is :math:`c / T < \\eta r^{L-2} < C`.
+    NaN where an edge lies beyond the grid.
+
+    >>> bands = pd.DataFrame({"depth": [4, 6], "decades": [1.0, 0.5]})
+    >>> band_constants(bands.assign(open_low=False, open_high=[False, True])).tolist()
+    [2.0, nan]
+    """
+    rows = checks.frame(
+        "bands", bands, ("open_low", "open_high"), rows=False, numbers=("depth", "decades")
+    )
+    known = ~(rows["open_low"].astype(bool) | rows["open_high"].astype(bool))
+    return ((rows["depth"] - 2) * rows["decades"]).where(known)
+
+
+def within_decades(off: pd.Series, margin: float) -> list[bool | None]:
+    """Return whether each distance is at most `margin` in size; None where there is none.
+
+    >>> within_decades(pd.Series([0.05, -0.2, float("nan")]), 0.1)
+    [True, False, None]
+    """
+    require(
+        isinstance(off, pd.Series) and pd.api.types.is_numeric_dtype(off.dtype),
+        f"off must be a Series of numbers, not {shown(off)}.",
+    )
+    margin = checks.number("margin", margin, 0)
+    return [None if np.isnan(value) else bool(abs(value) <= margin) for value in off]
