@@ -97,7 +97,8 @@ def _ratio(axes: Axes, at: float, case: Any, color: Any) -> None:
     high = case.high if np.isfinite(case.high) else case.effect
     axes.vlines(at, low, high, color=color, lw=1.8)
     axes.plot(at, case.effect, marker="o", ms=5.5, color=color)
-    open_end: dict[str, Any] = {"xytext": (at, case.effect), "arrowprops": {"arrowstyle": "->", "color": color}}
+    arrow = {"arrowstyle": "->", "color": color}
+    open_end: dict[str, Any] = {"xytext": (at, case.effect), "arrowprops": arrow}
     if not np.isfinite(case.high):
         axes.annotate("", (at, case.effect * 1.5), **open_end)
     if case.low <= 0:
@@ -144,8 +145,8 @@ def delays_by_rate(effects: pd.DataFrame) -> Figure:
                 axes.plot(line["first_rate"], line["law"], color=color, ls=":" if tapered else "-")
                 for case in line[line["effect"] > 0].itertuples():
                     bound = not np.isfinite(case.high)
-                    look: dict[str, Any] = {"marker": marker, "ms": 5.5, "mfc": "none" if bound else color}
-                    axes.plot(case.first_rate, case.effect, color=color, **look)
+                    look: dict[str, Any] = {"color": color, "mfc": "none" if bound else color}
+                    axes.plot(case.first_rate, case.effect, marker=marker, ms=5.5, **look)
                     if not bound and case.low > 0:
                         axes.vlines(case.first_rate, case.low, case.high, color=color, lw=1.6)
             axes.set_xscale("log")
