@@ -258,6 +258,17 @@ def test_a_case_is_a_configuration_or_one_rate() -> None:
     assert list(effects(table).columns[: len(COMPARED)]) == COMPARED
 
 
+def test_seeds_at_rates_of_their_own_are_one_case() -> None:
+    """Each half of the seeds may have the rate that the other half chose."""
+    table = at_rates({0.1: [20, 21, 22], 0.3: [10, 11, 12]})
+    chosen = np.where(table["seed"] < 2, 0.1, np.where(table["scheme"] == "xavier", 0.3, 0.1))
+    table.loc[table["scheme"] == "kaiming", SPEED] -= 5
+    (row,) = effects(table[table["learning_rate"] == chosen]).to_dict("records")
+    assert (row["first_rate"], row["second_rate"], row["n_seeds"]) == (0.1, 0.1, 3)
+    assert row["first"] == pytest.approx(stats.gmean([20, 21, 12]))
+    assert row["second"] == pytest.approx(stats.gmean([15, 16, 17]))
+
+
 def test_more_cases_make_wider_intervals() -> None:
     first = several(1, 0.02, 0)
     alone = effects(first).iloc[0]

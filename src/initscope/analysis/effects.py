@@ -133,8 +133,8 @@ def paired_effects(
     ----------
     measures
         Result of :func:`initscope.analysis.run_measures`: runs of both schemes on the same seeds,
-        at least two. Where each scheme has one rate, these are compared, whatever they are; else
-        each rate is a case of its own.
+        at least two. Where each scheme has a seed once, these runs are compared, whatever their
+        rates; else each rate is a case of its own.
     first, second
         Schemes, as the column ``scheme`` names them.
     measure
@@ -153,12 +153,12 @@ def paired_effects(
     Returns
     -------
     pandas.DataFrame
-        One row a case: the columns of :data:`~initscope.analysis.COMPARED`, ``first_rate``,
-        ``second_rate``, of steps ``n_steps``, ``n_seeds``, ``first``, ``second`` (means, for ratios
-        geometric ones),
-        ``unreached_first``, ``unreached_second`` (numbers of runs), ``effect``, ``low``, ``high``,
+        One row a case: the columns of :data:`~initscope.analysis.COMPARED`; ``first_rate`` and
+        ``second_rate`` (of several the most frequent); of steps ``n_steps``; ``n_seeds``;
+        ``first`` and ``second`` (means, for ratios geometric ones); ``unreached_first`` and
+        ``unreached_second`` (numbers of runs); ``effect``, ``low``, ``high``;
         ``p_value`` (two-sided, of no more and no less than `over`, corrected with
-        :func:`holm`), and ``supports``: True if the interval lies above `over`, False if it lies
+        :func:`holm`); and ``supports``: True if the interval lies above `over`, False if it lies
         below, and None.
 
     Raises
@@ -202,22 +202,21 @@ def paired_effects(
         sides = [group[group["scheme"] == scheme] for scheme in (first, second)]
         if any(side.empty for side in sides):
             continue
-        rates = [set(side["learning_rate"]) for side in sides]
-        alone = all(len(rate) == 1 for rate in rates)
-        for pair in (
-            [(min(rates[0]), min(rates[1]))]
-            if alone
-            else [(rate, rate) for rate in sorted(rates[0] & rates[1])]
-        ):
-            both = (
-                side[side["learning_rate"] == rate].set_index("seed").sort_index()
-                for side, rate in zip(sides, pair, strict=True)
-            )
+        if all(side["seed"].is_unique for side in sides):
+            cases = [sides]
+        else:
+            rates = set(sides[0]["learning_rate"]) & set(sides[1]["learning_rate"])
+            cases = [
+                [side[side["learning_rate"] == rate] for side in sides] for rate in sorted(rates)
+            ]
+        for both in cases:
+            pair = [float(side["learning_rate"].mode().iloc[0]) for side in both]
             row = dict(zip(COMPARED, key, strict=True))
-            row |= {"first_rate": float(pair[0]), "second_rate": float(pair[1])}
+            row |= {"first_rate": pair[0], "second_rate": pair[1]}
             if measure.startswith("steps_to_"):
                 row["n_steps"] = int(group["n_steps"].max())
-            rows.append(row | _effect(next(both), next(both), measure, kind))
+            one, other = (side.set_index("seed").sort_index() for side in both)
+            rows.append(row | _effect(one, other, measure, kind))
     return _judged(pd.DataFrame(rows), kind, over, level) if rows else pd.DataFrame(rows)
 
 
