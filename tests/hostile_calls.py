@@ -605,11 +605,18 @@ ROWS: dict[str, Row] = {
             "weight_decay": 0.1,
             "betas": (0.9, 0.99),
             "snr": 0.1,
+            "drift": 1e-3,
+            "epsilon": 1e-3,
+            "gradient_rms": [1.0, 0.5, 0.1, 0.1, 0.0],
             "diffusion": 1.0,
             "alignment": 0.1,
             "steps": 5,
         }
     ),
+    "theory.adamw.adamw_momentum_alignment": Row(
+        lambda: {"betas": (0.9, 0.99), "after_step": True}
+    ),
+    "theory.adamw.data_memory": Row(lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1}),
     # init and models
     "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),
     "init.variance_scaling_std": Row(

@@ -2,10 +2,13 @@
 
 from initscope.theory.activations import ACTIVATIONS
 from initscope.theory.adamw import (
+    DataMemory,
     adamw_equilibrium_rms,
+    adamw_momentum_alignment,
     adamw_rotation,
     adamw_update_rms,
     adamw_variance_trajectory,
+    data_memory,
 )
 from initscope.theory.correlation_map import correlation_fixed_point, correlation_map
 from initscope.theory.criticality import CriticalPoint, chi, critical_point, depth_scale
@@ -59,6 +62,7 @@ __all__ = [
     "ActivationMoments",
     "CriticalLine",
     "CriticalPoint",
+    "DataMemory",
     "DepthScaling",
     "JacobianMoments",
     "LearningRateFactors",
@@ -70,6 +74,7 @@ __all__ = [
     "WidthInterval",
     "activation_moments",
     "adamw_equilibrium_rms",
+    "adamw_momentum_alignment",
     "adamw_rotation",
     "adamw_update_rms",
     "adamw_variance_trajectory",
@@ -83,6 +88,7 @@ __all__ = [
     "critical_logit_std",
     "critical_point",
     "critical_std",
+    "data_memory",
     "depth_scale",
     "depth_scaling",
     "escape_rate",
