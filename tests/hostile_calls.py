@@ -616,6 +616,10 @@ ROWS: dict[str, Row] = {
     "theory.adamw.adamw_momentum_alignment": Row(
         lambda: {"betas": (0.9, 0.99), "after_step": True}
     ),
+    "theory.implied_decay.implied_weight_decay": Row(
+        lambda: {"std": 0.03, "std0": 0.02, "lr": [0.01, 0.02], "betas": (0.9, 0.99)},
+        nan="no decay gives this std, as documented",
+    ),
     "theory.adamw.data_memory": Row(lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1}),
     # init and models
     "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),

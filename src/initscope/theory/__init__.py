@@ -20,6 +20,7 @@ from initscope.theory.finite_width import (
     log_norm_moments,
 )
 from initscope.theory.gains import ActivationMoments, activation_moments, gain
+from initscope.theory.implied_decay import implied_weight_decay
 from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
@@ -98,6 +99,7 @@ __all__ = [
     "finite_width_interval",
     "fixed_point",
     "gain",
+    "implied_weight_decay",
     "initial_loss",
     "jacobian_moments",
     "length_map",

@@ -32,7 +32,7 @@ __all__ = [
 Betas = tuple[ArrayLike, ArrayLike]
 
 
-def _check_betas(betas: Betas) -> tuple[Array, Array]:
+def check_betas(betas: Betas) -> tuple[Array, Array]:
     """Return the pair of betas, checked."""
     try:
         first, second = betas
@@ -74,7 +74,7 @@ def adamw_update_rms(betas: Betas = (0.9, 0.999), snr: ArrayLike = 0.0) -> Array
     >>> print(f"{adamw_update_rms((0.9, 0.95)):.4f}")
     0.2294
     """
-    beta1, _ = _check_betas(betas)
+    beta1, _ = check_betas(betas)
     r = nonnegative("snr", snr)
     together(betas=beta1, snr=r)
     kept = (1 - beta1) / (1 + beta1)
@@ -142,7 +142,7 @@ def adamw_equilibrium_rms(
     if betas is None:
         square, shrinkage = noise * eta, 2 * pull
     else:
-        beta1, _ = _check_betas(betas)
+        beta1, _ = check_betas(betas)
         together(lr=eta, weight_decay=pull, betas=beta1)
         keep = 1 - eta * pull
         smoothed = (1 - beta1) / (1 + beta1) * (1 + keep * beta1) / (1 - keep * beta1)
@@ -254,7 +254,7 @@ def adamw_momentum_alignment(betas: Betas = (0.9, 0.999), *, after_step: bool = 
     >>> print(f"{adamw_momentum_alignment((0.9, 0.95)):.1f}")
     18.0
     """
-    beta1, _ = _check_betas(betas)
+    beta1, _ = check_betas(betas)
     return plain(2 * (1.0 if flag("after_step", after_step) else beta1) / (1 - beta1))
 
 
@@ -449,7 +449,7 @@ def adamw_variance_trajectory(
     >>> print(f"end {std[-1]:.4f}, for {adamw_equilibrium_rms(6e-4, 0.1):.4f}")
     end 0.0449, for 0.0548
     """
-    beta1, beta2 = (beta[..., None] for beta in _check_betas(betas))
+    beta1, beta2 = (beta[..., None] for beta in check_betas(betas))
     eta, decay = nonnegative("lr", lr), nonnegative("weight_decay", weight_decay)
     per_step = {"lr": eta, "weight_decay": decay}
     eps = nonnegative("epsilon", epsilon)[..., None]
