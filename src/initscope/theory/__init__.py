@@ -25,6 +25,7 @@ from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
+from initscope.theory.published_runs import RECIPES, Recipe
 from initscope.theory.rescaling import LearningRateFactors, fan_ratios, xavier_as_kaiming
 from initscope.theory.schemes import (
     DEPTH_RULES,
@@ -59,6 +60,7 @@ __all__ = [
     "ACTIVATIONS",
     "DEPTH_RULES",
     "NUMBER_FORMATS",
+    "RECIPES",
     "SCHEMES",
     "ActivationMoments",
     "CriticalLine",
@@ -70,6 +72,7 @@ __all__ = [
     "LogNormMoments",
     "MuParametrization",
     "Propagation",
+    "Recipe",
     "StabilityBand",
     "WeightGradients",
     "WidthInterval",
