@@ -16,6 +16,13 @@ from .noise import (
     growth_over_noise,
     predicted_std,
 )
+from .plateau import (
+    band_constants,
+    decades_off,
+    left_edges_of_law,
+    right_edges_of_law,
+    within_decades,
+)
 from .published_runs import (
     alignment_in_training,
     implied_decays,
@@ -40,7 +47,7 @@ from .seeds import (
     over_seeds,
     paired_losses,
 )
-from .stability import PAPER_BAND, stability_bands
+from .stability import PAPER_BAND, after_epoch, band_cases, edge_cases, stability_bands
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import border_interval, trainability_border
 from .trajectories import (
@@ -67,9 +74,12 @@ __all__ = [
     "PAPER_BAND",
     "Z_95",
     "accuracy_of_schemes",
+    "after_epoch",
     "ahead",
     "ahead_from",
     "alignment_in_training",
+    "band_cases",
+    "band_constants",
     "baseline_curves",
     "best_rates",
     "bootstrap_interval",
@@ -78,10 +88,12 @@ __all__ = [
     "compare",
     "count_ahead",
     "curve_distances",
+    "decades_off",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
     "divergence_share",
+    "edge_cases",
     "equilibration",
     "expansion_rates",
     "failure_share",
@@ -95,6 +107,7 @@ __all__ = [
     "layer_medians",
     "layer_ratios",
     "layer_spread",
+    "left_edges_of_law",
     "losses_over_seeds",
     "mean_error",
     "mean_interval",
@@ -110,6 +123,7 @@ __all__ = [
     "predicted_std",
     "predicted_through_training",
     "recipe_table",
+    "right_edges_of_law",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
@@ -126,5 +140,6 @@ __all__ = [
     "weight_std",
     "where_one_trains",
     "widths_of",
+    "within_decades",
     "worst_deviations",
 ]

@@ -105,7 +105,7 @@ def final_variance(std0: float, lr: Array, weight_decay: float, beta1: float) ->
     a, b, s = keep**2, -2 * keep * size * beta1, size**2 * noise
     d, u = keep * beta1, -size * noise
     while len(a) > 1:
-        if len(a) % 2:  # a step that does nothing, at the start
+        if len(a) % 2:  # a step that does nothing makes it even
             a, b, s, d, u = (
                 np.insert(values, 0, idle)
                 for values, idle in zip((a, b, s, d, u), (1, 0, 0, 1, 0), strict=True)
