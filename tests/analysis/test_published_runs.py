@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from pathlib import Path
@@ -250,6 +251,15 @@ def test_runs_of_other_decays_end_where_they_do():
             assert table["step"][table["ratio"].idxmin()] == 1000
     assert min(ends.values()) > 0.95
     assert max(ends.values()) == ends["eta_1e-3_decay_0.2"] == pytest.approx(1.184, abs=2e-3)
+
+
+@with_data
+def test_rates_of_the_logs_are_those_of_the_recipe():
+    rates = RECIPES["wikitext-70m"].learning_rates()
+    lines = (PUBLISHED / "runs_70m" / "eta_1e-3_decay_0.01_seed_3.jsonl").read_text().splitlines()
+    logged = pd.DataFrame(map(json.loads, lines))
+    found = rates[logged["step"].to_numpy() - 1]
+    np.testing.assert_allclose(found, logged["eta"], rtol=2e-3, atol=1e-6)
 
 
 @with_data
