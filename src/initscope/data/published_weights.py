@@ -41,12 +41,6 @@ def load_weibull_scales() -> pd.DataFrame:
     ------
     UsageError
         ``INITSCOPE_DATA`` is not set, or names a folder without these data.
-
-    Examples
-    --------
-    >>> scales = load_weibull_scales()  # doctest: +SKIP
-    >>> scales[scales["model"] == "pythia-70m"]["component"].to_list()  # doctest: +SKIP
-    ['qkv', 'o', 'ffn_in', 'ffn_out']
     """
     import pandas as pd
 
@@ -83,11 +77,6 @@ def load_checkpoint_stds() -> pd.DataFrame:
     ------
     UsageError
         ``INITSCOPE_DATA`` is not set, or names a folder without these data.
-
-    Examples
-    --------
-    >>> print(load_checkpoint_stds()["step"].max())  # doctest: +SKIP
-    143000
     """
     columns = {"step": "step", "sigma_obs": "std", "lambda_obs": "scale"}
     return _table(_file("pythia_70m_checkpoints.json"), columns)
@@ -111,11 +100,6 @@ def load_training_logs() -> pd.DataFrame:
     ------
     UsageError
         ``INITSCOPE_DATA`` is not set, or names a folder without these data.
-
-    Examples
-    --------
-    >>> sorted(set(load_training_logs()["peak_lr"]))  # doctest: +SKIP
-    [0.0003, 0.001]
     """
     import pandas as pd
 
