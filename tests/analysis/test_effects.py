@@ -208,6 +208,9 @@ def test_kaiming_that_does_not_arrive_is_an_upper_bound() -> None:
 
 
 def test_pairs_of_which_neither_arrives_decide_nothing() -> None:
+    row = effects(runs([UNREACHED] * 6, [100, 101, 99, 100, 101, UNREACHED])).iloc[0]
+    assert row["effect"] == pytest.approx(4 ** (5 / 6), rel=0.01)
+    assert row["low"] > 1.05  # as if it were level
     row = effects(runs([UNREACHED] * 4, [UNREACHED] * 4)).iloc[0]
     assert (row["effect"], row["high"], row["supports"]) == (1, np.inf, None)
     assert row[["unreached_first", "unreached_second"]].tolist() == [4, 4]
