@@ -296,8 +296,12 @@ def test_whether_a_record_is_there(tmp_path: Path) -> None:
 def test_chapters_that_train_announce_it(number: str) -> None:
     (path,) = ROOT.glob(f"notebooks/{number}_*.ipynb")
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
-    (training,) = [cell for cell in cells if "with announced(" in cell]
-    assert re.search(r"with announced\(.*\):\n( .*\n)*? +.*(run_sweep|pretrain)\(", training)
+    training = [cell for cell in cells if "with announced(" in cell]
+    assert training
+    for cell in training:
+        assert re.search(
+            r"with announced\(.*\):\n( .*\n)*? +.*(run_sweep|pretrain|recorded)\(", cell
+        )
 
 
 def test_a_chapter_that_trained_looks_like_one_that_read_its_records(

@@ -119,7 +119,8 @@ def test_products_that_stay_and_that_do_not() -> None:
         (300, (6, 0), 310, True),  # 150 + 310 is longer than the training
         (300, (5, 0), 310, False),
         (300, (6, 0), 290, None),
-        (300, (6, 1), 310, None),
+        (300, (6, 1), 310, True),
+        (300, (5, 1), 310, False),
         (300, (0, 1), 290, None),
     ],
 )

@@ -39,7 +39,7 @@ def table_with(chapter: str, column: str) -> list[dict[str, str]]:
     for output in outputs(chapter):
         html = "".join(output.get("data", {}).get("text/html", ""))
         for text in re.findall(r"<table.*?</table>", html, re.DOTALL):
-            head, body = ElementTree.fromstring(text)
+            head, body = ElementTree.fromstring(text.replace("&nbsp;", " "))
             names = ["".join(cell.itertext()) for cell in head[0]]
             # Of a row, what the names of the columns stand above: the last cells.
             rows = [["".join(c.itertext()) for c in row if c.tag == "td"] for row in body]

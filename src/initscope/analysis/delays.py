@@ -204,9 +204,9 @@ def steady_products(effects: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
 def beyond_the_law(effects: pd.DataFrame) -> pd.Series[Any]:
     """Return whether each delay is longer than the law's, by the runs that do and do not arrive.
 
-    Where all runs reach the loss, the mean delay is compared. Where all of the second scheme do,
-    and the law's delay after their updates exceeds the training, fewer than half of the first may.
-    Elsewhere nothing is decided.
+    Where the law's delay, after the updates of the second scheme, exceeds the training, fewer than
+    half of the first may reach the loss. Elsewhere the mean delay is compared where all runs do,
+    and nothing is decided where they do not.
 
     Parameters
     ----------
@@ -220,21 +220,19 @@ def beyond_the_law(effects: pd.DataFrame) -> pd.Series[Any]:
         True, False or None, a row each.
 
     >>> case = {"effect": 300.0, "second": 150.0, "law": 500.0, "n_steps": 450, "n_seeds": 10}
-    >>> runs = pd.DataFrame(case | {"unreached_first": [0, 6, 6], "unreached_second": [0, 0, 1]})
+    >>> runs = pd.DataFrame(case | {"unreached_first": [0, 6], "unreached_second": 0})
     >>> beyond_the_law(runs).tolist()
-    [False, True, None]
+    [False, True]
     """
     numbers = ["effect", "second", "law", "n_steps", "n_seeds"]
     numbers += ["unreached_first", "unreached_second"]
     rows = checks.frame("effects", effects, rows=False, numbers=numbers)
     found: list[bool | None] = []
     for case in rows.itertuples():
-        if case.unreached_second:
-            found.append(None)
-        elif not case.unreached_first:
-            found.append(bool(case.effect > case.law))
-        elif case.second + case.law > case.n_steps:
+        if case.second + case.law > case.n_steps:
             found.append(bool(2 * case.unreached_first > case.n_seeds))
-        else:
+        elif case.unreached_first or case.unreached_second:
             found.append(None)
+        else:
+            found.append(bool(case.effect > case.law))
     return pd.Series(found, rows.index, dtype=object, name="beyond")
