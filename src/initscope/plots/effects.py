@@ -26,7 +26,8 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
 
     One panel a data set, one color a way of training; networks whose hidden widths differ stand
     apart, as "tapered". An arrow stands for an interval without an upper end, a cross for what the
-    law says, the shaded band for ratios that count as level.
+    law says (with its number where that lies beyond the axis, which is made for what is measured),
+    the shaded band for ratios that count as level.
 
     Parameters
     ----------
@@ -53,6 +54,9 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
     colors = dict(zip(kinds, palette(len(kinds)), strict=True))
     shift = dict(zip(kinds, 0.2 * (np.arange(len(kinds)) - (len(kinds) - 1) / 2), strict=True))
     datasets = list(rows["dataset"].unique())
+    # What is measured fills the axis: a law that goes far beyond would press it flat.
+    ends = rows[["effect", "low", "high"]].where(lambda ends: np.isfinite(ends) & (ends > 0))
+    bottom, top = 0.8 * ends.min(axis=None), 2 * ends.max(axis=None)
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
@@ -61,6 +65,8 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
             networks = list(here.sort_values("order")["network"].unique())
             axes.axhspan(1 / margin, margin, color=INK, alpha=0.18, lw=0)
             axes.axhline(1, color=INK, lw=1)
+            axes.set_yscale("log")
+            axes.set_ylim(bottom, top)
             for case in here.itertuples():
                 at = networks.index(case.network) + shift[case.training]
                 _ratio(axes, at, case, colors[case.training])
@@ -68,7 +74,6 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
             axes.set_xlim(-0.6, len(networks) - 0.4)
             axes.set_xlabel("weight layers")
             axes.set_title(DATASETS.get(dataset, dataset))
-            axes.set_yscale("log")
         ticks = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
         panels[0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         panels[0].yaxis.set_major_formatter(ticks)
@@ -104,7 +109,18 @@ def _ratio(axes: Axes, at: float, case: Any, color: Any) -> None:
     if case.low <= 0:
         axes.annotate("", (at, case.effect / 1.5), **open_end)
     if np.isfinite(case.predicted):
-        axes.plot(at, case.predicted, marker="x", ms=7, mew=1.8, color=color, ls="none")
+        at_most = 0.9 * axes.get_ylim()[1]
+        look: dict[str, Any] = {"marker": "x", "ms": 7, "mew": 1.8, "color": color, "ls": "none"}
+        axes.plot(at, min(case.predicted, at_most), **look)
+        if case.predicted > at_most:
+            beside: dict[str, Any] = {
+                "xytext": (-6, 0),
+                "textcoords": "offset points",
+                "fontsize": 8,
+            }
+            axes.annotate(
+                f"{case.predicted:,.0f}", (at, at_most), ha="right", va="center", **beside
+            )
 
 
 def delays_by_rate(effects: pd.DataFrame) -> Figure:
