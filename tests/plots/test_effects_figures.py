@@ -70,7 +70,7 @@ def test_an_open_end_is_an_arrow(ratios: pd.DataFrame) -> None:
 def test_a_law_beyond_the_axis_is_a_number_at_its_end(ratios: pd.DataFrame) -> None:
     ratios.loc[0, "predicted"] = 1234.0
     wine = plots.ratios_by_depth(ratios).axes[0]
-    assert wine.get_ylim()[1] == pytest.approx(2 * 3.0)
+    assert wine.get_ylim()[1] == pytest.approx(5 * 3.0)
     assert "1,234" in [text.get_text() for text in wine.texts]
     assert max(y for _, y, _ in marks(wine, "x")) < wine.get_ylim()[1]
     assert 1.1 in [y for _, y, _ in marks(wine, "x")]

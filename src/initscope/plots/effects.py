@@ -56,7 +56,7 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
     datasets = list(rows["dataset"].unique())
     # What is measured fills the axis: a law that goes far beyond would press it flat.
     ends = rows[["effect", "low", "high"]].where(lambda ends: np.isfinite(ends) & (ends > 0))
-    bottom, top = 0.8 * ends.min(axis=None), 2 * ends.max(axis=None)
+    bottom, top = 0.8 * ends.min(axis=None), 5 * ends.max(axis=None)
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
@@ -113,14 +113,9 @@ def _ratio(axes: Axes, at: float, case: Any, color: Any) -> None:
         look: dict[str, Any] = {"marker": "x", "ms": 7, "mew": 1.8, "color": color, "ls": "none"}
         axes.plot(at, min(case.predicted, at_most), **look)
         if case.predicted > at_most:
-            beside: dict[str, Any] = {
-                "xytext": (-6, 0),
-                "textcoords": "offset points",
-                "fontsize": 8,
-            }
-            axes.annotate(
-                f"{case.predicted:,.0f}", (at, at_most), ha="right", va="center", **beside
-            )
+            below: dict[str, Any] = {"xytext": (0, -6), "textcoords": "offset points"}
+            below |= {"ha": "center", "va": "top", "rotation": 90, "fontsize": 8}
+            axes.annotate(f"{case.predicted:,.0f}", (at, at_most), **below)
 
 
 def delays_by_rate(effects: pd.DataFrame) -> Figure:
