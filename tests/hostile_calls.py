@@ -964,6 +964,10 @@ ROWS: dict[str, Row] = {
         lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
         nan="no decay gives this std, as documented",
     ),
+    "analysis.published_runs.implied_gradients": Row(
+        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
+        nan="epsilon explains no std as large as without it, as documented",
+    ),
     "analysis.published_runs.predicted_through_training": Row(
         lambda: {
             "std": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),

@@ -26,6 +26,7 @@ from .plateau import (
 from .published_runs import (
     alignment_in_training,
     implied_decays,
+    implied_gradients,
     measured_over_predicted,
     predicted_through_training,
     recipe_table,
@@ -104,6 +105,7 @@ __all__ = [
     "growth_over_noise",
     "growth_since_start",
     "implied_decays",
+    "implied_gradients",
     "layer_medians",
     "layer_ratios",
     "layer_spread",
