@@ -233,9 +233,7 @@ def implied_gradients(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
     """
     rows = measured_over_predicted(scales, share)
     for model in rows["model"]:
-        require(
-            RECIPES[model].epsilon is not None, f"the recipe {shown(model)} says no epsilon."
-        )
+        require(RECIPES[model].epsilon is not None, f"the recipe {shown(model)} says no epsilon.")
     recipes = [RECIPES[model] for model in rows["model"]]
     epsilon = np.array([recipe.epsilon for recipe in recipes], float)
     kept = [np.prod(1 - _rates(recipe) * recipe.weight_decay) for recipe in recipes]
