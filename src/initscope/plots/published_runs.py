@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from initscope import checks
-from initscope.plots.style import COLORS, INK, ON_MAP, PAPER_COLOR, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, PAPER_COLOR, WIDTH, palette, styled
 from initscope.theory.published_runs import COMPONENTS, RECIPES
 
 __all__ = [
@@ -27,8 +27,6 @@ GROUPS = {
     "MLP out": ("ffn_out", "down"),
 }
 """Components that are drawn alike; of several, from left to right."""
-
-MARKERS = "osD^"
 
 
 def ratios_by_component(ratios: pd.DataFrame) -> Figure:
@@ -73,7 +71,7 @@ def decays_by_component(decays: pd.DataFrame, printed: float | None = None) -> F
     if printed is not None:
         printed = checks.number("printed", printed, 0.0)
     with styled():
-        figure = Figure(figsize=(WIDTH, 4.2))
+        figure = Figure(figsize=(WIDTH, 5.0))
         axes = figure.subplots()
         handles = _group_handles(table)
         for decay in table["configured"].unique():
@@ -206,16 +204,15 @@ def _intervals(axes: Axes, table: pd.DataFrame, low: str, high: str) -> None:
     """Draw an interval a row, side by side for each model."""
     for place, rows in table.groupby("place"):
         listed = [
-            (rows[rows["component"] == component].iloc[0], color, marker)
-            for (_, components), color, marker in zip(GROUPS.items(), COLORS, MARKERS, strict=False)
+            (rows[rows["component"] == component].iloc[0], color)
+            for components, color in zip(GROUPS.values(), COLORS, strict=False)
             for component in components
             if component in set(rows["component"])
         ]
         offsets = 0.11 * (np.arange(len(listed)) - (len(listed) - 1) / 2)
-        for (row, color, marker), offset in zip(listed, offsets, strict=True):
-            at, middle = place + offset, np.sqrt(row[low] * row[high])
+        for (row, color), offset in zip(listed, offsets, strict=True):
+            at = place + offset
             axes.plot([at, at], [row[low], row[high]], color=color, lw=7, solid_capstyle="butt")
-            axes.plot(at, middle, color=ON_MAP[0], marker=marker, ms=3, ls="none")
     names = table.drop_duplicates("place")["model"]
     labels = [f"{_model_name(name)}\n({RECIPES[name].width:,})" for name in names]
     axes.set_xticks(range(len(names)), labels)
@@ -244,10 +241,8 @@ def _group_handles(table: pd.DataFrame) -> list[Line2D]:
     """Return what the legend shows of the components of a table."""
     there = set(table["component"])
     return [
-        Line2D(
-            [], [], color=color, lw=7, marker=marker, ms=3, mfc=ON_MAP[0], mec=ON_MAP[0], label=name
-        )
-        for (name, components), color, marker in zip(GROUPS.items(), COLORS, MARKERS, strict=False)
+        Line2D([], [], color=color, lw=7, solid_capstyle="butt", label=name)
+        for (name, components), color in zip(GROUPS.items(), COLORS, strict=False)
         if there & set(components)
     ]
 
