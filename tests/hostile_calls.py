@@ -1254,7 +1254,8 @@ ROWS: dict[str, Row] = {
         }
     ),
     "plots.plateau.edges_against_law": Row(
-        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)}
+        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
+        says={"bands": ("bands", "widths")},
     ),
     "plots.published_runs.ratios_by_component": Row(lambda: {"ratios": intervals()}),
     "plots.published_runs.decays_by_component": Row(
