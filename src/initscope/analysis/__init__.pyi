@@ -16,6 +16,13 @@ from .noise import (
     growth_over_noise,
     predicted_std,
 )
+from .plateau import (
+    band_constants,
+    decades_off,
+    left_edges_of_law,
+    right_edges_of_law,
+    within_decades,
+)
 from .rates import (
     accuracy_of_schemes,
     best_rates,
@@ -31,7 +38,7 @@ from .seeds import (
     over_seeds,
     paired_losses,
 )
-from .stability import PAPER_BAND, stability_bands
+from .stability import PAPER_BAND, after_epoch, band_cases, edge_cases, stability_bands
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import border_interval, trainability_border
 from .trajectories import (
@@ -58,8 +65,11 @@ __all__ = [
     "PAPER_BAND",
     "Z_95",
     "accuracy_of_schemes",
+    "after_epoch",
     "ahead",
     "ahead_from",
+    "band_cases",
+    "band_constants",
     "baseline_curves",
     "best_rates",
     "bootstrap_interval",
@@ -68,10 +78,12 @@ __all__ = [
     "compare",
     "count_ahead",
     "curve_distances",
+    "decades_off",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
     "divergence_share",
+    "edge_cases",
     "equilibration",
     "expansion_rates",
     "failure_share",
@@ -84,6 +96,7 @@ __all__ = [
     "layer_medians",
     "layer_ratios",
     "layer_spread",
+    "left_edges_of_law",
     "losses_over_seeds",
     "mean_error",
     "mean_interval",
@@ -96,6 +109,7 @@ __all__ = [
     "paired_losses",
     "pooled_mean",
     "predicted_std",
+    "right_edges_of_law",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
@@ -110,5 +124,6 @@ __all__ = [
     "weight_std",
     "where_one_trains",
     "widths_of",
+    "within_decades",
     "worst_deviations",
 ]
