@@ -104,9 +104,21 @@ def check(widget: AdamWEquilibrium, shown: Shown) -> None:
     assert float(facts["rotation a step at equilibrium"][:-1]) == near(math.degrees(turn))
 
 
+REFUSED = [
+    ("lr", 5.0, "lr must be 0 or between 1e-06 and 0.1, not 5"),
+    ("lr", math.nan, "lr must be 0 or between 1e-06 and 0.1, not nan"),
+    ("steps", 0, "steps must be between 10 and 1,000,000, not 0"),
+    ("std0", math.inf, "std0 must be between 0.0001 and 10, not inf"),
+    ("warmup", -1, "warmup must be 0 or between 1 and 100,000"),
+    ("schedule", "step", "constant.*cosine.*linear.*wsd"),
+    ("preset", "gpt5", "nanogpt.*llama-7b"),
+    ("lr", "fast", "float"),
+]
+
 CASE = Case(
     "AdamWEquilibrium(preset='nanogpt')",
     "std at initialization", "std0", {"std0": 0.5}, 11,
     "std0 must be between 0.0001 and 10, not 11", ("steps", "1"), 10,
     27, copies, check, tables,
+    refused=REFUSED,
 )  # fmt: skip

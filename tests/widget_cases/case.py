@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stdout
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ class Case(NamedTuple):
     ``check`` compares what is shown of one with Python's own numbers; ``given`` are the names that
     the Python shown takes as given. ``tables`` are parts of the CSV, the index what a row is found
     by, right to within ``tolerance``, relative and absolute.
+
+    ``refused`` are traits, what they cannot be, and why; ``anew`` makes the widget with settings.
     """
 
     made: str
@@ -60,6 +62,8 @@ class Case(NamedTuple):
     tolerance: tuple[float, float] = (1e-9, 1e-15)
     work: re.Pattern[str] | None = None
     given: Callable[[Any], dict[str, Any]] = lambda _: {}
+    refused: Sequence[tuple[str, Any, str]] = ()
+    anew: Callable[[Any, dict[str, Any]], Any] = lambda widget, settings: type(widget)(**settings)
 
 
 def run_code(code: str, names: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -122,9 +123,16 @@ def check(widget: Prediction, shown: Shown) -> None:
     assert word in shown.message
 
 
+REFUSED = [
+    ("guess", off, r"guess must lie on the axis, 0\.0001 to 10; got")
+    for off in (0, -1, 11, math.nan, math.inf)
+]
+
 CASE = Case(
     "Prediction('Which std?', 0.0884, low=1e-4, high=10, guess=0.05, label='std')",
     "your guess", "guess", {"guess": 0.2}, 50,
     "guess must lie on the axis, 0.0001 to 10; got 50", ("guess", "1e9"), 10,
     19, copies, check,
+    refused=REFUSED,
+    anew=lambda _, settings: value(**settings),
 )  # fmt: skip

@@ -173,10 +173,21 @@ def check_printed(printed: str, widget: QKVTraining) -> None:
         assert off == pytest.approx([ours["off"], ours["off_at_end"]], abs=4 * PRECISION)
 
 
+REFUSED = [
+    ("step", 7, "step must be one of the 61 steps shown, 0 to 3000; the nearest is 0, not"),
+    ("step", "late", "step"),
+    ("layer", 13, "layer must be a recorded layer, 1 to 12, not 13"),
+    ("role", "x", "role must be 'q' or 'k' or 'v', not 'x'"),
+    ("quantity", "variance", "quantity must be 'std' or 'ratio'"),
+    ("show_prediction", "yes", "show_prediction"),
+]
+
 CASE = Case(
     f"QKVTraining.from_folder({str(RUNS / 'seed-0')!r})",
     "Step", "step", {"step": 400}, 7, "step must be one of the 61 steps shown",
     ("layer", "99"), 12,
     35, copies, check, tables, (1e-7, 0),
     given=own_frames,
+    refused=REFUSED,
+    anew=lambda widget, settings: type(widget)(widget.recorded, widget.numbers, **settings),
 )  # fmt: skip

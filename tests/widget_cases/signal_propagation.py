@@ -80,9 +80,25 @@ def check(widget: SignalPropagation, shown: Shown) -> None:
             assert math.log10(measured) == pytest.approx(networks.mean(), abs=4 * spread)
 
 
+REFUSED = [
+    ("std", math.nan, "std must be from 0.0001 to 1000, not nan"),
+    ("std", math.inf, "from 0.0001 to 1000"),
+    ("std", 0.0, "from 0.0001 to 1000"),
+    ("depth", 0, "depth must be from 1 to 100, not 0"),
+    ("depth", 2.5, "int"),
+    ("width", 100, "width must be one of 16, 32, 64, 128, 256, 512"),
+    ("activation", "Relu", "activation must be one of relu, leaky_relu"),
+    ("scheme", "he", "scheme must be one of free, kaiming"),
+    ("bias_std", -0.1, "bias_std must be from 0 to 2"),
+    ("draws", 11, "draws must be from 1 to 10"),
+    ("seed", -1, "seed must be from 0 to 99"),
+    ("seed", 100, "seed must be from 0 to 99"),
+]
+
 CASE = Case(
     "SignalPropagation(std=0.1, depth=10, width=32, draws=2)",
     "std of the weights", "std", {"std": 0.25}, -1, "std must be from 0.0001 to 1000, not -1",
     ("std", "1e9"), 1000,
     33, copies, check, tables, (0, 1e-4 / LN10),
+    refused=REFUSED,
 )  # fmt: skip

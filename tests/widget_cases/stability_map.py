@@ -151,10 +151,24 @@ def check(widget: StabilityMap, shown: Shown) -> None:
 MNIST = {f"by {rows}": str(FOLDER / f"mnist_{rows}.parquet") for rows in ("depth", "width")}
 
 
+REFUSED = [
+    ("sweep", "MNIST", "sweep must be one of 'by depth', .*; not 'MNIST'"),
+    ("quantity", "colour", "quantity"),
+    ("training", "adam 1", "training must be one of 'sgd 0.1', 'adam 0.001'; not 'adam 1'"),
+    ("network", "784-10", "network must be one of '784-128-10', .*; not '784-10'"),
+    ("std", 100.0, "std must lie between 0.0001 and 10 in 'by depth', not 100.0"),
+    ("std", math.nan, "std must lie between"),
+    ("std", "large", "std"),
+    ("seed", 3, "seed must be one of 'median', 0, 1, 2; not 3"),
+    ("seed", "all", "seed"),
+]
+
 CASE = Case(
     f"StabilityMap.from_tables({MNIST!r}, std=0.1)",
     "std", "std", {"sweep": "by width", "network": "784-512-512-10", "std": 1.0}, 1e9,
     "std must lie between 0.0001 and 10 in 'by width'", ("std", "1e9"), 10,
     72, copies, check, tables, (1e-5, 1e-6),
     given=lambda widget: {"table": extreme_sweep()} if widget.sweep == "mine" else {},
+    refused=REFUSED,
+    anew=lambda widget, settings: type(widget)(widget.recorded, widget.numbers, **settings),
 )  # fmt: skip

@@ -106,8 +106,24 @@ def check_sentence(sentence: str, table: pd.DataFrame) -> None:
     assert ("diverged" in sentence) == bool(len(lost))
 
 
+REFUSED = [
+    ("scheme", "glorot", "xavier"),
+    ("std", 0.0, "0.0001"),
+    ("std", 11.0, "10.0"),
+    ("depth", 31, "30"),
+    ("depth", 2.5, "int"),
+    ("width", 48, "64"),
+    ("optimizer", "lion", "momentum"),
+    ("learning_rate", -0.1, "0.0001"),
+    ("batch_size", 133, "128"),
+    ("epochs", 0, "1"),
+    ("seeds", 9, "8"),
+    ("std", "0.1", "float"),
+]
+
 CASE = Case(
     "WineTraining(depth=4, width=8, epochs=2, seeds=2)",
     "std of the weights", "std", {"std": 0.5}, 0.0, "0.0001", ("std", "1e9"), 10,
     37, copies, check, tables, (1e-3, 1e-35), work=re.compile("^Run"),
+    refused=REFUSED,
 )  # fmt: skip

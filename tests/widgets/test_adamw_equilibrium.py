@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import traitlets
 from playwright.sync_api import Locator, Page
 from widget_cases.adamw_equilibrium import EXTREMES, SHORT_RUN, random_settings
 from widget_page import SENTENCES, Open, downloaded, drawn, pictures, press, said
@@ -245,24 +244,6 @@ def test_a_preset_sets_the_rest_and_a_change_leaves_it() -> None:
     mixed = AdamWEquilibrium(preset="gpt3-175b", lr=1e-3)
     assert (mixed.lr, mixed.steps, mixed.preset) == (1e-3, 93_750, "custom")
     assert AdamWEquilibrium(steps=1000).preset == "custom"
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"lr": 5.0}, "lr must be 0 or between 1e-06 and 0.1, not 5"),
-        ({"lr": float("nan")}, "lr must be 0 or between 1e-06 and 0.1, not nan"),
-        ({"steps": 0}, "steps must be between 10 and 1,000,000, not 0"),
-        ({"std0": float("inf")}, "std0 must be between 0.0001 and 10, not inf"),
-        ({"warmup": -1}, "warmup must be 0 or between 1 and 100,000"),
-        ({"schedule": "step"}, "constant.*cosine.*linear.*wsd"),
-        ({"preset": "gpt5"}, "nanogpt.*llama-7b"),
-        ({"lr": "fast"}, "float"),
-    ],
-)
-def test_what_is_out_of_range_is_refused(settings: dict, message: str) -> None:
-    with pytest.raises(traitlets.TraitError, match=message):
-        AdamWEquilibrium(**settings)
 
 
 @pytest.mark.parametrize("s", [{}, {"log_steps": True, "log_std": True}, *EXTREMES])

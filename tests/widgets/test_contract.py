@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Locator, Page
+from traitlets import TraitError
 from widget_cases import CASES, make
 from widget_cases.case import Shown, run_code
 from widget_page import (
@@ -96,6 +98,23 @@ def place_on(slider: Locator, share: float) -> tuple[float, float]:
     box = slider.bounding_box()
     assert box is not None
     return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+
+
+REFUSED = [(name, *one) for name, case in CASES.items() for one in case.refused]
+
+
+@pytest.mark.parametrize(("name", "trait", "value", "words"), REFUSED)
+def test_what_cannot_be_set_is_refused(name: str, trait: str, value: Any, words: str) -> None:
+    widget = made_once(name)
+    before = widget.get_state()
+    with pytest.raises(TraitError, match=words):
+        setattr(widget, trait, value)
+    assert widget.get_state() == before
+    with pytest.raises(TraitError, match=words):
+        CASES[name].anew(widget, {trait: value})
+
+
+made_once = functools.cache(make)
 
 
 # Many copies with settings of their own, on a phone, in the dark

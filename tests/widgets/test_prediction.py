@@ -175,12 +175,7 @@ def test_questions_that_cannot_be_asked(make: Callable, message: str) -> None:
         make()
 
 
-def test_guesses_off_the_axis_are_refused() -> None:
-    widget = value(guess=0.05)
-    for wrong in (0, -1, 11, math.nan, math.inf):
-        with pytest.raises(traitlets.TraitError, match=r"must lie on the axis, 0\.0001 to 10; got"):
-            widget.guess = wrong
-    assert widget.guess == 0.05
+def test_the_other_edge_and_another_kind_are_refused() -> None:
     with pytest.raises(traitlets.TraitError, match="guess_high must lie on the axis"):
         band(guess_high=100)
     with pytest.raises(UsageError, match="kind must be one of 'value', 'band', 'curve'"):

@@ -346,22 +346,11 @@ def test_number_formats_are_those_of_python(node, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"std": float("nan")}, r"std must be from 0.0001 to 1000, not nan"),
-        ({"std": float("inf")}, "from 0.0001 to 1000"),
-        ({"std": 0.0}, "from 0.0001 to 1000"),
-        ({"depth": 0}, "depth must be from 1 to 100, not 0"),
-        ({"depth": 2.5}, "int"),
-        ({"width": 100}, "width must be one of 16, 32, 64, 128, 256, 512"),
-        ({"activation": "Relu"}, "activation must be one of relu, leaky_relu"),
-        ({"scheme": "he"}, "scheme must be one of free, kaiming"),
-        ({"bias_std": -0.1}, "bias_std must be from 0 to 2"),
-        ({"draws": 11}, "draws must be from 1 to 10"),
-        ({"seed": -1}, "seed must be from 0 to 99"),
         ({"stdev": 1.0}, "has no stdev; it has"),
         ({"std": 0.1, "scheme": "kaiming"}, "either a scheme or a std"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict, match: str) -> None:
+def test_settings_that_make_no_widget_are_refused(settings: dict, match: str) -> None:
     with pytest.raises(TraitError, match=match):
         SignalPropagation(**settings)
 
@@ -375,9 +364,6 @@ def test_a_scheme_sets_the_std_and_a_std_leaves_the_scheme() -> None:
     assert widget.scheme == "free"
     widget.scheme = "xavier"
     assert widget.std == pytest.approx(1 / 16)
-    with pytest.raises(TraitError, match="seed"):
-        widget.seed = 100
-    assert widget.seed == 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import traitlets
 from playwright.sync_api import Page
 from widget_cases.case import configure
 from widget_cases.stability_map import (
@@ -192,31 +191,6 @@ def test_tables_that_are_no_sweep_are_refused(tables: dict[str, pd.DataFrame]) -
 
 
 # Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("sweep", "MNIST", "sweep must be one of 'MNIST by depth', .*; not 'MNIST'"),
-        ("quantity", "colour", "quantity"),
-        ("training", "adam 1", "training must be one of 'sgd 0.1', 'adam 0.001'; not 'adam 1'"),
-        ("network", "784-10", "network must be one of '784-128-10', .*; not '784-10'"),
-        ("std", 100.0, "std must lie between 0.0001 and 10 in 'MNIST by depth', not 100.0"),
-        ("std", math.nan, "std must lie between"),
-        ("std", "large", "std"),
-        ("seed", 3, "seed must be one of 'median', 0, 1, 2; not 3"),
-        ("seed", "all", "seed"),
-    ],
-)
-def test_what_is_not_recorded_cannot_be_set(
-    widget: StabilityMap, name: str, value: object, message: str
-) -> None:
-    before = getattr(widget, name)
-    with pytest.raises(traitlets.TraitError, match=message):
-        setattr(widget, name, value)
-    assert getattr(widget, name) == before
-    with pytest.raises(traitlets.TraitError, match=message):
-        StabilityMap(recorded=widget.recorded, numbers=widget.numbers, **{name: value})
 
 
 def test_settings_follow_the_sweep(widget: StabilityMap) -> None:
