@@ -1,17 +1,20 @@
 """A bare page with widgets on it, stored and brought to life as in the book."""
 
+from __future__ import annotations
+
 import contextlib
 import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pytest
-from ipywidgets.embed import dependency_state, embed_data
 from playwright.sync_api import Browser, Locator, Page
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -37,6 +40,8 @@ def added_to_a_page(widgets: list) -> int:
 
 def widget_page(widgets: list, dark: bool = False) -> str:
     """HTML of a page that shows `widgets`, as the book does, in its style and font."""
+    from ipywidgets.embed import dependency_state, embed_data  # not with every test
+
     # The state of these widgets alone, not of all that other tests have made.
     data = embed_data(views=widgets, state=dependency_state(widgets, drop_defaults=False))
     static = ROOT / "book" / "_static"
@@ -151,6 +156,8 @@ def press(page: Page, name: str, k: int = 0) -> None:
 
 def downloaded(page: Page, k: int = 0) -> pd.DataFrame:
     """What a widget gives as CSV, every cell as text."""
+    import pandas as pd
+
     with page.expect_download() as download:
         press(page, "Download CSV", k)
     title = copy_of(page, k).locator(".ins-title").inner_text()
