@@ -925,6 +925,17 @@ ROWS: dict[str, Row] = {
     ),
     "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
+    "analysis.diffusion.curve_errors": Row(lambda: {"std": std(), "curve": std()}),
+    "analysis.diffusion.growth_by_rate": Row(
+        lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)}
+    ),
+    "analysis.plateau.first_below": Row(
+        lambda: {"losses": losses_by_step(), "level": 4.5, "window": 2},
+        nan="losses that do not fall below, as documented",
+    ),
+    "data.bigrams.bigram_loss": Row(
+        lambda: {"train": [np.arange(4) % 2], "validation": [np.arange(4) % 2], "vocab_size": 2}
+    ),
     "analysis.qkv_claims.without_first_layer": Row(lambda: {"std": std()}),
     "analysis.qkv_claims.shallow_first": Row(lambda: {"stds": [three_layers()] * 2, "until": 10}),
     "analysis.qkv_claims.narrow_bands": Row(lambda: {"stds": [std(), std()], "ratio": 1.5}),
@@ -1302,7 +1313,17 @@ ROWS: dict[str, Row] = {
     ),
     "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
     "plots.pretraining.training_losses": Row(
-        lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
+        lambda: {
+            "groups": {"a": [loss_table()]},
+            "ends": {"a": pd.DataFrame({"left": [300.0], "loss": [1.6]})},
+            "level": 2.4,
+        }
+    ),
+    "plots.diffusion.errors_through_training": Row(
+        lambda: {"errors": {"a": [pd.DataFrame([[0.0, 0.3]], ["q"], [0, 10])]}}
+    ),
+    "plots.diffusion.growth_against_rate": Row(
+        lambda: {"growth": {"a": [pd.DataFrame([[4e-6, 1e-6]], ["q"], [0.002, 0.001])]}}
     ),
     # widgets
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium": Row(

@@ -1,6 +1,13 @@
 from .comparison import compare, layer_ratios, run_measures
 from .deviations import deviations, worst_deviations
-from .diffusion import baseline_curves, curve_distances, growth_exponents, growth_in_windows
+from .diffusion import (
+    baseline_curves,
+    curve_distances,
+    curve_errors,
+    growth_by_rate,
+    growth_exponents,
+    growth_in_windows,
+)
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .intervals import (
@@ -17,6 +24,7 @@ from .noise import (
     growth_over_noise,
     predicted_std,
 )
+from .plateau import first_below
 from .qkv_claims import (
     bad_ends_foretold,
     bands_at_rest,
@@ -87,6 +95,7 @@ __all__ = [
     "compare",
     "count_ahead",
     "curve_distances",
+    "curve_errors",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
@@ -98,8 +107,10 @@ __all__ = [
     "expansion_rates",
     "expected_order",
     "failure_share",
+    "first_below",
     "gradient_norm_means",
     "gradient_ratios_over_seeds",
+    "growth_by_rate",
     "growth_exponents",
     "growth_in_windows",
     "growth_over_noise",

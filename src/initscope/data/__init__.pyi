@@ -1,3 +1,4 @@
+from .bigrams import bigram_loss
 from .dataset import DATASETS, Dataset, load
 from .mnist import load_mnist
 from .passages import Passages, ShuffledPassages
@@ -10,6 +11,7 @@ __all__ = [
     "Passages",
     "ShuffledPassages",
     "Text",
+    "bigram_loss",
     "load",
     "load_digits",
     "load_mnist",
