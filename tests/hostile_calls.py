@@ -969,6 +969,9 @@ ROWS: dict[str, Row] = {
         lambda: {"first": [1.0, 2.0, 3.0], "second": [0.0, 0.5]},
         nan="the interval of values that are not finite, as documented",
     ),
+    "analysis.trajectories.spread_over_growth": Row(
+        lambda: {"std": std()}, nan="layers that have not moved, as documented"
+    ),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
     "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),

@@ -66,6 +66,7 @@ from .trajectories import (
     layer_spread,
     over_layers,
     settling_steps,
+    spread_over_growth,
     statistic_table,
     weight_std,
 )
@@ -143,6 +144,7 @@ __all__ = [
     "settling_steps",
     "shallow_first",
     "short_widths",
+    "spread_over_growth",
     "stability_bands",
     "statistic_table",
     "tail_shape",
