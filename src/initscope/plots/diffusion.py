@@ -120,7 +120,7 @@ def growth_against_rate(growth: Mapping[str, Sequence[pd.DataFrame]]) -> Figure:
         panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         for axes, role in zip(panels, roles, strict=True):
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
             plain_log_axis(axes)
