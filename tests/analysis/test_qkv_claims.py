@@ -75,7 +75,7 @@ def test_shallow_first_shows_both_intervals():
 @pytest.mark.parametrize(
     ("seeds", "outcome"),
     [
-        ([[0.2, 0.3], [0.3, 0.2]], True),  # at the bound itself
+        ([[0.2, 0.3], [0.3, 0.2]], True),
         ([[0.2, 0.31], [0.2, 0.4]], False),
         ([[0.2, 0.3], [0.2, 0.31]], None),
         ([[0.2, 0.3], [0.2, NAN]], None),
@@ -86,6 +86,11 @@ def test_narrow_means_in_every_seed(seeds, outcome):
     assert found.loc["q", "outcome"] is outcome
     if outcome is None and not np.isnan(seeds).any():
         assert found.loc["q", ["low", "high"]].to_list() == pytest.approx([1.5, 1.55])
+
+
+def test_a_band_as_wide_as_the_bound_is_narrow():
+    assert narrow_bands([run_of([0.25, 0.5])], 2).loc["q", "outcome"] is True
+    assert narrow_bands([run_of([0.25, 0.5])], 1.99).loc["q", "outcome"] is False
 
 
 def test_bands_are_those_of_the_end():
@@ -242,6 +247,8 @@ def test_a_run_that_ends_badly_was_to_be_seen_before_or_not():
     diverged = pd.Series([5.0, 3.0, 2.0, NAN], [0, 10, 20, 30])
     ended = {**losses, "early": fine, "late": diverged}
     assert bad_ends_foretold(stds, ended, 10).to_dict() == {"late": True}  # now 20 lies before
+    passing = pd.Series([5.0, 3.0, 3.5, 2.0], [0, 10, 20, 30])  # worse for a while
+    assert bad_ends_foretold(stds, dict.fromkeys(stds, passing), 10).empty
     assert bad_ends_foretold(stds, dict.fromkeys(stds, fine), 10).empty
     with pytest.raises(UsageError, match="same runs"):
         bad_ends_foretold(stds, {"a": fine}, 10)
