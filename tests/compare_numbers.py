@@ -5,7 +5,7 @@
 prints a line for every number or text that is another, and for every one that is only on one
 side; it prints nothing, and exits with 0, if all are equal. Compared are the values that chapters
 glue (by name), what else they put out as text, tables or streams (by their order), and the
-verdicts recorded beside them. Pictures are not: their numbers are in the tables that drew them.
+findings recorded beside them. Pictures are not: their numbers are in the tables that drew them.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?%?")
 
 
 def facts_of(files: Mapping[str, str]) -> dict[str, str]:
-    """Return what chapters and verdicts say, by chapter and name.
+    """Return what chapters and findings say, by chapter and name.
 
     `files` are texts by their path in the folder of the chapters; those that are neither a chapter
-    nor a verdict are left out.
+    nor a finding are left out.
     """
     facts: dict[str, str] = {}
     for path, text in sorted(files.items()):
         if path.endswith(".ipynb"):
             facts |= dict(_of_chapter(Path(path).stem, json.loads(text)))
-        elif path.endswith(".json") and "outcome" in (record := json.loads(text)):
+        elif path.endswith(".json") and {"outcome", "result"} & set(record := json.loads(text)):
             facts |= {f"{path} {name}": value for name, value in _leaves(record)}
     return facts
 
 
 def facts_in(folder: Path) -> dict[str, str]:
-    """Return what the chapters in a folder, and the verdicts in its ``results``, say."""
-    paths = [*folder.glob("*.ipynb"), *folder.glob("results/*/cpu/*.json")]
+    """Return what the chapters in a folder, and the findings in its ``results``, say."""
+    paths = [*folder.glob("*.ipynb"), *folder.glob("results/*/cpu/findings/*.json")]
+    paths += folder.glob("results/*/cpu/*.json")
     return facts_of({p.relative_to(folder).as_posix(): p.read_text("utf8") for p in paths})
 
 
@@ -56,7 +57,7 @@ def facts_at(revision: str, root: Path) -> dict[str, str]:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         for member in archive:
             path = member.name.removeprefix("notebooks/")
-            if re.fullmatch(r"[^/]*\.ipynb|results/[^/]*/cpu/[^/]*\.json", path):
+            if re.fullmatch(r"[^/]*\.ipynb|results/[^/]*/cpu/(findings/)?[^/]*\.json", path):
                 content = archive.extractfile(member)
                 assert content is not None
                 files[path] = content.read().decode("utf8")

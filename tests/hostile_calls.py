@@ -36,7 +36,7 @@ from initscope.analysis.deviations import deviations
 from initscope.analysis.stability import stability_bands
 from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
-from initscope.claims import Verdict
+from initscope.claims import Cases, Claim, Effect, Finding, Verdict
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
@@ -246,6 +246,39 @@ def verdict() -> dict[str, Any]:
         "conditions": "everywhere",
         "figure": "a-figure",
         "measurements": {"std": 0.1},
+        "profile": "cpu",
+    }
+
+
+def bands() -> pd.DataFrame:
+    """Two stability bands, with all that is known of one."""
+    table = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
+    table = table.assign(learning_rate=0.1, batch_size=10, n_train=1000, epochs=1)
+    table = table.assign(open_low=False, open_high=False, low=0.01, high=0.3, decades=1.5)
+    return table.assign(low_from=0.009, low_to=0.02, high_from=0.2, high_to=0.4)
+
+
+def by_epoch() -> pd.DataFrame:
+    return pd.DataFrame({"epochs": [2], "accuracy_by_epoch": [[0.1, 0.7, 0.9]]})
+
+
+def claim_texts() -> dict[str, str]:
+    return {"expected": "It holds.", "refuted_by": "It does not."}
+
+
+def finding() -> dict[str, Any]:
+    """A finding that rests on this file."""
+    return {
+        "claim": "a-claim",
+        "digest": "0" * 20,
+        "kind": "claims",
+        "in_scope": Cases(2, 1),
+        "beyond": None,
+        "summary": "Two of three.",
+        "effect": Effect("a size", 1.0, 0.5, 1.5),
+        "runs": 3,
+        "figure": "fig-a",
+        "records": {"a.parquet": "0" * 64},
         "profile": "cpu",
     }
 
@@ -929,7 +962,7 @@ ROWS: dict[str, Row] = {
     "analysis.diffusion.growth_by_rate": Row(
         lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)}
     ),
-    "analysis.plateau.first_below": Row(
+    "analysis.losses.first_below": Row(
         lambda: {"losses": losses_by_step(), "level": 4.5, "window": 2},
         nan="losses that do not fall below, as documented",
     ),
@@ -1011,8 +1044,74 @@ ROWS: dict[str, Row] = {
         nan="a loss that is not finite, as documented",
     ),
     "analysis.stability.stability_bands": Row(
-        lambda: {"table": sweep(), "tolerance": 0.1, "share": 0.8},
+        lambda: {
+            "table": sweep(),
+            "tolerance": 0.1,
+            "choose": "test_accuracy",
+            "resamples": 5,
+        },
         nan="a configuration in which nothing trains has no band, as documented",
+    ),
+    "analysis.stability.after_epoch": Row(lambda: {"table": by_epoch(), "epoch": 1}),
+    "analysis.stability.band_cases": Row(lambda: {"bands": bands()}),
+    "analysis.stability.edge_cases": Row(lambda: {"bands": bands(), "factor": 2.0}),
+    "analysis.plateau.left_edges_of_law": Row(
+        lambda: {"bands": bands(), "fit": bands()["depth"] == 3, "by": "depth"},
+        says={"bands": ("bands", "table"), "by": ("by", "column")},
+        nan="a depth whose rate of escape is not known, as documented",
+    ),
+    "analysis.plateau.right_edges_of_law": Row(
+        lambda: {"bands": bands(), "fit": bands()["depth"] == 3},
+        says={"bands": ("bands", "table")},
+        nan="a band without an edge, as documented",
+    ),
+    "analysis.plateau.band_constants": Row(lambda: {"bands": bands()}),
+    "analysis.plateau.within_decades": Row(lambda: {"off": pd.Series([0.1, 0.2]), "margin": 0.15}),
+    "analysis.plateau.decades_off": Row(
+        lambda: {"measured": pd.Series([0.1, 0.2]), "predicted": pd.Series([0.1, 0.3])},
+        nan="the logarithm of what is negative",
+    ),
+    "claims.Claim": Row(
+        lambda: {"key": "a-claim", "kind": "predictions", "texts": claim_texts()},
+        says={"texts": ("texts", "must have")},
+    ),
+    "claims.Cases": Row(lambda: {"support": 2, "contradict": 1, "undecided": 0, "allowed": 0}),
+    "claims.Cases.of": Row(lambda: {"outcomes": [True, None], "allowed": 0}),
+    "claims.Effect": Row(
+        lambda: {"what": "a size", "value": 1.0, "low": 0.5, "high": 1.5, "unit": "nats"},
+        says={name: (name, "interval") for name in ("value", "low", "high")},
+    ),
+    "claims.Finding": Row(finding, says={"records": ("records", "file")}),
+    "claims.Finding.of": Row(
+        lambda: {
+            "claim": Claim("a-claim", "predictions", claim_texts()),
+            "in_scope": Cases(2, 1),
+            "beyond": None,
+            "summary": "Two of three.",
+            "runs": 3,
+            "figure": "fig-a",
+            "files": [__file__],
+            "effect": None,
+            "profile": "cpu",
+        }
+    ),
+    "claims.Finding.write": Row(
+        lambda: {"folder": "records"}, call=lambda folder: Finding(**finding()).write(folder)
+    ),
+    "claims.Finding.read": Row(lambda: {"path": "not-there"}, valid=False),
+    "claims.read_claims": Row(
+        lambda: {"path": "not-there"}, says={"path": ("path", "file")}, valid=False
+    ),
+    "claims.verified_findings": Row(
+        lambda: {"notebooks": ".", "chapters": {"05_std_sweep": "results"}},
+        says={"notebooks": ("notebooks", "file"), "chapters": ("chapters", "file")},
+        valid=False,
+    ),
+    "chapter.findings_table": Row(
+        lambda: {
+            "claims": {"a-claim": Claim("a-claim", "predictions", claim_texts())},
+            "findings": [Finding(**finding())],
+        }
     ),
     "claims.Verdict": Row(verdict),
     "claims.Verdict.write": Row(
@@ -1149,6 +1248,16 @@ ROWS: dict[str, Row] = {
             "second": "xavier",
         },
         says={"first": ("scheme",), "second": ("scheme",)},
+    ),
+    "plots.plateau.escape_times": Row(
+        lambda: {
+            "escapes": pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
+                depth=4, bias_factor=0.0
+            )
+        }
+    ),
+    "plots.plateau.edges_against_law": Row(
+        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)}
     ),
     "plots.rates.usable_rates": Row(
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},

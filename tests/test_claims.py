@@ -1,80 +1,290 @@
-"""Verdicts on disk."""
+"""Claims, written down before, and what became of them, on disk."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from initscope.claims import OUTCOMES, Verdict
+from initscope.claims import (
+    RESULTS,
+    Cases,
+    Claim,
+    Effect,
+    Finding,
+    read_claims,
+    verified_findings,
+)
 from initscope.errors import UsageError
 
-VERDICT = Verdict(
-    claim="E1_stability_band",
-    statement="ReLU networks train stably for stds from 1e-2 to 1e-1.",
-    source="Han (2025), abstract",
-    outcome="holds where",
-    conditions="For three weight layers; not for sixteen, as σ = √(2/n) says.",
-    figure="fig-bands",
-    measurements={"low": 0.012, "n": 3, "optimizer": "sgd", "open": True},
-    profile="smoke",
-)
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = {
+    "words": "All of them train.",
+    "source": "abstract",
+    "scope": "Small networks.",
+    "beyond": "Deep networks.",
+    "statistic": "Share of runs that train.",
+    "holds_if": "Every run does.",
+}
+CLAIM = Claim("E1", "claims", TEXTS)
+PREDICTION = Claim("edge", "predictions", {"expected": "It stays.", "refuted_by": "It moves."})
+CHAPTERS = {"05_a": "results/05_a/cpu"}
+
+FILE = """claims:
+  E1:
+    words: All of them train.
+    source: abstract
+    scope: Small networks.
+    beyond: Deep networks.
+    statistic: Share of runs that train.
+    holds_if: Every run does.
+predictions:
+  edge:
+    expected: It stays.
+    refuted_by: It moves.
+"""
 
 
-def test_a_verdict_is_written_and_read(tmp_path: Path) -> None:
-    path = VERDICT.write(tmp_path / "deep" / "down")
-    assert path == tmp_path / "deep" / "down" / "E1_stability_band.json"
-    assert Verdict.read(path) == VERDICT
-    assert "σ = √(2/n)" in path.read_text(encoding="utf8")
-    assert VERDICT.write(path.parent) == path
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+@pytest.fixture
+def notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of notebooks with a file of claims, a record, and a finding on each."""
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "claims" / "05_a.yaml").write_text(FILE)
+    folder = tmp_path / CHAPTERS["05_a"]
+    folder.mkdir(parents=True)
+    (folder / "runs.parquet").write_bytes(b"runs")
+    monkeypatch.chdir(tmp_path)
+    for claim in read_claims("claims/05_a.yaml").values():
+        finding(claim).write(folder / "findings")
+    return tmp_path
 
 
-def test_numbers_of_numpy_become_plain_ones(tmp_path: Path) -> None:
-    measured = {"a": np.int64(3), "b": np.bool_(True), "c": np.float32(0.5), "d": np.float64(0.1)}
-    path = Verdict("c", "s", "p", "holds", "", "f", measured).write(tmp_path)
-    assert json.loads(path.read_text())["measurements"] == {"a": 3, "b": True, "c": 0.5, "d": 0.1}
+def finding(claim: Claim = CLAIM, **changes: object) -> Finding:
+    values = {
+        "in_scope": Cases(3, 1),
+        "beyond": Cases(0, 2),
+        "summary": "Three of four, as σ = √(2/n) says.",
+        "runs": 12,
+        "figure": "fig-a",
+        "files": ["results/05_a/cpu/runs.parquet"],
+        "effect": Effect("share", 0.75, 0.5, 0.9),
+    }
+    return Finding.of(claim, **{**values, **changes})
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, np.nan, [np.array([1])], object()])
-def test_what_is_no_finite_number_is_not_written(value: object, tmp_path: Path) -> None:
-    good = Verdict("c", "s", "p", "holds", "", "f").write(tmp_path)
-    before = good.read_bytes()
-    with pytest.raises(UsageError, match="c: a measurement is no finite number"):
-        Verdict("c", "s", "p", "holds", "", "f", {"x": value}).write(tmp_path)
-    assert good.read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
+# --- What is claimed --------------------------------------------------------------------------
 
 
-def test_outcomes_and_names_are_checked() -> None:
-    for outcome in OUTCOMES:
-        assert Verdict("c", "s", "p", outcome, "", "f").outcome == outcome
-    with pytest.raises(UsageError, match=r"unknown outcome 'hold'\. Did you mean 'holds'"):
-        Verdict("c", "s", "p", "hold", "", "f")
-    for name in ("", "a/b", "../c"):
-        with pytest.raises(UsageError, match="a claim needs a name"):
-            Verdict(name, "s", "p", "holds", "", "f")
+def test_a_file_of_claims_is_read(notebooks: Path) -> None:
+    found = read_claims("claims/05_a.yaml")
+    assert list(found) == ["E1", "edge"]
+    assert found["E1"] == CLAIM
+    assert found["edge"] == PREDICTION
+    assert (CLAIM.statement, PREDICTION.statement) == ("All of them train.", "It stays.")
+
+
+def test_another_word_is_another_digest() -> None:
+    digests = {CLAIM.digest, Claim("E2", "claims", TEXTS).digest}
+    digests |= {Claim("E1", "claims", TEXTS | {name: "x"}).digest for name in TEXTS}
+    assert len(digests) == 2 + len(TEXTS)
+    assert Claim("E1", "claims", dict(reversed(TEXTS.items()))).digest == CLAIM.digest
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "[]", "{}", '{"claim": "c"}', "not json", '{"outcome": "maybe"}', b"\xff\xfe\x00"],
-    ids=repr,
+    ("changed", "says"),
+    [
+        (("    scope: Small networks.\n", ""), "E1 must have words, source, scope"),
+        (("scope: Small networks.", "reach: wide"), "E1 must have words, source, scope"),
+        (("scope: Small networks.", "scope: 3"), "E1 must have .* each a text"),
+        (("refuted_by: It moves.", 'refuted_by: " "'), "edge must have expected, refuted_by"),
+        (("claims:", "clams:"), "unknown kind of entries in .* 'clams'. Did you mean 'claims'"),
+        (("  edge:", "  E1:"), "E1 is both a claim and a prediction"),
+        (("  edge:", "  a/edge:"), "the key 'a/edge' is no plain name"),
+        ((FILE, "claims: [1]"), "claims must be a mapping by key"),
+        ((FILE, "- 1"), "must hold a mapping"),
+        ((FILE, "a: [b"), "not valid YAML"),
+    ],
 )
-def test_a_file_that_is_no_verdict_is_refused(text: str | bytes, tmp_path: Path) -> None:
-    path = tmp_path / "c.json"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(UsageError, match=r"c\.json is not the record of a verdict"):
-        Verdict.read(path)
+def test_a_file_that_is_none_is_refused(
+    notebooks: Path, changed: tuple[str, str], says: str
+) -> None:
+    path = notebooks / "claims" / "05_a.yaml"
+    path.write_text(FILE.replace(*changed))
+    with pytest.raises(UsageError, match=says) as caught:
+        read_claims(path)
+    assert "05_a.yaml" in str(caught.value)
 
 
-def test_a_verdict_with_an_outcome_of_its_own_is_refused(tmp_path: Path) -> None:
-    path = VERDICT.write(tmp_path)
-    path.write_text(path.read_text().replace('"holds where"', '"holds often"'))
-    with pytest.raises(UsageError, match="unknown outcome 'holds often'"):
-        Verdict.read(path)
-    with pytest.raises(UsageError, match=r"missing\.json is not the record"):
-        Verdict.read(tmp_path / "missing.json")
+def test_the_claims_of_the_book_are_complete() -> None:
+    keys = [
+        key for path in sorted((ROOT / "notebooks" / "claims").glob("*.yaml"))
+        for key in read_claims(path)
+    ]  # fmt: skip
+    assert len(keys) == len(set(keys))  # one name, one claim, in all chapters
+    assert {"E1a", "E1b", "E2a", "E2b", "E2c", "E3a", "E3b", "E3c"} <= set(keys)
+    assert {"R1", "R2", "R3", "R4"} <= set(keys)
+
+
+# --- What became of it ------------------------------------------------------------------------
+
+COUNTS = st.integers(0, 6)
+
+
+@given(COUNTS, COUNTS, COUNTS, COUNTS)
+def test_what_follows_from_the_cases(
+    support: int, contradict: int, undecided: int, allowed: int
+) -> None:
+    cases = Cases(support, contradict, undecided, allowed)
+    against = contradict > allowed
+    assert cases.result in RESULTS
+    assert (cases.result == "holds") == (support > 0 and not against and undecided == 0)
+    assert (cases.result == "does not hold") == (support == 0 and against)
+    assert (cases.result == "undecided") == (support == 0 and not against)
+    assert cases.total == support + contradict + undecided
+    strict = Finding(
+        "a", "b", "predictions", cases, None, "c", None, 1, "fig", {"file": "0"}
+    )  # fmt: skip
+    assert strict.result == ("does not hold" if against else cases.result)
+
+
+def test_cases_are_counted() -> None:
+    outcomes = [True, np.bool_(True), False, None]
+    assert Cases.of(outcomes) == Cases(2, 1, 1)
+    assert Cases.of(iter([]), allowed=2) == Cases(0, 0, 0, 2)
+    assert Cases(1, 0).in_words == "1 of 1 case"
+    assert Cases(1, 2, 1).in_words == "1 of 4 cases, 1 undecided"
+    for bad in (-1, 0.5, "3", None, True):
+        with pytest.raises(UsageError, match="contradict must be a whole number"):
+            Cases(1, bad)
+    for bad in (1, "yes", [True]):
+        with pytest.raises(UsageError, match="outcomes must be True, False or None"):
+            Cases.of([bad])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.nan, [1.0], "1", None, True])
+def test_a_size_is_a_finite_number_inside_its_interval(value: object) -> None:
+    with pytest.raises(UsageError, match="low of an effect must be a finite number"):
+        Effect("size", 1.0, value, 2.0)
+    with pytest.raises(UsageError, match="'size' lies outside its interval: 3, and 1 to 2"):
+        Effect("size", 3.0, 1.0, 2.0)
+    numpy = Effect("size", np.float32(0.5), np.int64(0), np.float64(1.0))
+    assert [type(x) for x in (numpy.value, numpy.low, numpy.high)] == [float] * 3
+
+
+# --- On disk ----------------------------------------------------------------------------------
+
+
+def test_a_finding_is_written_and_read(notebooks: Path) -> None:
+    found = finding(runs=np.int64(12))
+    path = found.write(notebooks / "deep" / "down")
+    assert path == notebooks / "deep" / "down" / "E1.json"
+    assert Finding.read(path) == found
+    assert "σ = √(2/n)" in path.read_text(encoding="utf8")
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    facts = json.loads(path.read_text(encoding="utf8"))
+    assert (facts["result"], facts["result_beyond"]) == ("holds in part", "does not hold")
+    alone = finding(PREDICTION, beyond=None, effect=None)
+    assert Finding.read(alone.write(notebooks)) == alone
+    assert (alone.result, alone.result_beyond, alone.beyond_in_words) == ("does not hold", None, "")
+    assert finding().in_words == "holds in part: 3 of 4 cases"
+
+
+def test_a_finding_rests_on_files_that_are_there(notebooks: Path) -> None:
+    with pytest.raises(UsageError, match="a finding rests on at least one file"):
+        finding(files=[])
+    with pytest.raises(UsageError, match=r"E1: gone\.parquet cannot be read"):
+        finding(files=["gone.parquet"])
+    with pytest.raises(UsageError, match="runs must be a whole number"):
+        finding(runs=0)
+    with pytest.raises(UsageError, match="summary must be text"):
+        finding(summary="")
+
+
+def test_the_findings_of_chapters_are_verified(notebooks: Path) -> None:
+    found = verified_findings(notebooks, CHAPTERS)
+    assert [(chapter, claim.key) for chapter, claim, _ in found] == [
+        ("05_a", "E1"),
+        ("05_a", "edge"),
+    ]
+    assert [f.result for *_, f in found] == ["holds in part", "does not hold"]
+
+
+def spoil(notebooks: Path, how: str) -> None:
+    """Make one of the things false that a build relies on."""
+    path = notebooks / CHAPTERS["05_a"] / "findings" / "E1.json"
+    claims, runs = notebooks / "claims" / "05_a.yaml", path.parents[1] / "runs.parquet"
+    facts = json.loads(path.read_text(encoding="utf8"))
+    if how == "missing":
+        path.unlink()
+    elif how == "claim changed":
+        claims.write_text(claims.read_text().replace("Every run does.", "Some run does."))
+    elif how == "record changed":
+        runs.write_bytes(b"others")
+    elif how == "record gone":
+        runs.unlink()
+    elif how == "claim added":
+        claims.write_text(claims.read_text() + "  new:\n    expected: a\n    refuted_by: b\n")
+    elif how == "result":
+        facts["result"] = "holds"
+        path.write_text(json.dumps(facts))
+    elif how == "result beyond":
+        facts["result_beyond"] = None
+        path.write_text(json.dumps(facts))
+    elif how == "cases":
+        facts["in_scope"]["contradict"] = 0
+        path.write_text(json.dumps(facts))
+    elif how == "of another":
+        shutil.copy(path.with_name("edge.json"), path)
+    else:
+        path.write_text(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("missing", "05_a: there is no finding on E1: run the chapter"),
+        ("claim added", "05_a: there is no finding on new: run the chapter"),
+        ("claim changed", "is of what E1 said before: run the chapter again"),
+        ("of another", "is of what E1 said before"),
+        ("record changed", "rests on .*runs.parquet, which is another file now"),
+        ("record gone", "rests on .*runs.parquet, which is another file now"),
+        ("result", "contradicts itself: it says .*'holds'.* its cases .*'holds in part'"),
+        ("result beyond", "contradicts itself"),
+        ("cases", "contradicts itself"),
+        ("", "is not the record of a finding"),
+        ("[]", "is not the record of a finding"),
+        ("{}", "is not the record of a finding"),
+        ('{"result": "holds", "result_beyond": null}', "is not the record of a finding"),
+    ],
+)
+def test_what_does_not_agree_is_refused(notebooks: Path, how: str, says: str) -> None:
+    spoil(notebooks, how)
+    with pytest.raises(UsageError, match=says):
+        verified_findings(notebooks, CHAPTERS)
+
+
+def test_a_finding_that_is_not_text_is_refused(notebooks: Path) -> None:
+    path = notebooks / "x.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    for missing in (path, notebooks / "missing.json"):
+        with pytest.raises(UsageError, match="is not the record of a finding"):
+            Finding.read(missing)
+    frozen = finding()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        frozen.runs = 3  # type: ignore[misc]
+
+
+def test_the_book_reads_claims_without_numpy() -> None:
+    """What only builds the book has YAML, and neither numpy nor pyarrow."""
+    code = "import initscope.claims, sys; print({'numpy', 'pyarrow', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -7,7 +7,7 @@ One public name, one package. Each imports only those below it (``make lint`` ho
     monte_carlo  plots  sweep             random networks; figures; many small trainings
     tracking                              weights, gradients, updates and signals of any model
     analysis  init  reproduce             reading tables; filling weights; executing chapters
-    claims  data  models                  verdicts; data sets and texts; networks
+    claims  data  models                  findings; data sets and texts; networks
     theory                                closed forms, and the table of initialization rules
     schema  checks  records  devices      the ground: it knows nothing of the subject
 

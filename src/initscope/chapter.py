@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from initscope import checks
+from initscope.errors import shown
+from initscope.scalars import listed
 
 if TYPE_CHECKING:
     from initscope.claims import Claim, Finding, Verdict
@@ -199,8 +201,14 @@ def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> 
     UsageError
         A finding on what is not among the claims.
     """
+    from initscope.claims import Finding
+
+    checks.mapping("claims", claims)
     rows = {}
-    for finding in findings:
+    for finding in listed("findings", findings):
+        checks.require(
+            isinstance(finding, Finding), f"findings must be those of claims, not {shown(finding)}."
+        )
         checks.require(finding.claim in claims, f"there is no claim {finding.claim}.")
         rows[finding.claim] = {
             "says": claims[finding.claim].statement,

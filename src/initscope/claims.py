@@ -251,7 +251,14 @@ class Cases:
         >>> Cases.of([True, True, None])
         Cases(support=2, contradict=0, undecided=1, allowed=0)
         """
-        found = [None if outcome is None else bool(outcome) for outcome in outcomes]
+        found = scalars.listed("outcomes", outcomes)
+        for outcome in found:
+            decided = type(outcome).__name__ in ("bool", "bool_")  # of Python, of numpy
+            require(
+                outcome is None or decided,
+                f"outcomes must be True, False or None, not {shown(outcome)}.",
+            )
+        found = [outcome if outcome is None else bool(outcome) for outcome in found]
         return cls(found.count(True), found.count(False), found.count(None), allowed)
 
     @property
@@ -401,7 +408,7 @@ class Finding:
         """
         require(isinstance(claim, Claim), f"claim must be a Claim, not {shown(claim)}.")
         records = {}
-        for file in files:
+        for file in scalars.listed("files", files):
             scalars.file_path("files", file)
             try:
                 records[Path(file).as_posix()] = file_digest(Path(file))
@@ -498,9 +505,9 @@ def verified_findings(
         now; one that contradicts itself.
     """
     scalars.file_path("notebooks", notebooks)
-    root = Path(notebooks)
-    found = []
-    for chapter, results in scalars.mapping("chapters", chapters).items():
+    root, found = Path(notebooks), []
+    require(bool(scalars.mapping("chapters", chapters)), "chapters must hold at least one.")
+    for chapter, results in chapters.items():
         for key, claim in read_claims(root / "claims" / f"{chapter}.yaml").items():
             path = root / results / "findings" / f"{key}.json"
             require(path.is_file(), f"{chapter}: there is no finding on {key}: run the chapter.")

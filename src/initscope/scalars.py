@@ -130,3 +130,13 @@ def function(name: str, value: object) -> Callable[..., Any]:
     if not callable(value):
         raise UsageError(f"{name} must be a function, not {shown(value)}.")
     return value
+
+
+def listed(name: str, value: object) -> list[Any]:
+    """Return the items of anything that gives one after the other; not of text or a mapping."""
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        try:
+            return list(value)
+        except TypeError:  # an array of no dimension
+            pass
+    raise UsageError(f"{name} must be a list, not {shown(value)}.")

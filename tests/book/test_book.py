@@ -27,6 +27,9 @@ from book_pages import (
 )
 from bs4 import BeautifulSoup, NavigableString
 
+from initscope.claims import Cases, Effect, Finding, read_claims
+from initscope.files import file_digest
+
 
 @pytest.mark.browser
 def test_the_folder_opens_on_the_first_page(visit: Open) -> None:
@@ -237,6 +240,66 @@ def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path)
         # What Binder installs has no torch; test_binder.py runs this chapter on it.
         assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/08_explore")
         assert len(links) == 1 + (name == "notebooks/08_explore")
+
+
+CLAIMS = """claims:
+  E1:
+    words: All of them train.
+    source: abstract
+    scope: Small networks.
+    beyond: Deep networks.
+    statistic: Share of runs that train.
+    holds_if: Every run does.
+"""
+TABLE_OF_RUNS = """```{list-table} Runs
+:name: fig-runs
+
+* - 4
+```"""
+
+
+def test_the_table_of_claims_comes_from_records_and_a_stale_one_stops_the_building(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_book(tmp_path)
+    (tmp_path / "_config.yml").symlink_to(ROOT / "_config.yml")
+    (tmp_path / "book" / "index.md").write_text("# A book\n\n```{findings} claims\n```\n")
+    notebooks, results = tmp_path / "notebooks", "results/05_std_sweep/cpu"
+    (notebooks / "claims").mkdir()
+    (notebooks / "claims" / "05_std_sweep.yaml").write_text(CLAIMS)
+    chapter = notebooks / "05_std_sweep.ipynb"
+    notebook = nbformat.read(chapter, 4)
+    parameters = nbformat.v4.new_code_cell(f'results = "{results}"')
+    parameters.metadata["tags"] = ["parameters", "remove-cell"]
+    notebook.cells += [parameters, nbformat.v4.new_markdown_cell(TABLE_OF_RUNS)]
+    nbformat.write(notebook, chapter)
+    monkeypatch.chdir(notebooks)
+    record = notebooks / results / "runs.parquet"
+    record.parent.mkdir(parents=True)
+    record.write_bytes(b"runs")
+    (claim,) = read_claims("claims/05_std_sweep.yaml").values()
+    finding = Finding.of(
+        claim,
+        Cases(3, 1),
+        Cases(0, 2),
+        summary="Three of four.",
+        runs=4000,
+        figure="fig-runs",
+        files=[f"{results}/runs.parquet"],
+        effect=Effect("share", 0.75, 0.5, 0.9),
+    )
+    finding.write(f"{results}/findings")
+    make_book(tmp_path)
+    (table,) = parsed(tmp_path / "_build" / "html", "book/index").select(".findings table")
+    cells = [" ".join(cell.get_text().split()) for cell in table.select("tbody td")]
+    assert cells[0] == "E1. All of them train. A chapter"
+    assert cells[1:3] == ["holds in part: 3 of 4 cases", "does not hold: 0 of 2 cases"]
+    assert cells[3].startswith("share: 0.75 (0.5 to 0.9). 4,000 runs, Table 1, record ")
+    assert cells[3].endswith(file_digest(record)[:8])
+
+    record.write_bytes(b"others")
+    with pytest.raises(AssertionError, match=r"runs\.parquet, which is another file now"):
+        make_book(tmp_path)
 
 
 PLACEHOLDER = re.compile(r"\b(?:ADDRESS|OWNER|REPOSITORY)\b|<owner>", re.IGNORECASE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -270,6 +271,67 @@ def test_more_categories_than_colors_are_all_drawn() -> None:
         assert len({to_hex(line.get_color()) for line in drawn}) == count
 
 
+def edges() -> pd.DataFrame:
+    """Edges of three depths after one, two and ten epochs, and lines of a law that is off."""
+    depths, epochs = np.repeat([3, 4, 16], 3), np.tile([1, 2, 10], 3)
+    widths = ["-".join(["784", *["128"] * (depth - 1), "10"]) for depth in depths]
+    table = pd.DataFrame({"depth": depths, "epochs": epochs, "widths": widths})
+    low, high = 0.02 * depths / epochs, 1.0 / depths
+    table = table.assign(low=low, low_from=0.9 * low, low_to=1.2 * low)
+    table = table.assign(high=high, high_from=0.8 * high, high_to=high)
+    table = table.assign(open_low=[False] * 8 + [True], open_high=False)
+    return table.assign(law_low=0.5 * low, law_high=2 * high, law_low_of_depth=0.7 * low)
+
+
+def test_measured_edges_are_points_and_the_law_is_lines() -> None:
+    table = edges()
+    left, right = plots.edges_against_law(table).axes
+    first = table[table["epochs"] == 1]
+    curves = [line.get_ydata() for line in left.get_lines() if line.get_linestyle() == "-"]
+    assert any(np.allclose(curve, first["law_low"]) for curve in curves)
+    assert any(np.allclose(curve, first["law_high"]) for curve in curves)
+    critical = [critical_std([int(w) for w in name.split("-")]) for name in first["widths"]]
+    (dashed,) = [line for line in left.get_lines() if line.get_linestyle() == "--"]
+    assert np.allclose(dashed.get_ydata(), critical)
+    points = [line.get_ydata() for line in left.get_lines() if line.get_marker() == "o"]
+    assert [list(p) for p in points] == [list(first["low"]), list(first["high"])]
+    arrows = [line for line in right.get_lines() if line.get_marker() == "v"]
+    assert [list(line.get_ydata()) for line in arrows] == [[table["low"].iloc[-1]]]
+    (bars,) = left.containers[0].lines[2]
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    assert np.allclose(ends, first[["low_from", "low_to"]])
+    for depth, group in table.groupby("depth"):
+        of_depth = [line for line in right.get_lines() if len(line.get_xdata()) == 3]
+        assert any(np.allclose(line.get_ydata(), group["law_low_of_depth"]) for line in of_depth), (
+            depth
+        )
+
+
+def escapes() -> pd.DataFrame:
+    """Networks of two depths, three ratios and seeds, whose updates follow laws of their own."""
+    rows = itertools.product((4, 8), (0.7, 0.5, 0.35), range(3), (0.0, 1.0))
+    table = pd.DataFrame(list(rows), columns=["depth", "ratio", "seed", "bias_factor"])
+    power = (table["depth"] - 2) * (1 - 0.4 * table["bias_factor"])
+    return table.assign(updates=(10 + table["seed"]) * table["ratio"] ** -power)
+
+
+def test_times_to_leave_beside_the_slope_of_the_law() -> None:
+    table = escapes()
+    without, with_biases = plots.escape_times(table).axes
+    assert (without.get_title(), with_biases.get_title()) == ("without biases", "with biases")
+    for axes, factor in ((without, 0.0), (with_biases, 1.0)):
+        dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+        solid = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+        for depth, law, line in zip((4, 8), dashed, solid, strict=True):
+            here = table[(table["depth"] == depth) & (table["bias_factor"] == factor)]
+            medians = here.groupby("ratio")["updates"].median()
+            assert np.allclose(line.get_ydata(), medians)
+            slope = np.diff(np.log(law.get_ydata())) / np.diff(np.log(law.get_xdata()))
+            assert np.allclose(slope, -(depth - 2))
+            assert law.get_ydata()[1] == pytest.approx(medians[0.5])
+            assert np.allclose(law.get_ydata(), medians) == (factor == 0)
+
+
 # --- The same for every figure -------------------------------------------------------------
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
@@ -281,6 +343,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "divergence": plots.divergence,
     "bands": lambda t: plots.bands(stability_bands(t)),
     "variance_through_training": lambda t: plots.variance_through_training(t, (0.01, 0.1, 1)),
+    "edges_against_law": lambda _: plots.edges_against_law(edges()),
+    "escape_times": lambda _: plots.escape_times(escapes()),
 }
 
 

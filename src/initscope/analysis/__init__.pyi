@@ -20,11 +20,18 @@ from .intervals import (
     pooled_mean,
     variance_error,
 )
+from .losses import first_below
 from .noise import (
     growth_over_noise,
     predicted_std,
 )
-from .plateau import first_below
+from .plateau import (
+    band_constants,
+    decades_off,
+    left_edges_of_law,
+    right_edges_of_law,
+    within_decades,
+)
 from .qkv_claims import (
     bad_ends_foretold,
     bands_at_rest,
@@ -56,7 +63,7 @@ from .seeds import (
     over_seeds,
     paired_losses,
 )
-from .stability import PAPER_BAND, stability_bands
+from .stability import PAPER_BAND, after_epoch, band_cases, edge_cases, stability_bands
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import border_interval, trainability_border
 from .trajectories import (
@@ -84,9 +91,12 @@ __all__ = [
     "PAPER_BAND",
     "Z_95",
     "accuracy_of_schemes",
+    "after_epoch",
     "ahead",
     "ahead_from",
     "bad_ends_foretold",
+    "band_cases",
+    "band_constants",
     "bands_at_rest",
     "baseline_curves",
     "best_rates",
@@ -97,6 +107,7 @@ __all__ = [
     "count_ahead",
     "curve_distances",
     "curve_errors",
+    "decades_off",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
@@ -104,6 +115,7 @@ __all__ = [
     "difference_within",
     "divergence_share",
     "driven_exponent",
+    "edge_cases",
     "equilibration",
     "expansion_rates",
     "expected_order",
@@ -121,6 +133,7 @@ __all__ = [
     "layer_medians",
     "layer_ratios",
     "layer_spread",
+    "left_edges_of_law",
     "lies_above",
     "lies_below",
     "losses_over_seeds",
@@ -138,6 +151,7 @@ __all__ = [
     "paired_losses",
     "pooled_mean",
     "predicted_std",
+    "right_edges_of_law",
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
@@ -154,6 +168,7 @@ __all__ = [
     "weight_std",
     "where_one_trains",
     "widths_of",
+    "within_decades",
     "without_first_layer",
     "worst_deviations",
 ]

@@ -218,8 +218,8 @@ def bands(frame: pd.DataFrame) -> Figure:
     """Draw the measured stability band of each configuration as a bar, the paper's behind them.
 
     `frame` is the result of :func:`initscope.analysis.stability_bands`. An arrow marks a band that
-    reaches the end of the grid, a cross a configuration in which nothing trains, a dot the best
-    std, a dash ``sqrt(2/n)``.
+    reaches the end of the grid, a thin line the 95% interval of an edge, a cross a configuration in
+    which nothing trains, a dot the best std, a dash ``sqrt(2/n)``.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -232,7 +232,10 @@ def bands(frame: pd.DataFrame) -> Figure:
         "frame",
         frame,
         ("open_low", "open_high"),
-        numbers=("learning_rate", "low", "high", "best_std"),
+        numbers=(
+            *("learning_rate", "low", "high", "best_std"),
+            *("low_from", "low_to", "high_from", "high_to"),
+        ),
         texts=("dataset", "widths", "optimizer"),
     )
     require(
@@ -240,7 +243,7 @@ def bands(frame: pd.DataFrame) -> Figure:
         "the column widths of the table frame must hold text like '784-256-10'.",
     )
     with styled():
-        figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.2))
+        figure = Figure(figsize=(WIDTH, 0.245 * len(frame) + 1.4))
         axes = figure.subplots()
         labels = []
         optimizers = frame["optimizer"].unique()
@@ -255,6 +258,8 @@ def bands(frame: pd.DataFrame) -> Figure:
                 axes.plot(
                     [band.low, band.high], [row, row], color=color, lw=6, solid_capstyle="butt"
                 )
+                for ends in ((band.low_from, band.low_to), (band.high_from, band.high_to)):
+                    axes.plot(ends, (row, row), color=INK, lw=1.2, zorder=3)
                 if band.low == band.high:
                     axes.plot(band.low, row, color=color, marker="s", ms=6)
                 for is_open, edge, marker in (
@@ -288,7 +293,8 @@ def bands(frame: pd.DataFrame) -> Figure:
             Patch(color=PAPER_COLOR, alpha=0.35, lw=0, label="the paper's band"),
             Line2D([], [], color=INK, marker="|", ms=11, mew=1.6, ls="none", label=r"$\sqrt{2/n}$"),
             Line2D([], [], color="white", mec=INK, marker="o", ms=5, ls="none", label="best std"),
+            Line2D([], [], color=INK, lw=1.2, label="95% interval of an edge"),
             Line2D([], [], color=INK, marker="x", ls="none", label="nothing trains"),
         ]
-        figure.legend(handles=handles, loc="outside upper center", ncols=6)
+        figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure

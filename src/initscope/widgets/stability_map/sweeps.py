@@ -110,7 +110,7 @@ def describe_sweep(name: str, table: pd.DataFrame, points: int) -> tuple[dict, l
     networks, axis = _networks(runs)
     bands = {
         (band.widths, _training_key(band.optimizer, band.learning_rate, band.momentum)): band
-        for band in stability_bands(runs).itertuples()
+        for band in stability_bands(runs, resamples=0).itertuples()
     }
     chance = 1 / int(networks[0]["widths"].rsplit("-", 1)[-1])
     for network in networks:
