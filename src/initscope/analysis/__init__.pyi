@@ -32,6 +32,15 @@ from .plateau import (
     right_edges_of_law,
     within_decades,
 )
+from .published_runs import (
+    alignment_in_training,
+    implied_decays,
+    measured_over_predicted,
+    predicted_through_training,
+    recipe_table,
+    share_of_std,
+    weibull_std,
+)
 from .qkv_claims import (
     bad_ends_foretold,
     bands_at_rest,
@@ -47,15 +56,6 @@ from .qkv_claims import (
     noise_curve_loses,
     shallow_first,
     without_first_layer,
-)
-from .published_runs import (
-    alignment_in_training,
-    implied_decays,
-    measured_over_predicted,
-    predicted_through_training,
-    recipe_table,
-    share_of_std,
-    weibull_std,
 )
 from .rates import (
     accuracy_of_schemes,
