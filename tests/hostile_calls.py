@@ -1306,7 +1306,8 @@ ROWS: dict[str, Row] = {
         }
     ),
     "plots.plateau.edges_against_law": Row(
-        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)}
+        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
+        says={"bands": ("bands", "widths")},
     ),
     "plots.rates.usable_rates": Row(
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
