@@ -26,7 +26,7 @@ from initscope.chapter import (
     sweeps_left,
     verdict_table,
 )
-from initscope.claims import Verdict
+from initscope.claims import Finding, Verdict
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
 from initscope.records import recorded
@@ -181,11 +181,15 @@ def test_the_result_stands_in_words_at_the_end(path: Path) -> None:
         if output.get("metadata", {}).get("scrapbook", {}).get("name") == "summary"
     ]
     assert ast.literal_eval(summary) in shown
-    records = list((ROOT / "notebooks" / "results" / path.stem / "cpu").glob("*.json"))
-    for verdict in map(Verdict.read, records):
+    results = ROOT / "notebooks" / "results" / path.stem / "cpu"
+    verdicts = [Verdict.read(record) for record in results.glob("*.json")]
+    for verdict in verdicts:
         assert verdict.statement in shown
         assert f"**Verdict: {verdict.outcome}" in shown
-    assert len(records) == (path.stem[:2] in ("05", "06", "07"))
+    findings = [Finding.read(record) for record in results.glob("findings/*.json")]
+    for finding in findings:
+        assert f"\n- **{finding.claim}: {finding.in_words}.** {finding.summary}" in shown
+    assert len(verdicts) + bool(findings) == (path.stem[:2] in ("05", "06", "07"))
     # Letters that Markdown takes for itself would not be read.
     assert not re.search(r"\w_\w|`|\$", shown)
     assert "remove-cell" in tags(cells[-1])  # in the book the prose says it

@@ -5,6 +5,7 @@ from .criticality import (
     phase_diagrams,
     trainability_map,
 )
+from .diffusion import errors_through_training, growth_against_rate
 from .finite_width import (
     fan_of_networks,
     jacobian_spread,
@@ -90,11 +91,13 @@ __all__ = [
     "differences_by_depth",
     "divergence",
     "edges_against_law",
+    "errors_through_training",
     "escape_times",
     "fan_of_networks",
     "final_bands",
     "gradients_along_stream",
     "gradients_and_weights",
+    "growth_against_rate",
     "growth_maps",
     "jacobian_spread",
     "layer_spreads",
