@@ -134,10 +134,33 @@ def sweep() -> pd.DataFrame:
     return _sweep().copy()
 
 
+def three_layers() -> pd.DataFrame:
+    """As weight_std gives it, of three layers."""
+    index = pd.MultiIndex.from_product([("q", "v"), (1, 2, 3)], names=["role", "layer"])
+    growth = np.array([1.1, 1.3, 1.2, 1.4, 1.1, 1.3])
+    return pd.DataFrame({0: 0.1, 10: 0.1 * growth, 20: 0.2}, index).rename_axis(columns="step")
+
+
+def losses_by_step() -> pd.Series:
+    return pd.Series([5.0, 3.0, 2.0], [0, 10, 20])
+
+
+def curve_errors_table() -> pd.DataFrame:
+    """As curve_distances gives it."""
+    return pd.DataFrame({"noise": [0.1, 0.3], "no change": [0.2, 0.1]}, index=["q", "v"])
+
+
 def weibull_scales(*components: str) -> pd.DataFrame:
     """As load_weibull_scales gives it, for a recipe of few updates."""
     columns = {"model": "shakespeare", "component": components, "scale": 0.03, "shape": 1.2}
     return pd.DataFrame(columns)
+
+
+def intervals() -> pd.DataFrame:
+    """As measured_over_predicted and implied_decays give them."""
+    table = pd.DataFrame({"model": "shakespeare", "component": ["qkv", "o"], "low": [0.09, 0.1]})
+    table = table.assign(high=1.1 * table["low"], configured=0.1)
+    return table.assign(ratio_low=table["low"], ratio_high=table["high"])
 
 
 def std() -> pd.DataFrame:
@@ -969,6 +992,10 @@ ROWS: dict[str, Row] = {
         lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
         nan="no decay gives this std, as documented",
     ),
+    "analysis.published_runs.implied_gradients": Row(
+        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
+        nan="epsilon explains no std as large as without it, as documented",
+    ),
     "analysis.published_runs.predicted_through_training": Row(
         lambda: {
             "std": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
@@ -996,6 +1023,53 @@ ROWS: dict[str, Row] = {
     ),
     "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
     "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
+    "analysis.diffusion.curve_errors": Row(lambda: {"std": std(), "curve": std()}),
+    "analysis.diffusion.growth_by_rate": Row(
+        lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)}
+    ),
+    "analysis.losses.first_below": Row(
+        lambda: {"losses": losses_by_step(), "level": 4.5, "window": 2},
+        nan="losses that do not fall below, as documented",
+    ),
+    "data.bigrams.bigram_loss": Row(
+        lambda: {"train": [np.arange(4) % 2], "validation": [np.arange(4) % 2], "vocab_size": 2}
+    ),
+    "analysis.qkv_claims.without_first_layer": Row(lambda: {"std": std()}),
+    "analysis.qkv_claims.shallow_first": Row(lambda: {"stds": [three_layers()] * 2, "until": 10}),
+    "analysis.qkv_claims.narrow_bands": Row(lambda: {"stds": [std(), std()], "ratio": 1.5}),
+    "analysis.qkv_claims.late_changes": Row(
+        lambda: {"std": std(), "since": 10}, says={"std": ("since",)}
+    ),
+    "analysis.qkv_claims.bands_at_rest": Row(
+        lambda: {"stds": [std(), std()], "since": 10, "tolerance": 0.05}
+    ),
+    "analysis.qkv_claims.lies_below": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
+    "analysis.qkv_claims.lies_above": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
+    "analysis.qkv_claims.improves": Row(lambda: {"interval": (0.1, 0.0, 0.2), "margin": 0.02}),
+    "analysis.qkv_claims.bad_ends_foretold": Row(
+        lambda: {"stds": {"a": std()}, "losses": {"a": losses_by_step()}, "until": 10}
+    ),
+    "analysis.qkv_claims.driven_exponent": Row(
+        lambda: {"exponents": [1.3, 1.4], "low": 0.8, "high": 1.6}, says={"exponents": ("values",)}
+    ),
+    "analysis.qkv_claims.noise_curve_loses": Row(lambda: {"distances": [curve_errors_table()]}),
+    "analysis.qkv_claims.narrow_but_for_first": Row(
+        lambda: {"stds": [std(), std()], "ratio": 1.5, "wide": "q"}
+    ),
+    "analysis.qkv_claims.expected_order": Row(
+        lambda: {"stds": [three_layers()] * 2, "until": 10, "above": {"q": 0.5}, "below": {"v": 0}},
+        nan="the order of matrices that do not move, as documented",
+    ),
+    "analysis.qkv_claims.difference_within": Row(
+        lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}
+    ),
+    "analysis.intervals.difference_interval": Row(
+        lambda: {"first": [1.0, 2.0, 3.0], "second": [0.0, 0.5]},
+        nan="the interval of values that are not finite, as documented",
+    ),
+    "analysis.trajectories.spread_over_growth": Row(
+        lambda: {"std": std()}, nan="layers that have not moved, as documented"
+    ),
     "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
     "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
     "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),
@@ -1248,7 +1322,27 @@ ROWS: dict[str, Row] = {
         }
     ),
     "plots.plateau.edges_against_law": Row(
-        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)}
+        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
+        says={"bands": ("bands", "widths")},
+    ),
+    "plots.published_runs.ratios_by_component": Row(lambda: {"ratios": intervals()}),
+    "plots.published_runs.decays_by_component": Row(
+        lambda: {"decays": intervals(), "printed": 0.01}
+    ),
+    "plots.published_runs.std_through_training": Row(
+        lambda: {
+            "runs": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "ratio": [1.0, 0.9]}).assign(
+                measured=0.02, predicted=0.02
+            )
+        }
+    ),
+    "plots.published_runs.alignment_through_training": Row(
+        lambda: {
+            "alignment": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "share": 0.9}).assign(
+                over_length=20.0, noise=20.0, noise_share=0.9
+            ),
+            "stated": (0.88, 0.94),
+        }
     ),
     "plots.rates.usable_rates": Row(
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
@@ -1468,7 +1562,17 @@ ROWS: dict[str, Row] = {
     ),
     "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
     "plots.pretraining.training_losses": Row(
-        lambda: {"training": {"a": loss_table()}, "evaluation": {"a": loss_table()}}
+        lambda: {
+            "groups": {"a": [loss_table()]},
+            "ends": {"a": pd.DataFrame({"left": [300.0], "loss": [1.6]})},
+            "level": 2.4,
+        }
+    ),
+    "plots.diffusion.errors_through_training": Row(
+        lambda: {"errors": {"a": [pd.DataFrame([[0.0, 0.3]], ["q"], [0, 10])]}}
+    ),
+    "plots.diffusion.growth_against_rate": Row(
+        lambda: {"growth": {"a": [pd.DataFrame([[4e-6, 1e-6]], ["q"], [0.002, 0.001])]}}
     ),
     # widgets
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium": Row(

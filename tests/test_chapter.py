@@ -181,15 +181,15 @@ def test_the_result_stands_in_words_at_the_end(path: Path) -> None:
         if output.get("metadata", {}).get("scrapbook", {}).get("name") == "summary"
     ]
     assert ast.literal_eval(summary) in shown
-    records = ROOT / "notebooks" / "results" / path.stem / "cpu"
-    verdicts = [Verdict.read(record) for record in records.glob("*.json")]
+    results = ROOT / "notebooks" / "results" / path.stem / "cpu"
+    verdicts = [Verdict.read(record) for record in results.glob("*.json")]
     for verdict in verdicts:
         assert verdict.statement in shown
         assert f"**Verdict: {verdict.outcome}" in shown
-    findings = [Finding.read(record) for record in records.glob("findings/*.json")]
+    findings = [Finding.read(record) for record in results.glob("findings/*.json")]
     for finding in findings:
-        assert f"- **{finding.claim}: {finding.in_words}.** {finding.summary}" in shown
-    assert bool(verdicts or findings) == (path.stem[:2] in ("05", "06", "07"))
+        assert f"\n- **{finding.claim}: {finding.in_words}.** {finding.summary}" in shown
+    assert len(verdicts) + bool(findings) == (path.stem[:2] in ("05", "06", "07"))
     # Letters that Markdown takes for itself would not be read.
     assert not re.search(r"\w_\w|`|\$", shown)
     assert "remove-cell" in tags(cells[-1])  # in the book the prose says it

@@ -170,6 +170,12 @@ class Claim:
         Of a claim of the paper: its ``words``, their ``source``, the ``scope`` they speak of, what
         lies ``beyond`` it, the ``statistic`` and when the claim ``holds_if``. Of a prediction: what
         is ``expected``, and what it would be ``refuted_by``.
+
+    Examples
+    --------
+    >>> texts = {"expected": "The edge stays.", "refuted_by": "It moves by a step of the grid."}
+    >>> Claim("edge", "predictions", texts).statement
+    'The edge stays.'
     """
 
     key: str
@@ -208,6 +214,15 @@ def read_claims(path: str | Path) -> dict[str, Claim]:
     UsageError
         A file that is not there or is no YAML; a field that is missing, unknown or no text; a key
         that stands there twice.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "05_a.yaml"
+    ...     _ = path.write_text("predictions: {edge: {expected: It stays., refuted_by: It moves.}}")
+    ...     list(read_claims(path))
+    ['edge']
     """
     scalars.file_path("path", path)
     found: dict[str, Claim] = {}
@@ -233,6 +248,11 @@ class Cases:
         Cases that speak for it, against it, and for neither.
     allowed
         Cases that may speak against it all the same, by what was written down before.
+
+    Examples
+    --------
+    >>> Cases(20, 3, undecided=1).in_words
+    '20 of 24 cases, 1 undecided'
     """
 
     support: int
@@ -268,11 +288,7 @@ class Cases:
 
     @property
     def in_words(self) -> str:
-        """How many of the cases support it.
-
-        >>> Cases(20, 3, 1).in_words
-        '20 of 24 cases, 1 undecided'
-        """
+        """How many of the cases support it."""
         undecided = f", {self.undecided} undecided" if self.undecided else ""
         return f"{self.support} of {self.total} case{'s' * (self.total != 1)}{undecided}"
 
@@ -305,6 +321,11 @@ class Effect:
         The size and the ends of its 95% interval.
     unit
         Its unit; empty for a number without one.
+
+    Examples
+    --------
+    >>> Effect("difference of the losses", 0.0876, 0.071, 0.104, "nats").in_words
+    'difference of the losses: 0.0876 (0.071 to 0.104) nats'
     """
 
     what: str
@@ -327,11 +348,7 @@ class Effect:
 
     @property
     def in_words(self) -> str:
-        """The size, its interval and its unit, after what it is of.
-
-        >>> Effect("difference of the losses", 0.0876, 0.071, 0.104, "nats").in_words
-        'difference of the losses: 0.0876 (0.071 to 0.104) nats'
-        """
+        """The size, its interval and its unit, after what it is of."""
         size = f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
         return f"{self.what}: {size} {self.unit}".rstrip()
 
@@ -360,6 +377,16 @@ class Finding:
         Digest of each file it rests on, by its path from the folder of the notebooks.
     profile
         Profile of the run.
+
+    Examples
+    --------
+    >>> texts = {"expected": "The edge stays.", "refuted_by": "It moves by a step of the grid."}
+    >>> finding = Finding.of(
+    ...     Claim("edge", "predictions", texts), Cases(3, 1), summary="It moves in one of four.",
+    ...     runs=20, figure="fig-edges", files=[__file__],
+    ... )
+    >>> finding.result
+    'does not hold'
     """
 
     claim: str
@@ -503,6 +530,16 @@ def verified_findings(
     UsageError
         A claim without a finding; one of what the claim said before, or of files that are others
         now; one that contradicts itself.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     root = Path(folder)
+    ...     (root / "claims").mkdir()
+    ...     _ = (root / "claims" / "05_a.yaml").write_text("predictions: {}")
+    ...     verified_findings(root, {"05_a": "results/05_a/cpu"})
+    []
     """
     scalars.file_path("notebooks", notebooks)
     root, found = Path(notebooks), []

@@ -13,6 +13,8 @@ from weight_tables import trajectories
 from initscope.analysis.diffusion import (
     baseline_curves,
     curve_distances,
+    curve_errors,
+    growth_by_rate,
     growth_exponents,
     growth_in_windows,
 )
@@ -131,3 +133,25 @@ def test_what_does_not_fit_is_refused() -> None:
         growth_exponents(one_window, np.ones(20))
     with pytest.raises(UsageError, match="the curve 'x' must have the rows and columns of std"):
         curve_distances(std, {"x": std.iloc[:, :2]})
+
+
+def test_errors_at_each_step_are_means_over_layers_and_distances_their_means() -> None:
+    std = trajectories({"q": [[0.1, 0.2, 0.4], [0.1, 0.1, 0.1]]}, [0, 10, 20])
+    flat = std * 0 + 0.1
+    errors = curve_errors(std, flat)
+    np.testing.assert_allclose(errors.loc["q"], np.log([1, 2, 4]) / 2, atol=1e-12)
+    assert curve_distances(std, {"flat": flat})["flat"]["q"] == pytest.approx(
+        errors.loc["q"].iloc[1:].mean()
+    )
+    with pytest.raises(UsageError, match="rows and columns of std"):
+        curve_errors(std, flat.iloc[:, 1:])
+
+
+def test_growth_is_named_by_the_rms_rate_of_its_window() -> None:
+    rates = np.array([0.001, 0.003, 0.002, 0.002])
+    windows = pd.MultiIndex.from_tuples([(0, 2), (2, 4)], names=["after", "until"])
+    layers = pd.MultiIndex.from_product([["q"], [1, 2, 3]], names=["role", "layer"])
+    growth = pd.DataFrame([[1.0, 2.0], [5.0, 4.0], [2.0, 9.0]], layers, windows)
+    found = growth_by_rate(growth, rates)
+    assert list(found.columns) == pytest.approx([math.sqrt(5e-6), 0.002])
+    assert found.loc["q"].to_list() == [2.0, 4.0]

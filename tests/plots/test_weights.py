@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from initscope import plots
+from initscope.analysis.diffusion import curve_errors, growth_by_rate, growth_in_windows
 from initscope.analysis.intervals import mean_interval
 from initscope.analysis.noise import predicted_std
 from initscope.analysis.trajectories import (
@@ -431,21 +432,72 @@ def losses(*runs: str, values: tuple[float, ...] = (5.0, 3.0, 2.0)) -> dict[str,
     }
 
 
-def test_losses_are_drawn_and_the_first_run_stands_out() -> None:
-    # The runs of the two tables are in different orders.
-    training, evaluation = losses("a", "b", "c"), losses("c", "a")
-    figure = plots.training_losses(training, evaluation)
+def rates_of(std: pd.DataFrame) -> pd.DataFrame:
+    """As growth_by_rate gives it, of learning rates that fall."""
+    lr = np.linspace(0.003, 0.001, int(std.columns[-1]))
+    return growth_by_rate(growth_in_windows(std, lr, 0.1, [0, 20, 40, 100]), lr).abs()
+
+
+def test_errors_are_the_mean_over_runs_and_their_range() -> None:
+    std = trajectories()
+    near, far = curve_errors(std, std * 1.1), curve_errors(std, std * 1.3)
+    figure = plots.errors_through_training({"noise": [near, far], "no change": [near]})
     draw(figure)
-    for axes, title, tables in zip(
-        panels(figure), ("training", "validation"), (training, evaluation), strict=True
-    ):
-        assert axes.get_title() == title
-        np.testing.assert_array_equal(curves(axes), [table["loss"] for table in tables.values()])
-        (thick,) = curves(axes, color=plots.COLORS[1])
-        np.testing.assert_array_equal(thick, tables["a"]["loss"])
-    assert names(figure) == ["a", "other runs"]
-    assert panels(figure)[0].get_ylabel() == "loss, nats a token"
-    assert names(plots.training_losses(losses("a"), {})) == ["a"]
+    assert names(figure) == ["noise", "no change"]
+    assert [axes.get_title() for axes in panels(figure)][:2] == ["Q", "K"]
+    for axes, role in zip(panels(figure), ROLES, strict=True):
+        noise, no_change = curves(axes)
+        np.testing.assert_allclose(noise, (near.loc[role] + far.loc[role]) / 2)
+        np.testing.assert_allclose(no_change, near.loc[role])
+        (shade, _) = axes.collections
+        places = shade.get_paths()[0].vertices[:, 1]
+        assert places.max() == pytest.approx(far.loc[role].max())
+        assert len({line.get_linestyle() for line in axes.get_lines()}) == 2
+
+
+def test_growth_is_drawn_over_the_square_of_the_rate() -> None:
+    noise = pd.DataFrame([[4e-6, 1e-6], [-1e-6, 1e-6]], ["q", "v"], [0.002, 0.001])
+    drift = pd.DataFrame([[4e-6, 2e-6]], ["q"], [0.002, 0.001])
+    figure = plots.growth_against_rate({"a": [drift, 2 * drift], "b": [noise]})
+    draw(figure)
+    of_q, of_v = panels(figure)
+    lines = [axes.get_lines() for axes in (of_q, of_v)]
+    (mean,) = [
+        line
+        for line in lines[0]
+        if line.get_color() == plots.COLORS[0] and line.get_lw() > 1 and line.get_linestyle() == "-"
+    ]
+    np.testing.assert_allclose(mean.get_ydata(), [1.5, 3])
+    (level,) = [
+        line
+        for line in lines[0]
+        if line.get_color() == plots.COLORS[1] and line.get_linestyle() == "-"
+    ]
+    np.testing.assert_allclose(level.get_ydata(), [1, 1])
+    (guide,) = curves(of_q, linestyle=":")
+    np.testing.assert_allclose(guide, [1.5, 3])  # through the last window of the first group
+    # What shrinks has no place on the axis.
+    shown = [line.get_ydata() for line in lines[1] if line.get_marker() == "o"]
+    np.testing.assert_array_equal(shown, [[NAN, 1.0]])
+    assert names(figure) == ["a", "b", "noise without memory", "a steady drift"]
+
+
+def test_losses_are_drawn_by_group_and_where_they_end() -> None:
+    groups = {"a": list(losses("a", "b").values()), "b": list(losses("c").values())}
+    ends = {
+        "b": pd.DataFrame({"left": [310.0, np.nan], "loss": [1.6, 1.7]}),
+        "others": pd.DataFrame({"left": [400.0], "loss": [1.8]}),
+    }
+    figure = plots.training_losses(groups, ends, level=2.4)
+    draw(figure)
+    left, right = panels(figure)
+    for color, (_, tables) in zip(plots.COLORS, groups.items(), strict=False):
+        drawn = curves(left, color=color)
+        np.testing.assert_array_equal(drawn, [t["loss"][t["step"] > 0] for t in tables])
+    assert names(figure) == ["a", "b", "others", "plateau"]
+    assert [line.get_color() for line in right.lines] == [plots.COLORS[1], plots.INK]
+    np.testing.assert_array_equal(right.lines[0].get_xdata(), [310.0, np.nan])
+    assert names(plots.training_losses({"a": groups["a"]}, {})) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -495,11 +547,16 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     ),
     "training_losses": lambda std: plots.training_losses(
         {
-            f"run {layer}": pd.DataFrame({"step": std.columns, "loss": curve.to_numpy()})
+            f"layer {layer}": [pd.DataFrame({"step": std.columns, "loss": curve.to_numpy()})]
             for layer, curve in std.loc["q"].iterrows()
         },
-        losses("run 1", "run 2"),
+        {"layer 1": pd.DataFrame({"left": [100.0], "loss": [0.03]})},
+        0.02,
     ),
+    "errors_through_training": lambda std: plots.errors_through_training(
+        {"noise": [curve_errors(std, std * 1.1)] * 2, "no change": [curve_errors(std, std / 2)]}
+    ),
+    "growth_against_rate": lambda std: plots.growth_against_rate({"seeds": [rates_of(std)] * 2}),
 }
 
 
@@ -622,6 +679,8 @@ NOTHING: dict[str, Callable[[], Figure]] = {
     "bands of no role": lambda: plots.bands_through_training({"decay": {"a": (EMPTY, EMPTY)}}),
     "final_bands": lambda: plots.final_bands(final().head(0)),
     "training_losses": lambda: plots.training_losses({}, {}),
+    "errors_through_training": lambda: plots.errors_through_training({}),
+    "growth_against_rate": lambda: plots.growth_against_rate({}),
 }
 
 

@@ -7,7 +7,14 @@ from .delays import (
     xavier_delays,
 )
 from .deviations import deviations, worst_deviations
-from .diffusion import baseline_curves, curve_distances, growth_exponents, growth_in_windows
+from .diffusion import (
+    baseline_curves,
+    curve_distances,
+    curve_errors,
+    growth_by_rate,
+    growth_exponents,
+    growth_in_windows,
+)
 from .effects import at_own_rates, holm, own_rates, paired_effects, standing
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
@@ -15,15 +22,14 @@ from .intervals import (
     Z_95,
     bootstrap_interval,
     central_range,
+    difference_interval,
     mean_error,
     mean_interval,
     pooled_mean,
     variance_error,
 )
-from .noise import (
-    growth_over_noise,
-    predicted_std,
-)
+from .losses import first_below
+from .noise import growth_over_noise, predicted_std
 from .plateau import (
     band_constants,
     decades_off,
@@ -34,17 +40,30 @@ from .plateau import (
 from .published_runs import (
     alignment_in_training,
     implied_decays,
+    implied_gradients,
     measured_over_predicted,
     predicted_through_training,
     recipe_table,
     share_of_std,
     weibull_std,
 )
-from .rates import (
-    accuracy_of_schemes,
-    best_rates,
-    failure_share,
+from .qkv_claims import (
+    bad_ends_foretold,
+    bands_at_rest,
+    difference_within,
+    driven_exponent,
+    expected_order,
+    improves,
+    late_changes,
+    lies_above,
+    lies_below,
+    narrow_bands,
+    narrow_but_for_first,
+    noise_curve_loses,
+    shallow_first,
+    without_first_layer,
 )
+from .rates import accuracy_of_schemes, best_rates, failure_share
 from .seeds import (
     divergence_share,
     gradient_norm_means,
@@ -65,16 +84,11 @@ from .trajectories import (
     layer_spread,
     over_layers,
     settling_steps,
+    spread_over_growth,
     statistic_table,
     weight_std,
 )
-from .verdicts import (
-    ahead,
-    ahead_from,
-    count_ahead,
-    deepest_whole_band,
-    where_one_trains,
-)
+from .verdicts import ahead, ahead_from, count_ahead, deepest_whole_band, where_one_trains
 
 __all__ = [
     "COMPARED",
@@ -87,8 +101,10 @@ __all__ = [
     "ahead_from",
     "alignment_in_training",
     "at_own_rates",
+    "bad_ends_foretold",
     "band_cases",
     "band_constants",
+    "bands_at_rest",
     "baseline_curves",
     "best_rates",
     "beyond_the_law",
@@ -98,35 +114,50 @@ __all__ = [
     "compare",
     "count_ahead",
     "curve_distances",
+    "curve_errors",
     "decades_off",
     "deepest_whole_band",
     "depth_correlation",
     "deviations",
+    "difference_interval",
+    "difference_within",
     "divergence_share",
+    "driven_exponent",
     "edge_cases",
     "equilibration",
     "escape_rates",
     "expansion_rates",
+    "expected_order",
     "failure_share",
+    "first_below",
     "gradient_norm_means",
     "gradient_ratios_over_seeds",
+    "growth_by_rate",
     "growth_exponents",
     "growth_in_windows",
     "growth_over_noise",
     "growth_since_start",
     "holm",
     "implied_decays",
+    "implied_gradients",
+    "improves",
+    "late_changes",
     "layer_medians",
     "layer_ratios",
     "layer_spread",
     "left_edges_of_law",
+    "lies_above",
+    "lies_below",
     "losses_over_seeds",
     "mean_error",
     "mean_interval",
     "measured_over_predicted",
     "median_grid",
+    "narrow_bands",
+    "narrow_but_for_first",
     "nearest",
     "nearest_rates",
+    "noise_curve_loses",
     "one_row",
     "order_of_layers",
     "over_layers",
@@ -143,8 +174,10 @@ __all__ = [
     "row_of_smallest",
     "run_measures",
     "settling_steps",
+    "shallow_first",
     "share_of_std",
     "short_widths",
+    "spread_over_growth",
     "stability_bands",
     "standing",
     "statistic_table",
@@ -158,6 +191,7 @@ __all__ = [
     "where_one_trains",
     "widths_of",
     "within_decades",
+    "without_first_layer",
     "worst_deviations",
     "xavier_delays",
 ]

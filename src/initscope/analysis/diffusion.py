@@ -21,7 +21,14 @@ from initscope.analysis.trajectories import check_std
 from initscope.checks import is_number, require
 from initscope.errors import shown
 
-__all__ = ["baseline_curves", "curve_distances", "growth_exponents", "growth_in_windows"]
+__all__ = [
+    "baseline_curves",
+    "curve_distances",
+    "curve_errors",
+    "growth_by_rate",
+    "growth_exponents",
+    "growth_in_windows",
+]
 
 
 def growth_in_windows(
@@ -117,21 +124,46 @@ def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
     >>> print(growth_exponents(growth, [0.002] * 10 + [0.001] * 10)["q"].round(6))
     2.0
     """
+    medians = growth_by_rate(growth, lr)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = np.log(np.asarray(medians.columns, float)), np.log(medians.to_numpy())
+        spread = x - x.mean()
+        slopes = (y - y.mean(axis=1, keepdims=True)) @ spread / (spread @ spread)
+    slopes = np.where(np.isfinite(slopes), slopes, np.nan)
+    return pd.Series(slopes, medians.index, name="exponent")
+
+
+def growth_by_rate(growth: pd.DataFrame, lr: ArrayLike) -> pd.DataFrame:
+    """Return by role the median growth over the layers, at the learning rate of each window.
+
+    Parameters
+    ----------
+    growth, lr
+        As in :func:`growth_exponents`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role, a column a window, named by its rms learning rate, in the order of the
+        windows. NaN where a layer has no growth.
+
+    Examples
+    --------
+    >>> columns = pd.MultiIndex.from_tuples([(0, 10), (10, 20)], names=["after", "until"])
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1)], names=["role", "layer"])
+    >>> growth = pd.DataFrame([[4e-6, 1e-6]], matrices, columns)
+    >>> growth_by_rate(growth, [0.002] * 10 + [0.001] * 10).loc["q"].to_dict()
+    {0.002: 4e-06, 0.001: 1e-06}
+    """
     table = checks.number_table("growth", growth, levels=("role", "layer"))
     require(
         list(table.columns.names) == ["after", "until"] and table.shape[1] >= 2,
         "growth must be a table of growth_in_windows with at least two windows.",
     )
     rates = learning_rates_until(lr, int(table.columns[-1][1]))
-    rms = np.array([math.sqrt(np.mean(rates[a:b] ** 2)) for a, b in table.columns])
-    by_role = table.groupby(level="role", sort=False)
-    medians = by_role.agg(lambda layers: layers.median(skipna=False))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = np.log(rms), np.log(medians.to_numpy())
-        spread = x - x.mean()
-        slopes = (y - y.mean(axis=1, keepdims=True)) @ spread / (spread @ spread)
-    slopes = np.where(np.isfinite(slopes), slopes, np.nan)
-    return pd.Series(slopes, medians.index, name="exponent")
+    rms = [math.sqrt(np.mean(rates[a:b] ** 2)) for a, b in table.columns]
+    medians = table.groupby(level="role", sort=False).agg(lambda of: of.median(skipna=False))
+    return medians.set_axis(pd.Index(rms, name="learning_rate"), axis=1)
 
 
 def baseline_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]:
@@ -199,13 +231,50 @@ def curve_distances(std: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd
     check_std(std)
     found = {}
     for name, curve in checks.mapping("curves", curves).items():
-        checks.number_table(f"curves[{name!r}]", curve)
-        require(
-            curve.index.equals(std.index) and curve.columns.equals(std.columns),
-            f"the curve {shown(name)} must have the rows and columns of std.",
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance = np.log(std / curve).abs().iloc[:, 1:].mean(axis=1, skipna=False)
-        by_role = distance.groupby(level="role", sort=False)
-        found[name] = by_role.agg(lambda layers: layers.mean(skipna=False))
+        _check_curve(f"curve {shown(name)}", curve, std)
+        found[name] = curve_errors(std, curve).iloc[:, 1:].mean(axis=1, skipna=False)
     return pd.DataFrame(found)
+
+
+def curve_errors(std: pd.DataFrame, curve: pd.DataFrame) -> pd.DataFrame:
+    r"""Return how far the std is from a curve at each step, over all layers.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`initscope.analysis.weight_std`.
+    curve
+        A table like it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role, a column a step: mean over the layers of
+        :math:`|\ln(\sigma / \text{curve})|`; NaN where one of them is not known.
+
+    Raises
+    ------
+    UsageError
+        A curve with other rows or columns.
+
+    Examples
+    --------
+    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
+    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
+    >>> curve_errors(std, std * 0 + 0.02).loc["q"].round(3).to_dict()
+    {0: 0.0, 10: 0.549}
+    """
+    check_std(std)
+    _check_curve("curve", curve, std)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = np.log(std / curve).abs()
+    by_role = distance.groupby(level="role", sort=False)
+    return by_role.agg(lambda layers: layers.mean(skipna=False))
+
+
+def _check_curve(name: str, curve: pd.DataFrame, std: pd.DataFrame) -> None:
+    checks.number_table(name, curve)
+    require(
+        curve.index.equals(std.index) and curve.columns.equals(std.columns),
+        f"the {name} must have the rows and columns of std.",
+    )

@@ -16,6 +16,7 @@ __all__ = [
     "Z_95",
     "bootstrap_interval",
     "central_range",
+    "difference_interval",
     "mean_error",
     "mean_interval",
     "pooled_mean",
@@ -90,6 +91,47 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float,
     # Not stats.t.interval, which is NaN for values that are all the same.
     half = float(stats.t.ppf((1 + level) / 2, len(sample) - 1)) * error
     return mean, mean - half, mean + half
+
+
+def difference_interval(
+    first: ArrayLike, second: ArrayLike, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return the difference of two means, first less second, with Welch's interval.
+
+    Parameters
+    ----------
+    first, second
+        Independent samples, each of one dimension; their variances may differ.
+    level
+        Probability with which such an interval covers the difference, if the values are normal.
+
+    Returns
+    -------
+    tuple
+        difference, low, high; the ends are infinite if a sample has a single value, and NaN if a
+        value is not finite.
+
+    Raises
+    ------
+    UsageError
+        An empty sample, or a level that is not between 0 and 1.
+
+    >>> difference, low, high = difference_interval([1.0, 2.0, 3.0], [0.0, 0.1, 0.2])
+    >>> print(f"{difference:.2f} from {low:.2f} to {high:.2f}")
+    1.90 from -0.55 to 4.35
+    """
+    a, b = _numbers("first", first), _numbers("second", second)
+    check_level(level)
+    with np.errstate(invalid="ignore"):  # of values that are not finite
+        difference = float(a.mean() - b.mean())
+        if not math.isfinite(difference):
+            return difference, math.nan, math.nan
+        if min(len(a), len(b)) == 1:
+            return difference, -math.inf, math.inf
+        if np.ptp(a) == 0 and np.ptp(b) == 0:  # scipy's interval is NaN then
+            return difference, difference, difference
+        interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(level)
+    return difference, float(interval.low), float(interval.high)
 
 
 def mean_error(values: ArrayLike) -> float:

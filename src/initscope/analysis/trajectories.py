@@ -25,6 +25,7 @@ __all__ = [
     "layer_spread",
     "over_layers",
     "settling_steps",
+    "spread_over_growth",
     "statistic_table",
     "weight_std",
 ]
@@ -210,6 +211,33 @@ def layer_spread(std: pd.DataFrame) -> pd.DataFrame:
         spread = by_role.max() / by_role.min()
     # The largest and the smallest leave out the layers that diverged.
     return spread.mask(std.isna().groupby(level="role", sort=False).any())
+
+
+def spread_over_growth(std: pd.DataFrame) -> pd.Series:
+    r"""Return how far the layers end apart, over how far they have gone.
+
+    Parameters
+    ----------
+    std
+        Result of :func:`weight_std`.
+
+    Returns
+    -------
+    pandas.Series
+        Indexed by role: :math:`\ln` of the largest std over the smallest at the end, over the mean
+        over the layers of :math:`|\ln(\sigma_T / \sigma_0)|`. Below 1 they have gone further
+        together than apart. Infinite where none has moved, NaN where a layer diverged.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2], ("q", 2): [0.1, 0.4]}, [0, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> spread_over_growth(std).round(2).to_dict()
+    {'q': 0.67}
+    """
+    spread = layer_spread(std).iloc[:, -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gone = np.log(growth_since_start(std).iloc[:, -1]).abs()
+        mean = gone.groupby(level="role", sort=False).agg(lambda of: of.mean(skipna=False))
+        return (np.log(spread) / mean).rename("spread_over_growth")
 
 
 def depth_correlation(values: pd.Series) -> pd.Series:

@@ -1,3 +1,4 @@
+from .bigrams import bigram_loss
 from .dataset import DATASETS, Dataset, load
 from .mnist import load_mnist
 from .passages import Passages, ShuffledPassages
@@ -15,6 +16,7 @@ __all__ = [
     "Passages",
     "ShuffledPassages",
     "Text",
+    "bigram_loss",
     "load",
     "load_checkpoint_stds",
     "load_digits",

@@ -5,6 +5,7 @@ from .criticality import (
     phase_diagrams,
     trainability_map,
 )
+from .diffusion import errors_through_training, growth_against_rate
 from .effects import delays_by_rate, ratios_by_depth
 from .finite_width import (
     fan_of_networks,
@@ -17,6 +18,12 @@ from .pairs import gradients_and_weights, paired_curves
 from .plateau import edges_against_law, escape_times
 from .pretraining import signals_through_training, training_losses
 from .propagation import number_format_bands, theory_against_networks
+from .published_runs import (
+    alignment_through_training,
+    decays_by_component,
+    ratios_by_component,
+    std_through_training,
+)
 from .rates import usable_rates, winners
 from .schemes import (
     differences_by_depth,
@@ -72,23 +79,27 @@ __all__ = [
     "WIDTH",
     "accuracy_against_std",
     "accuracy_map",
+    "alignment_through_training",
     "attention_saturation",
     "bands",
     "bands_through_training",
     "block_quantities",
     "by_layer",
     "correlation_with_depth",
+    "decays_by_component",
     "delays_by_rate",
     "depth_of_stream",
     "depth_scales",
     "differences_by_depth",
     "divergence",
     "edges_against_law",
+    "errors_through_training",
     "escape_times",
     "fan_of_networks",
     "final_bands",
     "gradients_along_stream",
     "gradients_and_weights",
+    "growth_against_rate",
     "growth_maps",
     "jacobian_spread",
     "layer_spreads",
@@ -99,11 +110,13 @@ __all__ = [
     "number_format_bands",
     "paired_curves",
     "phase_diagrams",
+    "ratios_by_component",
     "ratios_by_depth",
     "role_name",
     "scheme_accuracies",
     "signals_through_training",
     "singular_values",
+    "std_through_training",
     "stream_against_theory",
     "theory_against_networks",
     "trainability_map",

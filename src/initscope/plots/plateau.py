@@ -143,7 +143,9 @@ def escape_times(escapes: pd.DataFrame) -> Figure:
             for depth, color in zip(depths, palette(len(depths)), strict=True):
                 which = (escapes["bias_factor"] == factor) & (escapes["depth"] == depth)
                 runs = escapes[which]
-                medians = runs.groupby("ratio")["updates"].median()
+                medians = runs.groupby("ratio")["updates"].median().dropna()
+                if medians.empty:  # none of them left
+                    continue
                 axes.plot(medians.index, medians, color=color, lw=1.6, label=f"{depth} layers")
                 axes.plot(runs["ratio"], runs["updates"], color=color, marker="o", ms=3, ls="none")
                 middle = medians.index[len(medians) // 2]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, WIDTH, line_looks, styled
+from initscope.plots.style import INK, WIDTH, line_looks, palette, styled
 from initscope.plots.weights import (
     above_zero,
     check_layers,
@@ -23,6 +23,8 @@ from initscope.plots.weights import (
 )
 
 __all__ = ["signals_through_training", "training_losses"]
+
+EMPTY = pd.DataFrame({"step": [], "loss": []}, dtype=float)
 
 
 def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -61,38 +63,64 @@ def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def training_losses(
-    training: Mapping[str, pd.DataFrame], evaluation: Mapping[str, pd.DataFrame]
+    groups: Mapping[str, Sequence[pd.DataFrame]],
+    ends: Mapping[str, pd.DataFrame],
+    level: float | None = None,
 ) -> Figure:
-    """Draw the training loss of every run, and its validation loss, against the step.
+    """Draw the training loss of groups of runs, and where each ended against when it got under way.
 
-    Both have the run to its table with the columns ``step`` and ``loss``; runs of one table and
-    not of the other are drawn where they are. The first of `training` stands out.
+    Parameters
+    ----------
+    groups
+        Label to the runs of a group, tables with the columns ``step`` and ``loss``.
+    ends
+        Label to a row a run: ``left``, the update at which it left the plateau, and ``loss`` at
+        the end. Runs that never did are left out. Labels that are not in `groups` are drawn gray.
+    level
+        Loss of the plateau, drawn as a dashed line.
 
-    >>> losses = pd.DataFrame({"step": [0, 10], "loss": [5.0, 3.0]})
-    >>> training_losses({"seed 0": losses}, {"seed 0": losses}).axes[0].get_ylabel()
-    'loss, nats a token'
+    Examples
+    --------
+    >>> losses = pd.DataFrame({"step": [1, 10], "loss": [5.0, 3.0]})
+    >>> ends = pd.DataFrame({"left": [10.0], "loss": [3.0]})
+    >>> training_losses({"seed 0": [losses]}, {"seed 0": ends}, 4.0).axes[0].get_ylabel()
+    'training loss, nats a token'
     """
-    for name, tables in (("training", training), ("evaluation", evaluation)):
-        for run, table in checks.mapping(name, tables).items():
-            checks.text(f"a run in {name}", run)
-            checks.frame(f"in {name}", table, numbers=("step", "loss"), rows=False)
-    require(len(training) > 0, "there are no runs in training: there is nothing to draw.")
-    first = next(iter(training))
+    for label, tables in checks.mapping("groups", groups).items():
+        checks.text("a label in groups", label)
+        for table in checks.items(f"groups[{label!r}]", tables):
+            checks.frame(f"in groups[{label!r}]", table, numbers=("step", "loss"), rows=False)
+    for label, table in checks.mapping("ends", ends).items():
+        checks.text("a label in ends", label)
+        checks.frame(f"ends[{label!r}]", table, numbers=("left", "loss"), rows=False)
+    if level is not None:
+        level = checks.one("level", checks.finite("level", level))
+    require(len(groups) > 0, "there are no runs in groups: there is nothing to draw.")
+    colors = dict(zip(groups, palette(len(groups)), strict=True))
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.2))
-        left, right = figure.subplots(1, 2, sharey=True)
-        for tables, axes in ((training, left), (evaluation, right)):
-            for name, table in tables.items():
-                look: dict[str, Any] = {"color": INK, "lw": 0.5, "zorder": 2}
-                if name == first:
-                    look = {"color": COLORS[1], "lw": 1.7, "zorder": 3}
-                axes.plot(table["step"], table["loss"], **look, **point(table))
-            axes.set_xlabel("update")
-        left.set_title("training")
-        right.set_title("validation")
-        left.set_ylabel("loss, nats a token")
-        handles = [Line2D([], [], color=COLORS[1], label=first)]
-        if len({*training, *evaluation}) > 1:
-            handles.append(Line2D([], [], color=INK, lw=0.5, label="other runs"))
-        left.legend(handles=handles, loc="upper right")
+        figure = Figure(figsize=(WIDTH, 3.7))
+        left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
+        for label, tables in groups.items():
+            for table in tables:
+                shown = table[table["step"] > 0]
+                left.plot(shown["step"], shown["loss"], color=colors[label], lw=1, **point(shown))
+        if level is not None:
+            left.axhline(level, color=INK, ls="--", lw=1.2)
+        every = pd.concat([table for tables in groups.values() for table in tables] or [EMPTY])
+        if bool(np.isfinite(every["loss"][every["step"] > 0]).any()):  # a logarithm needs a place
+            left.set_xscale("log")
+            left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        left.set_xlabel("update")
+        left.set_ylabel("training loss, nats a token")
+        for label, table in ends.items():
+            color, size = (colors[label], 6) if label in colors else (INK, 4)
+            right.plot(table["left"], table["loss"], "o", color=color, ms=size, mew=0)
+        right.set_xlabel("update at which it left the plateau")
+        right.set_ylabel("validation loss at the end")
+        handles = [Line2D([], [], color=color, label=label) for label, color in colors.items()]
+        others = [label for label in ends if label not in colors]
+        handles += [Line2D([], [], color=INK, marker="o", ls="none", ms=4, label=n) for n in others]
+        if level is not None:
+            handles.append(Line2D([], [], color=INK, ls="--", lw=1.2, label="plateau"))
+        legend_below(figure, handles)
     return figure

@@ -99,7 +99,7 @@ def check_steps(name: str, table: pd.DataFrame) -> None:
     )
 
 
-def _grid(n: int) -> tuple[int, int]:
+def grid_of(n: int) -> tuple[int, int]:
     """Return rows and columns of `n` panels, three in a row at most."""
     rows = -(-n // 3)
     return rows, -(-n // rows)
@@ -171,7 +171,7 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
         check_std("predicted", predicted)
         require(set(roles) <= set(roles_of(predicted)), "predicted lacks some of the roles of std.")
     with styled():
-        rows, columns = _grid(len(roles))
+        rows, columns = grid_of(len(roles))
         figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * rows))
         panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         layers = sorted(set(std.index.get_level_values("layer")))
@@ -211,7 +211,7 @@ def growth_maps(std: pd.DataFrame) -> Figure:
     extreme = max(float(np.abs(finite).max(initial=0.0)), 0.1)
     norm = Normalize(-extreme, extreme)  # twice and half are as far from gray
     with styled():
-        rows, columns = _grid(len(roles))
+        rows, columns = grid_of(len(roles))
         figure = Figure(figsize=(WIDTH, 0.7 + 2.1 * rows))
         panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
         for axes, role in zip(panels, roles, strict=True):
@@ -274,7 +274,7 @@ def by_layer(
         reference = checks.one("reference", checks.finite("reference", reference))
     roles = roles_of(seeds)
     with styled():
-        rows, columns = _grid(len(roles))
+        rows, columns = grid_of(len(roles))
         figure = Figure(figsize=(WIDTH, 0.5 + 2.2 * rows))
         panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey="row")
         for axes, role in zip(panels, roles, strict=True):
