@@ -33,10 +33,11 @@ from initscope import chapter as chapters
 from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
+from initscope.analysis.effects import own_rates, paired_effects
 from initscope.analysis.stability import stability_bands
 from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
-from initscope.claims import Cases, Claim, Effect, Finding, Verdict
+from initscope.claims import Cases, Claim, Effect, Finding
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
@@ -250,19 +251,6 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def verdict() -> dict[str, Any]:
-    return {
-        "claim": "a-claim",
-        "statement": "It holds.",
-        "source": "section 1",
-        "outcome": "holds",
-        "conditions": "everywhere",
-        "figure": "a-figure",
-        "measurements": {"std": 0.1},
-        "profile": "cpu",
-    }
-
-
 def bands() -> pd.DataFrame:
     """Two stability bands, with all that is known of one."""
     table = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
@@ -323,6 +311,10 @@ def differences() -> pd.DataFrame:
 @functools.cache
 def _differences() -> pd.DataFrame:
     return compare(measures(), "kaiming", "xavier", "test_accuracy", resamples=20)
+
+
+def effects() -> pd.DataFrame:
+    return paired_effects(measures(), "xavier", "kaiming", "test_accuracy", 0.005)
 
 
 def tails() -> pd.DataFrame:
@@ -1173,11 +1165,6 @@ ROWS: dict[str, Row] = {
             "findings": [Finding(**finding())],
         }
     ),
-    "claims.Verdict": Row(verdict),
-    "claims.Verdict.write": Row(
-        lambda: {"folder": "records"}, call=lambda folder: Verdict(**verdict()).write(folder)
-    ),
-    "claims.Verdict.read": Row(lambda: {"path": "not-there"}, valid=False),
     "analysis.comparison.run_measures": Row(
         lambda: {"table": sweep(), "losses": (1.0,), "accuracies": (0.5,), "chance_share": 0.2},
         nan="a ratio of gradients that vanish, as documented",
@@ -1380,6 +1367,58 @@ ROWS: dict[str, Row] = {
     "analysis.equilibration.equilibration": Row(
         lambda: {"stds": [std(), std()], "until": 10, "narrow": 1.5}
     ),
+    "analysis.effects.own_rates": Row(
+        lambda: {"measures": measures(), "measure": "test_accuracy", "better": "highest"}
+    ),
+    "analysis.effects.at_own_rates": Row(
+        lambda: {"measures": measures(), "rates": own_rates(measures(), "test_accuracy")}
+    ),
+    "analysis.effects.holm": Row(lambda: {"p_values": [0.01, 0.04]}),
+    "analysis.effects.paired_effects": Row(
+        lambda: {
+            "measures": measures(),
+            "first": "xavier",
+            "second": "kaiming",
+            "measure": "test_accuracy",
+            "over": 0.005,
+            "kind": "difference",
+            "level": 0.95,
+        },
+        says={"first": ("scheme",), "second": ("scheme",), "measures": ("scheme",)},
+    ),
+    "analysis.effects.standing": Row(lambda: {"effects": effects(), "low": -0.005, "high": 0.005}),
+    "analysis.delays.escape_rates": Row(
+        lambda: {"table": sweep().query("scheme == 'normal'"), "loss": 0.5, "largest": 0.6}
+    ),
+    "analysis.delays.nearest_rates": Row(
+        lambda: {
+            "effects": effects(),
+            "rates": pd.DataFrame({"dataset": "wine", "depth": [2, 3], "rate": [0.8, 0.7]}),
+        },
+        says={"effects": ("data set",), "rates": ("data set",)},
+    ),
+    "analysis.delays.steady_products": Row(
+        lambda: {"effects": effects(), "share": 0.25},
+        nan="products that are NaN",
+    ),
+    "analysis.delays.beyond_the_law": Row(
+        lambda: {
+            "effects": effects().assign(law=1.0, n_steps=8, unreached_first=0, unreached_second=0)
+        }
+    ),
+    "plots.effects.ratios_by_depth": Row(
+        lambda: {
+            "effects": effects().assign(effect=1.2, low=1.1, high=1.3, predicted=1.1),
+            "margin": 1.05,
+        },
+        says={"effects": ("widths",)},
+    ),
+    "plots.effects.delays_by_rate": Row(
+        lambda: {"effects": effects().assign(law=1.0)}, says={"effects": ("widths",)}
+    ),
+    "analysis.delays.xavier_delays": Row(
+        lambda: {"effects": effects(), "rate": 0.4}, says={"effects": ("widths",)}
+    ),
     "analysis.deviations.deviations": Row(lambda: {"tables": {"a": deviating()}}),
     "analysis.deviations.worst_deviations": Row(
         lambda: {"table": deviations({"a": deviating()})}, says={"table": ("column",)}
@@ -1437,7 +1476,6 @@ ROWS: dict[str, Row] = {
             "q": 0.5,
         }
     ),
-    "claims.outcome_of": Row(lambda: {"cases_for": 3, "cases_against": 0}),
     "plots.style.themed": Row(lambda: {"svg": "<svg><style></style></svg>"}),
     "plots.style.use_in_notebook": Row(),
     "chapter.source_note": Row(

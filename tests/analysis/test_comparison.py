@@ -17,10 +17,10 @@ from initscope.analysis import COMPARED
 from initscope.analysis.comparison import (
     _accuracy_curve,
     _area,
-    _loss_curve,
     compare,
     first_below,
     layer_ratios,
+    loss_curve,
     run_measures,
 )
 from initscope.errors import UsageError
@@ -84,7 +84,7 @@ def test_points_of_the_loss_stand_in_the_middle_of_their_stretch() -> None:
     ends = np.array([2, 5, 12])
     means = [losses[a:b].mean() for a, b in itertools.pairwise([0, *ends])]
     record = SimpleNamespace(loss_step=ends, loss=means)
-    steps, values = _loss_curve(record)
+    steps, values = loss_curve(record)
     assert 3.0 - 0.1 * steps == pytest.approx(values)
     assert _area(record) == pytest.approx(losses.sum())
     record.loss = [1.0, math.nan, math.nan]

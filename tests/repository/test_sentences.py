@@ -39,7 +39,7 @@ def table_with(chapter: str, column: str) -> list[dict[str, str]]:
     for output in outputs(chapter):
         html = "".join(output.get("data", {}).get("text/html", ""))
         for text in re.findall(r"<table.*?</table>", html, re.DOTALL):
-            head, body = ElementTree.fromstring(text)
+            head, body = ElementTree.fromstring(text.replace("&nbsp;", " "))
             names = ["".join(cell.itertext()) for cell in head[0]]
             # Of a row, what the names of the columns stand above: the last cells.
             rows = [["".join(c.itertext()) for c in row if c.tag == "td"] for row in body]
@@ -90,3 +90,55 @@ def test_the_widths_tell_fan_in_from_fan_out() -> None:
 def test_the_best_of_the_deepest_networks_beats_the_edge() -> None:
     said = glued("02")
     assert said["best_deep_accuracy"] > said["edge_accuracy"]
+
+
+def layers(network: str) -> int:
+    """The weight layers of a network that a table names like 784-128×3-10."""
+    hidden = [int(part.split("×")[1]) if "×" in part else 1 for part in network.split("-")[1:-1]]
+    return sum(hidden) + 1
+
+
+def interval(text: str) -> tuple[float, float]:
+    low, high = text.split(" to ")
+    return float(low), float(high)
+
+
+def test_the_largest_ratio_of_compact_networks_is_of_the_row_that_is_named() -> None:
+    said = glued("06")
+    rows = [row for row in table_with("06", "ratio of updates") if layers(row["network"]) <= 4]
+    assert len(rows) == said["n_compact"]
+    largest = max(rows, key=lambda row: number(row["ratio of updates"]))
+    assert number(largest["ratio of updates"]) == pytest.approx(said["compact_most"], abs=0.0051)
+    assert said["compact_most_where"].endswith(f", {largest['training']}")
+    assert f", {layers(largest['network'])} layers" in said["compact_most_where"]
+    words = f"ratio of updates is {said['compact_most']:.2f} ({said['compact_most_where']})"
+    assert words in said["summary"]
+
+
+@pytest.mark.parametrize(
+    ("column", "key", "threshold", "digits"),
+    [("ratio of updates", "E2a", 1.05, 2), ("difference in test accuracy", "E2c", 0.005, 4)],
+)
+def test_a_finding_counts_the_intervals_of_its_table(
+    column: str, key: str, threshold: float, digits: int
+) -> None:
+    (path,) = ROOT.glob(f"notebooks/results/06_*/cpu/findings/{key}.json")
+    finding = json.loads(path.read_text(encoding="utf8"))
+    rows, last = table_with("06", column), 0.51 * 10**-digits
+    for scope in ("in_scope", "beyond"):
+        ends = [
+            interval(row["interval"])
+            for row in rows
+            if (layers(row["network"]) <= 4) == (scope == "in_scope")
+        ]
+        cases = finding[scope]
+        above = [low for low, _ in ends]
+        below = [-high for _, high in ends]
+        for count, values, edge in (
+            (cases["support"], above, threshold),
+            (cases["contradict"], below, -threshold),
+        ):
+            surely = sum(value > edge + last for value in values)
+            perhaps = sum(value > edge - last for value in values)
+            assert surely <= count <= perhaps
+        assert len(ends) == cases["support"] + cases["contradict"] + cases["undecided"]

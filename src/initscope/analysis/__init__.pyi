@@ -1,4 +1,5 @@
 from .comparison import compare, layer_ratios, run_measures
+from .delays import beyond_the_law, escape_rates, nearest_rates, steady_products, xavier_delays
 from .deviations import deviations, worst_deviations
 from .diffusion import (
     baseline_curves,
@@ -8,6 +9,7 @@ from .diffusion import (
     growth_exponents,
     growth_in_windows,
 )
+from .effects import at_own_rates, holm, own_rates, paired_effects, standing
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .intervals import (
@@ -92,12 +94,14 @@ __all__ = [
     "ahead",
     "ahead_from",
     "alignment_in_training",
+    "at_own_rates",
     "bad_ends_foretold",
     "band_cases",
     "band_constants",
     "bands_at_rest",
     "baseline_curves",
     "best_rates",
+    "beyond_the_law",
     "bootstrap_interval",
     "border_interval",
     "central_range",
@@ -115,6 +119,7 @@ __all__ = [
     "driven_exponent",
     "edge_cases",
     "equilibration",
+    "escape_rates",
     "expansion_rates",
     "expected_order",
     "failure_share",
@@ -126,6 +131,7 @@ __all__ = [
     "growth_in_windows",
     "growth_over_noise",
     "growth_since_start",
+    "holm",
     "implied_decays",
     "implied_gradients",
     "improves",
@@ -144,11 +150,14 @@ __all__ = [
     "narrow_bands",
     "narrow_but_for_first",
     "nearest",
+    "nearest_rates",
     "noise_curve_loses",
     "one_row",
     "order_of_layers",
     "over_layers",
     "over_seeds",
+    "own_rates",
+    "paired_effects",
     "paired_losses",
     "pooled_mean",
     "predicted_std",
@@ -164,7 +173,9 @@ __all__ = [
     "short_widths",
     "spread_over_growth",
     "stability_bands",
+    "standing",
     "statistic_table",
+    "steady_products",
     "tail_shape",
     "to_tidy",
     "trainability_border",
@@ -176,4 +187,5 @@ __all__ = [
     "within_decades",
     "without_first_layer",
     "worst_deviations",
+    "xavier_delays",
 ]

@@ -94,7 +94,7 @@ def run_measures(
     measures["seed"] = table["seed"]
     steps_per_epoch = table["n_train"] // table["batch_size"]
     measures["n_steps"] = steps_per_epoch * table["epochs"]
-    loss_curves = [_loss_curve(run) for run in table.itertuples()]
+    loss_curves = [loss_curve(run) for run in table.itertuples()]
     accuracy_curves = [_accuracy_curve(run) for run in table.itertuples()]
     for loss in losses:
         measures[f"steps_to_loss_{loss:g}"] = [first_below(*c, loss) for c in loss_curves]
@@ -131,7 +131,7 @@ def first_below(steps: np.ndarray, values: np.ndarray, threshold: float) -> floa
     return float(steps[k - 1] + share * (steps[k] - steps[k - 1]))
 
 
-def _loss_curve(run: Any) -> tuple[np.ndarray, np.ndarray]:
+def loss_curve(run: Any) -> tuple[np.ndarray, np.ndarray]:
     # Entry k is the mean of the losses before the updates number start, ..., end - 1.
     end = np.asarray(run.loss_step, float)
     start = np.concatenate([[0.0], end[:-1]])

@@ -6,6 +6,7 @@ from .criticality import (
     trainability_map,
 )
 from .diffusion import errors_through_training, growth_against_rate
+from .effects import delays_by_rate, ratios_by_depth
 from .finite_width import (
     fan_of_networks,
     jacobian_spread,
@@ -24,12 +25,7 @@ from .published_runs import (
     std_through_training,
 )
 from .rates import usable_rates, winners
-from .schemes import (
-    differences_by_depth,
-    scheme_accuracies,
-    training_name,
-    variance_ratios,
-)
+from .schemes import differences_by_depth, scheme_accuracies, training_name, variance_ratios
 from .style import (
     COLOR_MAP,
     COLORS,
@@ -43,12 +39,7 @@ from .style import (
     use_in_notebook,
 )
 from .sweep_runs import loss_curves, variance_through_layers, variance_through_training
-from .sweeps import (
-    accuracy_against_std,
-    accuracy_map,
-    bands,
-    divergence,
-)
+from .sweeps import accuracy_against_std, accuracy_map, bands, divergence
 from .transformer import (
     attention_saturation,
     block_quantities,
@@ -58,13 +49,7 @@ from .transformer import (
     weight_gradients_by_block,
 )
 from .weight_bands import bands_through_training, final_bands, layer_spreads
-from .weights import (
-    by_layer,
-    growth_maps,
-    role_name,
-    weight_distribution,
-    weights_through_training,
-)
+from .weights import by_layer, growth_maps, role_name, weight_distribution, weights_through_training
 
 __all__ = [
     "COLORS",
@@ -86,6 +71,7 @@ __all__ = [
     "by_layer",
     "correlation_with_depth",
     "decays_by_component",
+    "delays_by_rate",
     "depth_of_stream",
     "depth_scales",
     "differences_by_depth",
@@ -109,6 +95,7 @@ __all__ = [
     "paired_curves",
     "phase_diagrams",
     "ratios_by_component",
+    "ratios_by_depth",
     "role_name",
     "scheme_accuracies",
     "signals_through_training",
