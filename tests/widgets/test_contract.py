@@ -51,6 +51,11 @@ CASES = {
         "std at initialization", "std0", 0.5, 11, "std0 must be between 0.0001 and 10, not 11",
         40, {"step", "learning_rate"},
     ),
+    "AttentionSaturation": Case(
+        "AttentionSaturation()",
+        "std of the logits, b", "logit_std", 0.5, 9, "logit_std must be from 0 to 8, not 9",
+        40, {"logit_std", "predicted", "row"},
+    ),
     "WineTraining": Case(
         "WineTraining(depth=4, width=8, epochs=2, seeds=2)",
         "std of the weights", "std", 0.5, 0.0, "0.0001",

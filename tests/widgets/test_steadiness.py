@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, BrowserContext
 from steadiness import moved_by_dragging
 from widget_page import widget_page
 
-from initscope.widgets import AdamWEquilibrium, SignalPropagation, WineTraining
+from initscope.widgets import AdamWEquilibrium, AttentionSaturation, SignalPropagation, WineTraining
 
 pytestmark = pytest.mark.browser
 
@@ -34,10 +34,11 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
         lambda: SignalPropagation(width=32, draws=2, depth=20),
         lambda: SignalPropagation(width=16, draws=2, activation="tanh", std=1.0),
         lambda: AdamWEquilibrium(),
+        lambda: AttentionSaturation(),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
     ],
-    ids=["signal", "signal in tanh", "adamw", "training", "race"],
+    ids=["signal", "signal in tanh", "adamw", "saturation", "training", "race"],
 )
 def test_nothing_moves_as_sliders_are_dragged(
     make, width: int, context: BrowserContext, tmp_path: Path
