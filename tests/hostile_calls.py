@@ -1186,6 +1186,13 @@ ROWS: dict[str, Row] = {
         },
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
+    "plots.plateau.escape_times": Row(
+        lambda: {
+            "escapes": pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
+                depth=4, bias_factor=0.0
+            )
+        }
+    ),
     "plots.plateau.edges_against_law": Row(
         lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)}
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -306,6 +307,31 @@ def test_measured_edges_are_points_and_the_law_is_lines() -> None:
         )
 
 
+def escapes() -> pd.DataFrame:
+    """Networks of two depths, three ratios and seeds, whose updates follow laws of their own."""
+    rows = itertools.product((4, 8), (0.7, 0.5, 0.35), range(3), (0.0, 1.0))
+    table = pd.DataFrame(list(rows), columns=["depth", "ratio", "seed", "bias_factor"])
+    power = (table["depth"] - 2) * (1 - 0.4 * table["bias_factor"])
+    return table.assign(updates=(10 + table["seed"]) * table["ratio"] ** -power)
+
+
+def test_times_to_leave_beside_the_slope_of_the_law() -> None:
+    table = escapes()
+    without, with_biases = plots.escape_times(table).axes
+    assert (without.get_title(), with_biases.get_title()) == ("without biases", "with biases")
+    for axes, factor in ((without, 0.0), (with_biases, 1.0)):
+        dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+        solid = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+        for depth, law, line in zip((4, 8), dashed, solid, strict=True):
+            here = table[(table["depth"] == depth) & (table["bias_factor"] == factor)]
+            medians = here.groupby("ratio")["updates"].median()
+            assert np.allclose(line.get_ydata(), medians)
+            slope = np.diff(np.log(law.get_ydata())) / np.diff(np.log(law.get_xdata()))
+            assert np.allclose(slope, -(depth - 2))
+            assert law.get_ydata()[1] == pytest.approx(medians[0.5])
+            assert np.allclose(law.get_ydata(), medians) == (factor == 0)
+
+
 # --- The same for every figure -------------------------------------------------------------
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
@@ -318,6 +344,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "bands": lambda t: plots.bands(stability_bands(t)),
     "variance_through_training": lambda t: plots.variance_through_training(t, (0.01, 0.1, 1)),
     "edges_against_law": lambda _: plots.edges_against_law(edges()),
+    "escape_times": lambda _: plots.escape_times(escapes()),
 }
 
 

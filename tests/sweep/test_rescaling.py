@@ -67,6 +67,17 @@ def test_the_losses_are_those_of_a_plain_loop():
     assert not torch.equal(before, model.linear_layers[0].weight)
 
 
+def test_a_training_ends_at_the_loss_it_is_asked_for():
+    whole = losses([13, 8, 3], "kaiming", "sgd")
+    goal = float(whole[len(whole) // 2])
+    data, model = load_wine(seed=0), MLP([13, 8, 3]).double()
+    initialize_(model, "kaiming", generator=torch.Generator().manual_seed(0))
+    groups = layer_rates(model, 0.1, bias_factors=0.0)
+    found = full_batch_losses(model, torch.optim.SGD(groups), data, 500, until=goal)
+    assert found[-1] <= goal < found[-2]
+    assert all(not layer.bias.any() for layer in model.linear_layers)  # their rate is 0
+
+
 def test_rates_are_one_a_layer():
     model = MLP([4, 4, 2])
     groups = layer_rates(model, 0.1, [1.0, 2.0], 3.0)

@@ -13,7 +13,7 @@ from .finite_width import (
     singular_values,
 )
 from .pairs import gradients_and_weights, paired_curves
-from .plateau import edges_against_law
+from .plateau import edges_against_law, escape_times
 from .pretraining import signals_through_training, training_losses
 from .propagation import number_format_bands, theory_against_networks
 from .rates import usable_rates, winners
@@ -82,6 +82,7 @@ __all__ = [
     "differences_by_depth",
     "divergence",
     "edges_against_law",
+    "escape_times",
     "fan_of_networks",
     "final_bands",
     "gradients_along_stream",

@@ -12,10 +12,10 @@ from initscope import checks
 from initscope.analysis.stability import PAPER_BAND
 from initscope.analysis.sweeps import widths_of
 from initscope.plots.schemes import depth_axis
-from initscope.plots.style import COLORS, INK, PAPER_COLOR, WIDTH, line_looks, styled
+from initscope.plots.style import COLORS, INK, PAPER_COLOR, WIDTH, line_looks, palette, styled
 from initscope.theory.stability import critical_std
 
-__all__ = ["edges_against_law"]
+__all__ = ["edges_against_law", "escape_times"]
 
 _EDGES = ("low", "low_from", "low_to", "high", "high_from", "high_to")
 _LAWS = ("law_low", "law_high", "law_low_of_depth")
@@ -112,3 +112,54 @@ def _measured(axes: Axes, at: np.ndarray, rows: pd.DataFrame, edge: str, color: 
 
 def _epochs(epochs: float) -> str:
     return f"{epochs:g} epoch{'s' * int(epochs != 1)}"
+
+
+def escape_times(escapes: pd.DataFrame) -> Figure:
+    """Draw how many updates networks take to leave the plateau, without and with biases.
+
+    Parameters
+    ----------
+    escapes
+        A row a network: ``depth``, ``ratio`` of its std to Kaiming's, ``bias_factor`` (0 where the
+        biases stay at 0) and ``updates``, NaN for one that did not leave.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A panel for each ``bias_factor``; lines are medians over the rows of one place, dashed is
+        the slope of the law, ``-(depth - 2)``, through the median at the middle ratio.
+
+    >>> escapes = pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0], "depth": 4})
+    >>> len(escape_times(escapes.assign(bias_factor=0.0)).axes)
+    1
+    """
+    checks.frame("escapes", escapes, numbers=("depth", "ratio", "bias_factor", "updates"))
+    factors = sorted(escapes["bias_factor"].unique())
+    depths = sorted(escapes["depth"].unique())
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.4))
+        panels = figure.subplots(1, len(factors), sharey=True, squeeze=False)[0]
+        for axes, factor in zip(panels, factors, strict=True):
+            for depth, color in zip(depths, palette(len(depths)), strict=True):
+                which = (escapes["bias_factor"] == factor) & (escapes["depth"] == depth)
+                runs = escapes[which]
+                medians = runs.groupby("ratio")["updates"].median()
+                axes.plot(medians.index, medians, color=color, lw=1.6, label=f"{depth} layers")
+                axes.plot(runs["ratio"], runs["updates"], color=color, marker="o", ms=3, ls="none")
+                middle = medians.index[len(medians) // 2]
+                law = medians[middle] * (medians.index / middle) ** -(depth - 2.0)
+                axes.plot(medians.index, law, color=color, lw=1.0, ls="--")
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            ratios = sorted(escapes["ratio"].unique())
+            axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+            axes.minorticks_off()
+            axes.set_xlabel("initial std over Kaiming's")
+            axes.set_title("with biases" if factor else "without biases")
+        panels[0].set_ylabel("updates")
+        handles = [
+            *panels[0].get_legend_handles_labels()[0],
+            Line2D([], [], color=INK, ls="--", lw=1.0, label="slope of the law"),
+        ]
+        figure.legend(handles=handles, loc="outside right center")
+    return figure

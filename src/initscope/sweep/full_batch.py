@@ -60,6 +60,7 @@ def full_batch_losses(
     data: Dataset,
     steps: int = 100,
     output_factor: float = 1.0,
+    until: float = 0.0,
 ) -> np.ndarray:
     """Train on all examples at once; return the cross-entropy (nats) before each update.
 
@@ -75,11 +76,13 @@ def full_batch_losses(
         Updates.
     output_factor
         What multiplies the output of the model.
+    until
+        Loss (nats) at which the training ends, if it comes to that before the last update.
 
     Returns
     -------
     numpy.ndarray
-        Shape ``(steps,)``.
+        Shape ``(steps,)``; fewer where it ended before, the last one at most `until`.
     """
     checks.module("model", model)
     require(
@@ -89,6 +92,7 @@ def full_batch_losses(
     require(isinstance(data, Dataset), f"data must be a data set, not {shown(data)}.")
     steps = checks.whole("steps", steps)
     output_factor = checks.number("output_factor", output_factor)
+    until = checks.number("until", until, 0)
     inputs = data.train_inputs.to(next(model.parameters()).dtype)
     losses = []
     for _ in range(steps):
@@ -97,4 +101,6 @@ def full_batch_losses(
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+        if losses[-1] <= until:
+            break
     return np.array(losses)
