@@ -54,6 +54,6 @@ def row_and_mean(
         right.errorbar(at, found["mean"], found["error"], **dot, label="mean of many rows")
         right.plot(at, found["row"], "x", color=COLORS[3], ms=7, mew=2, label="the row shown")
         right.set(xlabel="std of the logits, b", ylabel="Σp²", yscale="log")
-        right.set(xlim=(0, 8), ylim=(0.7 / len(weights), 1.4))
+        right.set(xlim=(-0.2, 8.2), ylim=(0.7 / len(weights), 1.4))
         figure.legend(loc="outside upper center", ncols=3)
     return figure

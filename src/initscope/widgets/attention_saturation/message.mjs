@@ -21,7 +21,8 @@ export function findings({ logit_std, n_keys }, normals) {
 /** What is seen, in words. */
 export function sentence({ logit_std, n_keys }, found) {
   if (logit_std === 0) return `All ${whole(n_keys)} keys have the same weight, so Σp² is 1/${whole(n_keys)}.`;
-  const row = `The row shown attends as ${short(1 / found.row)} equal keys of ${whole(n_keys)} would (that is 1/Σp²); its largest weight is ${percent(found.weights[0])}.`;
+  const row = found.weights[0] > 0.95 ? "In the row shown one key has nearly all of the attention."
+    : `The row shown attends as ${short(1 / found.row)} equal keys of ${whole(n_keys)} would (that is 1/Σp²); its largest weight is ${percent(found.weights[0])}.`;
   const off = found.limit / found.predicted - 1;
   const size = percent(Math.abs(off), Math.abs(off) < 0.1 ? 1 : 0);
   const verdict = `${short(found.limit)} for the mean over rows, ${size} too ${off > 0 ? "high" : "low"}`;

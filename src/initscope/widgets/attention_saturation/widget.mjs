@@ -30,7 +30,7 @@ function render(context) {
     label: "one row of attention", xLabel: "attention, largest weight first", yLabel: "weight of the key", height: 260,
   });
   const right = new Chart(f.view, {
-    label: "mean sum of squares", xLabel: "std of the logits, b", yLabel: "Σp²", yLog: true, height: 260,
+    label: "mean sum of squares", xLabel: "std of the logits, b", xTicks: [0, 2, 4, 6, 8], yLabel: "Σp²", yLog: true, height: 260,
   });
   f.view.append(facts);
   f.buttons.prepend(make("button", {
@@ -60,7 +60,7 @@ function render(context) {
     left.draw({ x: [0, 1], y: [0, 1], layers: [{ kind: "bars", edges, heights: found.weights, color: BLUE }] });
     const interval = { x: [at, at], y: [found.mean - found.error, found.mean + found.error] };
     right.draw({
-      x: [0, 8],
+      x: [-0.2, 8.2], // room for the marks at its ends
       y: [0.7 / keys, 1.4],
       layers: [
         { kind: "vspan", from: critical / Math.sqrt(3), to: critical, color: "currentColor", opacity: 0.1 },
