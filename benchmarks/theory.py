@@ -83,7 +83,7 @@ def main() -> None:
     lr = 6e-4 * (1 + np.cos(np.linspace(0, np.pi, 1_000_000))) / 2
     for snr in (0.0, 0.01):
         took = best_of(
-            lambda snr=snr: theory.adamw_variance_trajectory(0.02, lr, 0.1, (0.9, 0.95), snr)
+            lambda snr=snr: theory.adamw_variance_trajectory(0.02, lr, 0.1, (0.9, 0.95), snr=snr)
         )
         print(f"AdamW, a million steps, snr {snr:<4}  {took:6.2f} s (target 1 s)")
         if not snr:

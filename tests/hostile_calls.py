@@ -133,6 +133,12 @@ def sweep() -> pd.DataFrame:
     return _sweep().copy()
 
 
+def weibull_scales(*components: str) -> pd.DataFrame:
+    """As load_weibull_scales gives it, for a recipe of few updates."""
+    columns = {"model": "shakespeare", "component": components, "scale": 0.03, "shape": 1.2}
+    return pd.DataFrame(columns)
+
+
 def std() -> pd.DataFrame:
     """As weight_std gives it."""
     index = pd.MultiIndex.from_product([("q", "v"), (1, 2)], names=["role", "layer"])
@@ -638,11 +644,22 @@ ROWS: dict[str, Row] = {
             "weight_decay": 0.1,
             "betas": (0.9, 0.99),
             "snr": 0.1,
+            "drift": 1e-3,
+            "epsilon": 1e-3,
+            "gradient_rms": [1.0, 0.5, 0.1, 0.1, 0.0],
             "diffusion": 1.0,
             "alignment": 0.1,
             "steps": 5,
         }
     ),
+    "theory.adamw.adamw_momentum_alignment": Row(
+        lambda: {"betas": (0.9, 0.99), "after_step": True}
+    ),
+    "theory.implied_decay.implied_weight_decay": Row(
+        lambda: {"std": 0.03, "std0": 0.02, "lr": [0.01, 0.02], "betas": (0.9, 0.99)},
+        nan="no decay gives this std, as documented",
+    ),
+    "theory.adamw.data_memory": Row(lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1}),
     # init and models
     "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),
     "init.variance_scaling_std": Row(
@@ -932,6 +949,38 @@ ROWS: dict[str, Row] = {
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
         says={"roles": ("role",)},
     ),
+    "analysis.published_runs.weibull_std": Row(lambda: {"scale": 0.02, "share": 0.9}),
+    "analysis.published_runs.share_of_std": Row(
+        lambda: {
+            "scales": weibull_scales("o", "ffn_in", "ffn_out"),
+            "checkpoints": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
+            "model": "shakespeare",
+        }
+    ),
+    "analysis.published_runs.measured_over_predicted": Row(
+        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9}
+    ),
+    "analysis.published_runs.implied_decays": Row(
+        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
+        nan="no decay gives this std, as documented",
+    ),
+    "analysis.published_runs.predicted_through_training": Row(
+        lambda: {
+            "std": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
+            "recipe": "shakespeare",
+            "peak_lr": 1e-3,
+            "weight_decay": 0.1,
+        }
+    ),
+    "analysis.published_runs.alignment_in_training": Row(
+        lambda: {
+            "logs": pd.DataFrame(
+                {"run": ["a"], "step": [1], "alignment": [2.0], "length": [0.1], "decay": [0.1]}
+            ),
+            "beta1": 0.9,
+        }
+    ),
+    "analysis.published_runs.recipe_table": Row(),
     "analysis.diffusion.growth_in_windows": Row(
         lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]},
         says={"std": ("edges",)},

@@ -81,7 +81,7 @@ def predicted(s: dict) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
         variance = adamw_variance_trajectory(
             s["std0"], lr, s["weight_decay"], (s["beta1"], s["beta2"]),
-            s["snr"], s["diffusion"], s["alignment"],
+            snr=s["snr"], diffusion=s["diffusion"], alignment=s["alignment"],
         )  # fmt: skip
     return np.sqrt(variance)
 

@@ -82,7 +82,13 @@ def predicted_std(
     square = np.where(started, start, 0.0)[:, None] ** 2
     if len(rates):
         later = adamw_variance_trajectory(
-            np.sqrt(square[:, 0]), rates, weight_decay, betas, snr, diffusion, alignment
+            np.sqrt(square[:, 0]),
+            rates,
+            weight_decay,
+            betas,
+            snr=snr,
+            diffusion=diffusion,
+            alignment=alignment,
         )
         square = np.column_stack([square, later])
     predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)

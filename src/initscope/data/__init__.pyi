@@ -1,6 +1,11 @@
 from .dataset import DATASETS, Dataset, load
 from .mnist import load_mnist
 from .passages import Passages, ShuffledPassages
+from .published_weights import (
+    load_checkpoint_stds,
+    load_training_logs,
+    load_weibull_scales,
+)
 from .tabular import load_digits, load_wine
 from .text import Text, load_text
 
@@ -11,8 +16,11 @@ __all__ = [
     "ShuffledPassages",
     "Text",
     "load",
+    "load_checkpoint_stds",
     "load_digits",
     "load_mnist",
     "load_text",
+    "load_training_logs",
+    "load_weibull_scales",
     "load_wine",
 ]

@@ -2,10 +2,13 @@
 
 from initscope.theory.activations import ACTIVATIONS
 from initscope.theory.adamw import (
+    DataMemory,
     adamw_equilibrium_rms,
+    adamw_momentum_alignment,
     adamw_rotation,
     adamw_update_rms,
     adamw_variance_trajectory,
+    data_memory,
 )
 from initscope.theory.correlation_map import correlation_fixed_point, correlation_map
 from initscope.theory.criticality import CriticalPoint, chi, critical_point, depth_scale
@@ -17,10 +20,12 @@ from initscope.theory.finite_width import (
     log_norm_moments,
 )
 from initscope.theory.gains import ActivationMoments, activation_moments, gain
+from initscope.theory.implied_decay import implied_weight_decay
 from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
+from initscope.theory.published_runs import RECIPES, Recipe
 from initscope.theory.rescaling import LearningRateFactors, fan_ratios, xavier_as_kaiming
 from initscope.theory.schemes import (
     DEPTH_RULES,
@@ -55,21 +60,25 @@ __all__ = [
     "ACTIVATIONS",
     "DEPTH_RULES",
     "NUMBER_FORMATS",
+    "RECIPES",
     "SCHEMES",
     "ActivationMoments",
     "CriticalLine",
     "CriticalPoint",
+    "DataMemory",
     "DepthScaling",
     "JacobianMoments",
     "LearningRateFactors",
     "LogNormMoments",
     "MuParametrization",
     "Propagation",
+    "Recipe",
     "StabilityBand",
     "WeightGradients",
     "WidthInterval",
     "activation_moments",
     "adamw_equilibrium_rms",
+    "adamw_momentum_alignment",
     "adamw_rotation",
     "adamw_update_rms",
     "adamw_variance_trajectory",
@@ -83,6 +92,7 @@ __all__ = [
     "critical_logit_std",
     "critical_point",
     "critical_std",
+    "data_memory",
     "depth_scale",
     "depth_scaling",
     "escape_rate",
@@ -92,6 +102,7 @@ __all__ = [
     "finite_width_interval",
     "fixed_point",
     "gain",
+    "implied_weight_decay",
     "initial_loss",
     "jacobian_moments",
     "length_map",
