@@ -28,7 +28,7 @@ export function sentence({ logit_std, n_keys }, found) {
   const verdict = `${short(found.limit)} for the mean over rows, ${size} too ${off > 0 ? "high" : "low"}`;
   if (logit_std > criticalStd(n_keys)) {
     return `Frozen: few keys take part. ${row} In ${percent(found.ruled)} of ${ROWS} rows one key has more than half. `
-      + `1 − b_c/b says ${verdict}: this limit of many keys is approached slowly.`;
+      + `1 − √(2 ln T)/b says ${verdict}: this limit of many keys is approached slowly.`;
   }
   if (Number.isNaN(found.limit)) {
     return `In between, neither formula holds: rows ruled by one key pull the mean up. ${row} `

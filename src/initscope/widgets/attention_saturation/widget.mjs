@@ -41,7 +41,7 @@ function render(context) {
     { text: "Σp² of this row", color: PURPLE, shape: "cross" },
     { text: `mean of ${ROWS} rows, 95% interval`, color: GREEN, shape: "point" },
     { text: "mean by theory, the integral", color: BLUE },
-    { text: "limits of many keys: exp(b²)/T, then 1 − b_c/b", color: ORANGE, dash: "6 4" },
+    { text: "limits of many keys: exp(b²)/T, then 1 − √(2 ln T)/b", color: ORANGE, dash: "6 4" },
     { text: "neither holds", color: "currentColor", shape: "area" },
   ]));
 
@@ -64,7 +64,7 @@ function render(context) {
       y: [0.7 / keys, 1.4],
       layers: [
         { kind: "vspan", from: critical / Math.sqrt(3), to: critical, color: "currentColor", opacity: 0.1 },
-        { kind: "vline", at: critical, color: "currentColor", dash: "2 3", width: 1.2, label: "b_c" },
+        { kind: "vline", at: critical, color: "currentColor", dash: "2 3", width: 1.2, label: "√(2 ln T)" },
         { kind: "line", x: GRID, y: GRID.map((b) => participation(keys, b)), color: BLUE },
         { kind: "line", x: limited, y: limited.map((b) => limit(keys, b)), color: ORANGE, dash: "6 4" },
         { kind: "line", ...interval, color: GREEN, width: 2.4 },
@@ -78,8 +78,8 @@ function render(context) {
       [`mean of ${ROWS} rows`, `${short(found.mean)} ± ${short(found.error, 2)}`],
       ["mean by theory", short(found.predicted)],
       ["limit of many keys", Number.isNaN(found.limit) ? "none here" : short(found.limit)],
-      ["b_c = √(2 ln T)", short(critical)],
-      ["b_c/√3", short(critical / Math.sqrt(3))],
+      ["critical b, √(2 ln T)", short(critical)],
+      ["critical b over √3", short(critical / Math.sqrt(3))],
     ];
     facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
       make("dd", { class: "ins-sized", "data-longest": "0.00123 ± 0.0012" }, make("span", {}, value)))));
