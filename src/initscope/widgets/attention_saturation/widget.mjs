@@ -41,7 +41,7 @@ function render(context) {
     { text: "Σp² of this row", color: PURPLE, shape: "cross" },
     { text: `mean of ${ROWS} rows, 95% interval`, color: GREEN, shape: "point" },
     { text: "mean by theory, the integral", color: BLUE },
-    { text: "limits of many keys: exp(b²)/T, then 1 − √(2 ln T)/b", color: ORANGE, dash: "6 4" },
+    { text: "limits of many keys: exp(b²)/T, then 1\u00a0−\u00a0√(2\u00a0ln\u00a0T)/b", color: ORANGE, dash: "6 4" },
     { text: "neither holds", color: "currentColor", shape: "area" },
   ]));
 
