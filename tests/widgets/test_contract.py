@@ -31,13 +31,14 @@ from widget_page import (
 
 from initscope import widgets
 
-# Numbers below the charts that end beyond them.
-CUT_OFF = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => [
-  ...chart.querySelectorAll("text[text-anchor=middle], text[text-anchor=end]"),
-].filter((text) => {
-  const right = text.getBoundingClientRect().right;
-  return right > chart.getBoundingClientRect().right + 0.5;
-}).map((text) => text.textContent))"""
+# Words and numbers of charts that end beyond them.
+CUT_OFF = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => {
+  const outer = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll("text")].filter((text) => {
+    const { left, right } = text.getBoundingClientRect();
+    return left < outer.left - 1 || right > outer.right + 0.5;
+  }).map((text) => text.textContent);
+})"""
 
 # Where its controls stand.
 SETTINGS = """widget => [...widget.querySelectorAll("label :is(input, select)")]

@@ -20,7 +20,7 @@ WIDTHS = (320, 560, 900)
     "make",
     [
         lambda: SignalPropagation(width=32, draws=2, depth=20),
-        lambda: SignalPropagation(width=16, draws=2, activation="tanh", std=1.0),
+        lambda: SignalPropagation(width=16, draws=2, depth=20, activation="tanh", std=1.0),
         lambda: AdamWEquilibrium(preset="shakespeare"),
         lambda: AttentionSaturation(),
         lambda: WineTraining(epochs=2),
