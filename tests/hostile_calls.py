@@ -1578,6 +1578,9 @@ ROWS: dict[str, Row] = {
         lambda: {"lr": 1e-3},
         call=lambda lr: _equilibrium_widget().equilibrium(lr),
     ),
+    "widgets.attention_saturation.widget.AttentionSaturation": Row(
+        lambda: {"logit_std": 1.0, "n_keys": 64, "seed": 1}
+    ),
     "widgets.base.show": Row(
         lambda: {
             "widget": initscope.widgets.SignalPropagation(depth=2, width=16),
