@@ -162,14 +162,17 @@ class Visit:
 Open = Callable[..., Visit]
 
 
-COMES_LATE = ("**/tex-svg-full.js*", "**/widgets.js*", "**/_images/*")
+COMES_LATE = (
+    "**/tex-svg-full.js*",
+    "**/widgets.js*",
+    "**/pydata-sphinx-theme.js*",
+    "**/_images/*",
+)
 
 # How far below the one before it each stands. Browsers count as a shift of the layout only what
-# they show, the first screen of a page. Left aside is what comes with the theme's own scripts:
-# frames around code, and that solutions are folded.
+# they show, the first screen of a page. Left aside is what comes with the theme's own scripts: that
+# solutions are folded.
 DISTANCES = """() => {
-    const { theme } = document.documentElement.dataset;
-    document.documentElement.dataset.theme = "light";
     const solutions = [...document.querySelectorAll("article .solution")];
     for (const solution of solutions) solution.style.display = "none";
     let before = 0;
@@ -181,7 +184,6 @@ DISTANCES = """() => {
         return [mark.id || mark.textContent.trim().slice(0, 60), distance];
     });
     for (const solution of solutions) solution.style.display = "";
-    document.documentElement.dataset.theme = theme;
     return distances;
 }"""
 

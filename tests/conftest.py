@@ -26,6 +26,7 @@ from book_pages import address, look, site, visit  # noqa: F401
 from hypothesis import settings
 from live_kernel import kernel, running_kernel  # noqa: F401
 from playwright.sync_api import Browser, sync_playwright
+from widget_page import open_page  # noqa: F401
 
 settings.register_profile("without a clock", deadline=None)  # a busy machine is no failure
 settings.load_profile("without a clock")

@@ -155,6 +155,13 @@ def weibull_scales(*components: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def intervals() -> pd.DataFrame:
+    """As measured_over_predicted and implied_decays give them."""
+    table = pd.DataFrame({"model": "shakespeare", "component": ["qkv", "o"], "low": [0.09, 0.1]})
+    table = table.assign(high=1.1 * table["low"], configured=0.1)
+    return table.assign(ratio_low=table["low"], ratio_high=table["high"])
+
+
 def std() -> pd.DataFrame:
     """As weight_std gives it."""
     index = pd.MultiIndex.from_product([("q", "v"), (1, 2)], names=["role", "layer"])
@@ -980,6 +987,10 @@ ROWS: dict[str, Row] = {
         lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
         nan="no decay gives this std, as documented",
     ),
+    "analysis.published_runs.implied_gradients": Row(
+        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
+        nan="epsilon explains no std as large as without it, as documented",
+    ),
     "analysis.published_runs.predicted_through_training": Row(
         lambda: {
             "std": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
@@ -1308,6 +1319,25 @@ ROWS: dict[str, Row] = {
     "plots.plateau.edges_against_law": Row(
         lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
         says={"bands": ("bands", "widths")},
+    ),
+    "plots.published_runs.ratios_by_component": Row(lambda: {"ratios": intervals()}),
+    "plots.published_runs.decays_by_component": Row(
+        lambda: {"decays": intervals(), "printed": 0.01}
+    ),
+    "plots.published_runs.std_through_training": Row(
+        lambda: {
+            "runs": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "ratio": [1.0, 0.9]}).assign(
+                measured=0.02, predicted=0.02
+            )
+        }
+    ),
+    "plots.published_runs.alignment_through_training": Row(
+        lambda: {
+            "alignment": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "share": 0.9}).assign(
+                over_length=20.0, noise=20.0, noise_share=0.9
+            ),
+            "stated": (0.88, 0.94),
+        }
     ),
     "plots.rates.usable_rates": Row(
         lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},

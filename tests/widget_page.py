@@ -1,10 +1,20 @@
 """A bare page with widgets on it, stored and brought to life as in the book."""
 
+from __future__ import annotations
+
+import contextlib
 import gzip
 import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ipywidgets.embed import dependency_state, embed_data
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROOT = Path(__file__).resolve().parent.parent
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -30,6 +40,8 @@ def added_to_a_page(widgets: list) -> int:
 
 def widget_page(widgets: list, dark: bool = False) -> str:
     """HTML of a page that shows `widgets`, as the book does, in its style and font."""
+    from ipywidgets.embed import dependency_state, embed_data  # not with every test
+
     # The state of these widgets alone, not of all that other tests have made.
     data = embed_data(views=widgets, state=dependency_state(widgets, drop_defaults=False))
     static = ROOT / "book" / "_static"
@@ -49,3 +61,106 @@ color: {"#ced6dd" if dark else "#222"}; }}</style>
 <style>{(static / "inter.css").read_text()}{(static / "book.css").read_text()}</style></head>
 <body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
 <script>{(static / "widgets.js").read_text()}</script></body></html>"""
+
+
+Open = Callable[..., Page]
+
+
+@contextlib.contextmanager
+def opener(browser: Browser, folder: Path) -> Iterator[Open]:
+    """Open pages of widgets from files; what they complain of, and ask of others, fails at the end.
+
+    Less motion is wanted, unless a test wants it.
+    """
+    wrong: list[str] = []
+    contexts = []
+
+    def open_page(
+        *shown: Any, query: str = "", width: int = 900, dark: bool = False, **options: Any
+    ) -> Page:
+        path = folder / f"page-{len(contexts)}.html"
+        path.write_text(widget_page(list(shown), dark=dark), encoding="utf8")
+        options = {"has_touch": width < 500, "reduced_motion": "reduce"} | options
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+
+        def ask(url: str) -> None:
+            if not url.startswith(("file:", "blob:", "data:")):
+                wrong.append(f"asks for {url}")
+
+        page.on("request", lambda request: ask(request.url))
+        page.goto(f"{path.as_uri()}?{query}" if query else path.as_uri())
+        page.locator("html[data-settled]").wait_for(state="attached")
+        drawn(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """Open pages of widgets for one test: ``open_page(widget, another, width=390)``."""
+    with opener(browser, tmp_path) as opened:
+        yield opened
+
+
+def drawn(page: Page) -> None:
+    """Wait until what was asked for is drawn and said."""
+    page.evaluate(
+        """async () => {
+          const frame = () => new Promise((done) => requestAnimationFrame(done));
+          for (let k = 0; k < 3; k += 1) await frame();
+          const open = () => [...document.querySelectorAll(".ins-widget")].some((one) =>
+            one.querySelector("[aria-busy=true]") || /^(Drawing .*)?$/.test(
+              one.querySelector(".ins-message").textContent)
+            || (({ asked, drawn, networks = "0/0" }) => asked !== drawn
+              || new Set(networks.split("/")).size > 1)(one.querySelector(".ins-view").dataset));
+          for (let k = 0; k < 600 && open(); k += 1) await frame();
+          if (open()) throw new Error("it is not drawn");
+        }"""
+    )
+
+
+def copy_of(page: Page, k: int) -> Locator:
+    """The widget `k` of a page."""
+    return page.locator(".ins-widget").nth(k)
+
+
+def said(page: Page, k: int = 0) -> str:
+    """The sentence of a widget, once all is drawn."""
+    drawn(page)
+    return copy_of(page, k).locator(".ins-message").inner_text()
+
+
+def pictures(page: Page, k: int = 0) -> list[str]:
+    """The charts of a widget, once all is drawn."""
+    drawn(page)
+    inside: list[str] = (
+        copy_of(page, k)
+        .locator(".ins-chart")
+        .evaluate_all("all => all.map((one) => one.innerHTML)")
+    )
+    return inside
+
+
+def press(page: Page, name: str, k: int = 0) -> None:
+    """Press a button of a widget."""
+    copy_of(page, k).get_by_role("button", name=name).click()
+
+
+def downloaded(page: Page, k: int = 0) -> pd.DataFrame:
+    """What a widget gives as CSV, every cell as text."""
+    import pandas as pd
+
+    with page.expect_download() as download:
+        press(page, "Download CSV", k)
+    title = copy_of(page, k).locator(".ins-title").inner_text()
+    name = re.sub(r"\W+", "-", title.lower())
+    assert download.value.suggested_filename == f"{name}.csv"
+    return pd.read_csv(download.value.path(), dtype=str, keep_default_na=False)

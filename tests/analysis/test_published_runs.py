@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from scipy import integrate
 from initscope.analysis import (
     alignment_in_training,
     implied_decays,
+    implied_gradients,
     measured_over_predicted,
     predicted_through_training,
     recipe_table,
@@ -24,7 +26,7 @@ from initscope.analysis import (
 )
 from initscope.data import load_checkpoint_stds, load_training_logs, load_weibull_scales
 from initscope.errors import UsageError
-from initscope.theory import RECIPES
+from initscope.theory import RECIPES, adamw_variance_trajectory
 
 PUBLISHED = Path(os.environ.get("INITSCOPE_DATA", "")) / "published_runs"
 
@@ -210,6 +212,32 @@ def test_what_is_as_predicted_has_the_ratio_1_and_the_decay_of_the_recipe():
     assert (decays["configured"] == 0.1).all()
     # No decay at all would leave less than this.
     assert implied_decays(exact.assign(scale=0.5))["low"].isna().all()
+
+
+def of_shakespeare(scale: float) -> pd.DataFrame:
+    """A table of one scale, of a recipe of few updates."""
+    return pd.DataFrame({"model": ["shakespeare"], "component": ["q"], "scale": [scale]})
+
+
+def test_a_gradient_that_is_found_gives_the_std_that_it_was_found_from():
+    recipe = dataclasses.replace(RECIPES["shakespeare"], epsilon=1e-5)
+    lr, decay, start = recipe.learning_rates(), recipe.weight_decay, recipe.std0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(RECIPES, "shakespeare", recipe)
+        for rms in (2e-6, 1e-5, 3e-4):
+            variance = adamw_variance_trajectory(
+                start, lr, decay, recipe.betas, epsilon=1e-5, gradient_rms=rms
+            )
+            scale = 0.88746 * math.sqrt(variance[-1])
+            found = implied_gradients(of_shakespeare(scale), share=1.0)
+            assert found["low"][0] == pytest.approx(rms, rel=1e-3)
+            # Larger weights are those of a larger gradient.
+            found = implied_gradients(of_shakespeare(scale), share=0.99)
+            assert not found["high"][0] <= found["low"][0]
+        for scale in (0.2, 0.001):  # more than without epsilon; less than is left of the start
+            assert implied_gradients(of_shakespeare(scale))["low"].isna().all()
+    with pytest.raises(UsageError, match="'llama-7b' says no epsilon"):
+        implied_gradients(table_of(llama_7b__q=0.01))
 
 
 def test_models_without_settings_are_left_out():

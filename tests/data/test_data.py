@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
@@ -385,91 +385,68 @@ def test_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         data.load_mnist()
 
 
-@pytest.mark.parametrize("content", [b"", b"not parquet" * 50])
-def test_corrupt_parquet(small: Path, content: bytes) -> None:
-    (small / "train-00000-of-00001.parquet").write_bytes(content)
-    with pytest.raises(UsageError, match=r"cannot read the data in .* corrupt"):
-        data.load_mnist(small)
+TRAIN, TEST = (f"{split}-00000-of-00001.parquet" for split in ("train", "test"))
+PIXELS, LABELS = random_split(3, seed=0)
 
 
-def test_truncated_parquet(small: Path) -> None:
-    file = small / "train-00000-of-00001.parquet"
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(UsageError, match=r"cannot read the data in .* corrupt"):
-        data.load_mnist(small)
+def bytes_of(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda small: (small / TRAIN).write_bytes(change((small / TRAIN).read_bytes()))
 
 
-def test_parquet_damaged_inside(small: Path) -> None:
-    file = small / "train-00000-of-00001.parquet"
-    content = bytearray(file.read_bytes())
-    content[200:6000] = bytes(5800)
-    file.write_bytes(content)
-    with pytest.raises(UsageError, match=r"cannot read the data in .* corrupt|is not a PNG"):
-        data.load_mnist(small)
+def without(split: str) -> Callable[[Path], object]:
+    return lambda small: (small / split).unlink()
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_missing_split(small: Path, split: str) -> None:
-    (small / f"{split}-00000-of-00001.parquet").unlink()
-    with pytest.raises(UsageError, match=f"has no {split} split"):
-        data.load_mnist(small)
+def rows(split: str, images: object, labels: object) -> Callable[[Path], object]:
+    return lambda small: write_split(small, split, images, labels)
 
 
-def test_split_without_rows(small: Path) -> None:
-    write_split(small, "test", [], [])
-    with pytest.raises(UsageError, match=r"has no test split|cannot read the data"):
-        data.load_mnist(small)
+def other_columns(small: Path) -> None:
+    for split in (TRAIN, TEST):
+        datasets.Dataset.from_dict({"text": ["a"], "label": [1]}).to_parquet(small / split)
 
 
-def test_wrong_columns(tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        datasets.Dataset.from_dict({"text": ["a"], "label": [1]}).to_parquet(
-            tmp_path / f"{split}.parquet"
-        )
-    with pytest.raises(UsageError, match="columns text, label: MNIST needs image and label"):
-        data.load_mnist(tmp_path)
+CORRUPT = "cannot read the data in .* corrupt"
+NO_IMAGE = "row 2 of the test split of .* is not a PNG image"
+ANOTHER_SIZE = "row 0 of the test split .* MNIST has 28x28 in mode L"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no bytes": (bytes_of(lambda _: b""), CORRUPT),
+    "not parquet": (bytes_of(lambda _: b"not parquet" * 50), CORRUPT),
+    "truncated": (bytes_of(lambda content: content[:-100]), CORRUPT),
+    "zeros inside": (
+        bytes_of(lambda content: content[:200] + bytes(5800) + content[6000:]),
+        f"{CORRUPT}|is not a PNG",
+    ),
+    "no train": (without(TRAIN), "has no train split"),
+    "no test": (without(TEST), "has no test split"),
+    "no rows": (rows("test", [], []), "has no test split|cannot read the data"),
+    "other columns": (other_columns, "columns text, label: MNIST needs image and label"),
+    "another image": (rows("test", [*PIXELS[:2], b"not a PNG"], LABELS), NO_IMAGE),
+    "empty image": (rows("test", [*PIXELS[:2], b""], LABELS), NO_IMAGE),
+    "truncated image": (rows("test", [*PIXELS[:2], png(PIXELS[0])[:50]], LABELS), NO_IMAGE),
+    "narrow": (rows("test", np.zeros((1, 28, 27), np.uint8), [0]), ANOTHER_SIZE),
+    "large": (rows("test", np.zeros((1, 32, 32), np.uint8), [0]), ANOTHER_SIZE),
+    "in color": (rows("test", np.zeros((1, 28, 28, 3), np.uint8), [0]), ANOTHER_SIZE),
+    "label 10": (rows("train", PIXELS[:2], [3, 10]), "labels from 3 to 10, not 0 to 9"),
+    "label -1": (rows("train", PIXELS[:2], [3, -1]), "from -1 to 3"),
+    "no label": (rows("train", PIXELS[:2], [3, None]), "not whole numbers"),
+}
 
 
-@pytest.mark.parametrize(
-    "image",
-    [b"not a PNG", b"", png(np.zeros((28, 28), np.uint8))[:50]],
-    ids=["other", "empty", "truncated"],
-)
-def test_broken_image(small: Path, image: bytes) -> None:
-    images, labels = random_split(3, seed=0)
-    write_split(small, "test", [*images[:2], image], labels)
-    with pytest.raises(UsageError, match=r"row 2 of the test split of .* is not a PNG image"):
-        data.load_mnist(small)
-
-
-@pytest.mark.parametrize("shape", [(28, 27), (32, 32), (28, 28, 3)])
-def test_image_of_another_size_or_in_color(small: Path, shape: tuple[int, ...]) -> None:
-    write_split(small, "test", np.zeros((1, *shape), np.uint8), [0])
-    with pytest.raises(UsageError, match=r"row 0 of the test split .* MNIST has 28x28 in mode L"):
-        data.load_mnist(small)
-
-
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [(10, "labels from 3 to 10, not 0 to 9"), (-1, "from -1 to 3"), (None, "not whole numbers")],
-)
-def test_bad_label(small: Path, label: int | None, message: str) -> None:
-    write_split(small, "train", random_split(2, seed=0)[0], [3, label])
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_what_is_no_mnist_is_refused_and_not_kept(
+    small: Path, tmp_path: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(small)
     with pytest.raises(UsageError, match=message):
         data.load_mnist(small)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_images_without_contrast(small: Path) -> None:
     write_split(small, "train", np.full((2, 28, 28), 7, np.uint8), [0, 1])
     with pytest.raises(UsageError, match=r"every pixel .* has the same value"):
         data.load_mnist(small)
-
-
-def test_bad_source_leaves_no_cache(small: Path, tmp_path: Path) -> None:
-    write_split(small, "test", [b"not a PNG"], [0])
-    with pytest.raises(UsageError):
-        data.load_mnist(small)
-    assert not (tmp_path / "cache").exists()
 
 
 def test_no_network_and_no_data_names_both_remedies(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -225,13 +226,6 @@ def test_a_cache_of_an_older_version_without_checksums_is_made_again(
     assert capsys.readouterr().out == ""
 
 
-def test_what_fails_leaves_nothing_in_the_cache(data: Path, tmp_path: Path) -> None:
-    write_split(data / "text" / "broken", "train", ["good", None])
-    with pytest.raises(UsageError, match="has a row without text"):
-        load_text("broken", "bytes")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
 def test_a_cache_that_cannot_be_written_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,30 +369,36 @@ def test_a_bad_number_of_tokens_is_refused(max_tokens: Any) -> None:
         load_text("tales", "bytes", max_tokens=max_tokens)
 
 
-def test_other_columns_no_train_split_and_empty_files_are_refused(data: Path) -> None:
+@pytest.mark.parametrize(
+    ("splits", "message"),
+    [
+        ({"train": ["good", None]}, "has a row without text"),
+        ({"validation": ["x"]}, "has no split 'train' (found: validation)"),
+        ({"train": ["", ""], "validation": ["x"]}, "it has no documents for train"),
+        ({"train": ["one document"]}, "it has no documents for validation, of which one in 50"),
+        ({"train": b"PAR1 not really"}, "cannot read the text"),
+        ({}, "cannot read the text"),
+    ],
+)
+def test_what_is_no_text_is_refused_and_not_kept(
+    data: Path, tmp_path: Path, splits: dict[str, Any], message: str
+) -> None:
+    folder = data / "text" / "it"
+    folder.mkdir()
+    for split, texts in splits.items():
+        if isinstance(texts, bytes):
+            (folder / f"{split}-00000-of-00001.parquet").write_bytes(texts)
+        else:
+            write_split(folder, split, texts)
+    with pytest.raises(UsageError, match=re.escape(message)):
+        load_text("it", "bytes")
+    assert not list(tmp_path.glob("cache/*"))
+
+
+def test_a_text_of_other_columns_is_refused(data: Path) -> None:
     write_split(data / "text" / "columns", "train", ["x"], column="content")
     with pytest.raises(UsageError, match="it has the columns content, and a column 'text'"):
         load_text("columns", "bytes")
-    write_split(data / "text" / "no-train", "validation", ["x"])
-    with pytest.raises(UsageError, match=r"has no split 'train' \(found: validation\)"):
-        load_text("no-train", "bytes")
-    write_split(data / "text" / "blank", "train", ["", ""])
-    write_split(data / "text" / "blank", "validation", ["x"])
-    with pytest.raises(UsageError, match="blank has no documents for train"):
-        load_text("blank", "bytes")
-    (data / "text" / "corrupt").mkdir()
-    (data / "text" / "corrupt" / "train-00000-of-00001.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(UsageError, match="cannot read the"):
-        load_text("corrupt", "bytes")
-    (data / "text" / "empty").mkdir()
-    with pytest.raises(UsageError, match="cannot read the text"):
-        load_text("empty", "bytes")
-
-
-def test_too_few_documents_to_set_one_aside_is_refused(data: Path) -> None:
-    write_split(data / "text" / "few", "train", ["one document"])
-    with pytest.raises(UsageError, match="few has no documents for validation, of which one in 50"):
-        load_text("few", "bytes")
 
 
 def test_tokenizers_that_are_none_are_refused(tmp_path: Path, monkeypatch: Any) -> None:

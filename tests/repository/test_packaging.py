@@ -214,7 +214,8 @@ def test_what_is_imported_is_asked_for() -> None:
         code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     tests = [path.read_text(encoding="utf8") for path in (ROOT / "tests").rglob("*.py")]
     beside = (ROOT / folder for folder in ("tests", "book/_ext"))
-    of_tests = {path.stem for folder in beside for path in folder.rglob("*.py")}
+    files = (path for folder in beside for path in folder.rglob("*.py"))
+    of_tests = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
     for sources, chosen in (
         (code, ("train", "notebooks", "dask")),
         (tests, ("train", "notebooks", "test", "book")),

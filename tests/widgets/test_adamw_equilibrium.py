@@ -1,19 +1,16 @@
 """The AdamW widget: its mathematics against Python and torch, itself in a browser and a kernel."""
 
-import csv
-import io
 import math
-import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import traitlets
-from playwright.sync_api import Browser, Page
-from widget_page import SENTENCES, widget_page
+from playwright.sync_api import Locator, Page
+from widget_cases.adamw_equilibrium import EXTREMES, SHORT_RUN, random_settings
+from widget_page import SENTENCES, Open, downloaded, drawn, pictures, press, said
 
 from initscope.theory import (
     adamw_equilibrium_rms,
@@ -31,43 +28,8 @@ MATH = "adamw_equilibrium/theory.mjs"
 TEXT = "adamw_equilibrium/message.mjs"
 
 
-def log_uniform(draw: random.Random, low: float, high: float) -> float:
-    return float(f"{10 ** draw.uniform(math.log10(low), math.log10(high)):.4g}")
-
-
-def random_settings(seed: int, most_steps: float = 3e4) -> dict:
-    draw = random.Random(seed)
-    return {
-        "lr": log_uniform(draw, 1e-5, 1e-2),
-        "weight_decay": log_uniform(draw, 1e-2, 3),
-        "schedule": SCHEDULES[seed % 4],
-        "warmup": draw.choice([0, 1, 30, 1000]),
-        "final": round(draw.uniform(0, 1), 2),
-        "steps": int(log_uniform(draw, 100, most_steps)),
-        "std0": log_uniform(draw, 1e-3, 1),
-        "beta1": round(draw.uniform(0, 0.99), 2),
-        "beta2": round(draw.uniform(0.9, 0.999), 4),
-        "snr": draw.choice([0.0, 0.0, log_uniform(draw, 1e-4, 10)]),
-        "diffusion": draw.choice([1.0, log_uniform(draw, 0.1, 100)]),
-        "alignment": draw.choice([0.0, round(draw.uniform(-0.5, 0.5), 3)]),
-    }
-
-
-EXTREMES = [
-    {"lr": 0.0},
-    {"weight_decay": 0.0},
-    {"weight_decay": 0.0, "snr": 0.5},
-    {"lr": 0.1, "weight_decay": 10.0, "alignment": 0.5},  # more than all decays in a step
-    {"lr": 0.1, "weight_decay": 0.0, "alignment": -0.5, "steps": 20_000},  # grows to infinity
-    {"steps": 10, "warmup": 100_000},
-    {"beta1": 0.0, "final": 0.0},
-    {"beta1": 0.99, "std0": 10.0, "diffusion": 100.0},
-    {"alignment": -0.1},
-    {"std0": 1e-4, "lr": 1e-6, "weight_decay": 1e-4},
-]
-SMALL = {**PUBLISHED_RUNS["shakespeare"], "steps": 2000}
 CASES = [random_settings(seed) for seed in range(16)] + [
-    {**SMALL, **extreme} for extreme in EXTREMES
+    {**SHORT_RUN, **extreme} for extreme in EXTREMES
 ]
 
 
@@ -105,7 +67,7 @@ def javascript(node, tmp_path_factory) -> list[dict]:
     module = tmp_path_factory.mktemp("modules") / "all.mjs"
     module.write_text(
         f'import * as math from "{(SCRIPTS / MATH).as_uri()}";\n'
-        f'import {{ python, sentence }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
+        f'import {{ sentence }} from "{(SCRIPTS / TEXT).as_uri()}";\n'
         """export const all = (cases) => cases.map((s) => ({
             run: math.trajectory(s),
             update: math.updateRms(s),
@@ -114,7 +76,6 @@ def javascript(node, tmp_path_factory) -> list[dict]:
             rotation: math.rotation(s),
             settled: math.equilibrium(s, s.lr),
             sentence: sentence(s, math.trajectory(s, math.sampleSteps(s.steps))),
-            python: python(s),
         }));"""
     )
     return node(module, "all", CASES)
@@ -159,28 +120,10 @@ def test_the_sentence(javascript, case: int) -> None:
     assert javascript[case]["sentence"] == SENTENCES["AdamWEquilibrium"][case]
 
 
-@every_case
-def test_the_python_shown_says_the_same(javascript, case: int, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    import matplotlib.pyplot as plt
-
-    found = javascript[case]
-    with np.errstate(over="ignore", invalid="ignore"):
-        exec(compile(found["python"], "shown", "exec"), {})
-    plt.close("all")
-    said = capsys.readouterr().out
-    printed = re.fullmatch(r"std (\S+) after (\d+) steps, equilibrium (\S+)\n", said)
-    assert printed
-    assert int(printed[2]) == CASES[case]["steps"]
-    assert float(printed[3]) == pytest.approx(float(found["settled"]), rel=1e-5)
-    end = float(found["run"]["std"][-1])
-    assert float(printed[1]) == pytest.approx(end, rel=1e-5) or not np.isfinite(end)
-
-
 @pytest.mark.parametrize("beta1", [0.0, 0.9])
 def test_in_a_time_constant_the_distance_of_the_variance_falls_by_e(node, beta1: float) -> None:
     """In the browser, and in the still picture."""
-    s = {**SMALL, "lr": 1e-3, "weight_decay": 1.0, "schedule": "constant", "warmup": 0}
+    s = {**SHORT_RUN, "lr": 1e-3, "weight_decay": 1.0, "schedule": "constant", "warmup": 0}
     s |= {"beta1": beta1, "steps": 20_000, "std0": 0.2}
     constant = node(TEXT, "timeConstant", {**s, "alignment": 0})
     found = node(MATH, "trajectory", s, [1000, 1000 + round(constant), s["steps"]])
@@ -222,7 +165,7 @@ def test_the_same_gradients_lead_where_torch_leads(node) -> None:
     [{}, {"weight_decay": 1.0}, {"weight_decay": 0.0, "snr": 0.1}, {"beta2": 0.999, "std0": 0.2}],
 )
 def test_the_simulation_follows_the_prediction(node, change: dict) -> None:
-    s = {**SMALL, "lr": 3e-3, **change}
+    s = {**SHORT_RUN, "lr": 3e-3, **change}
     run = node(MATH, "simulate", s, 3)
     assert run["coordinates"] == 4000
     # 4,000 weights: 1.1% standard error; the second moment fluctuates: up to 2.5%.
@@ -303,27 +246,9 @@ def test_a_preset_sets_the_rest_and_a_change_leaves_it() -> None:
     assert AdamWEquilibrium(steps=1000).preset == "custom"
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"lr": 5.0}, "lr must be 0 or between 1e-06 and 0.1, not 5"),
-        ({"lr": float("nan")}, "lr must be 0 or between 1e-06 and 0.1, not nan"),
-        ({"steps": 0}, "steps must be between 10 and 1,000,000, not 0"),
-        ({"std0": float("inf")}, "std0 must be between 0.0001 and 10, not inf"),
-        ({"warmup": -1}, "warmup must be 0 or between 1 and 100,000"),
-        ({"schedule": "step"}, "constant.*cosine.*linear.*wsd"),
-        ({"preset": "gpt5"}, "nanogpt.*llama-7b"),
-        ({"lr": "fast"}, "float"),
-    ],
-)
-def test_what_is_out_of_range_is_refused(settings: dict, message: str) -> None:
-    with pytest.raises(traitlets.TraitError, match=message):
-        AdamWEquilibrium(**settings)
-
-
 @pytest.mark.parametrize("s", [{}, {"log_steps": True, "log_std": True}, *EXTREMES])
 def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
-    widget = AdamWEquilibrium(**{**SMALL, **s})
+    widget = AdamWEquilibrium(**{**SHORT_RUN, **s})
     figure = widget.figure()
     figure.savefig(tmp_path / "figure.svg", transparent=True)
     above, below = figure.axes
@@ -340,194 +265,72 @@ def test_the_still_picture_is_drawn(s: dict, tmp_path: Path) -> None:
 # In the browser
 
 
-class Widget:
-    """One widget on an open page, and what the browser complains of."""
-
-    def __init__(self, page: Page, copy: int = 0) -> None:
-        self.page = page
-        self.root = page.locator(".ins-widget").nth(copy)
-
-    def control(self, label: str):
-        name = self.page.locator(".ins-label", has_text=re.compile(f"^{label}$"))
-        return self.root.locator(".ins-control").filter(has=name).locator("input, select")
-
-    def drawn(self) -> None:
-        """Wait until what was asked for before is drawn: with the next picture of the browser."""
-        frame = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-        self.page.evaluate(frame)
-
-    @property
-    def message(self) -> str:
-        self.drawn()
-        return self.root.locator(".ins-message").inner_text()
-
-    @property
-    def picture(self) -> str:
-        self.drawn()
-        return self.root.locator("svg.ins-chart").first.inner_html()
-
-    @property
-    def facts(self) -> list[str]:
-        self.drawn()
-        return self.root.locator(".ins-facts dd").all_inner_texts()
-
-    def slide(self, label: str, value: float) -> None:
-        self.control(label).evaluate(
-            "(input, value) => { input.value = value;"
-            " input.dispatchEvent(new Event('input', {bubbles: true})); }",
-            value,
-        )
-
-    def button(self, name: str):
-        return self.root.get_by_role("button", name=name)
-
-
-@pytest.fixture
-def opened(browser: Browser, tmp_path: Path) -> Iterator:
-    """Open widgets on a page from a file; complaints and outside requests fail the test."""
-    complaints: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def open_page(widgets=None, query: str = "", dark: bool = False, width: int = 900, **options):
-        path = tmp_path / f"page{len(contexts)}.html"
-        path.write_text(widget_page(widgets or [AdamWEquilibrium(preset="shakespeare")], dark))
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda m: complaints.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{path.as_uri()}?{query}" if query else path.as_uri())
-        page.wait_for_selector("html[data-widgets=ready]")
-        page.wait_for_function(
-            "[...document.querySelectorAll('.ins-message')].every((e) => e.textContent)"
-        )
-        return Widget(page)
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+def control(page: Page, label: str) -> Locator:
+    """The input with exactly this label."""
+    name = page.locator(".ins-label", has_text=re.compile(f"^{label}$"))
+    return page.locator(".ins-control").filter(has=name).locator("input, select")
 
 
 @pytest.mark.browser
-def test_numbers_are_those_of_python_at_random_settings(opened, sentence) -> None:
-    widgets = [AdamWEquilibrium(**random_settings(seed)) for seed in range(100, 110)]
-    page = opened(widgets).page
-    for copy, python in enumerate(widgets):
-        shown = Widget(page, copy)
-        assert shown.message == sentence(python)
-        facts = shown.facts
-        assert float(facts[3].replace(",", "")) == pytest.approx(python.trajectory()[-1], rel=6e-4)
-        if python.weight_decay + python.alignment > 0:
-            assert float(facts[0].replace(",", "")) == pytest.approx(python.equilibrium(), rel=6e-4)
-            turn = adamw_rotation(
-                python.lr, python.weight_decay, (python.beta1, python.beta2),
-                python.snr, python.diffusion, python.alignment,
-            )  # fmt: skip
-            assert float(facts[5].rstrip("°")) == pytest.approx(np.degrees(turn), rel=6e-3)
-        else:
-            assert facts[0] == "none"
-    assert len({Widget(page, copy).picture for copy in range(10)}) == 10
-
-
-@pytest.mark.browser
-def test_presets_set_the_rest(opened, sentence) -> None:
-    widget = opened()
+def test_presets_set_the_rest(open_page: Open, sentence) -> None:
+    page = open_page(AdamWEquilibrium(preset="shakespeare"))
     for preset in PUBLISHED_RUNS:
-        widget.control("preset").select_option(preset)
-        assert widget.message == sentence(AdamWEquilibrium(preset=preset))
-    widget.slide("weight decay", -2)
-    widget.drawn()
-    assert widget.control("preset").input_value() == "custom"
+        control(page, "preset").select_option(preset)
+        assert said(page) == sentence(AdamWEquilibrium(preset=preset))
+    control(page, "weight decay").fill("-2")
+    drawn(page)
+    assert control(page, "preset").input_value() == "custom"
 
 
 @pytest.mark.browser
-def test_a_preset_in_the_address_sets_the_rest(opened, sentence) -> None:
-    named = opened(query="AdamWEquilibrium.preset=llama-7b")
-    assert named.message == sentence(AdamWEquilibrium(preset="llama-7b"))
-    mixed = opened(query="AdamWEquilibrium.preset=llama-7b&AdamWEquilibrium.lr=0.001")
-    assert mixed.message == sentence(AdamWEquilibrium(preset="llama-7b", lr=1e-3))
+@pytest.mark.parametrize("changes", [{}, {"lr": 0.001}], ids=["alone", "but for the rate"])
+def test_a_preset_in_the_address_sets_the_rest(open_page: Open, sentence, changes: dict) -> None:
+    settings = {"preset": "llama-7b", **changes}
+    query = "&".join(f"AdamWEquilibrium.{name}={value}" for name, value in settings.items())
+    page = open_page(AdamWEquilibrium(preset="shakespeare"), query=query)
+    assert said(page) == sentence(AdamWEquilibrium(**settings))
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("logarithmic", [False, True])
-def test_extreme_settings(opened, sentence, logarithmic: bool) -> None:
-    axes = {"log_std": logarithmic, "log_steps": logarithmic}
-    widgets = [AdamWEquilibrium(**{**SMALL, **extreme, **axes}) for extreme in EXTREMES]
-    page = opened(widgets).page
-    for copy, python in enumerate(widgets):
-        shown = Widget(page, copy)
-        picture = shown.picture
-        assert "NaN" not in picture
-        assert 'd="M' in picture
-        if np.isfinite(python.trajectory()[-1]):
-            assert shown.message == sentence(python)
-        else:
-            assert "infinity" in shown.message
-
-
-@pytest.mark.browser
-def test_simulation(opened) -> None:
-    widget = opened([AdamWEquilibrium(**{**SMALL, "steps": 3000})])
-    before = widget.picture
-    widget.button("Simulate").click()
-    widget.button("Simulate again").wait_for()
-    assert widget.picture.count("<circle") > 30
-    found = re.search(r"on 4,000 weights .* ends at ([\d.]+) ± ([\d.]+)\.", widget.message)
+def test_simulation(open_page: Open) -> None:
+    settings = {**SHORT_RUN, "steps": 3000}
+    page = open_page(AdamWEquilibrium(**settings), reduced_motion="no-preference")
+    before = pictures(page)
+    press(page, "Simulate")
+    page.get_by_role("button", name="Simulate again").wait_for()
+    assert pictures(page)[0].count("<circle") > 30
+    found = re.search(r"on 4,000 weights .* ends at ([\d.]+) ± ([\d.]+)\.", said(page))
     assert found
-    end = predicted({**SMALL, "steps": 3000})[-1]
-    assert float(found[1]) == pytest.approx(end, abs=2 * float(found[2]))
-    widget.control("logarithmic std").check()
-    assert "<circle" in widget.picture  # another axis, the same simulation
-    widget.control("logarithmic std").uncheck()
-    widget.slide("steps", 6)  # a million: takes long enough to be stopped
-    assert "<circle" not in widget.picture
-    widget.button("Simulate").click()
-    widget.button("Stop").click()
-    widget.button("Simulate").wait_for()
-    widget.button("Reset").click()
-    assert widget.picture == before
-    widget.root.locator("summary").click()
-    widget.slide("diffusion D", 1)
-    widget.drawn()
-    assert widget.button("Simulate").is_disabled()
+    assert float(found[1]) == pytest.approx(predicted(settings)[-1], abs=2 * float(found[2]))
+    table = downloaded(page)
+    simulated = table[table["simulated_std"] != ""].astype(float)
+    assert len(simulated) > 30
+    np.testing.assert_allclose(simulated["simulated_std"], simulated["std"], rtol=0.1)
+    control(page, "logarithmic std").check()
+    assert "<circle" in pictures(page)[0]  # another axis, the same simulation
+    control(page, "logarithmic std").uncheck()
+    control(page, "steps").fill("6")  # a million: takes long enough to be stopped
+    assert "<circle" not in pictures(page)[0]
+    press(page, "Simulate")
+    press(page, "Stop")
+    page.get_by_role("button", name="Simulate", exact=True).wait_for()
+    press(page, "Reset")
+    assert pictures(page) == before
+    page.locator("summary").click()
+    control(page, "diffusion D").fill("1")
+    drawn(page)
+    assert page.get_by_role("button", name="Simulate").is_disabled()
 
 
 @pytest.mark.browser
-def test_csv_holds_what_is_shown(opened) -> None:
-    widget = opened()
-    with widget.page.expect_download() as download:
-        widget.button("Download CSV").click()
-    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text())))
-    python = AdamWEquilibrium(preset="shakespeare")
-    step = np.array([int(row["step"]) for row in rows])
-    assert step[0] == 1
-    assert step[-1] == 5000
-    columns = {
-        "std": python.trajectory(),
-        "learning_rate": python.learning_rates(),
-        "left_of_initialization": python.initial_part(),
-        "equilibrium_of_the_rate": python.equilibrium(python.learning_rates()),
-    }
-    for name, values in columns.items():
-        found = np.array([float(row[name]) for row in rows])
-        np.testing.assert_allclose(found, values[step - 1], rtol=1e-9, atol=1e-15)
-    assert {row["simulated_std"] for row in rows} == {""}
-
-
-@pytest.mark.browser
-def test_with_less_motion_the_simulation_is_drawn_at_its_end(opened) -> None:
-    widget = opened(reduced_motion="reduce")
-    widget.slide("steps", 6)  # a million: takes seconds
-    widget.button("Simulate").click()
-    widget.page.wait_for_timeout(300)
-    assert "<circle" not in widget.picture  # nothing moves until all is there
-    widget.button("Stop").click()
-    widget.button("Reset").click()
-    widget.button("Simulate").click()
-    widget.button("Simulate again").wait_for()
-    assert "<circle" in widget.picture
+def test_with_less_motion_the_simulation_is_drawn_at_its_end(open_page: Open) -> None:
+    page = open_page(AdamWEquilibrium(preset="shakespeare"))
+    control(page, "steps").fill("6")  # a million: takes seconds
+    press(page, "Simulate")
+    page.wait_for_timeout(300)
+    assert "<circle" not in pictures(page)[0]  # nothing moves until all is there
+    press(page, "Stop")
+    press(page, "Reset")
+    press(page, "Simulate")
+    page.get_by_role("button", name="Simulate again").wait_for()
+    assert "<circle" in pictures(page)[0]

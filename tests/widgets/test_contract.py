@@ -2,181 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import functools
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from live_kernel import LiveKernel
 from playwright.sync_api import Browser, Locator, Page
-from widget_page import ROOT, added_to_a_page, widget_page
+from traitlets import TraitError
+from widget_cases import CASES, make
+from widget_cases.case import Shown, run_code
+from widget_page import (
+    Open,
+    added_to_a_page,
+    copy_of,
+    downloaded,
+    drawn,
+    opener,
+    pictures,
+    press,
+    said,
+)
 
 from initscope import widgets
 
-RESULTS = ROOT / "notebooks" / "results"
-MAPPED = str(RESULTS / "05_std_sweep" / "cpu" / "mnist_depth.parquet")
-RUN = str(RESULTS / "07_gpt2_qkv_dynamics" / "cpu" / "seed-0")
-
-
-class Case(NamedTuple):
-    """A widget, and what there is to know of it to try it.
-
-    ``made`` is Python that makes it, ``slider`` the label of a slider, ``trait`` the trait of that
-    slider. A browser ``sends`` a value for it, which a kernel takes, and ``wrong`` is one that it
-    refuses, with ``words`` that say why. ``kilobytes`` is the most that it may add to a page,
-    compressed, and ``columns`` are some of its table, none where it has none.
-    """
-
-    made: str
-    slider: str
-    trait: str
-    sends: Any
-    wrong: Any
-    words: str
-    kilobytes: float
-    columns: set[str]
-
-
-CASES = {
-    "SignalPropagation": Case(
-        "SignalPropagation(std=0.1, depth=10, width=32, draws=2)",
-        "std of the weights", "std", 0.25, -1, "std must be from 0.0001 to 1000, not -1",
-        45, {"direction", "layer", "log10_theory"},
-    ),
-    "AdamWEquilibrium": Case(
-        "AdamWEquilibrium(preset='nanogpt')",
-        "std at initialization", "std0", 0.5, 11, "std0 must be between 0.0001 and 10, not 11",
-        40, {"step", "learning_rate"},
-    ),
-    "WineTraining": Case(
-        "WineTraining(depth=4, width=8, epochs=2, seeds=2)",
-        "std of the weights", "std", 0.5, 0.0, "0.0001",
-        60, {"scheme", "seed", "test_loss"},
-    ),
-    "StabilityMap": Case(
-        f"StabilityMap.from_tables({{'MNIST': {MAPPED!r}}}, std=0.1)",
-        "std", "std", 1.0, 1e9, "std must lie between 0.0001 and 10 in 'MNIST'",
-        90, {"widths", "std", "stat", "value"},
-    ),
-    "QKVTraining": Case(
-        f"QKVTraining.from_folder({RUN!r})",
-        "Step", "step", 400, 7, "step must be one of the 61 steps shown",
-        50, {"step", "layer", "role", "stat", "value"},
-    ),
-    "Prediction": Case(
-        "Prediction('Which std?', 0.0884, low=1e-4, high=10, guess=0.05, label='std')",
-        "your guess", "guess", 0.2, 50, "guess must lie on the axis, 0.0001 to 10; got 50",
-        25, set(),
-    ),
-}  # fmt: skip
-
-# Numbers below the charts that end beyond them.
-CUT_OFF = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => [
-  ...chart.querySelectorAll("text[text-anchor=middle], text[text-anchor=end]"),
-].filter((text) => {
-  const right = text.getBoundingClientRect().right;
-  return right > chart.getBoundingClientRect().right + 0.5;
-}).map((text) => text.textContent))"""
+# Words and numbers of charts that end beyond them.
+CUT_OFF = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => {
+  const outer = chart.getBoundingClientRect();
+  return [...chart.querySelectorAll("text")].filter((text) => {
+    const { left, right } = text.getBoundingClientRect();
+    return left < outer.left - 1 || right > outer.right + 0.5;
+  }).map((text) => text.textContent);
+})"""
 
 # Where its controls stand.
 SETTINGS = """widget => [...widget.querySelectorAll("label :is(input, select)")]
     .map((one) => (one.type === "checkbox" ? one.checked : one.value))"""
 
-every_widget = pytest.mark.parametrize("name", CASES)
+# Another option, the other position, or a place a little farther along.
+CHANGE = """(one) => {
+    if (one.type === "checkbox") return one.click();
+    if (one.type === "range") {
+      one.value < one.max ? one.stepUp(one.step > 1 ? 1 : 2) : one.stepDown(2);
+      return one.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    one.selectedIndex = (one.selectedIndex + 1) % one.options.length;
+    one.dispatchEvent(new Event("change", { bubbles: true }));
+}"""
 
-
-def make(name: str) -> widgets.BookWidget:
-    return eval(f"widgets.{CASES[name].made}", {"widgets": widgets})
+every_widget = pytest.mark.parametrize("name", CASES, scope="module")
 
 
 def test_every_widget_has_a_case() -> None:
     assert set(CASES) == set(widgets.__all__) - {"BookWidget", "show"}
 
 
-# In a page
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def visit(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Open a page of widgets; what it complains of, and asks of others, fails the test."""
-    wrong: list[str] = []
-    contexts = []
-
-    def open_page(shown: list, query: str = "", width: int = 900, dark: bool = False) -> Page:
-        path = tmp_path / f"page-{len(contexts)}.html"
-        path.write_text(widget_page(shown, dark=dark), encoding="utf8")
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, has_touch=width < 500, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None
-        )
-        page.on(
-            "request",
-            lambda r: (
-                None if r.url.startswith(("file:", "blob:", "data:")) else wrong.append(r.url)
-            ),
-        )
-        page.goto(path.as_uri() + query)
-        page.locator("html[data-settled]").wait_for(state="attached")
-        drawn(page)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert wrong == []
+def violations(page: Page) -> list[tuple[str, str]]:
+    """What hinders those who hear a page or look at it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(one["id"], node["html"][:120]) for one in found for node in one["nodes"]]
 
 
-def drawn(page: Page) -> None:
-    """Wait until what was asked for is drawn and said."""
-    page.evaluate(
-        """async () => {
-          const frame = () => new Promise((done) => requestAnimationFrame(done));
-          for (let k = 0; k < 3; k += 1) await frame();
-          const open = () => [...document.querySelectorAll(".ins-widget")].some((one) =>
-            one.querySelector("[aria-busy=true]") || /^(Drawing .*)?$/.test(
-              one.querySelector(".ins-message").textContent)
-            || (({ asked, drawn }) => asked !== drawn)(one.querySelector(".ins-view").dataset));
-          for (let k = 0; k < 600 && open(); k += 1) await frame();
-          if (open()) throw new Error("it is not drawn");
-        }"""
-    )
-
-
-def copy_of(page: Page, k: int) -> Locator:
-    return page.locator(".ins-widget").nth(k)
-
-
-def seen(page: Page, k: int) -> tuple[str, list[str]]:
-    """The sentence and the pictures of a copy."""
-    drawn(page)
-    one = copy_of(page, k)
-    return one.locator(".ins-message").inner_text(), [
-        chart.inner_html() for chart in one.locator(".ins-chart").all()
-    ]
-
-
-def change_all(page: Page, k: int) -> None:
-    """Choose another option of each choice of a copy, and turn each switch."""
-    for control in copy_of(page, k).locator("label :is(select, [type=checkbox])").all():
-        if control.is_enabled():
-            control.evaluate(
-                """(one) => {
-                    if (one.type === "checkbox") return one.click();
-                    one.selectedIndex = (one.selectedIndex + 1) % one.options.length;
-                    one.dispatchEvent(new Event("change", { bubbles: true }));
-                }"""
-            )
-            drawn(page)
+def open_all(page: Page) -> None:
+    """Open what is folded, and show the code."""
+    for button in page.get_by_role("button", name="Show me the Python").all():
+        button.click()
+    page.evaluate("document.querySelectorAll('.ins-widget details').forEach((d) => d.open = true)")
 
 
 def labels(page: Page, k: int) -> list[str]:
@@ -189,15 +85,175 @@ def labels(page: Page, k: int) -> list[str]:
     return found
 
 
+def seen(page: Page, k: int) -> tuple[str, list[str]]:
+    """The sentence and the pictures of a copy."""
+    return said(page, k), pictures(page, k)
+
+
 def slider_of(page: Page, name: str, k: int = 0) -> Locator:
     return copy_of(page, k).get_by_role("slider", name=CASES[name].slider, exact=True).first
 
 
+def place_on(slider: Locator, share: float) -> tuple[float, float]:
+    """Where a slider is taken hold of."""
+    box = slider.bounding_box()
+    assert box is not None
+    return box["x"] + share * box["width"], box["y"] + box["height"] / 2
+
+
+REFUSED = [(name, *one) for name, case in CASES.items() for one in case.refused]
+
+
+@pytest.mark.parametrize(("name", "trait", "value", "words"), REFUSED)
+def test_what_cannot_be_set_is_refused(name: str, trait: str, value: Any, words: str) -> None:
+    widget = made_once(name)
+    before = widget.get_state()
+    with pytest.raises(TraitError, match=words):
+        setattr(widget, trait, value)
+    assert widget.get_state() == before
+    with pytest.raises(TraitError, match=words):
+        CASES[name].anew(widget, {trait: value})
+
+
+made_once = functools.cache(make)
+
+
+# Many copies with settings of their own, on a phone, in the dark
+
+
+class Copies(NamedTuple):
+    """A page of the copies of a case, and what each of them shows."""
+
+    page: Page
+    widgets: list[Any]
+    shown: list[Shown]
+
+
+@pytest.fixture(scope="module")
+def copies(
+    name: str, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Copies]:
+    """One page for all that is looked at there: to draw it takes longer than to look."""
+    case = CASES[name]
+    made = [*case.copies(), make(name)]
+    trait, beyond = case.far
+    query = f"{name}-{len(made)}.{trait}={beyond}"
+    with opener(browser, tmp_path_factory.mktemp(name)) as open_page:
+        page = open_page(*made, query=query, width=390, dark=True)
+        setattr(made[-1], trait, case.nearest)
+        if case.work:
+            for k in range(len(made)):
+                copy_of(page, k).get_by_role("button", name=case.work).click()
+            done = page.locator(".ins-message").filter(has_text=re.compile("^(After )?[Aa]ll "))
+            done.nth(len(made) - 1).wait_for()
+        open_all(page)
+        yield Copies(page, made, [looked_at(page, name, k, one) for k, one in enumerate(made)])
+
+
+def looked_at(page: Page, name: str, k: int, widget: Any) -> Shown:
+    message, copy = said(page, k), copy_of(page, k)
+    table = downloaded(page, k) if CASES[name].tables else None
+    facts = copy.locator(".ins-facts").all_inner_texts()
+    names, printed = CASES[name].given(widget), ""
+    code = copy.locator(".ins-code")
+    if code.is_visible():
+        printed = run_code(code.inner_text(), names)
+    text = "\n".join([copy.inner_text(), *labels(page, k), "FACTS", *facts])
+    return Shown(message, text, table, printed, names)
+
+
 @pytest.mark.browser
 @every_widget
-@pytest.mark.parametrize(("width", "dark"), [(900, False), (390, True)], ids=["page", "phone"])
-def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) -> None:
-    page = visit([make(name), make(name)], width=width, dark=dark)
+def test_what_is_shown_are_pythons_numbers(copies: Copies, name: str) -> None:
+    for widget, shown in zip(copies.widgets, copies.shown, strict=True):
+        CASES[name].check(widget, shown)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", [n for n in CASES if CASES[n].tables], scope="module")
+def test_the_download_holds_pythons_numbers(copies: Copies, name: str) -> None:
+    case = CASES[name]
+    assert case.tables is not None
+    for widget, shown in zip(copies.widgets, copies.shown, strict=True):
+        for expected in case.tables(widget):
+            compare(shown.table, expected, *case.tolerance)
+
+
+def compare(found: pd.DataFrame | None, expected: pd.DataFrame, rtol: float, atol: float) -> None:
+    """Either table holds the rows of the other, its ends too; the numbers are the same."""
+    assert found is not None
+    keys = expected.index.names
+    ours, theirs = (
+        frame.set_index(pd.MultiIndex.from_frame(frame[keys].map(as_key)))
+        for frame in (expected.reset_index(), found)
+    )
+    assert ours.index.is_unique
+    assert theirs.index.is_unique
+    common = theirs.index.intersection(ours.index)
+    assert len(common) == min(len(ours), len(theirs))
+    assert {ours.index[0], ours.index[-1]} <= set(common)
+    for column in expected.columns:
+        values = theirs.loc[common, column].replace("", "nan").to_numpy(float)
+        python = ours.loc[common, column].to_numpy(float)
+        known = np.isfinite(python)
+        np.testing.assert_allclose(values[known], python[known], rtol, atol, err_msg=column)
+        # The one outgrows the format some steps before the other.
+        assert not (np.abs(values[~known]) < 1e150).any()
+
+
+def as_key(value: Any) -> str:
+    """A number as both languages write it; else the text, or the name of a bin."""
+    try:
+        return f"{float(value):.12g}"
+    except ValueError:
+        ends = re.fullmatch(r"count from (\S+) to (\S+)", value)
+        return str([f"{float(n.replace(',', '')):.5g}" for n in ends.groups()] if ends else value)
+
+
+@pytest.mark.browser
+@every_widget
+def test_whatever_is_set_it_is_drawn_and_no_barrier(copies: Copies, name: str) -> None:
+    page = copies.page
+    for k in range(len(copies.widgets)):
+        inside = "".join(pictures(page, k))
+        assert re.search("<(path|rect|circle|line)", inside)
+        assert re.search("NaN|undefined|Infinity", inside + copies.shown[k].message) is None
+        assert all(len(label) > 20 for label in labels(page, k))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate(CUT_OFF) == []
+    # Eight will do.
+    few = page.add_style_tag(content=".cell_output:nth-of-type(n + 9) { display: none }")
+    assert violations(page) == []
+    few.evaluate("style => style.remove()")
+
+
+@pytest.mark.browser
+@every_widget
+def test_a_finger_moves_one_copy(copies: Copies, name: str) -> None:
+    page, last = copies.page, len(copies.widgets) - 1
+    others, before = seen(page, 0), seen(page, last)
+    slider = slider_of(page, name, last)
+    slider.scroll_into_view_if_needed()
+    page.touchscreen.tap(*place_on(slider, 0.3))
+    assert seen(page, last)[1] != before[1]
+    assert seen(page, 0) == others
+
+
+# Two copies
+
+
+def change_all(page: Page, k: int) -> None:
+    """Change each control of a copy, one after the other."""
+    for control in copy_of(page, k).locator("label :is(select, input)").all():
+        if control.is_enabled():
+            control.evaluate(CHANGE)
+            drawn(page)
+
+
+@pytest.mark.browser
+@every_widget
+def test_two_copies_on_a_page(name: str, open_page: Open) -> None:
+    page = open_page(make(name), make(name))
     start = [seen(page, k) for k in range(2)]
     assert start[0] == start[1]
     slider = slider_of(page, name, 1)
@@ -209,12 +265,9 @@ def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) ->
     assert by_keyboard[1] != start[0][1]
     assert seen(page, 0) == start[0]
 
-    # By pointer or finger.
+    # By pointer.
     slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    assert box is not None
-    place = box["x"] + 0.85 * box["width"], box["y"] + box["height"] / 2
-    page.touchscreen.tap(*place) if width < 500 else page.mouse.click(*place)
+    page.mouse.click(*place_on(slider, 0.85))
     moved = seen(page, 1)
     assert moved[1] not in (start[0][1], by_keyboard[1])
     assert seen(page, 0) == start[0]
@@ -230,15 +283,10 @@ def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) ->
     for was, now, before, after, is_map in both:
         assert (before == after) == (was == now or is_map)
 
-    # No barrier for those who hear it or look at it, with all open that can be.
-    for button in copy_of(page, 1).get_by_role("button", name="Show me the Python").all():
-        button.click()
-    for fold in copy_of(page, 1).locator("summary").all():
-        fold.click()
-    found = Axe().run(page).response["violations"]
-    assert [(v["id"], v["nodes"][0]["html"][:120]) for v in found] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 900
     assert page.evaluate(CUT_OFF) == []
+    assert violations(page) == []
 
     # The address holds what is set, for this copy alone.
     code = copy_of(page, 1).locator(".ins-code")
@@ -256,7 +304,7 @@ def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) ->
     wrong = [f"{trait}={value}" for trait in traits for value in ("<b>x", "", "NaN")]
     wrong += ["nothing=3", "message=no"]
     query = "&".join([link.query, "other=1", *(f"{name}-2.{one}" for one in wrong)])
-    again = visit([make(name), make(name)], f"?{query}", width=width, dark=dark)
+    again = open_page(make(name), make(name), query=query)
     note = copy_of(again, 1).locator(".ins-note").first.inner_text()
     assert note.count("in the address is not understood and left out") == len(wrong)
     assert all(f'"{one}"' in note for one in wrong)
@@ -264,13 +312,8 @@ def test_two_copies_on_a_page(name: str, visit: Open, width: int, dark: bool) ->
     assert seen(again, 1) == changed
     assert seen(again, 0) == start[0]
 
-    if CASES[name].columns:
-        with page.expect_download() as download:
-            copy_of(page, 1).get_by_role("button", name="Download CSV").click()
-        table = pd.read_csv(download.value.path())
-        assert set(table.columns) >= CASES[name].columns
-        assert len(table) > 1
-        copy_of(page, 1).get_by_role("button", name="Reset").click()
+    if CASES[name].tables:  # a prediction has no way back but to try again
+        press(page, "Reset", 1)
         assert seen(page, 1) == start[1]
 
 
@@ -291,11 +334,12 @@ def test_a_live_kernel_hears_the_browser(name: str, kernel: LiveKernel) -> None:
         f"w, heard = widgets.{case.made}, []\n"
         f"w.observe(lambda change: heard.append(change.new), {case.trait!r})"
     )
-    for value in (case.sends, case.wrong):
-        kernel.send("w", {case.trait: value, "message": "The browser says so."})
-    assert kernel.run(f"print(heard, w.{case.trait}, w)") == (
-        f"[{case.sends}] {case.sends} {name}: The browser says so."
-    )
+    for values in (case.sends, {case.trait: case.wrong}):
+        kernel.send("w", {**values, "message": "The browser says so."})
+    sent = case.sends[case.trait]
+    assert kernel.run(
+        f"print(heard, {{name: getattr(w, name) for name in {[*case.sends]}}}, w)"
+    ) == (f"[{sent}] {case.sends} {name}: The browser says so.")
     refused = kernel.run(
         f"try:\n    w.{case.trait} = {case.wrong}\n"
         "except Exception as error:\n    print(type(error).__name__, error)"

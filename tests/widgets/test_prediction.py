@@ -2,88 +2,37 @@
 
 import json
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import traitlets
-from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, Route
-from widget_page import widget_page
+from playwright.sync_api import Page
+from widget_cases.prediction import (
+    DECAY,
+    KINDS,
+    PROMPT,
+    STEPS,
+    band,
+    curve,
+    guesses,
+    random_predictions,
+    share,
+    value,
+)
+from widget_page import Open, drawn, pictures, said
 
 from initscope.errors import UsageError
 from initscope.theory import scheme_std
 from initscope.widgets import BookWidget, Prediction
-from initscope.widgets.bundle import SCRIPTS, bundle
-
-PROMPT = (
-    "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
-    "Nothing is stored or sent."
-)
-WHICH_STD = "Which std keeps the variance of a ReLU network of width 256?"
-STEPS = np.arange(1, 31)
-DECAY = 0.7 * 0.9**STEPS
-
-
-def value(**others) -> Prediction:
-    given = {"low": 1e-4, "high": 10, "label": "std", "explanation": "It is sqrt(2 / 256)."}
-    return Prediction(WHICH_STD, scheme_std("kaiming", 256, 256), **(given | others))
-
-
-def band(**others) -> Prediction:
-    given = {"low": 1e-4, "high": 10, "label": "std", "explanation": "A wide one."}
-    return Prediction("Where does it train?", (0.0123, 0.456), "band", **(given | others))
-
-
-def curve(**others) -> Prediction:
-    given = {"low": 1e-3, "high": 1, "label": "std", "x_label": "step", "shown": 8}
-    return Prediction("Where does it end?", (STEPS, DECAY), "curve", **(given | others))
-
-
-def share(**others) -> Prediction:
-    given = {"low": 0, "high": 100, "log": False, "unit": "%", "label": "share of the runs"}
-    return Prediction("How many runs diverge?", 62.345, **(given | others))
-
-
-KINDS = {"value": value, "band": band, "curve": curve, "share": share}
+from initscope.widgets.bundle import SCRIPTS
 
 
 def settings(widget: Prediction) -> dict:
     names = ("kind", "low", "high", "thresholds", "unit")
     return {name: getattr(widget, name) for name in names} | {"log": widget.logarithmic}
-
-
-def guesses(widget: Prediction) -> list[float]:
-    return [widget.guess] + ([widget.guess_high] if widget.kind == "band" else [])
-
-
-def random_widgets(n: int, seed: int) -> list[Prediction]:
-    """Questions of all kinds over random axes, with random truths and guesses."""
-    rng = np.random.default_rng(seed)
-    widgets = []
-    for k in range(n):
-        kind, log = ("value", "band", "curve")[k % 3], bool(rng.integers(2))
-        low = 10 ** rng.uniform(-6, 0) if log else rng.uniform(-5, 5)
-        high = low * 10 ** rng.uniform(1, 8) if log else low + rng.uniform(1, 200)
-
-        def draw(size, log=log, low=low, high=high):
-            t = rng.uniform(0.02, 0.98, size)
-            return low * (high / low) ** t if log else low + t * (high - low)
-
-        truth = {
-            "value": lambda draw=draw: draw(()),
-            "band": lambda draw=draw: tuple(sorted(draw(2))),
-            "curve": lambda draw=draw: (np.arange(9), draw(9)),
-        }[kind]()
-        guess, guess_high = sorted(float(f"{g:.4g}") for g in draw(2))
-        others = {"low": low, "high": high, "log": log, "label": "a number", "revealed": True}
-        widgets.append(
-            Prediction(f"Question {k}?", truth, kind, guess=guess, guess_high=guess_high, **others)
-        )
-    return widgets
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +60,7 @@ def assert_same(found: dict, widget: Prediction) -> None:
 
 
 def test_differences_in_the_browser_are_those_in_python(batch) -> None:
-    widgets = random_widgets(60, seed=1)
+    widgets = random_predictions(60, seed=1)
     assert {widget.difference()["score"] for widget in widgets} == {"close", "near", "far"}
     found = batch("difference", [[settings(w), guesses(w), w.truth] for w in widgets])
     for one, widget in zip(found, widgets, strict=True):
@@ -226,12 +175,7 @@ def test_questions_that_cannot_be_asked(make: Callable, message: str) -> None:
         make()
 
 
-def test_guesses_off_the_axis_are_refused() -> None:
-    widget = value(guess=0.05)
-    for wrong in (0, -1, 11, math.nan, math.inf):
-        with pytest.raises(traitlets.TraitError, match=r"must lie on the axis, 0\.0001 to 10; got"):
-            widget.guess = wrong
-    assert widget.guess == 0.05
+def test_the_other_edge_and_another_kind_are_refused() -> None:
     with pytest.raises(traitlets.TraitError, match="guess_high must lie on the axis"):
         band(guess_high=100)
     with pytest.raises(UsageError, match="kind must be one of 'value', 'band', 'curve'"):
@@ -316,70 +260,19 @@ def test_the_still_picture_asks_and_answers_upside_down(kind: str) -> None:
     assert figure.texts[1].get_window_extent().y1 <= around.y0
 
 
-def test_the_module_stays_small() -> None:
-    assert len(bundle("prediction/widget.mjs").encode()) < 30_000
-
-
 # In the browser
 
 
-class Visitor:
-    """Opens bare pages from ``file://``; what goes wrong fails the test at its end."""
-
-    def __init__(self, browser: Browser, folder) -> None:
-        self.browser, self.folder, self.problems, self.contexts = browser, folder, [], []
-
-    def __call__(self, widgets: list, query: str = "", dark: bool = False, **options) -> Page:
-        options.setdefault("viewport", {"width": 900, "height": 900})
-        context = self.browser.new_context(color_scheme="dark" if dark else "light", **options)
-        self.contexts.append(context)
-        page = context.new_page()
-
-        def guard(route: Route) -> None:
-            if route.request.url.startswith(("file:", "data:", "blob:")):
-                route.continue_()
-            else:
-                self.problems.append(f"asked for {route.request.url}")
-                route.abort()
-
-        context.route("**/*", guard)
-        page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda m: self.problems.append(f"{m.type}: {m.text}"))
-        path = self.folder / f"page-{len(self.contexts)}.html"
-        path.write_text(widget_page(widgets, dark=dark), encoding="utf8")
-        page.goto(f"{path.as_uri()}?{query}")
-        page.locator("html[data-widgets=ready]").wait_for()
-        frames(page)
-        return page
-
-
-def frames(page: Page) -> None:
-    """Wait until what was asked for has been drawn."""
-    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
-
-
-@pytest.fixture
-def visit(browser: Browser, tmp_path) -> Iterator[Visitor]:
-    visitor = Visitor(browser, tmp_path)
-    yield visitor
-    for context in visitor.contexts:
-        context.close()
-    assert visitor.problems == []
-
-
-def said(page: Page, k: int = 0) -> str:
-    return page.locator(".ins-message").nth(k).inner_text()
-
-
 def picture(page: Page) -> str:
-    return page.locator(".ins-chart").inner_html()
+    (inside,) = pictures(page)
+    return inside
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) -> None:
+def test_the_answer_is_hidden_until_it_is_revealed(kind: str, open_page: Open) -> None:
     widget = KINDS[kind](explanation="For this reason.")
-    page = visit([widget])
+    page = open_page(widget)
     told = [f"{number:.3g}" for number in widget.truth]
 
     def everything() -> str:
@@ -392,7 +285,6 @@ def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) ->
     button = page.get_by_role("button", name="Reveal the answer")
     button.focus()
     page.keyboard.press("Enter")  # nothing was predicted yet
-    frames(page)
     assert said(page).startswith("Set what you expect first")
     for text in [*told, "For this reason."]:
         assert text not in everything()
@@ -401,7 +293,6 @@ def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) ->
     assert button.get_attribute("aria-description") == "Set your guess first."
     page.keyboard.press("Shift+Tab")  # to the last slider
     page.keyboard.press("ArrowRight")
-    frames(page)
     assert said(page) == PROMPT
     assert button.get_attribute("aria-disabled") == "false"
     assert button.get_attribute("aria-description") == ""
@@ -415,36 +306,34 @@ def test_the_answer_is_hidden_until_it_is_revealed(kind: str, visit: Visitor) ->
     assert all(box.is_disabled() for box in page.locator("input[type=range]").all())
     page.keyboard.press("Enter")  # the same button, which keeps the focus
     button.wait_for()
-    frames(page)
     assert picture(page) == before
     assert said(page) == PROMPT
     page.keyboard.press("Enter")  # and again nothing was predicted
-    frames(page)
     assert picture(page) == before
     assert button.get_attribute("aria-disabled") == "true"
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_address_does_not_reveal_what_was_not_predicted(kind: str, visit: Visitor) -> None:
+def test_an_address_does_not_reveal_what_was_not_predicted(kind: str, open_page: Open) -> None:
     widget = KINDS[kind]()
-    page = visit([widget], f"Prediction.revealed=true&Prediction.guess={widget.guess}")
+    page = open_page(widget, query=f"Prediction.revealed=true&Prediction.guess={widget.guess}")
     assert said(page) == PROMPT
     assert page.locator("[aria-disabled=true]").count() == 1
     guess = widget.low if kind == "band" else widget.high
-    page = visit([KINDS[kind]()], f"Prediction.revealed=true&Prediction.guess={guess}")
+    page = open_page(KINDS[kind](), query=f"Prediction.revealed=true&Prediction.guess={guess}")
     assert said(page).startswith("You said")
 
 
 @pytest.mark.browser
-def test_keyboard_mouse_and_touch(visit: Visitor) -> None:
-    page = visit([value()], has_touch=True)
+def test_keyboard_mouse_and_touch(open_page: Open) -> None:
+    page = open_page(value(), has_touch=True)
     slider, chart = page.locator("input[type=range]"), page.locator(".ins-chart")
     shown = page.locator(".ins-value")
     pictures = [picture(page)]
 
     def changed() -> None:
-        frames(page)
+        drawn(page)
         pictures.append(picture(page))
         assert len(set(pictures)) == len(pictures)
 
@@ -463,17 +352,14 @@ def test_keyboard_mouse_and_touch(visit: Visitor) -> None:
     assert moved == pytest.approx(200 / (box["width"] - 32) * 5, abs=0.03)
     page.mouse.up()
     page.mouse.move(box["x"] + 100, box["y"] + 30)
-    frames(page)
     assert picture(page) == pictures[-1]
     page.touchscreen.tap(box["x"] + 120, box["y"] + 40)
     changed()
     page.touchscreen.tap(*(middle := center(page.get_by_role("button", name="Reveal"))))
     changed()
     page.touchscreen.tap(box["x"] + 400, box["y"] + 40)  # a prediction is not changed any more
-    frames(page)
     assert picture(page) == pictures[-1]
     page.touchscreen.tap(*middle)  # try again, from the start
-    frames(page)
     assert picture(page) == pictures[0]
 
 
@@ -483,144 +369,60 @@ def center(locator) -> tuple[float, float]:
 
 
 @pytest.mark.browser
-def test_edges_of_a_band_take_each_other_along(visit: Visitor) -> None:
-    page = visit([band(guess=0.01, guess_high=0.1)])
+def test_edges_of_a_band_take_each_other_along(open_page: Open) -> None:
+    page = open_page(band(guess=0.01, guess_high=0.1))
     low, high = page.locator("input[type=range]").all()
     low.fill("0")  # log10 of 1
-    frames(page)
+    drawn(page)
     assert page.locator(".ins-value").all_inner_texts() == ["1", "1"]
     high.fill("-2")
-    frames(page)
+    drawn(page)
     assert page.locator(".ins-value").all_inner_texts() == ["0.01", "0.01"]
     box = page.locator(".ins-chart").bounding_box()
     page.mouse.move(box["x"] + 800, box["y"] + 30)
     page.mouse.down()
     page.mouse.move(box["x"] + 810, box["y"] + 30)
     page.mouse.up()
-    frames(page)
+    drawn(page)
     edges = [float(text) for text in page.locator(".ins-value").all_inner_texts()]
     assert edges[0] < edges[1] or edges[0] > 1  # one of them moved
 
 
 @pytest.mark.browser
-def test_the_end_of_a_curve_is_dragged(visit: Visitor) -> None:
-    page = visit([curve()])
+def test_the_end_of_a_curve_is_dragged(open_page: Open) -> None:
+    page = open_page(curve())
     before = picture(page)
     chart = page.locator(".ins-chart")
     box = chart.bounding_box()
     page.mouse.click(box["x"] + 200, box["y"] + 50)  # not at the end
-    frames(page)
     assert picture(page) == before
     page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 40)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 30, box["y"] + 224, steps=3)
     page.mouse.up()
-    frames(page)
+    drawn(page)
     # Three decades between 26 and 224 pixels from the top.
     assert float(page.locator(".ins-value").inner_text()) == pytest.approx(1e-3, rel=0.05)
     lines = chart.locator("path").count()
     page.get_by_role("button", name="Reveal the answer").click()
-    frames(page)
+    drawn(page)
     assert chart.locator("path").count() == lines + 1
 
 
 @pytest.mark.browser
-def test_ten_copies_show_pythons_numbers(visit: Visitor) -> None:
-    widgets = random_widgets(10, seed=7)
-    page = visit(widgets)
-    for k, widget in enumerate(widgets):
-        text = said(page, k).replace(",", "")
-        expected = widget.difference()
-        numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", text)]
-        start = guesses(widget) + widget.truth
-        assert numbers[: len(start)] == pytest.approx(start, rel=0.006, abs=1e-12)
-        edges = [expected["low"], expected["high"]] if widget.kind == "band" else [expected]
-        found = numbers[len(start) :]
-        if widget.kind == "band":
-            assert found.pop(0) == pytest.approx(100 * expected["overlap"], abs=0.51)
-        for k_edge, edge in enumerate(edges):
-            if widget.logarithmic:
-                assert found[k_edge] == pytest.approx(edge["factor"], rel=0.06)
-            else:
-                off = edge["share"] * (widget.high - widget.low)
-                assert found[k_edge] == pytest.approx(off, rel=0.006)
-        word = {"close": "is close", "near": "is near", "far": "is far off"}[expected["score"]]
-        assert word in text
-
-
-@pytest.mark.browser
-def test_a_bad_address_is_noted_and_left_out(visit: Visitor) -> None:
-    query = "Prediction.guess=cat&Prediction.revealed=maybe&Prediction.truth=3&Prediction.guess=NaN"
-    page = visit([value()], query)
-    note = page.locator(".ins-note").inner_text()
-    for part in ('"guess=cat"', '"revealed=maybe"', '"truth=3"', '"guess=NaN"'):
-        assert part in note
-    assert said(page) == PROMPT
-    assert page.locator(".ins-value").inner_text() == f"{value().guess:g}"
-    page = visit([value()], "Prediction.guess=1e9&Prediction.revealed=1")
-    assert said(page).startswith("You said 10, it is 0.0884: too large by a factor of 110.")
-    page = visit([band()], "Prediction.guess=1&Prediction.guess_high=0.1&Prediction.revealed=true")
-    assert said(page).startswith("You said 0.1 to 1, it is 0.0123 to 0.456:")
-
-
-@pytest.mark.browser
-def test_extreme_questions(visit: Visitor) -> None:
-    long = "Is there " + "no " * 200 + "end?"
-    widgets = [
-        Prediction(long, 1.0, low=1e-200, high=1e200, guess=1e-200, revealed=True),
-        Prediction("?", 0.5, low=0.4, high=0.6, revealed=True, guess=0.6),
-        Prediction("<b>&</b>", 1e9, low=-1e12, high=1e12, log=False, revealed=True, guess=-1e12),
-        Prediction("?", ([1, 1e6], [1, 5]), "curve", low=0.1, high=10, shown=1, x_log=True,
-                   revealed=True, explanation="<script>alert(1)</script>"),
-    ]  # fmt: skip
-    page = visit(widgets, viewport={"width": 390, "height": 800})
-    assert "too small by a factor of 1e200" in said(page, 0)
-    assert "too large by a factor of 1.2" in said(page, 1)
-    assert "too low" in said(page, 2)
-    assert page.locator(".ins-title").nth(2).inner_text() == "<b>&</b>"
-    assert page.get_by_text("<script>alert(1)</script>").is_visible()
-    assert not re.search("NaN|Infinity", page.locator("main").inner_html())
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize(("width", "dark"), [(900, False), (390, True)])
-def test_accessible_and_in_its_place(visit: Visitor, dark: bool, width: int) -> None:
-    page = visit([make() for make in KINDS.values()], dark=dark,
-                 viewport={"width": width, "height": 900})  # fmt: skip
-    for revealed in (False, True):
-        found = Axe().run(page).response["violations"]
-        assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        # No text of a picture is cut off at its sides.
-        beyond = """() => [...document.querySelectorAll(".ins-chart text")].filter((text) => {
-            const [inner, outer] = [text, text.ownerSVGElement].map((e) => e.getBoundingClientRect());
-            return inner.left < outer.left - 1 || inner.right > outer.right + 1;
-        }).map((text) => text.textContent)"""  # noqa: E501
-        assert page.evaluate(beyond) == []
-        if not revealed:
-            for slider in page.locator("input[type=range]").all():
-                slider.press("ArrowRight")
-            for button in page.get_by_role("button", name="Reveal the answer").all()[::-1]:
-                button.click()
-            frames(page)
-
-
-CODE = """from initscope.theory import scheme_std
-
-print(scheme_std("kaiming", 256, 256))"""
-
-
-@pytest.mark.browser
-def test_the_code_shown_gives_the_answer(visit: Visitor, capsys) -> None:
-    page = visit([value(code=CODE), value()])
-    (button,) = page.get_by_role("button", name="Show me the Python").all()
-    button.click()
-    exec(page.locator(".ins-code").first.inner_text(), {})
-    assert [float(capsys.readouterr().out)] == pytest.approx(value().truth, rel=1e-12)
-
-
-# In a live kernel
+@pytest.mark.parametrize(
+    ("make", "query", "expected"),
+    [
+        (value, "guess=1e9&Prediction.revealed=1", "You said 10, it is 0.0884: too large by a"),
+        (band, "guess=1&Prediction.guess_high=0.1&Prediction.revealed=true",
+         "You said 0.1 to 1, it is 0.0123 to 0.456:"),
+        (value, "guess=cat&Prediction.revealed=maybe", PROMPT),
+    ],
+    ids=["beyond the axis", "edges the other way round", "no number"],
+)  # fmt: skip
+def test_an_address_is_taken_as_it_can_be(open_page: Open, make, query: str, expected: str) -> None:
+    page = open_page(make(), query=f"Prediction.{query}")
+    assert said(page).startswith(expected)
 
 
 def test_no_trait_takes_the_place_of_what_a_widget_has() -> None:

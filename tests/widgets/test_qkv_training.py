@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import traitlets
-from playwright.sync_api import Browser, Page, Route
-from widget_page import ROOT, SENTENCES, added_to_a_page, widget_page
+from playwright.sync_api import Page
+from widget_cases.case import configure
+from widget_cases.qkv_training import FOLDERS, PRECISION, random_settings, small_run
+from widget_page import SENTENCES, Open, drawn, press, said
 
 from initscope.errors import UsageError
 from initscope.pretrain.records import PretrainRecord, read_record
@@ -28,62 +29,26 @@ from initscope.theory import adamw_variance_trajectory
 from initscope.tracking import COLUMNS, HISTOGRAM_COLUMNS
 from initscope.widgets import QKVTraining
 from initscope.widgets.bundle import SCRIPTS
-from initscope.widgets.codec import MANTISSA
 from initscope.widgets.qkv_training.pretrained_runs import adamw_prediction
 from initscope.widgets.qkv_training.runs import pack, unpack
 
 MATH = "qkv_training/message.mjs"
-RESULTS = Path("results") / "07_gpt2_qkv_dynamics" / "cpu"
-FOLDERS = {
-    "seed 0": RESULTS / "seed-0",
-    "std 0.005": RESULTS / "std-0.005",
-    "weight decay 0.3": RESULTS / "decay-0.3",
-}
-"""Label -> record, from the folder of the notebooks, where the code shown to a reader runs."""
-
 CONTROLS = ("run", "step", "role", "layer", "quantity", "show_prediction")
-PRECISION = 2.0 ** -(MANTISSA + 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def at_the_notebooks() -> Iterator[None]:
-    with contextlib.chdir(ROOT / "notebooks"):
-        yield
 
 
 @pytest.fixture(scope="module")
-def records(at_the_notebooks: None) -> dict[str, PretrainRecord]:
+def records() -> dict[str, PretrainRecord]:
     return {label: read_record(folder) for label, folder in FOLDERS.items()}
 
 
 @pytest.fixture(scope="module")
-def made(at_the_notebooks: None) -> QKVTraining:
+def made() -> QKVTraining:
     return QKVTraining.from_folders(FOLDERS)
 
 
 @pytest.fixture
 def widget(made: QKVTraining) -> QKVTraining:
     return QKVTraining(made.recorded, made.numbers)
-
-
-def only(widget: QKVTraining, **settings: Any) -> QKVTraining:
-    """A widget over the run that `widget` looks at, alone and without a label."""
-    (described,) = (run for run in widget.recorded["runs"] if run["label"] == widget.run)
-    alone, numbers = pack([widget.shown])
-    assert alone == [described]
-    recorded = {**widget.recorded, "runs": [{**described, "label": ""}]}
-    return QKVTraining(recorded, numbers, **settings)
-
-
-def small(values: Any, roles: str = "q") -> pd.DataFrame:
-    """A frame of the std in `values`, of shape (layers, steps), the same for all roles."""
-    rows = [
-        (10 * step, layer, role, "weight", "std", value)
-        for layer, row in enumerate(values, start=1)
-        for step, value in enumerate(row)
-        for role in roles
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
@@ -95,31 +60,6 @@ def weight_std(record: PretrainRecord, role: str) -> pd.DataFrame:
     """A row for each layer, a column for each step."""
     rows = record.variances
     return curves(rows[(rows.kind == "weight") & (rows.stat == "std") & (rows.role == role)])
-
-
-def random_settings(widget: QKVTraining, n: int, seed: int) -> list[dict[str, Any]]:
-    draw = np.random.default_rng(seed)
-    chosen = []
-    for _ in range(n):
-        run = widget.runs[str(draw.choice(list(widget.runs)))]
-        role = str(draw.choice(list(run.roles)))
-        chosen.append(
-            {
-                "run": run.label,
-                "step": int(draw.choice(run.steps)),
-                "role": role,
-                "layer": int(draw.choice(run.roles[role].layers)),
-                "quantity": str(draw.choice(["std", "ratio"])),
-                "show_prediction": bool(draw.random() < 0.75),
-            }
-        )
-    return chosen
-
-
-def configure(widget: QKVTraining, chosen: dict[str, Any]) -> QKVTraining:
-    for name, value in chosen.items():
-        setattr(widget, name, value)
-    return widget
 
 
 # The records
@@ -233,7 +173,7 @@ def test_runs_that_did_not_end_are_shown_as_far_as_they_came(
 
 def test_predictions_are_those_of_the_theory() -> None:
     lr = np.linspace(1e-3, 1e-4, 20)
-    frame = small([[0.02, 0.03, 0.04], [0.05, 0.05, 0.05]])
+    frame = small_run([[0.02, 0.03, 0.04], [0.05, 0.05, 0.05]])
     predicted = adamw_prediction(frame, lr, 0.1, (0.9, 0.95))
     assert list(predicted.columns) == list(COLUMNS)
     table = curves(predicted)
@@ -289,39 +229,15 @@ def test_another_run_keeps_what_it_has(widget: QKVTraining) -> None:
     assert widget.step == 1000
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        (
-            "step",
-            7,
-            r"step must be one of the 61 steps shown, 0 to 3000; the nearest is 0, not",
-        ),
-        ("step", "late", "step"),
-        ("layer", 13, "layer must be a recorded layer, 1 to 12, not 13"),
-        ("role", "x", "role must be 'q' or 'k' or 'v', not 'x'"),
-        (
-            "run",
-            "seed 9",
-            "run must be 'seed 0' or 'std 0.005' or 'weight decay 0.3', not 'seed 9'",
-        ),
-        ("quantity", "variance", "quantity must be 'std' or 'ratio'"),
-        ("show_prediction", "yes", "show_prediction"),
-    ],
-)
-def test_what_was_not_recorded_cannot_be_set(
-    widget: QKVTraining, name: str, value: object, message: str
-) -> None:
-    before = getattr(widget, name)
-    with pytest.raises(traitlets.TraitError, match=message):
-        setattr(widget, name, value)
-    assert getattr(widget, name) == before
-    with pytest.raises(traitlets.TraitError, match=message):
-        QKVTraining(widget.recorded, widget.numbers, **{name: value})
+def test_a_run_that_is_not_there_is_refused(widget: QKVTraining) -> None:
+    known = "run must be 'seed 0' or 'std 0.005' or 'weight decay 0.3', not 'seed 9'"
+    with pytest.raises(traitlets.TraitError, match=known):
+        widget.run = "seed 9"
+    assert widget.run == "seed 0"
 
 
 def test_frames_that_hold_no_record_are_refused() -> None:
-    frame = small([[0.02, 0.03]], "qkv")
+    frame = small_run([[0.02, 0.03]], "qkv")
     with pytest.raises(UsageError, match="frame has no column stat"):
         QKVTraining.from_record(frame.drop(columns="stat"))
     with pytest.raises(UsageError, match="no row with kind 'weight' and stat 'std'"):
@@ -359,7 +275,7 @@ def test_folders_that_hold_no_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_few_points_are_the_first_the_last_and_even_ones() -> None:
-    widget = QKVTraining.from_record(small([range(1, 102)]), roles=["q"], points=6)
+    widget = QKVTraining.from_record(small_run([range(1, 102)]), roles=["q"], points=6)
     assert widget.shown.steps == [0, 200, 400, 600, 800, 1000]
     assert widget.shown.roles["q"].std.tolist() == [[1, 21, 41, 61, 81, 101]]
 
@@ -461,7 +377,7 @@ NAN, INF = math.nan, math.inf
 )
 @pytest.mark.parametrize("quantity", ["std", "ratio"])
 def test_unlikely_records(ask: Ask, values: list, quantity: str) -> None:
-    frame = small(values)
+    frame = small_run(values)
     lr = np.full(10 * len(values[0]), 1e-3)
     widget = QKVTraining.from_record(
         frame,
@@ -477,7 +393,7 @@ def test_unlikely_records(ask: Ask, values: list, quantity: str) -> None:
 
 def test_numbers_survive_their_packing() -> None:
     values = [[1e-30, 0.0, 0.02], [math.inf, math.nan, 1e30], [0.0200001, 0.02, 3.0]]
-    frame = small(values)
+    frame = small_run(values)
     bins = pd.DataFrame(
         [
             (0, 1, "q", -1e-30, 2e-30, [0, 2**31 - 1]),
@@ -514,295 +430,101 @@ def test_histograms_are_densities_of_the_recorded_std(
         )
 
 
-def test_the_python_shown_makes_the_same_point(ask: Ask, widget: QKVTraining) -> None:
-    cases = random_settings(widget, 4, 2)
-    cases += [{**cases[0], "step": 0, "show_prediction": True}]
-    for chosen in cases:
-        configure(widget, chosen)
-        check_printed(run(ask("python", widget), {}), widget)
-
-
-def test_the_python_shown_for_a_run_of_your_own(ask: Ask) -> None:
-    frame = small([[0.02, 0.03], [0.02, 0.05]], "qkv")
-    predictions = adamw_prediction(frame, np.full(10, 1e-3), 0.1, (0.9, 0.95))
-    widget = QKVTraining.from_record(frame, predictions=predictions)
-    code = ask("python", widget)
-    check_printed(run(code, {"frame": frame, "predictions": predictions}), widget)
-
-
-def run(code: str, names: dict[str, Any]) -> str:
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        exec(code, names)
-    return printed.getvalue()
-
-
-def check_printed(printed: str, widget: QKVTraining) -> None:
-    """Compare the printed lines with the widget's numbers."""
-
-    def numbers(start: str) -> list[float]:
-        line = next(line for line in printed.splitlines() if line.startswith(start))
-        return [
-            float(n) for n in re.findall(r"(?<![\w.])-?[\d.]+(?:e[+-]\d+)?", line[len(start) :])
-        ]
-
-    quantity, widget.quantity = widget.quantity, "std"
-    ours = widget.summary()
-    assert numbers("smallest std:") == pytest.approx(ours["low"], rel=3 * PRECISION)
-    assert numbers("largest std:") == pytest.approx(ours["high"], rel=3 * PRECISION)
-    assert numbers("growth:") == pytest.approx([ours["growth"]], rel=3 * PRECISION)
-    expected = [ours["spread"], ours["spread_at_start"]]
-    assert numbers("largest over smallest:") == pytest.approx(expected, rel=3 * PRECISION)
-    assert ("AdamW" in printed) == widget.show_prediction
-    if widget.show_prediction:
-        layer, *values = numbers("layer ")
-        assert layer == widget.layer
-        assert values == pytest.approx([ours["measured"], ours["predicted"]], rel=3 * PRECISION)
-        off = [value / 100 for value in numbers("AdamW theory is off by ")]
-        assert off == pytest.approx([ours["off"], ours["off_at_end"]], abs=4 * PRECISION)
-    widget.quantity = quantity
-
-
 # The browser
-
-
-Open = Callable[..., Page]
-
-
-Complaints = list[str]
-
-
-def opened(
-    browser: Browser,
-    folder: Path,
-    widgets: list,
-    query: str,
-    dark: bool,
-    width: int,
-    **options: Any,
-) -> tuple[Page, Complaints]:
-    """A page of widgets, and a list of what it reports or asks of others."""
-    complaints: Complaints = []
-    path = folder / "page.html"
-    path.write_text(widget_page(widgets, dark=dark))
-    context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-
-    def only_this_page(route: Route) -> None:
-        if route.request.url.startswith(("file:", "blob:", "data:")):
-            route.continue_()
-        else:
-            complaints.append(f"asks for {route.request.url}")
-            route.abort()
-
-    context.route("**/*", only_this_page)
-    page = context.new_page()
-    page.on(
-        "console",
-        lambda message: (
-            complaints.append(message.text) if message.type in ("error", "warning") else None
-        ),
-    )
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(path.as_uri() + query)
-    page.wait_for_selector("html[data-widgets=ready]", state="attached")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.ins-message')].every((p) => p.textContent)"
-    )
-    return page, complaints
-
-
-@pytest.fixture
-def visit(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Open a page of widgets; what it reports and asks of others fails the test."""
-    found = []
-
-    def open_page(
-        widgets: list, query: str = "", dark: bool = False, width: int = 900, **options: Any
-    ) -> Page:
-        found.append(opened(browser, tmp_path, widgets, query, dark, width, **options))
-        return found[-1][0]
-
-    yield open_page
-    for page, _ in found:
-        page.context.close()
-    assert [complaint for _, complaints in found for complaint in complaints] == []
-
-
-@pytest.fixture(scope="module")
-def shared(
-    browser: Browser, made: QKVTraining, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Page, Complaints]]:
-    page, complaints = opened(browser, tmp_path_factory.mktemp("shared"), [made], "", False, 900)
-    yield page, complaints
-    page.context.close()
-
-
-@pytest.fixture
-def page(shared: tuple[Page, Complaints]) -> Iterator[Page]:
-    """A page with one widget over all runs, as it is when it is opened."""
-    page, complaints = shared
-    page.get_by_role("button", name="Reset").click()
-    frames(page)  # the reset is drawn, and reported, in the next one
-    complaints.clear()
-    yield page
-    assert complaints == []
-
-
-def frames(page: Page) -> None:
-    """Let the widget draw."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
-def sentence(page: Page) -> str:
-    frames(page)
-    return page.locator(".ins-message").first.inner_text()
-
-
-def set_controls(page: Page, widget: QKVTraining, chosen: dict[str, Any]) -> None:
-    run = widget.runs[chosen["run"]]
-    page.get_by_role("combobox", name="Run").select_option(chosen["run"])
-    page.get_by_label("Matrix").select_option(chosen["role"])
-    frames(page)  # the sliders offer what the run has
-    layers = run.roles[chosen["role"]].layers
-    for name, offered in (("step", run.steps), ("layer", layers)):
-        position = offered.index(chosen[name])
-        page.get_by_role("slider", name=name.capitalize()).fill(str(position))
-    page.get_by_label("Quantity").select_option(chosen["quantity"])
-    page.get_by_label("AdamW prediction").set_checked(chosen["show_prediction"])
 
 
 def axis(page: Page) -> list[str]:
     """Labels of the first chart."""
+    drawn(page)
     return page.locator(".ins-chart").first.locator("text").all_text_contents()
 
 
 @pytest.mark.browser
-def test_the_page_shows_pythons_numbers(page: Page, widget: QKVTraining, ask: Ask) -> None:
-    assert sentence(page) == ask("sentence", widget)
-    pictures = set()
-    for chosen in random_settings(widget, 10, 0):
-        set_controls(page, widget, chosen)
-        assert sentence(page) == ask("sentence", configure(widget, chosen))
-        pictures.add(page.locator(".ins-view").inner_html())
-    assert len(pictures) == 10
-
-
-@pytest.mark.browser
-def test_another_run_is_drawn_on_the_same_axes(page: Page, widget: QKVTraining, ask: Ask) -> None:
-    configure(widget, {"step": 1000, "role": "k", "layer": 3})
-    chosen = {name: getattr(widget, name) for name in CONTROLS}
-    set_controls(page, widget, chosen)
-    frames(page)
+def test_another_run_is_drawn_on_the_same_axes(
+    open_page: Open, widget: QKVTraining, ask: Ask
+) -> None:
+    page = open_page(configure(widget, {"step": 1000, "role": "k", "layer": 3}))
     labels = axis(page)
     assert {"0.005", "0.02", "0.05"} <= set(labels)
     for label in widget.runs:
         page.get_by_role("combobox", name="Run").select_option(label)
         widget.run = label
-        assert sentence(page) == ask("sentence", widget)
+        assert said(page) == ask("sentence", widget)
         assert axis(page) == labels
 
 
 @pytest.mark.browser
-def test_mouse_keyboard_and_touch(page: Page, visit: Open, widget: QKVTraining) -> None:
+def test_mouse_keyboard_and_touch(open_page: Open, widget: QKVTraining) -> None:
+    page = open_page(widget)
     step = page.get_by_role("slider", name="Step")
     step.focus()
     page.keyboard.press("Home")
-    assert sentence(page).startswith("Seed 0, step 0:")
+    assert said(page).startswith("Seed 0, step 0:")
     page.keyboard.press("ArrowRight")
-    assert sentence(page).startswith("Seed 0, step 40:")
+    assert said(page).startswith("Seed 0, step 40:")
     assert step.get_attribute("aria-valuetext") == "40 of 3,000"
     page.get_by_role("combobox", name="Run").focus()
     page.keyboard.press("ArrowDown")
-    assert sentence(page).startswith("Std 0.005, step 50:")
+    assert said(page).startswith("Std 0.005, step 50:")
     assert page.evaluate("document.activeElement.value") == "std 0.005"
 
     over, profile, _ = page.locator(".ins-chart").all()
     box = over.bounding_box()
     over.hover(position={"x": 400, "y": 100})
     page.mouse.down()
-    first = sentence(page)
+    first = said(page)
     page.mouse.move(box["x"] + 600, box["y"] + 100)
     page.mouse.up()
     assert not first.startswith("Std 0.005, step 50:")
-    assert sentence(page) != first
+    assert said(page) != first
     before = page.get_by_role("slider", name="Layer").input_value()
     profile.click(position={"x": 80, "y": 100})
-    frames(page)
+    drawn(page)
     assert before != page.get_by_role("slider", name="Layer").input_value() == "0"
 
-    phone = visit([widget], width=390, has_touch=True)
+    phone = open_page(widget, width=390)
     chart = phone.locator(".ins-chart").first
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     phone.touchscreen.tap(box["x"] + 120, box["y"] + 100)
-    assert not sentence(phone).startswith("Seed 0, step 3,000")
-    phone.get_by_text("Show me the Python").click()
-    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not said(phone).startswith("Seed 0, step 3,000")
 
 
 @pytest.mark.browser
-def test_play_runs_through_the_steps_and_can_be_paused(page: Page) -> None:
-    page.get_by_role("button", name="Play").click()  # from the end on to the start
+def test_play_runs_through_the_steps_and_can_be_paused(
+    open_page: Open, widget: QKVTraining
+) -> None:
+    page = open_page(widget, reduced_motion="no-preference")
+    press(page, "Play")  # from the end on to the start
     page.wait_for_function(
         "/step (40|100|140|200):/.test(document.querySelector('.ins-message').textContent)"
     )
     assert page.locator(".ins-message").get_attribute("aria-live") == "off"
-    page.get_by_role("button", name="Pause").click()
-    stopped = sentence(page)
+    press(page, "Pause")
+    stopped = said(page)
     page.wait_for_timeout(300)
-    assert sentence(page) == stopped
+    assert said(page) == stopped
     assert page.locator(".ins-message").get_attribute("aria-live") is None
 
 
 @pytest.mark.browser
 def test_nothing_moves_by_itself_where_less_motion_is_wanted(
-    visit: Open, widget: QKVTraining
+    open_page: Open, widget: QKVTraining
 ) -> None:
-    page = visit([widget], reduced_motion="reduce")
-    page.get_by_role("button", name="Next step").click()
-    assert sentence(page).startswith("Seed 0, step 0:")
+    page = open_page(widget)
+    press(page, "Next step")
+    assert said(page).startswith("Seed 0, step 0:")
     page.wait_for_timeout(300)
-    assert sentence(page).startswith("Seed 0, step 0:")
+    assert said(page).startswith("Seed 0, step 0:")
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    "values", [[[0.02]], [[0.02, NAN], [1e3, INF]], [[0.0, 0.0]], [[1e-30, 1e30]]]
-)
-def test_extreme_records_on_a_page(visit: Open, values: list) -> None:
-    page = visit([QKVTraining.from_record(small(values), roles=["q"])])
+def test_what_was_not_recorded_is_not_offered(open_page: Open) -> None:
+    page = open_page(QKVTraining.from_record(small_run([[0.02, 0.03]]), roles=["q"]))
     assert page.get_by_label("AdamW prediction").is_disabled()
     assert page.get_by_role("combobox", name="Run").count() == 0  # where there is only one
-    for quantity in ("ratio", "std"):
-        page.get_by_label("Quantity").select_option(quantity)
-        assert "NaN" not in sentence(page)
-    assert "NaN" not in page.locator(".ins-view").inner_html()
 
 
-@pytest.mark.browser
-def test_the_download_is_what_is_shown(page: Page, widget: QKVTraining) -> None:
-    configure(widget, {"run": "weight decay 0.3", "step": 1000, "role": "v", "layer": 2})
-    set_controls(page, widget, {name: getattr(widget, name) for name in CONTROLS})
-    frames(page)
-    with page.expect_download() as download:
-        page.get_by_text("Download CSV").click()
-    assert download.value.suggested_filename == "q-k-and-v-through-training.csv"
-    table = pd.read_csv(download.value.path())
-    assert list(table.columns) == ["run", *COLUMNS]
-    assert set(table.run) == {"weight decay 0.3"}
-    found = widget.matrices
-    for values, stat in ((found.std, "std"), (found.predicted, "predicted_std")):
-        shown = curves(table[(table.role == "v") & (table.stat == stat)])
-        np.testing.assert_allclose(shown, values)
-    others = table[(table.role == "q") & (table.stat == "std")]
-    assert set(others.step) == {1000}
-    counts = table[table.stat.str.startswith("count")]
-    index = widget.shown.histogram_steps.index(1000)
-    assert counts.value.tolist() == found.counts[1, index].tolist()
-
-
-def test_the_page_stays_small(widget: QKVTraining) -> None:
-    """Fifteen runs are to fit into a page; see the tests of the book."""
+def test_runs_take_little_room(widget: QKVTraining) -> None:
+    """Fifteen of them are to fit into a page; see the tests of the book."""
     assert len(widget.numbers) / len(FOLDERS) < 7_000
-    added = 12 / len(FOLDERS) * len(widget.numbers)
-    assert added_to_a_page([widget]) + added < 125_000

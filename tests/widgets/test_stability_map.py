@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import io
 import json
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import traitlets
-from playwright.sync_api import Browser, Page, Route
-from widget_page import ROOT, SENTENCES, widget_page
+from playwright.sync_api import Page
+from widget_cases.case import configure
+from widget_cases.stability_map import (
+    FILES,
+    FOLDER,
+    extreme_sweep,
+    random_settings,
+    recorded_sweeps,
+)
+from widget_page import SENTENCES, Open, pictures, said
 
 from initscope.analysis import stability_bands, widths_of
 from initscope.errors import UsageError
-from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import critical_std, stability_band
 from initscope.widgets import StabilityMap
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.stability_map.sweeps import FIELDS, NEVER, describe_sweep, pack, unpack
 from initscope.widgets.stability_map.widget import QUANTITIES
 
-FOLDER = ROOT / "notebooks" / "results" / "05_std_sweep" / "cpu"
-FILES = {
-    "MNIST by depth": "mnist_depth",
-    "MNIST by width": "mnist_width",
-    "MNIST by training": "mnist",
-    "Wine by training": "wine",
-    "Wine with tanh": "wine_tanh",
-}
 CONTROLS = ("sweep", "quantity", "training", "network", "std", "seed")
 LOGS = [name for name, field in FIELDS.items() if field.kind == "log"]
 
@@ -47,7 +41,7 @@ def tables() -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def recorded() -> StabilityMap:
-    return StabilityMap.from_tables({n: FOLDER / f"{f}.parquet" for n, f in FILES.items()})
+    return recorded_sweeps()
 
 
 @pytest.fixture
@@ -57,46 +51,7 @@ def widget(recorded: StabilityMap) -> StabilityMap:
 
 @pytest.fixture(scope="module")
 def extreme() -> pd.DataFrame:
-    """One weight layer, a layer of width 1, and stds that lose everything; one run is missing."""
-    spec = SweepSpec(
-        dataset="wine",
-        hidden=((), (1,), (5, 5)),
-        stds=(1e-30, 1e-3, 1e3, 1e30),
-        optimizers=(Optimizer("sgd", 0.1, momentum=0.9), Optimizer("adam", 0.01)),
-        seeds=(3, 8),
-        epochs=2,
-        loss_points=3,
-    )
-    return run_sweep(spec, progress=False).iloc[:-1]
-
-
-def configure(widget: StabilityMap, chosen: dict[str, Any]) -> StabilityMap:
-    with widget.hold_trait_notifications():
-        for name, value in chosen.items():
-            setattr(widget, name, value)
-    return widget
-
-
-def random_settings(widget: StabilityMap, n: int, seed: int) -> list[dict[str, Any]]:
-    draw = np.random.default_rng(seed)
-
-    def one(values: list[Any]) -> Any:
-        return values[draw.integers(len(values))]
-
-    found = []
-    for _ in range(n):
-        sweep = one(widget.recorded["sweeps"])
-        found.append(
-            {
-                "sweep": sweep["name"],
-                "quantity": one(list(QUANTITIES)),
-                "training": one(sweep["trainings"])["key"],
-                "network": one(sweep["networks"])["widths"],
-                "std": one(sweep["stds"]),
-                "seed": one(["median", "median", *sweep["seeds"]]),
-            }
-        )
-    return found
+    return extreme_sweep()
 
 
 def runs_of(table: pd.DataFrame, chosen: dict[str, Any]) -> pd.DataFrame:
@@ -236,31 +191,6 @@ def test_tables_that_are_no_sweep_are_refused(tables: dict[str, pd.DataFrame]) -
 
 
 # Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("sweep", "MNIST", "sweep must be one of 'MNIST by depth', .*; not 'MNIST'"),
-        ("quantity", "colour", "quantity"),
-        ("training", "adam 1", "training must be one of 'sgd 0.1', 'adam 0.001'; not 'adam 1'"),
-        ("network", "784-10", "network must be one of '784-128-10', .*; not '784-10'"),
-        ("std", 100.0, "std must lie between 0.0001 and 10 in 'MNIST by depth', not 100.0"),
-        ("std", math.nan, "std must lie between"),
-        ("std", "large", "std"),
-        ("seed", 3, "seed must be one of 'median', 0, 1, 2; not 3"),
-        ("seed", "all", "seed"),
-    ],
-)
-def test_what_is_not_recorded_cannot_be_set(
-    widget: StabilityMap, name: str, value: object, message: str
-) -> None:
-    before = getattr(widget, name)
-    with pytest.raises(traitlets.TraitError, match=message):
-        setattr(widget, name, value)
-    assert getattr(widget, name) == before
-    with pytest.raises(traitlets.TraitError, match=message):
-        StabilityMap(recorded=widget.recorded, numbers=widget.numbers, **{name: value})
 
 
 def test_settings_follow_the_sweep(widget: StabilityMap) -> None:
@@ -429,220 +359,69 @@ def test_javascript_agrees_on_an_extreme_sweep(ask: Ask, extreme: pd.DataFrame) 
     compare(ask, widget, [{"sweep": "mine", "quantity": "accuracy", **missing}])
 
 
-# A live kernel
-
-
 # The browser
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def visit(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Open a page of widgets; what it reports and asks of others fails the test."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_page(
-        widgets: list, query: str = "", dark: bool = False, width: int = 900, **options: Any
-    ) -> Page:
-        path = tmp_path / "page.html"
-        path.write_text(widget_page(widgets, dark=dark))
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-
-        def only_this_page(route: Route) -> None:
-            if route.request.url.startswith(("file:", "blob:", "data:")):
-                route.continue_()
-            else:
-                complaints.append(f"asks for {route.request.url}")
-                route.abort()
-
-        context.route("**/*", only_this_page)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(path.as_uri() + query)
-        page.wait_for_selector("html[data-widgets=ready]", state="attached")
-        page.wait_for_function(
-            "[...document.querySelectorAll('.ins-message')].every((p) => p.textContent)"
-        )
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def sentence(page: Page) -> str:
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.locator(".ins-message").first.inner_text()
 
 
 def choose(page: Page, name: str, value: str) -> None:
     page.get_by_role("combobox", name=name, exact=True).select_option(value)
 
 
-def set_controls(page: Page, widget: StabilityMap, chosen: dict[str, Any]) -> None:
-    """As a reader does: first the sweep, which decides what the others offer."""
-    sweep = next(s for s in widget.recorded["sweeps"] if s["name"] == chosen["sweep"])
-    choose(page, "sweep", chosen["sweep"])
-    sentence(page)
-    choose(page, "color", chosen["quantity"])
-    if len(sweep["trainings"]) > 1:
-        choose(page, "training", chosen["training"])
-    choose(page, "seeds", str(chosen["seed"]))
-    page.get_by_role("slider").nth(0).fill(str(sweep["stds"].index(chosen["std"])))
-    if len(sweep["networks"]) > 1:
-        names = [network["widths"] for network in sweep["networks"]]
-        page.get_by_role("slider").nth(1).fill(str(names.index(chosen["network"])))
-
-
 @pytest.mark.browser
-def test_the_page_shows_pythons_numbers(
-    visit: Open, widget: StabilityMap, tables: dict[str, pd.DataFrame], ask: Ask
-) -> None:
-    page = visit([widget])
-    assert sentence(page) == said_of(ask, widget)
-    pictures = set()
-    for chosen in random_settings(widget, 10, 0):
-        set_controls(page, widget, chosen)
-        assert sentence(page) == said_of(ask, configure(widget, chosen))
-        runs = runs_of(tables[chosen["sweep"]], chosen)
-        if chosen["seed"] != "median":
-            runs = runs[runs["seed"] == chosen["seed"]]
-        shown = float(re.search(r"accuracy ([\d.]+)%", sentence(page))[1])
-        assert shown == pytest.approx(100 * runs["test_accuracy"].median(), abs=0.056)
-        rows = page.locator(".ins-table tbody tr").all_inner_texts()
-        assert len(rows) == len(widget.cell()["accuracy"])
-        for row, accuracy in zip(rows, widget.cell()["accuracy"], strict=True):
-            assert float(row.split()[1].rstrip("%")) == pytest.approx(100 * accuracy, abs=0.051)
-        pictures.add(page.locator(".ins-view").inner_html())
-    assert len(pictures) == 10
-
-
-@pytest.mark.browser
-def test_mouse_keyboard_and_touch(visit: Open, widget: StabilityMap) -> None:
-    page = visit([widget])
+def test_mouse_keyboard_and_touch(open_page: Open, widget: StabilityMap) -> None:
+    page = open_page(widget)
     chart = page.locator(".ins-map")
     chart.focus()
     page.keyboard.press("Home")
-    assert "std 1e-4," in sentence(page)
+    assert "std 1e-4," in said(page)
     assert page.get_by_role("slider", name="std").get_attribute("aria-valuetext") == "1e-4"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowUp")
-    assert sentence(page).startswith("8 weight layers, std 1.47e-4, SGD")
+    assert said(page).startswith("8 weight layers, std 1.47e-4, SGD")
     assert page.get_by_role("slider", name="depth").get_attribute("aria-valuetext") == (
         "8 weight layers"
     )
     for _ in range(9):
         page.keyboard.press("ArrowDown")
-    assert sentence(page).startswith("2 weight layers, std 1.47e-4, SGD")
+    assert said(page).startswith("2 weight layers, std 1.47e-4, SGD")
     page.get_by_role("slider", name="depth").focus()
     page.keyboard.press("End")
-    assert sentence(page).startswith("16 weight layers,")
+    assert said(page).startswith("16 weight layers,")
 
     box = page.locator(".ins-map .ins-chart").bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 60)
-    assert sentence(page).startswith("16 weight layers, std 1.47e-4")
+    assert said(page).startswith("16 weight layers, std 1.47e-4")
     page.mouse.down()
-    first = sentence(page)
+    first = said(page)
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 100)
-    second = sentence(page)
+    second = said(page)
     page.mouse.up()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 60)
     assert "1.47e-4" not in first
     assert second != first
-    assert sentence(page) == second
+    assert said(page) == second
 
-    phone = visit([widget], width=390, has_touch=True)
+    phone = open_page(widget, width=390)
     chart = phone.locator(".ins-map .ins-chart")
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
-    before = sentence(phone)
+    before = said(phone)
     phone.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + 30)
-    assert sentence(phone).startswith("16 weight layers, std")
-    assert sentence(phone) != before
+    assert said(phone).startswith("16 weight layers, std")
+    assert said(phone) != before
 
 
 @pytest.mark.browser
-def test_each_quantity_and_seed_has_its_picture(visit: Open, widget: StabilityMap) -> None:
-    page = visit([widget])
-    pictures = set()
-    for quantity in QUANTITIES:
-        for seed in ("median", "1"):
+def test_each_quantity_and_seed_has_its_picture(open_page: Open, widget: StabilityMap) -> None:
+    page = open_page(widget)
+    row = [n["widths"] for n in widget.recorded["sweeps"][0]["networks"]].index(widget.network)
+    found = set()
+    for seed in ("median", 1):
+        choose(page, "seeds", str(seed))
+        for quantity in QUANTITIES:
             choose(page, "color", quantity)
-            choose(page, "seeds", seed)
-            sentence(page)
-            pictures.add(page.locator(".ins-map .ins-chart").inner_html())
-    assert len(pictures) == 2 * len(QUANTITIES)
-
-
-@pytest.mark.browser
-def test_an_extreme_sweep_on_a_page(visit: Open, extreme: pd.DataFrame) -> None:
-    widget = StabilityMap.from_tables({"mine": extreme})
-    page = visit([widget])
-    for quantity in QUANTITIES:
-        choose(page, "color", quantity)
-        for std, network in ((0, 0), (3, 2), (3, 0)):
-            page.get_by_role("slider").nth(0).fill(str(std))
-            page.get_by_role("slider").nth(1).fill(str(network))
-            assert "NaN" not in sentence(page)
-            assert "NaN" not in page.locator(".ins-view").inner_html()
-
-
-@pytest.mark.browser
-def test_the_python_shown_makes_the_same_point(
-    visit: Open, widget: StabilityMap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(ROOT / "notebooks")
-    page = visit([widget])
-    page.get_by_text("Show me the Python").click()
-    for chosen in random_settings(widget, 6, 5):
-        set_controls(page, widget, chosen)
-        said = sentence(page)
-        printed = io.StringIO()
-        names: dict[str, Any] = {}
-        with contextlib.redirect_stdout(printed):
-            exec(page.locator(".ins-code").inner_text(), names)
-        accuracy = float(re.search(r"accuracy ([\d.]+)%", said)[1])
-        assert names["accuracy"] == pytest.approx(accuracy / 100, abs=5.6e-4)
-        in_all = float(re.search(r"([\d.e+-]+) in all", said.replace(",", ""))[1])
-        assert names["change"] == pytest.approx(math.log10(in_all), abs=0.04)
-        low, high = re.search(r"theory band \(([\d.]+) to ([\d.]+)\)", said).groups()
-        band = re.search(r"theory band: (\S+) to (\S+)", printed.getvalue()).groups()
-        assert [float(edge) for edge in band] == pytest.approx([float(low), float(high)], rel=1e-3)
-
-
-@pytest.mark.browser
-def test_the_download_is_what_is_shown(visit: Open, widget: StabilityMap) -> None:
-    configure(widget, {"training": "adam 0.001", "network": widths(8), "std": 0.1})
-    page = visit([widget])
-    with page.expect_download() as download:
-        page.get_by_text("Download CSV").click()
-    assert download.value.suggested_filename == "stability-map.csv"
-    table = pd.read_csv(download.value.path())
-    mapped = table[table["stat"] == "map: accuracy"]
-    np.testing.assert_allclose(mapped["value"].to_numpy().reshape(7, 31), widget.grid()[1])
-    cell = widget.cell()
-    own = table[table["stat"] == "forward_variance"]
-    assert set(own["widths"]) == {widths(8)}
-    for step, name in ((0, "forward_start"), (own["step"].max(), "forward_end")):
-        values = own[own["step"] == step]["value"].to_numpy().reshape(3, 8)
-        np.testing.assert_allclose(values, cell[name], rtol=1e-5)
-    losses = table[table["stat"] == "train_loss"]["value"].to_numpy().reshape(3, -1)
-    np.testing.assert_allclose(losses, cell["loss"], rtol=1e-5)
-
-
-def test_the_page_stays_small(widget: StabilityMap) -> None:
-    page = widget_page([widget])
-    without = re.sub(r'<script type="application/.*?</script>', "", page, flags=re.DOTALL)
-    added = len(gzip.compress(page.encode(), 9)) - len(gzip.compress(without.encode(), 9))
-    print(f"the page grows by {added:,} bytes, {len(widget.numbers):,} of them recorded numbers")
-    assert added < 120_000
+            found.add(pictures(page)[0])
+            values = configure(widget, {"seed": seed, "quantity": quantity}).grid()[1][row]
+            best = widget.recorded["sweeps"][0]["stds"][np.nanargmax(values)]
+            label = page.locator(".ins-map .ins-chart").get_attribute("aria-label")
+            assert float(label.rsplit("at std ")[1].rstrip(".")) == pytest.approx(best, rel=5e-3)
+    assert len(found) == 2 * len(QUANTITIES)

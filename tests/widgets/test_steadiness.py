@@ -5,13 +5,9 @@ In the book the widgets are dragged on a phone of 390 pixels and in the column o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import Browser, BrowserContext
 from steadiness import moved_by_dragging
-from widget_page import widget_page
+from widget_page import Open, drawn
 
 from initscope.widgets import AdamWEquilibrium, SignalPropagation, WineTraining
 
@@ -20,33 +16,21 @@ pytestmark = pytest.mark.browser
 WIDTHS = (320, 560, 900)
 
 
-@pytest.fixture(scope="module")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(reduced_motion="reduce")
-    yield context
-    context.close()
-
-
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(
     "make",
     [
         lambda: SignalPropagation(width=32, draws=2, depth=20),
-        lambda: SignalPropagation(width=16, draws=2, activation="tanh", std=1.0),
-        lambda: AdamWEquilibrium(),
+        lambda: SignalPropagation(width=16, draws=2, depth=20, activation="tanh", std=1.0),
+        lambda: AdamWEquilibrium(preset="shakespeare"),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
     ],
     ids=["signal", "signal in tanh", "adamw", "training", "race"],
 )
-def test_nothing_moves_as_sliders_are_dragged(
-    make, width: int, context: BrowserContext, tmp_path: Path
-) -> None:
-    (tmp_path / "page.html").write_text(widget_page([make()]), encoding="utf8")
-    page = context.new_page()
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto((tmp_path / "page.html").as_uri())
-    page.locator("html[data-settled]").wait_for(state="attached")
-    moved = moved_by_dragging(page.locator(".live-widget"), steps=4)
-    page.close()
-    assert moved == []
+def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
+    page = open_page(make())
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        drawn(page)
+        moved = moved_by_dragging(page.locator(".live-widget"), steps=4)
+        assert moved == [], f"at {width} pixels"

@@ -21,10 +21,7 @@ from .intervals import (
     variance_error,
 )
 from .losses import first_below
-from .noise import (
-    growth_over_noise,
-    predicted_std,
-)
+from .noise import growth_over_noise, predicted_std
 from .plateau import (
     band_constants,
     decades_off,
@@ -35,6 +32,7 @@ from .plateau import (
 from .published_runs import (
     alignment_in_training,
     implied_decays,
+    implied_gradients,
     measured_over_predicted,
     predicted_through_training,
     recipe_table,
@@ -57,11 +55,7 @@ from .qkv_claims import (
     shallow_first,
     without_first_layer,
 )
-from .rates import (
-    accuracy_of_schemes,
-    best_rates,
-    failure_share,
-)
+from .rates import accuracy_of_schemes, best_rates, failure_share
 from .seeds import (
     divergence_share,
     gradient_norm_means,
@@ -86,13 +80,7 @@ from .trajectories import (
     statistic_table,
     weight_std,
 )
-from .verdicts import (
-    ahead,
-    ahead_from,
-    count_ahead,
-    deepest_whole_band,
-    where_one_trains,
-)
+from .verdicts import ahead, ahead_from, count_ahead, deepest_whole_band, where_one_trains
 
 __all__ = [
     "COMPARED",
@@ -139,6 +127,7 @@ __all__ = [
     "growth_over_noise",
     "growth_since_start",
     "implied_decays",
+    "implied_gradients",
     "improves",
     "late_changes",
     "layer_medians",

@@ -25,6 +25,7 @@ from initscope.theory.published_runs import COMPONENTS, Recipe
 __all__ = [
     "alignment_in_training",
     "implied_decays",
+    "implied_gradients",
     "measured_over_predicted",
     "predicted_through_training",
     "recipe_table",
@@ -197,6 +198,52 @@ def implied_decays(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
     rows["configured"] = [RECIPES[model].weight_decay for model in rows["model"]]
     rows["low"], rows["high"] = np.transpose(found)
     return rows.drop(columns="scale")
+
+
+def implied_gradients(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
+    r"""Return the gradients with which epsilon alone explains the std of trained models.
+
+    A step is :math:`G / (G + \epsilon)` as long where the gradient has the rms G an element, and
+    so is what steps make of the weights; what is left of the start is as it was. G is taken to be
+    the same at every step.
+
+    Parameters
+    ----------
+    scales, share
+        As in :func:`measured_over_predicted`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model and component: ``model``, ``component``, ``epsilon`` of the recipe, and
+        ``low`` and ``high``, the rms of the smaller and of the larger std. NaN where the std is as
+        large as without epsilon, or smaller than what is left of the start.
+
+    Raises
+    ------
+    UsageError
+        As :func:`measured_over_predicted`; a recipe that does not say its epsilon.
+
+    Examples
+    --------
+    >>> scales = pd.DataFrame({"model": ["olmo-1-7b"], "component": ["q"], "scale": [0.0017]})
+    >>> row = implied_gradients(scales).loc[0]
+    >>> print(row["epsilon"], f"{row['low']:.2e}")
+    1e-05 1.15e-06
+    """
+    rows = measured_over_predicted(scales, share)
+    for model in rows["model"]:
+        require(RECIPES[model].epsilon is not None, f"the recipe {shown(model)} says no epsilon.")
+    recipes = [RECIPES[model] for model in rows["model"]]
+    epsilon = np.array([recipe.epsilon for recipe in recipes], float)
+    kept = [np.prod(1 - _rates(recipe) * recipe.weight_decay) for recipe in recipes]
+    left = (np.array(kept) * rows["start"]) ** 2
+    found = rows[["model", "component"]].assign(epsilon=epsilon)
+    for end in ("low", "high"):
+        square = (rows[end] ** 2 - left) / (rows["predicted"] ** 2 - left)
+        shorter = np.sqrt(square.where((square >= 0) & (square < 1)))
+        found[end] = epsilon * shorter / (1 - shorter)
+    return found
 
 
 def predicted_through_training(

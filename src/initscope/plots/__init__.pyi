@@ -17,6 +17,12 @@ from .pairs import gradients_and_weights, paired_curves
 from .plateau import edges_against_law, escape_times
 from .pretraining import signals_through_training, training_losses
 from .propagation import number_format_bands, theory_against_networks
+from .published_runs import (
+    alignment_through_training,
+    decays_by_component,
+    ratios_by_component,
+    std_through_training,
+)
 from .rates import usable_rates, winners
 from .schemes import (
     differences_by_depth,
@@ -72,12 +78,14 @@ __all__ = [
     "WIDTH",
     "accuracy_against_std",
     "accuracy_map",
+    "alignment_through_training",
     "attention_saturation",
     "bands",
     "bands_through_training",
     "block_quantities",
     "by_layer",
     "correlation_with_depth",
+    "decays_by_component",
     "depth_of_stream",
     "depth_scales",
     "differences_by_depth",
@@ -100,10 +108,12 @@ __all__ = [
     "number_format_bands",
     "paired_curves",
     "phase_diagrams",
+    "ratios_by_component",
     "role_name",
     "scheme_accuracies",
     "signals_through_training",
     "singular_values",
+    "std_through_training",
     "stream_against_theory",
     "theory_against_networks",
     "trainability_map",

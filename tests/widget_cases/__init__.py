@@ -1,0 +1,25 @@
+"""Each widget as the contract of all widgets takes it up: what is shown of it, and its numbers."""
+
+from initscope import widgets
+from widget_cases import (
+    adamw_equilibrium,
+    prediction,
+    qkv_training,
+    signal_propagation,
+    stability_map,
+    wine_training,
+)
+
+CASES = {
+    "SignalPropagation": signal_propagation.CASE,
+    "AdamWEquilibrium": adamw_equilibrium.CASE,
+    "WineTraining": wine_training.CASE,
+    "StabilityMap": stability_map.CASE,
+    "QKVTraining": qkv_training.CASE,
+    "Prediction": prediction.CASE,
+}
+
+
+def make(name: str) -> widgets.BookWidget:
+    """The widget of a case."""
+    return eval(f"widgets.{CASES[name].made}", {"widgets": widgets})
