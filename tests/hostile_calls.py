@@ -37,7 +37,7 @@ from initscope.analysis.effects import own_rates, paired_effects
 from initscope.analysis.stability import stability_bands
 from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
-from initscope.claims import Cases, Claim, Effect, Finding, Verdict
+from initscope.claims import Cases, Claim, Effect, Finding
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
@@ -249,19 +249,6 @@ def mlp() -> MLP:
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
-
-
-def verdict() -> dict[str, Any]:
-    return {
-        "claim": "a-claim",
-        "statement": "It holds.",
-        "source": "section 1",
-        "outcome": "holds",
-        "conditions": "everywhere",
-        "figure": "a-figure",
-        "measurements": {"std": 0.1},
-        "profile": "cpu",
-    }
 
 
 def bands() -> pd.DataFrame:
@@ -1178,11 +1165,6 @@ ROWS: dict[str, Row] = {
             "findings": [Finding(**finding())],
         }
     ),
-    "claims.Verdict": Row(verdict),
-    "claims.Verdict.write": Row(
-        lambda: {"folder": "records"}, call=lambda folder: Verdict(**verdict()).write(folder)
-    ),
-    "claims.Verdict.read": Row(lambda: {"path": "not-there"}, valid=False),
     "analysis.comparison.run_measures": Row(
         lambda: {"table": sweep(), "losses": (1.0,), "accuracies": (0.5,), "chance_share": 0.2},
         nan="a ratio of gradients that vanish, as documented",
@@ -1494,7 +1476,6 @@ ROWS: dict[str, Row] = {
             "q": 0.5,
         }
     ),
-    "claims.outcome_of": Row(lambda: {"cases_for": 3, "cases_against": 0}),
     "plots.style.themed": Row(lambda: {"svg": "<svg><style></style></svg>"}),
     "plots.style.use_in_notebook": Row(),
     "chapter.source_note": Row(
@@ -1596,6 +1577,9 @@ ROWS: dict[str, Row] = {
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium.equilibrium": Row(
         lambda: {"lr": 1e-3},
         call=lambda lr: _equilibrium_widget().equilibrium(lr),
+    ),
+    "widgets.attention_saturation.widget.AttentionSaturation": Row(
+        lambda: {"logit_std": 1.0, "n_keys": 64, "seed": 1}
     ),
     "widgets.base.show": Row(
         lambda: {

@@ -18,15 +18,15 @@ import pytest
 from initscope.chapter import (
     announced,
     enter,
+    findings_table,
     is_recorded,
     put,
     result,
     runs_left,
     source_note,
     sweeps_left,
-    verdict_table,
 )
-from initscope.claims import Finding, Verdict
+from initscope.claims import Cases, Claim, Effect, Finding, read_claims
 from initscope.errors import UsageError
 from initscope.pretrain import PretrainSpec
 from initscope.records import recorded
@@ -181,25 +181,61 @@ def test_the_result_stands_in_words_at_the_end(path: Path) -> None:
         if output.get("metadata", {}).get("scrapbook", {}).get("name") == "summary"
     ]
     assert ast.literal_eval(summary) in shown
-    results = ROOT / "notebooks" / "results" / path.stem / "cpu"
-    verdicts = [Verdict.read(record) for record in results.glob("*.json")]
-    for verdict in verdicts:
-        assert verdict.statement in shown
-        assert f"**Verdict: {verdict.outcome}" in shown
-    findings = [Finding.read(record) for record in results.glob("findings/*.json")]
+    records = ROOT / "notebooks" / "results" / path.stem / "cpu" / "findings"
+    findings = [Finding.read(record) for record in records.glob("*.json")]
     for finding in findings:
         assert f"\n- **{finding.claim}: {finding.in_words}.** {finding.summary}" in shown
-    assert len(verdicts) + bool(findings) == (path.stem[:2] in ("05", "06", "07"))
+    claims = ROOT / "notebooks" / "claims" / f"{path.stem}.yaml"
+    keys = set(read_claims(claims)) if claims.is_file() else set()
+    assert {finding.claim for finding in findings} == keys
+    assert bool(keys) == (path.stem[:2] in ("05", "06", "07", "09"))
     # Letters that Markdown takes for itself would not be read.
     assert not re.search(r"\w_\w|`|\$", shown)
     assert "remove-cell" in tags(cells[-1])  # in the book the prose says it
 
 
 def test_a_result_in_words() -> None:
-    verdict = Verdict("c", "All train.", "Paper, experiment 1", "holds where", "Some do.", "fig")
-    assert result("Some do.", verdict).data == (
-        "**The claim.** All train. (Paper, experiment 1)\n\n**Verdict: holds where …** Some do."
+    claim = Claim("edge", "predictions", {"expected": "It stays.", "refuted_by": "It moves."})
+    finding = Finding.of(
+        claim, Cases(3, 1), summary="One moves.", runs=4, figure="fig-a", files=[__file__]
     )
+    assert result("Some do.").data == "**What comes out.** Some do."
+    assert result("Some do.", [finding]).data == (
+        "**What comes out.** Some do.\n\n- **edge: does not hold: 3 of 4 cases.** One moves."
+    )
+
+
+def test_findings_as_a_table() -> None:
+    texts = {
+        "words": "All train.",
+        "source": "abstract",
+        "scope": "Small.",
+        "beyond": "Deep.",
+        "statistic": "Share.",
+        "holds_if": "All do.",
+    }
+    claims = {
+        "E1": Claim("E1", "claims", texts),
+        "edge": Claim("edge", "predictions", {"expected": "It stays.", "refuted_by": "It moves."}),
+    }
+    effect = Effect("share", 0.75, 0.5, 0.9)
+    about = {"summary": "Most.", "figure": "fig-a", "files": [__file__]}
+    findings = [
+        Finding.of(claims["E1"], Cases(3, 1), Cases(0, 2), runs=4000, effect=effect, **about),
+        Finding.of(claims["edge"], Cases(2, 0), runs=4, **about),
+    ]
+    table = findings_table(claims, findings)
+    assert table.index.tolist() == ["E1", "edge"]
+    assert table.loc["E1"].tolist() == [
+        "All train.",
+        "holds in part: 3 of 4 cases",
+        "does not hold: 0 of 2 cases",
+        "share: 0.75 (0.5 to 0.9)",
+        "4,000",
+    ]
+    assert table.loc["edge"].tolist() == ["It stays.", "holds: 2 of 2 cases", "", "", "4"]
+    with pytest.raises(UsageError, match="there is no claim edge"):
+        findings_table({"E1": claims["E1"]}, findings)
 
 
 # --- Before it trains ----------------------------------------------------------------------
@@ -368,20 +404,6 @@ def test_numbers_for_the_prose_are_plain_and_rounded_where_asked(monkeypatch) ->
     assert [type(glued[name]) for name in "abc"] == [float, int, str]
     put(significant=3, a=np.float64(1 / 3), b=3, c="text")
     assert (glued["a"], glued["b"], glued["c"]) == (0.333, 3, "text")
-
-
-def test_measurements_are_called_by_their_words() -> None:
-    measurements = {"n": 12, "share": 0.12345, "first": np.bool_(True), "text": "none"}
-    verdict = Verdict("a", "A claim.", "a paper", "holds where", "Here.", "fig-a", measurements)
-    words = {"n": "networks", "share": "share of them", "first": "shallow first", "text": "else"}
-    table = verdict_table(verdict, words)
-    assert list(table.columns) == ["holds where"]
-    assert table["holds where"].to_dict() == {
-        "networks": "12",
-        "share of them": "0.123",
-        "shallow first": "yes",
-        "else": "none",
-    }
 
 
 def cells_of(path: Path) -> list[nbformat.NotebookNode]:

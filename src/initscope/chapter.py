@@ -20,7 +20,7 @@ from initscope.errors import shown
 from initscope.scalars import listed
 
 if TYPE_CHECKING:
-    from initscope.claims import Claim, Finding, Verdict
+    from initscope.claims import Claim, Finding
     from initscope.pretrain.spec import PretrainSpec
     from initscope.sweep import SweepSpec
 
@@ -132,7 +132,7 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
     return Markdown(f"*Data:* {before}{links}. *Made by:* `{command}`")
 
 
-def result(summary: str, verdict: Verdict | None = None, findings: Iterable[Finding] = ()) -> Any:
+def result(summary: str, findings: Iterable[Finding] = ()) -> Any:
     """Return the result of a chapter in a line, with what became of its claims, as Markdown output.
 
     The book weaves them into the prose; elsewhere the prose shows ``{glue:text}`` in their place.
@@ -141,49 +141,16 @@ def result(summary: str, verdict: Verdict | None = None, findings: Iterable[Find
     ----------
     summary
         What comes out, in a sentence or a few.
-    verdict
-        What became of the claim that the chapter tests, if it tests one.
     findings
-        What became of each of several.
+        What became of each claim and prediction of the chapter.
 
     >>> result("All networks train.").data
     '**What comes out.** All networks train.'
     """
     from IPython.display import Markdown
 
-    if verdict is None:
-        found = "".join(f"\n- **{f.claim}: {f.in_words}.** {f.summary}" for f in findings)
-        return Markdown(f"**What comes out.** {summary}" + (f"\n{found}" if found else ""))
-    outcome = verdict.outcome.replace("where", "where …")
-    return Markdown(
-        f"**The claim.** {verdict.statement} ({verdict.source})\n\n**Verdict: {outcome}** {summary}"
-    )
-
-
-def verdict_table(verdict: Verdict, words: Mapping[str, str]) -> pd.DataFrame:
-    """Return the measurements of a verdict as a table to read, under its outcome.
-
-    Parameters
-    ----------
-    verdict
-        The verdict.
-    words
-        What each of its measurements is called in the table.
-
-    >>> from initscope.claims import Verdict
-    >>> verdict = Verdict("a", "A claim.", "a paper", "holds", "Always.", "fig-a", {"n_runs": 3})
-    >>> print(verdict_table(verdict, {"n_runs": "runs"}).to_string())
-         holds
-    runs     3
-    """
-
-    def shown(value: Any) -> str:
-        if isinstance(value, bool | np.bool_):
-            return "yes" if value else "no"
-        return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-    rows = {words[name]: shown(value) for name, value in verdict.measurements.items()}
-    return pd.Series(rows, name=verdict.outcome, dtype=object).to_frame()
+    found = "".join(f"\n- **{f.claim}: {f.in_words}.** {f.summary}" for f in findings)
+    return Markdown(f"**What comes out.** {summary}" + (f"\n{found}" if found else ""))
 
 
 def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> pd.DataFrame:

@@ -13,8 +13,6 @@ from initscope.analysis import (
     deepest_whole_band,
     where_one_trains,
 )
-from initscope.claims import OUTCOMES, outcome_of
-from initscope.errors import UsageError
 
 BETTER = st.sampled_from(["highest", "lowest"])
 ROWS = st.lists(
@@ -83,22 +81,6 @@ def test_a_cell_counts_where_one_scheme_mostly_trains():
 def test_the_deepest_whole_band_is_reached_without_a_gap(shares, depth):
     bands = pd.DataFrame({"depth": list(shares), "paper_share": list(shares.values())})
     assert deepest_whole_band(bands) == depth
-
-
-@given(st.integers(0, 5), st.integers(0, 5))
-def test_an_outcome_says_whether_anything_speaks_for_and_against(cases_for, cases_against):
-    outcome = outcome_of(cases_for, cases_against)
-    assert outcome in OUTCOMES
-    assert (outcome == "does not hold here") == (cases_for == 0)
-    assert (outcome == "holds") == (cases_for > 0 and cases_against == 0)
-
-
-@pytest.mark.parametrize("bad", [-1, 0.5, "3", None])
-def test_cases_are_counted(bad):
-    with pytest.raises(UsageError, match="cases_for must be a whole number"):
-        outcome_of(bad, 0)
-    with pytest.raises(UsageError, match="cases_against must be a whole number"):
-        outcome_of(0, bad)
 
 
 def test_where_nothing_was_compared_nobody_is_ahead() -> None:

@@ -129,6 +129,6 @@ def test_a_revision_is_compared_with_the_working_tree(tmp_path, monkeypatch, cap
 
 def test_the_committed_chapters_say_something_of_every_kind():
     kinds = " ".join(facts_in(compare_numbers.ROOT / "notebooks"))
-    for kind in ("glued", "table", "stream", "text", "measurements."):
+    for kind in ("glued", "table", "stream", "text", "in_scope."):
         assert kind in kinds
     assert facts_of({"results/a/cpu/run.json": '{"status": "finished"}'}) == {}

@@ -3,6 +3,7 @@
 from initscope import widgets
 from widget_cases import (
     adamw_equilibrium,
+    attention_saturation,
     prediction,
     qkv_training,
     signal_propagation,
@@ -13,6 +14,7 @@ from widget_cases import (
 CASES = {
     "SignalPropagation": signal_propagation.CASE,
     "AdamWEquilibrium": adamw_equilibrium.CASE,
+    "AttentionSaturation": attention_saturation.CASE,
     "WineTraining": wine_training.CASE,
     "StabilityMap": stability_map.CASE,
     "QKVTraining": qkv_training.CASE,

@@ -1,11 +1,5 @@
 from .comparison import compare, layer_ratios, run_measures
-from .delays import (
-    beyond_the_law,
-    escape_rates,
-    nearest_rates,
-    steady_products,
-    xavier_delays,
-)
+from .delays import beyond_the_law, escape_rates, nearest_rates, steady_products, xavier_delays
 from .deviations import deviations, worst_deviations
 from .diffusion import (
     baseline_curves,

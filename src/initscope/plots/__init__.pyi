@@ -25,12 +25,7 @@ from .published_runs import (
     std_through_training,
 )
 from .rates import usable_rates, winners
-from .schemes import (
-    differences_by_depth,
-    scheme_accuracies,
-    training_name,
-    variance_ratios,
-)
+from .schemes import differences_by_depth, scheme_accuracies, training_name, variance_ratios
 from .style import (
     COLOR_MAP,
     COLORS,
@@ -44,12 +39,7 @@ from .style import (
     use_in_notebook,
 )
 from .sweep_runs import loss_curves, variance_through_layers, variance_through_training
-from .sweeps import (
-    accuracy_against_std,
-    accuracy_map,
-    bands,
-    divergence,
-)
+from .sweeps import accuracy_against_std, accuracy_map, bands, divergence
 from .transformer import (
     attention_saturation,
     block_quantities,
@@ -59,13 +49,7 @@ from .transformer import (
     weight_gradients_by_block,
 )
 from .weight_bands import bands_through_training, final_bands, layer_spreads
-from .weights import (
-    by_layer,
-    growth_maps,
-    role_name,
-    weight_distribution,
-    weights_through_training,
-)
+from .weights import by_layer, growth_maps, role_name, weight_distribution, weights_through_training
 
 __all__ = [
     "COLORS",

@@ -1,4 +1,5 @@
 from .adamw_equilibrium.widget import AdamWEquilibrium
+from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
@@ -8,6 +9,7 @@ from .wine_training.widget import WineTraining
 
 __all__ = [
     "AdamWEquilibrium",
+    "AttentionSaturation",
     "BookWidget",
     "Prediction",
     "QKVTraining",

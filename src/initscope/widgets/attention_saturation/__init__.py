@@ -1,0 +1,1 @@
+"""How far softmax attention concentrates on few keys, by the std of its logits."""
