@@ -82,7 +82,7 @@ def table(rows: list[tuple[str, Claim, Finding]]) -> list[str]:
             f"**{claim.key}.** {claim.statement} [](../notebooks/{chapter}.ipynb)",
             outcome(finding.in_words),
             outcome(finding.beyond_in_words),
-            f"{effect}{finding.runs:,} runs, {{numref}}`{finding.figure}`, record `{record[:8]}`",
+            f"{effect}{finding.runs:,} run{"s" * (finding.runs != 1)}, {{numref}}`{finding.figure}`, record `{record[:8]}`",
         ]
         lines.append(
             "| " + " | ".join(" ".join(c.split()).replace("|", r"\|") for c in cells) + " |"
