@@ -77,12 +77,13 @@ def table(rows: list[tuple[str, Claim, Finding]]) -> list[str]:
     ]
     for chapter, claim, finding in rows:
         record = next(iter(finding.records.values()))
+        runs = f"{finding.runs:,} run{'s' * (finding.runs != 1)}"
         effect = f"{finding.effect.in_words}. " if finding.effect else ""
         cells = [
             f"**{claim.key}.** {claim.statement} [](../notebooks/{chapter}.ipynb)",
             outcome(finding.in_words),
             outcome(finding.beyond_in_words),
-            f"{effect}{finding.runs:,} run{"s" * (finding.runs != 1)}, {{numref}}`{finding.figure}`, record `{record[:8]}`",
+            f"{effect}{runs}, {{numref}}`{finding.figure}`, record `{record[:8]}`",
         ]
         lines.append(
             "| " + " | ".join(" ".join(c.split()).replace("|", r"\|") for c in cells) + " |"
