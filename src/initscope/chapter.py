@@ -20,6 +20,8 @@ from initscope.errors import shown
 from initscope.scalars import listed
 
 if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
     from initscope.claims import Claim, Finding
     from initscope.pretrain.spec import PretrainSpec
     from initscope.sweep import SweepSpec
@@ -153,8 +155,8 @@ def result(summary: str, findings: Iterable[Finding] = ()) -> Any:
     return Markdown(f"**What comes out.** {summary}" + (f"\n{found}" if found else ""))
 
 
-def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> pd.DataFrame:
-    """Return what became of the claims of a chapter as a table to read.
+def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> Styler:
+    """Return what became of the claims of a chapter as a table to read, with whole sentences.
 
     Parameters
     ----------
@@ -184,7 +186,13 @@ def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> 
             "effect": finding.effect.in_words if finding.effect else "",
             "runs": f"{finding.runs:,}",
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("claim")
+    wrapped = {"white-space": "normal", "text-align": "left", "vertical-align": "top"}
+    return (
+        table.style.set_properties(**wrapped)
+        .set_properties(subset=["says"], **{"min-width": "15em"})
+        .set_table_styles([{"selector": "th", "props": list(wrapped.items())}])
+    )
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:

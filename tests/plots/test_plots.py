@@ -428,7 +428,7 @@ def test_unlikely_tables_are_drawn(case: str, name: str) -> None:
 
 def test_a_table_of_schemes_alone_says_what_is_missing() -> None:
     schemes = sweep(stds=(), schemes=("kaiming",))
-    for name in FIGURES:
+    for name in FIGURES.keys() - {"edges_against_law", "escape_times"}:  # of other tables
         message = "scheme 'normal'" if name == "bands" else "no runs with a std above 0"
         with pytest.raises(UsageError, match=message):
             FIGURES[name](schemes)

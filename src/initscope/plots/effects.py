@@ -85,7 +85,7 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
         ]
         handles.append(Line2D([], [], color=INK, marker="x", ms=7, mew=1.8, ls="none", label="law"))
         handles.append(Patch(color=INK, alpha=0.18, lw=0, label=f"level, within {margin - 1:.0%}"))
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        figure.legend(handles=handles, loc="outside upper center", ncols=(len(handles) + 1) // 2)
     return figure
 
 
@@ -145,7 +145,7 @@ def delays_by_rate(effects: pd.DataFrame) -> Figure:
     colors = dict(zip(depths, LINE_MAP(np.linspace(0, 1, len(depths))), strict=True))
     datasets = list(rows["dataset"].unique())
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.7))
+        figure = Figure(figsize=(WIDTH, 3.9))
         panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
         for axes, dataset in zip(panels, datasets, strict=True):
             here = rows[rows["dataset"] == dataset]
@@ -175,5 +175,5 @@ def delays_by_rate(effects: pd.DataFrame) -> Figure:
         for name, marker, fill in looks:
             end: dict[str, Any] = {"color": INK, "mfc": fill, "label": name}
             handles.append(Line2D([], [], ls="none", marker=marker, ms=5.5, **end))
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        figure.legend(handles=handles, loc="outside upper center", ncols=(len(handles) + 1) // 2)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize
+import scipy  # its parts when they are asked for: a specification needs names alone
 
 from initscope.checks import Array, ArrayLike, nonnegative, plain, positive, together
 from initscope.errors import UsageError
@@ -89,7 +89,7 @@ def _solve(std: float, std0: float, beta1: float, lr: Array) -> float:
         most = math.log1p(in_peaks)
         if not excess(most) <= 0 <= excess(0.0):
             return math.nan
-        return decay_of(optimize.brentq(excess, 0.0, most, xtol=1e-12, rtol=1e-7))
+        return decay_of(scipy.optimize.brentq(excess, 0.0, most, xtol=1e-12, rtol=1e-7))
 
 
 def final_variance(std0: float, lr: Array, weight_decay: float, beta1: float) -> float:
