@@ -1030,9 +1030,9 @@ ROWS: dict[str, Row] = {
     "analysis.qkv_claims.bands_at_rest": Row(
         lambda: {"stds": [std(), std()], "since": 10, "tolerance": 0.05}
     ),
-    "analysis.qkv_claims.lies_below": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
-    "analysis.qkv_claims.lies_above": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
-    "analysis.qkv_claims.improves": Row(lambda: {"interval": (0.1, 0.0, 0.2), "margin": 0.02}),
+    "analysis.interval_rules.lies_below": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
+    "analysis.interval_rules.lies_above": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
+    "analysis.interval_rules.improves": Row(lambda: {"interval": (0.1, 0.0, 0.2), "margin": 0.02}),
     "analysis.qkv_claims.bad_ends_foretold": Row(
         lambda: {"stds": {"a": std()}, "losses": {"a": losses_by_step()}, "until": 10}
     ),
@@ -1047,7 +1047,7 @@ ROWS: dict[str, Row] = {
         lambda: {"stds": [three_layers()] * 2, "until": 10, "above": {"q": 0.5}, "below": {"v": 0}},
         nan="the order of matrices that do not move, as documented",
     ),
-    "analysis.qkv_claims.difference_within": Row(
+    "analysis.interval_rules.difference_within": Row(
         lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}
     ),
     "analysis.intervals.difference_interval": Row(

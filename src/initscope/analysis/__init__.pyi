@@ -12,6 +12,7 @@ from .diffusion import (
 from .effects import at_own_rates, holm, own_rates, paired_effects, standing
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
+from .interval_rules import difference_within, improves, lies_above, lies_below
 from .intervals import (
     Z_95,
     bootstrap_interval,
@@ -44,13 +45,9 @@ from .published_runs import (
 from .qkv_claims import (
     bad_ends_foretold,
     bands_at_rest,
-    difference_within,
     driven_exponent,
     expected_order,
-    improves,
     late_changes,
-    lies_above,
-    lies_below,
     narrow_bands,
     narrow_but_for_first,
     noise_curve_loses,

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from initscope import checks
 from initscope.analysis.equilibration import order_of_layers
+from initscope.analysis.interval_rules import as_range
 from initscope.analysis.intervals import mean_interval
 from initscope.analysis.trajectories import (
     check_std,
@@ -29,13 +30,9 @@ from initscope.errors import shown
 __all__ = [
     "bad_ends_foretold",
     "bands_at_rest",
-    "difference_within",
     "driven_exponent",
     "expected_order",
-    "improves",
     "late_changes",
-    "lies_above",
-    "lies_below",
     "narrow_bands",
     "narrow_but_for_first",
     "noise_curve_loses",
@@ -43,7 +40,6 @@ __all__ = [
     "without_first_layer",
 ]
 
-Interval = tuple[float, float, float]
 NOISE_EXPONENT = 2.0
 
 
@@ -184,53 +180,6 @@ def bands_at_rest(stds: Sequence[pd.DataFrame], since: int, tolerance: float) ->
     )
 
 
-def lies_below(interval: Interval, bound: float) -> bool | None:
-    """Return whether an interval lies below a bound; None if it holds it or is not known.
-
-    >>> lies_below((0.1, 0.05, 0.15), 0.2), lies_below((0.1, 0.05, 0.15), 0.02)
-    (True, False)
-    """
-    _, low, high = _interval(interval)
-    bound = checks.number("bound", bound)
-    return True if high < bound else False if low > bound else None
-
-
-def lies_above(interval: Interval, bound: float) -> bool | None:
-    """Return whether an interval lies above a bound; None if it holds it or is not known.
-
-    >>> lies_above((0.1, 0.05, 0.15), 0.02)
-    True
-    """
-    below = lies_below(interval, bound)
-    return None if below is None else not below
-
-
-def improves(interval: Interval, margin: float) -> bool | None:
-    """Return whether what is left out costs something.
-
-    Parameters
-    ----------
-    interval
-        Of the loss without it, less that with it.
-    margin
-        What would count as a cost.
-
-    Returns
-    -------
-    bool or None
-        True if the interval lies above 0; False if it lies below `margin` and holds 0 or less;
-        None otherwise.
-
-    >>> improves((0.1, 0.05, 0.15), 0.02), improves((0.0, -0.01, 0.01), 0.02)
-    (True, False)
-    >>> improves((0.1, -0.1, 0.3), 0.02) is None
-    True
-    """
-    _, low, high = _interval(interval)
-    margin = checks.number("margin", margin, 0.0)
-    return True if low > 0 else False if high < margin else None
-
-
 def bad_ends_foretold(
     stds: Mapping[str, pd.DataFrame], losses: Mapping[str, pd.Series], until: int
 ) -> pd.Series:
@@ -300,7 +249,7 @@ def driven_exponent(exponents: ArrayLike, low: float, high: float) -> bool | Non
     >>> driven_exponent([1.3, 1.4, 1.35], 0.8, 1.6), driven_exponent([1.9, 2.1, 2.0], 0.8, 1.6)
     (True, False)
     """
-    low, high = _range(low, high)
+    low, high = as_range(low, high)
     mean, _, above = mean_interval(exponents)
     if not math.isfinite(above):
         return None
@@ -413,33 +362,6 @@ def expected_order(
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype({"outcome": object})
 
 
-def difference_within(interval: Interval, low: float, high: float) -> bool | None:
-    """Return whether a difference is the expected one.
-
-    Parameters
-    ----------
-    interval
-        Of the difference.
-    low, high
-        Where its mean is expected.
-
-    Returns
-    -------
-    bool or None
-        False if the interval holds 0 or the mean lies outside; None if the interval is not known.
-
-    >>> difference_within((0.1, 0.08, 0.12), low=0.05, high=0.15)
-    True
-    >>> difference_within((0.1, -0.2, 0.4), low=0.05, high=0.15)
-    False
-    """
-    mean, least, most = _interval(interval)
-    low, high = _range(low, high)
-    if not (math.isfinite(least) and math.isfinite(most)):
-        return None
-    return not least <= 0 <= most and low <= mean <= high
-
-
 def _outcomes(support: pd.Series, contradiction: pd.Series) -> pd.Series:
     """Return True, False or None by row; a comparison with NaN is neither."""
     found = [
@@ -455,29 +377,6 @@ def _at_most(values: pd.DataFrame, bound: float) -> pd.DataFrame:
     return pd.DataFrame(
         {"low": low, "high": high, "outcome": _outcomes(high <= bound, low > bound)}
     )
-
-
-def _interval(interval: object) -> Interval:
-    """Return an interval as floats, or raise."""
-    ends = checks.items("interval", interval, 3)
-    message = f"interval must be a mean and its two ends, in order, not {shown(interval)}."
-    require(
-        len(ends) == 3 and all(checks.is_number(end, -math.inf) or _infinite(end) for end in ends),
-        message,
-    )
-    mean, low, high = map(float, ends)
-    require(low <= mean <= high or any(map(math.isnan, (mean, low, high))), message)
-    return mean, low, high
-
-
-def _infinite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def _range(low: float, high: float) -> tuple[float, float]:
-    low, high = checks.number("low", low), checks.number("high", high)
-    require(low <= high, f"low = {low:g} is above high = {high:g}.")
-    return low, high
 
 
 def _turns_bad_at(name: str, loss: pd.Series, until: int) -> float | None:
