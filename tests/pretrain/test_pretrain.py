@@ -43,6 +43,7 @@ from initscope.pretrain import (
     plan_training,
     pretrain,
     read_record,
+    split_growth,
 )
 from initscope.pretrain import records as pretrain_records
 from initscope.pretrain import trainer as pretrain_trainer
@@ -270,6 +271,40 @@ def test_the_learning_rate_warms_up_and_falls_to_its_last_value(warmup: int) -> 
     if warmup < 10:
         assert rates[-1] == pytest.approx(0.25)
     assert max(rates) <= 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("linear", [0.5, 1, *(1 - 0.9 * k / 8 for k in range(1, 9))]),
+        ("wsd", [0.5, 1, 1, 1, 1, 1, 1, 1, 0.55, 0.1]),
+    ],
+)
+def test_other_schedules_and_the_cosine_that_older_records_do_not_name(
+    schedule: str, expected: list[float]
+) -> None:
+    spec = spec_of(steps=10, warmup_steps=2, learning_rate=2.0, schedule=schedule)
+    np.testing.assert_allclose(spec.learning_rates(), 2 * np.array(expected), rtol=1e-12)
+    assert spec.to_dict()["schedule"] == schedule
+    assert PretrainSpec.from_dict(spec.to_dict()) == spec
+    cosine = spec_of(steps=10, warmup_steps=2, learning_rate=2.0)
+    assert "schedule" not in cosine.to_dict()
+    assert cosine.digest != spec.digest
+    assert PretrainSpec.from_dict(cosine.to_dict()) == cosine
+
+
+def test_growth_is_split_in_the_run_that_pretrain_makes(undisturbed: tuple[Path, Any]) -> None:
+    _, record = undisturbed
+    spec = spec_of()
+    found = split_growth(spec, lags=(2,), roles=("q", "mlp_out"), every=1, device="cpu")
+    weights = record.variances.query("kind == 'weight' and stat == 'rms'")
+    square = weights.pivot(index="step", columns=["role", "layer"], values="value") ** 2  # noqa: PD010
+    keep = (1 - spec.learning_rates() * spec.weight_decay)[:, None] ** 2
+    expected = square.iloc[1:] - keep * square.iloc[:-1].to_numpy()
+    growth = found.pivot(index="until", columns=["role", "layer"], values="growth")  # noqa: PD010
+    assert set(growth.columns.get_level_values("role")) == {"q", "k", "v", "mlp_out"}
+    np.testing.assert_allclose(growth, expected[growth.columns], rtol=1e-3, atol=1e-9)
 
 
 def test_the_random_generators_are_left_alone(tmp_path: Path) -> None:
@@ -879,6 +914,11 @@ def test_a_loss_that_is_not_finite_is_recorded_and_ends_the_training(tmp_path: P
         ({"residual_scaling": 1}, "residual_scaling must be true or false, not 1"),
         ({"warmup_steps": 13}, "warmup_steps is 13, but there are only 12 steps"),
         ({"final_learning_rate": 1.0}, "final_learning_rate 1 is above learning_rate 0.001"),
+        ({"schedule": "cosin"}, "unknown schedule 'cosin'. Did you mean 'cosine'"),
+        (
+            {"schedule": "constant", "final_learning_rate": 0.0},
+            "schedule is constant, but final_learning_rate 0 is not learning_rate 0.001",
+        ),
         ({"betas": (0.9, 1.0)}, "betas must be two numbers from 0 to below 1"),
         ({"n_head": 3}, "n_embd 16 is no multiple of n_head 3"),
         ({"context": 1}, "the context must be at least 2"),

@@ -1,3 +1,4 @@
+from .growth import split_growth
 from .plan import plan_training
 from .records import PretrainRecord, describe_outcome, read_record
 from .run import PretrainInterrupted, load_spec_text, pretrain
@@ -12,4 +13,5 @@ __all__ = [
     "plan_training",
     "pretrain",
     "read_record",
+    "split_growth",
 ]

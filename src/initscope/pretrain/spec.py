@@ -30,7 +30,7 @@ from initscope.errors import UsageError, given, shown, unknown_name
 from initscope.memory import require_memory
 from initscope.models.gpt import GPT2_PRESETS
 from initscope.schema import QUANTITIES
-from initscope.theory.learning_rates import learning_rate_factor
+from initscope.theory.learning_rates import SCHEDULES, learning_rate_factor
 
 if TYPE_CHECKING:
     from transformers import GPT2LMHeadModel
@@ -80,9 +80,11 @@ class PretrainSpec:
         Updates.
     batch_size
         Passages of one update, over all processes and accumulated batches together.
-    learning_rate, final_learning_rate, warmup_steps
-        Linear warm-up over so many updates (a twentieth of `steps`), then a cosine from the one
-        to the other (a tenth of it) at the last update.
+    learning_rate, final_learning_rate, warmup_steps, schedule
+        Linear warm-up over so many updates (a twentieth of `steps`), then from the one to the
+        other at the last update: by a ``"cosine"`` or a ``"linear"`` fall (to a tenth), by
+        ``"wsd"``, which falls over the last fifth of the updates, or ``"constant"``, where there is
+        no other rate.
     weight_decay
         Of AdamW, on matrices and embeddings, not on biases and norms.
     betas, epsilon
@@ -123,6 +125,7 @@ class PretrainSpec:
     learning_rate: float = cast(float, None)
     final_learning_rate: float = cast(float, None)
     warmup_steps: int = cast(int, None)
+    schedule: str = "cosine"
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     epsilon: float = 1e-8
@@ -155,7 +158,8 @@ class PretrainSpec:
         default("evaluate_every", max(1, self.steps // 20))
         default("distribution_every", max(1, self.steps // 30))
         if is_number(self.learning_rate, 0):
-            default("final_learning_rate", self.learning_rate / 10)
+            over = 1 if self.schedule == "constant" else 10
+            default("final_learning_rate", self.learning_rate / over)
         if isinstance(self.text, str | Path):
             put("text", (str(self.text),))
         for name in ("text", "betas", "track_quantities"):
@@ -190,6 +194,7 @@ class PretrainSpec:
             isinstance(self.tokenizer, str | Path) and bool(str(self.tokenizer)),
             f"tokenizer must be a name or a folder, not {shown(self.tokenizer)}.",
         )
+        require_name("schedule", self.schedule, SCHEDULES)
         zero_allowed = ("seed", "warmup_steps")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -229,6 +234,11 @@ class PretrainSpec:
             f"final_learning_rate {self.final_learning_rate:g} is above learning_rate "
             f"{self.learning_rate:g}.",
         )
+        require(
+            self.schedule != "constant" or self.final_learning_rate == self.learning_rate,
+            f"the schedule is constant, but final_learning_rate {self.final_learning_rate:g} is "
+            f"not learning_rate {self.learning_rate:g}: leave it out.",
+        )
         for quantity in self.track_quantities:
             require_name("quantity", quantity, QUANTITIES)
         require(
@@ -255,7 +265,9 @@ class PretrainSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, which :meth:`from_dict` turns back into an equal specification."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        # What was recorded when every schedule was a cosine did not name it: it stays the same run.
+        return {name: v for name, v in plain.items() if (name, v) != ("schedule", "cosine")}
 
     @property
     def digest(self) -> str:
@@ -283,7 +295,7 @@ class PretrainSpec:
         """Return the learning rate over its peak of the update that comes after so many."""
         final = self.final_learning_rate / self.learning_rate if self.learning_rate else 0.0
         return learning_rate_factor(
-            np.asarray(updates) + 1, "cosine", self.steps, self.warmup_steps, final
+            np.asarray(updates) + 1, self.schedule, self.steps, self.warmup_steps, final
         )
 
     def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:

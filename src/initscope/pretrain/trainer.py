@@ -312,6 +312,22 @@ def n_evaluated(spec: PretrainSpec, text: Text) -> int:
     return min(spec.evaluate_passages, len(Passages(text.validation, spec.context)))
 
 
+def build_optimizer(
+    spec: PretrainSpec, model: nn.Module
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """Return AdamW and its learning rates, as a specification has them."""
+    optimizer = torch.optim.AdamW(
+        decay_groups(model, spec.weight_decay),
+        lr=spec.learning_rate,
+        betas=spec.betas,
+        eps=spec.epsilon,
+        fused=True,
+    )
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
+    )
+
+
 def build_trainer(
     spec: PretrainSpec,
     out: Path,
@@ -321,16 +337,7 @@ def build_trainer(
     control: RunControl,
 ) -> PassageTrainer:
     """Return the `Trainer` of a run, with AdamW, the learning rates and the callbacks."""
-    optimizer = torch.optim.AdamW(
-        decay_groups(model, spec.weight_decay),
-        lr=spec.learning_rate,
-        betas=spec.betas,
-        eps=spec.epsilon,
-        fused=True,
-    )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda updates: float(spec.learning_rate_factor(updates))
-    )
+    optimizer, scheduler = build_optimizer(spec, model)
     loggers = arguments.report_to  # a list by now, empty for "none"
     tracker = VarianceCallback(
         record_folder(out),

@@ -1,5 +1,6 @@
 from .budget import variance_budget
 from .callback import VarianceCallback
+from .growth import GrowthSplit
 from .hooks import LayerRecord, VarianceRecord, layer_variances, record_variances
 from .matrices import weight_matrices
 from .tables import COLUMNS, HISTOGRAM_COLUMNS, read_histograms, read_variances
@@ -9,6 +10,7 @@ __all__ = [
     "COLUMNS",
     "HISTOGRAM_COLUMNS",
     "QUANTITIES",
+    "GrowthSplit",
     "LayerRecord",
     "VarianceCallback",
     "VarianceRecord",
