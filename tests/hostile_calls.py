@@ -34,6 +34,7 @@ from initscope import monte_carlo, theory
 from initscope.analysis.comparison import compare, layer_ratios, run_measures
 from initscope.analysis.deviations import deviations
 from initscope.analysis.effects import own_rates, paired_effects
+from initscope.analysis.growth import growth_parts
 from initscope.analysis.stability import stability_bands
 from initscope.analysis.sweeps import to_tidy
 from initscope.analysis.trajectories import expansion_rates, layer_spread
@@ -232,6 +233,11 @@ def small_gpt2() -> Any:
 
 
 @functools.cache
+def growing() -> dict[str, Any]:
+    model = small_gpt2()
+    return {"model": model, "optimizer": torch.optim.AdamW(model.parameters())}
+
+
 def trained() -> tuple[Any, torch.optim.Optimizer]:
     """A model, and an optimizer that has made a step."""
     model = copy.deepcopy(small_gpt2())
@@ -427,6 +433,24 @@ def moments_table() -> pd.DataFrame:
         "first_variance": [7.0],
     }
     return pd.DataFrame(columns)
+
+
+def split() -> pd.DataFrame:
+    """Growth in two windows of a matrix in two layers."""
+    rows = [
+        {"after": after, "until": after + 10, "role": "q", "layer": layer, "rate_squares": 0.5}
+        for after in (0, 10)
+        for layer in (1, 2)
+    ]
+    return pd.DataFrame(rows).assign(growth=0.8, shadow=0.4, rest_64=0.3)
+
+
+def parts() -> pd.DataFrame:
+    return growth_parts(split(), 64)
+
+
+def slopes_table() -> pd.DataFrame:
+    return pd.DataFrame({"rate": [1.0, 2.0, 4.0], "std": [1.0, 1.5, 2.0], "seed": 0})
 
 
 def weight_shape() -> pd.DataFrame:
@@ -864,6 +888,10 @@ ROWS: dict[str, Row] = {
     "tracking.hooks.VarianceRecord.to_frame": Row(
         lambda: {"step": 3}, call=lambda step: VarianceRecord().to_frame(step)
     ),
+    "tracking.growth.GrowthSplit": Row(
+        lambda: growing() | {"lags": (2, 4), "roles": None, "every": 2},
+        says={"lags": ("lag",), "roles": ("role",)},
+    ),
     "tracking.budget.variance_budget": Row(
         lambda: dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1},
         says={"optimizer": ("optimizer", "update of"), "model": ("model", "optimizer")},
@@ -958,7 +986,23 @@ ROWS: dict[str, Row] = {
             "diffusion": 1.0,
             "snr": 0.1,
             "alignment": 0.1,
+            "epsilon": 0.1,
+            "gradient_rms": std(),
         }
+    ),
+    "analysis.rate_decay.late_std": Row(lambda: {"std": std(), "since": 10}),
+    "analysis.rate_decay.power_slopes": Row(
+        lambda: {"runs": slopes_table(), "value": "std", "over": "rate", "by": ["seed"]},
+        says={"value": ("runs",), "over": ("runs",), "by": ("runs",)},
+    ),
+    "analysis.growth.growth_parts": Row(lambda: {"split": split(), "lag": 64, "since": 0}),
+    "analysis.growth.order_beside_shadow": Row(
+        lambda: {"parts": [parts(), parts()], "roles": ["q"], "times": 3.0},
+        says={"roles": ("role",)},
+    ),
+    "analysis.growth.outward_rest": Row(
+        lambda: {"parts": [parts(), parts()], "roles": ["q"], "share": 0.75},
+        says={"roles": ("role",)},
     ),
     "analysis.noise.growth_over_noise": Row(
         lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
@@ -1037,7 +1081,8 @@ ROWS: dict[str, Row] = {
         lambda: {"stds": {"a": std()}, "losses": {"a": losses_by_step()}, "until": 10}
     ),
     "analysis.qkv_claims.driven_exponent": Row(
-        lambda: {"exponents": [1.3, 1.4], "low": 0.8, "high": 1.6}, says={"exponents": ("values",)}
+        lambda: {"exponents": [1.3, 1.4], "low": 0.8, "high": 1.6, "noise": 2.0},
+        says={"exponents": ("values",)},
     ),
     "analysis.qkv_claims.noise_curve_loses": Row(lambda: {"distances": [curve_errors_table()]}),
     "analysis.qkv_claims.narrow_but_for_first": Row(
@@ -1046,6 +1091,9 @@ ROWS: dict[str, Row] = {
     "analysis.qkv_claims.expected_order": Row(
         lambda: {"stds": [three_layers()] * 2, "until": 10, "above": {"q": 0.5}, "below": {"v": 0}},
         nan="the order of matrices that do not move, as documented",
+    ),
+    "analysis.interval_rules.mean_within": Row(
+        lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}
     ),
     "analysis.interval_rules.difference_within": Row(
         lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}

@@ -257,3 +257,24 @@ def test_growth_that_cannot_be_found(table: pd.DataFrame) -> None:
         growth_over_noise(table[table["step"] == N_STEPS], RATES)
     with pytest.raises(UsageError, match="unknown role 'query'"):
         growth_over_noise(table, RATES, ["query"])
+
+
+def test_the_gradients_of_a_run_shrink_its_steps_matrix_by_matrix() -> None:
+    steps = [0, 50, 100]
+    index = pd.MultiIndex.from_tuples([("q", 1), ("v", 1)], names=["role", "layer"])
+    std = pd.DataFrame([[0.02, 0.03, 0.04], [0.05, 0.06, 0.07]], index, steps)
+    # In another order, and one matrix more.
+    gradients = pd.DataFrame(
+        {("v", 1): [2.0, 4.0], ("k", 1): [9.0, 9.0], ("q", 1): [1.0, 1.0]}, [20, 60]
+    ).T.rename_axis(["role", "layer"])
+    lr = np.linspace(1e-2, 1e-3, 100)
+    found = predicted_std(std, lr, 0.1, (0.9, 0.95), epsilon=1.0, gradient_rms=gradients)
+    q = adamw_variance_trajectory(0.02, lr, 0.1, (0.9, 0.95), epsilon=1.0, gradient_rms=1.0)
+    of_v = np.interp(np.arange(1, 101), [20, 60], [2.0, 4.0])
+    v = adamw_variance_trajectory(0.05, lr, 0.1, (0.9, 0.95), epsilon=1.0, gradient_rms=of_v)
+    np.testing.assert_allclose(found.loc["q", 1], [0.02, *np.sqrt(q[[49, 99]])], rtol=1e-12)
+    np.testing.assert_allclose(found.loc["v", 1], [0.05, *np.sqrt(v[[49, 99]])], rtol=1e-12)
+    with pytest.raises(UsageError, match="a row for each matrix"):
+        predicted_std(std, lr, 0.1, (0.9, 0.95), gradient_rms=gradients.loc[["v"]])
+    with pytest.raises(UsageError, match="give gradient_rms"):
+        predicted_std(std, lr, 0.1, (0.9, 0.95), epsilon=1.0)

@@ -271,3 +271,13 @@ def test_a_difference_has_welchs_interval():
     assert difference_interval([1.0], second) == (pytest.approx(0.8125), -INF, INF)
     assert difference_interval([2.0, 2.0], [1.0, 1.0]) == (1.0, 1.0, 1.0)
     assert np.isnan(difference_interval([1.0, INF], second)[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("slopes", "expected"),
+    [([0.2, 0.25, 0.3], True), ([0.4, 0.45, 0.42], False), ([0.0, 0.3, 0.6], False), ([0.2], None)],
+)
+def test_slopes_of_a_std_are_held_against_their_own_noise(
+    slopes: list[float], expected: bool | None
+) -> None:
+    assert driven_exponent(slopes, 0.1, 0.35, noise=0.5) is expected

@@ -12,7 +12,8 @@ from .diffusion import (
 from .effects import at_own_rates, holm, own_rates, paired_effects, standing
 from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
-from .interval_rules import difference_within, improves, lies_above, lies_below
+from .growth import growth_parts, order_beside_shadow, outward_rest
+from .interval_rules import difference_within, improves, lies_above, lies_below, mean_within
 from .intervals import (
     Z_95,
     bootstrap_interval,
@@ -54,6 +55,7 @@ from .qkv_claims import (
     shallow_first,
     without_first_layer,
 )
+from .rate_decay import late_std, power_slopes
 from .rates import accuracy_of_schemes, best_rates, failure_share
 from .seeds import (
     divergence_share,
@@ -127,12 +129,14 @@ __all__ = [
     "growth_exponents",
     "growth_in_windows",
     "growth_over_noise",
+    "growth_parts",
     "growth_since_start",
     "holm",
     "implied_decays",
     "implied_gradients",
     "improves",
     "late_changes",
+    "late_std",
     "layer_medians",
     "layer_ratios",
     "layer_spread",
@@ -142,6 +146,7 @@ __all__ = [
     "losses_over_seeds",
     "mean_error",
     "mean_interval",
+    "mean_within",
     "measured_over_predicted",
     "median_grid",
     "narrow_bands",
@@ -150,13 +155,16 @@ __all__ = [
     "nearest_rates",
     "noise_curve_loses",
     "one_row",
+    "order_beside_shadow",
     "order_of_layers",
+    "outward_rest",
     "over_layers",
     "over_seeds",
     "own_rates",
     "paired_effects",
     "paired_losses",
     "pooled_mean",
+    "power_slopes",
     "predicted_std",
     "predicted_through_training",
     "recipe_table",

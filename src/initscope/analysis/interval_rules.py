@@ -12,7 +12,7 @@ from initscope import checks
 from initscope.checks import require
 from initscope.errors import shown
 
-__all__ = ["difference_within", "improves", "lies_above", "lies_below"]
+__all__ = ["difference_within", "improves", "lies_above", "lies_below", "mean_within"]
 
 Interval = tuple[float, float, float]
 
@@ -89,6 +89,21 @@ def difference_within(interval: Interval, low: float, high: float) -> bool | Non
     if not (math.isfinite(least) and math.isfinite(most)):
         return None
     return not least <= 0 <= most and low <= mean <= high
+
+
+def mean_within(interval: Interval, low: float, high: float) -> bool | None:
+    """Return whether the mean of an interval lies from `low` to `high`; None without an interval.
+
+    >>> mean_within((0.48, 0.44, 0.52), low=0.45, high=0.55)
+    True
+    >>> mean_within((0.3, 0.2, 0.5), low=0.45, high=0.55)
+    False
+    """
+    mean, least, most = as_interval(interval)
+    low, high = as_range(low, high)
+    if not (math.isfinite(least) and math.isfinite(most)):
+        return None
+    return low <= mean <= high
 
 
 def as_interval(interval: object) -> Interval:

@@ -26,6 +26,8 @@ def predicted_std(
     *,
     snr: float = 0.0,
     alignment: float = 0.0,
+    epsilon: float = 0.0,
+    gradient_rms: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return the std of each matrix at the recorded steps as AdamW theory has it from the first on.
 
@@ -44,8 +46,13 @@ def predicted_std(
     diffusion
         D of the theory: one number, one a matrix in the order of `std`, or a Series indexed by
         role and layer; 1 is noise without memory.
-    snr, alignment
+    snr, alignment, epsilon
         As in the theory.
+    gradient_rms
+        Root mean square of the gradient of each matrix, a table of other steps and the same
+        matrices (statistic ``rms`` of kind ``gradient``): with it steps shrink by `epsilon` and
+        follow the lag of v. Between recorded steps it is interpolated, before the first and after
+        the last constant.
 
     Returns
     -------
@@ -77,6 +84,9 @@ def predicted_std(
             f"diffusion must be one number, or one for each of the {len(std)} matrices, not "
             f"{shown(diffusion)}.",
         )
+    gradients = None
+    if gradient_rms is not None:
+        gradients = _at_each_step(gradient_rms, std.index, np.arange(steps[0] + 1, steps[-1] + 1))
     start = std.iloc[:, 0].to_numpy(float)
     started = np.isfinite(start)
     square = np.where(started, start, 0.0)[:, None] ** 2
@@ -89,11 +99,24 @@ def predicted_std(
             snr=snr,
             diffusion=diffusion,
             alignment=alignment,
+            epsilon=epsilon,
+            gradient_rms=gradients,
         )
         square = np.column_stack([square, later])
     predicted = pd.DataFrame(np.sqrt(square[:, steps - steps[0]]), std.index, std.columns)
     predicted[~started] = np.nan
     return predicted
+
+
+def _at_each_step(gradient_rms: object, matrices: pd.Index, steps: np.ndarray) -> np.ndarray:
+    """Return the rms of the gradient of each matrix at each step, of shape (matrices, steps)."""
+    table = checks.number_table("gradient_rms", gradient_rms, levels=("role", "layer"))
+    require(
+        matrices.isin(table.index).all() and table.shape[1] > 0,
+        "gradient_rms must have a row for each matrix of std, and a column a recorded step.",
+    )
+    recorded = np.asarray(table.columns, float)
+    return np.array([np.interp(steps, recorded, row) for row in table.loc[matrices].to_numpy()])
 
 
 def learning_rates_until(lr: ArrayLike, last_step: int) -> np.ndarray:

@@ -230,20 +230,25 @@ def bad_ends_foretold(
     return pd.Series(found, dtype=object, name="foretold")
 
 
-def driven_exponent(exponents: ArrayLike, low: float, high: float) -> bool | None:
-    """Return whether exponents of growth are those of matrices that are driven.
+def driven_exponent(
+    exponents: ArrayLike, low: float, high: float, noise: float = NOISE_EXPONENT
+) -> bool | None:
+    """Return whether powers of the learning rate are those of matrices that are driven.
 
     Parameters
     ----------
     exponents
-        Of :func:`initscope.analysis.growth_exponents`, one a seed.
+        Of :func:`initscope.analysis.growth_exponents`, or slopes of the std from
+        :func:`initscope.analysis.power_slopes`: one a seed, or one a seed and setting.
     low, high
         Where their mean is expected.
+    noise
+        The power of noise: 2 for growth, .5 for a std at rest.
 
     Returns
     -------
     bool or None
-        False if Student's 95% interval of the mean reaches 2, that of noise, or the mean lies
+        False if Student's 95% interval of the mean reaches that of noise, or the mean lies
         outside; None for a single seed, or if one has no exponent.
 
     >>> driven_exponent([1.3, 1.4, 1.35], 0.8, 1.6), driven_exponent([1.9, 2.1, 2.0], 0.8, 1.6)
@@ -253,7 +258,7 @@ def driven_exponent(exponents: ArrayLike, low: float, high: float) -> bool | Non
     mean, _, above = mean_interval(exponents)
     if not math.isfinite(above):
         return None
-    return above < NOISE_EXPONENT and low <= mean <= high
+    return above < checks.number("noise", noise) and low <= mean <= high
 
 
 def noise_curve_loses(distances: Sequence[pd.DataFrame]) -> pd.Series:

@@ -59,7 +59,7 @@ def split_growth(
     where = plan_training(spec, device, "float32", None, False, None).device
     text = load_spec_text(spec)
     model = spec.build_model()
-    model.to(where)  # type: ignore[arg-type]
+    model.to(where)
     optimizer, scheduler = build_optimizer(spec, model)
     split = GrowthSplit(model, optimizer, lags=lags, roles=roles, every=every)
     passages = Passages(text.train, spec.context)

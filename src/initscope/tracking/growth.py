@@ -5,9 +5,9 @@ With :math:`a_t = 1 - \eta_t \lambda`, a step adds to the mean square what decay
 .. math:: \rho_t - a_t^2 \rho_{t-1} = -2 a_t \eta_t \langle \theta_{t-1}, u_t \rangle / N
           + \eta_t^2 \langle u_t, u_t \rangle / N.
 
-The weights are what all updates so far have left, so this *growth* is a sum over pairs of gradients:
-each with itself, each with those shortly before, and each with the older weights. An identity, in
-these three parts.
+The weights are what all updates so far have left, so this *growth* is a sum over pairs of
+gradients: each with itself, each with those shortly before, and each with the older weights. An
+identity, in these three parts.
 """
 
 from __future__ import annotations
