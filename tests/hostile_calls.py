@@ -1355,6 +1355,29 @@ ROWS: dict[str, Row] = {
         lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
         says={"bands": ("bands", "widths")},
     ),
+    "plots.noise_and_drift.std_by_rate": Row(
+        lambda: {
+            "runs": pd.DataFrame({"role": ["q", "q"], "rate": [1.0, 2.0], "std": 0.1}).assign(
+                decay=0.1, noise=0.2
+            ),
+            "tolerance": 0.15,
+        }
+    ),
+    "plots.noise_and_drift.growth_by_part": Row(
+        lambda: {"parts": [parts()], "roles": ["q"]}, says={"roles": ("role",)}
+    ),
+    "plots.noise_and_drift.std_by_schedule": Row(
+        lambda: {"stds": {"a": std().loc["q"]}, "noise": {"a": std().loc["q"]}, "roles": [1]},
+        says={"roles": ("role",), "stds": ("std under",), "noise": ("std under", "stds")},
+    ),
+    "plots.noise_and_drift.shrinkage_by_epsilon": Row(
+        lambda: {
+            "ratios": pd.DataFrame({"role": ["q"], "epsilon": 1e-4, "measured": 0.5}).assign(
+                predicted=0.6
+            ),
+            "tolerance": 0.15,
+        }
+    ),
     "plots.published_runs.ratios_by_component": Row(lambda: {"ratios": intervals()}),
     "plots.published_runs.decays_by_component": Row(
         lambda: {"decays": intervals(), "printed": 0.01}

@@ -14,6 +14,12 @@ from .finite_width import (
     log_spread_by_depth,
     singular_values,
 )
+from .noise_and_drift import (
+    growth_by_part,
+    shrinkage_by_epsilon,
+    std_by_rate,
+    std_by_schedule,
+)
 from .pairs import gradients_and_weights, paired_curves
 from .plateau import edges_against_law, escape_times
 from .pretraining import signals_through_training, training_losses
@@ -84,6 +90,7 @@ __all__ = [
     "gradients_along_stream",
     "gradients_and_weights",
     "growth_against_rate",
+    "growth_by_part",
     "growth_maps",
     "jacobian_spread",
     "layer_spreads",
@@ -98,8 +105,11 @@ __all__ = [
     "ratios_by_depth",
     "role_name",
     "scheme_accuracies",
+    "shrinkage_by_epsilon",
     "signals_through_training",
     "singular_values",
+    "std_by_rate",
+    "std_by_schedule",
     "std_through_training",
     "stream_against_theory",
     "theory_against_networks",
