@@ -449,6 +449,10 @@ def parts() -> pd.DataFrame:
     return growth_parts(split(), 64)
 
 
+def by_role() -> pd.DataFrame:
+    return std().groupby(level="role").median()
+
+
 def slopes_table() -> pd.DataFrame:
     return pd.DataFrame({"rate": [1.0, 2.0, 4.0], "std": [1.0, 1.5, 2.0], "seed": 0})
 
@@ -1367,8 +1371,12 @@ ROWS: dict[str, Row] = {
         lambda: {"parts": [parts()], "roles": ["q"]}, says={"roles": ("role",)}
     ),
     "plots.noise_and_drift.std_by_schedule": Row(
-        lambda: {"stds": {"a": std().loc["q"]}, "noise": {"a": std().loc["q"]}, "roles": [1]},
-        says={"roles": ("role",), "stds": ("std under",), "noise": ("std under", "stds")},
+        lambda: {"stds": {"a": by_role()}, "noise": {"a": by_role()}, "roles": ["q"]},
+        says={
+            "roles": ("role",),
+            "stds": ("std under", "role"),
+            "noise": ("std under", "stds", "role"),
+        },
     ),
     "plots.noise_and_drift.shrinkage_by_epsilon": Row(
         lambda: {

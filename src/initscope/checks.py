@@ -229,6 +229,20 @@ def _is_there(name: str, path: Path) -> bool:
     return True
 
 
+def known_names(kind: str, value: object, known: Sequence[str]) -> list[str]:
+    """Return the names of a list if there is one at least, and each is known.
+
+    `kind` is what one is, in the singular.
+
+    >>> known_names("role", ["q", "v"], ["q", "k", "v"])
+    ['q', 'v']
+    """
+    names = items(f"{kind}s", value, 1)
+    for name in names:
+        require_name(kind, name, known)
+    return names
+
+
 def items(name: str, value: object, at_least: int = 0) -> list[Any]:
     """Return the items of a sequence; text, a mapping and a table are none."""
     good = isinstance(value, Sequence | np.ndarray) or type(value).__name__ in ("Series", "Index")

@@ -25,7 +25,7 @@ def test_late_std_is_of_the_variance_and_leaves_the_step_itself_out() -> None:
 
 
 def test_nothing_after_the_last_step_is_refused() -> None:
-    with pytest.raises(UsageError, match="no step was recorded after 30: the last is 30"):
+    with pytest.raises(UsageError, match="no step of std was recorded since 30: the last is 30"):
         late_std(std_table({("q", 1): [1.0, 2.0]}, [0, 30]), 30)
 
 

@@ -169,11 +169,11 @@ def test_every_text_is_gray_and_inside_and_a_figure_is_the_same_again(name: str)
     [
         (lambda: plots.std_by_rate(grid().drop(columns="noise")), "no column noise"),
         (lambda: plots.std_by_rate(grid(), tolerance=-1.0), "tolerance must be"),
-        (lambda: plots.growth_by_part([parts()], ["mlp_in"]), "no role 'mlp_in'"),
+        (lambda: plots.growth_by_part([parts()], ["mlp_in"]), "unknown role 'mlp_in'"),
         (lambda: plots.growth_by_part([parts().drop(columns="rest")], ["q"]), "no column rest"),
         (lambda: plots.std_by_schedule(stds(), {}, ["q"]), "noise"),
         (lambda: plots.std_by_schedule(stds(), dict(list(stds().items())[:1]), ["q"]), "same"),
-        (lambda: plots.std_by_schedule(stds(), stds(), ["k"]), "no role 'k'"),
+        (lambda: plots.std_by_schedule(stds(), stds(), ["k"]), "unknown role 'k'"),
         (lambda: plots.shrinkage_by_epsilon(ratios().drop(columns="role")), "no column role"),
     ],
 )

@@ -195,7 +195,7 @@ def of(make: Callable[[Any], Any], **options: Any) -> Callable[[], Any]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (of(lambda p: SGD(p, lr=0.1)), "torch's AdamW .* not for 'SGD'"),
+        (of(lambda p: SGD(p, lr=0.1)), "torch's AdamW, without amsgrad or maximize, .*not 'SGD'"),
         (of(lambda p: AdamW(p, amsgrad=True)), "without amsgrad or maximize"),
         (of(lambda p: AdamW(p, maximize=True)), "without amsgrad or maximize"),
         (of(AdamW, lags=(4, 2)), "lags must ascend"),

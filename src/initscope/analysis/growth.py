@@ -9,7 +9,6 @@ import pandas as pd
 
 from initscope import checks
 from initscope.checks import require
-from initscope.errors import shown
 
 __all__ = ["growth_parts", "order_beside_shadow", "outward_rest"]
 
@@ -50,13 +49,13 @@ def growth_parts(split: pd.DataFrame, lag: int, since: int = 0) -> pd.DataFrame:
     rest = f"rest_{lag}"
     require(
         not isinstance(split, pd.DataFrame) or rest in split,
-        f"there is no rest at a lag of {lag} steps: recorded are "
+        f"the table split has no rest at a lag of {lag} steps, only "
         f"{[name for name in getattr(split, 'columns', ()) if str(name).startswith('rest_')]}.",
     )
     numbers = ("after", "until", "layer", "rate_squares", "growth", "shadow", rest)
     table = checks.frame("split", split, numbers=numbers, texts=("role",))
     table = table[table["after"] >= since]
-    require(len(table) > 0, f"no window begins at step {since} or later.")
+    require(len(table) > 0, f"no window begins since step {since}.")
     indexed = table.set_index(["role", "layer", "until"])
     with np.errstate(divide="ignore", invalid="ignore"):
         over = indexed[["growth", "shadow", rest]].div(indexed["rate_squares"], axis=0)
@@ -133,7 +132,7 @@ def _layer_means(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the mean over windows and seeds of each matrix."""
     tables = [
         checks.number_table("parts", table, levels=("role", "layer", "until"))
-        for table in checks.items("parts", parts)
+        for table in checks.items("parts", parts, 1)
     ]
     for table in tables:
         require(
@@ -144,8 +143,4 @@ def _layer_means(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _known(roles: Sequence[str], index: pd.Index) -> list[str]:
-    for role in checks.items("roles", roles):
-        checks.require(
-            role in index, f"there is no role {shown(role)}: {', '.join(map(str, index))}."
-        )
-    return list(roles)
+    return checks.known_names("role", roles, list(map(str, index)))

@@ -74,6 +74,7 @@ def predicted_std(
     weight_decay = checks.number("weight_decay", weight_decay, 0.0)
     checks.number("snr", snr, 0.0)
     checks.number("alignment", alignment)
+    checks.number("epsilon", epsilon, 0.0)
     if isinstance(diffusion, pd.Series):
         diffusion = diffusion.reindex(std.index)
     else:

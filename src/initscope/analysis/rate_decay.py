@@ -44,9 +44,8 @@ def late_std(std: pd.DataFrame, since: int) -> pd.Series:
     check_std(std)
     since = checks.whole("since", since, 0)
     later = std.loc[:, std.columns > since]
-    require(
-        later.shape[1] > 0, f"no step was recorded after {since}: the last is {std.columns[-1]}."
-    )
+    last = std.columns[-1]
+    require(later.shape[1] > 0, f"no step of std was recorded since {since}: the last is {last}.")
     return np.sqrt((later**2).mean(axis=1, skipna=False)).rename("std")
 
 
@@ -79,7 +78,7 @@ def power_slopes(runs: pd.DataFrame, value: str, over: str, by: Sequence[str]) -
     >>> power_slopes(runs, "std", over="rate", by=["seed"]).round(6).to_dict()
     {0: 0.5}
     """
-    groups = list(checks.items("by", by))
+    groups = list(checks.items("by", by, 1))
     require(all(isinstance(name, str) for name in groups), f"by must hold names, not {shown(by)}.")
     value, over = checks.text("value", value), checks.text("over", over)
     table = checks.frame("runs", runs, numbers=(value, over), columns=tuple(groups))

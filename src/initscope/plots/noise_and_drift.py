@@ -109,16 +109,13 @@ def growth_by_part(parts: Sequence[pd.DataFrame], roles: Sequence[str]) -> Figur
     """
     tables = [
         checks.number_table("parts", table, levels=("role", "layer", "until"), rows=True)
-        for table in checks.items("parts", parts)
+        for table in checks.items("parts", parts, 1)
     ]
     for table in tables:
         checks.frame("parts", table, numbers=tuple(PART_NAMES))
     together = pd.concat(tables)
-    roles = list(checks.items("roles", roles))
-    for role in roles:
-        require(
-            role in together.index.get_level_values("role"), f"there is no role {role!r} in parts."
-        )
+    known = together.index.get_level_values("role").unique()
+    roles = checks.known_names("role", roles, list(map(str, known)))
     by_layer = together.groupby(level=["role", "layer"]).mean()
     medians = [table.groupby(level=["role", "until"]).median() for table in tables]
     by_window = pd.concat(medians).groupby(level=["role", "until"]).mean()
@@ -167,11 +164,9 @@ def std_by_schedule(
     """
     stds, noise = checks.mapping("stds", stds), checks.mapping("noise", noise)
     require(list(stds) == list(noise), "stds and noise must have the same schedules.")
-    roles = list(checks.items("roles", roles))
     for name, table in [*stds.items(), *noise.items()]:
         checks.number_table(f"std under {name}", table, rows=True)
-        for role in roles:
-            require(role in table.index, f"there is no role {role!r} in the std under {name}.")
+        roles = checks.known_names("role", roles, list(map(str, table.index)))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.9))
         panels = np.atleast_1d(figure.subplots(1, len(roles), sharey=True, squeeze=False)[0])

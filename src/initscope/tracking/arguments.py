@@ -23,7 +23,7 @@ StepSchedule = int | Collection[int] | Callable[[int], bool]
 
 
 def select_roles(
-    matrices: Sequence[WeightMatrix], roles: Sequence[str] | None
+    matrices: Sequence[WeightMatrix], roles: Sequence[str] | None, name: str = "histograms"
 ) -> list[WeightMatrix]:
     """Return the matrices of these roles, in a stack or not; refuse a role that none has.
 
@@ -36,9 +36,9 @@ def select_roles(
     if roles is None:
         attention = [matrix for matrix in matrices if is_attention_input(matrix.role)]
         return attention or list(matrices)
-    for role in checks.items("histograms", roles):
+    for role in checks.items(name, roles, 0 if name == "histograms" else 1):
         if not isinstance(role, str) or not any(is_one(matrix, role) for matrix in matrices):
-            raise unknown_name("role of histograms", role, {matrix.role for matrix in matrices})
+            raise unknown_name(f"role of {name}", role, {matrix.role for matrix in matrices})
     return [matrix for matrix in matrices if any(is_one(matrix, role) for role in roles)]
 
 

@@ -134,10 +134,10 @@ class GrowthSplit:
         require(
             type(optimizer) is AdamW
             and not any(g["amsgrad"] or g["maximize"] for g in optimizer.param_groups),
-            f"growth is split for torch's AdamW without amsgrad or maximize, not for "
-            f"{shown(type(optimizer).__name__)}.",
+            f"the optimizer must be torch's AdamW, without amsgrad or maximize, for growth to be "
+            f"split, not {shown(type(optimizer).__name__)}.",
         )
-        matrices = select_roles(find_weight_matrices(model), roles)
+        matrices = select_roles(find_weight_matrices(model), roles, "roles")
         parameters = {matrix.parameter for matrix in matrices}
         groups = group_by_parameter(
             [matrix for matrix in find_weight_matrices(model) if matrix.parameter in parameters]
@@ -148,7 +148,7 @@ class GrowthSplit:
             "the optimizer has made steps already: split the growth from the first one on.",
         )
         self._optimizer = optimizer
-        self._lags = tuple(checks.whole("a lag", lag) for lag in checks.items("lags", lags))
+        self._lags = tuple(checks.whole("a lag", lag) for lag in checks.items("lags", lags, 1))
         require(
             list(self._lags) == sorted(set(self._lags)), f"lags must ascend, not {shown(lags)}."
         )
