@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+import initscope.pretrain.run
 from initscope.chapter import (
     announced,
     enter,
     findings_table,
     is_recorded,
     put,
+    recorded_variances,
     result,
     runs_left,
     source_note,
@@ -28,7 +31,7 @@ from initscope.chapter import (
 )
 from initscope.claims import Cases, Claim, Effect, Finding, read_claims
 from initscope.errors import UsageError
-from initscope.pretrain import PretrainSpec
+from initscope.pretrain import PretrainSpec, read_record
 from initscope.records import recorded
 from initscope.reproduce import reproduce
 from initscope.reproduce.parameters import plan, require_modules, tagged
@@ -320,6 +323,50 @@ def test_published_runs_are_not_trained_again() -> None:
     spec = PretrainSpec.from_dict(run["spec"])
     assert runs_left({"seed-1": spec}, results) == {}
     assert runs_left({"seed-9": spec}, results) == {"seed-9": spec}
+
+
+def test_many_runs_are_one_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny = {"preset": "nano12", "n_layer": 1, "n_embd": 8, "n_head": 1, "context": 8}
+    specs = {
+        name: PretrainSpec.from_dict(
+            {**tiny, "batch_size": 2, "text": ["stdlib"], "steps": 4, "track_every": 2, "std": std}
+        )
+        for name, std in (("narrow", 0.02), ("wide", 0.1))
+    }
+    path = tmp_path / "results" / "grid.parquet"
+    stats = [("weight", "std"), ("gradient", "rms")]
+    found = recorded_variances(path, specs, stats, "cpu")
+    assert (path.with_suffix("") / ".gitignore").read_text() == "*\n"
+    for name in specs:
+        run = read_record(path.with_suffix("") / name)
+        of_run = found[found["run"] == name].set_index(["kind", "stat", "role", "layer", "step"])
+        rows = run.variances.set_index(["kind", "stat", "role", "layer", "step"])["value"]
+        kept = rows[[(kind, stat) in stats for kind, stat in rows.index.droplevel([2, 3, 4])]]
+        assert len(of_run) == len(kept) + 1
+        np.testing.assert_allclose(of_run.loc[kept.index, "value"], kept, rtol=1e-6)
+        loss = of_run.loc["evaluation", "loss", "model", 0, 4]["value"]
+        assert loss == pytest.approx(run.evaluation["loss"].iloc[-1], rel=1e-6)
+
+    def no_training(*arguments: object, **options: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(initscope.pretrain.run, "pretrain", no_training)
+    monkeypatch.setitem(vars(initscope.pretrain), "pretrain", no_training)
+    shutil.rmtree(path.with_suffix(""))
+    pd.testing.assert_frame_equal(recorded_variances(path, specs, stats, "cpu"), found)
+    with pytest.raises(AssertionError, match="trained again"):
+        recorded_variances(path, {"narrow": specs["narrow"]}, stats, "cpu")
+
+
+def test_a_statistic_that_was_not_recorded_is_named(tmp_path: Path) -> None:
+    spec = PretrainSpec(
+        text="stdlib", preset="nano12", n_layer=1, n_embd=8, n_head=1, context=8, batch_size=2,
+        steps=2, track_quantities=("weight",),
+    )  # fmt: skip
+    path = tmp_path / "a.parquet"
+    with pytest.raises(UsageError, match="run one has no statistic rms of kind gradient"):
+        recorded_variances(path, {"one": spec}, [("gradient", "rms")], "cpu")
+    assert not path.exists()
 
 
 def test_whether_a_record_is_there(tmp_path: Path) -> None:

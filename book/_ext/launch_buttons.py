@@ -6,7 +6,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-BINDER = ("notebooks/08_explore",)
+BINDER = ("notebooks/08_noise_and_drift",)
 """Chapters that run on what .binder/requirements.txt installs, which is no torch."""
 
 

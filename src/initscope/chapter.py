@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
     from initscope.claims import Claim, Finding
+    from initscope.pretrain.records import PretrainRecord
     from initscope.pretrain.spec import PretrainSpec
     from initscope.sweep import SweepSpec
 
@@ -219,6 +220,80 @@ def runs_left(specs: dict[str, PretrainSpec], out: str | Path) -> dict[str, Pret
         if run is None or run["status"] not in ended:
             left[name] = spec
     return left
+
+
+def recorded_variances(
+    path: str | Path,
+    specs: Mapping[str, PretrainSpec],
+    stats: Iterable[tuple[str, str]] = (("weight", "std"),),
+    device: str | None = None,
+) -> pd.DataFrame:
+    """Return statistics of the matrices of many pretraining runs, as one record.
+
+    A run that is not recorded is trained first, in a folder beside the record, of its name without
+    the suffix, which git is told to leave alone: stopped, the same call goes on there. Where the
+    record is there, torch is not needed.
+
+    Parameters
+    ----------
+    path
+        File of the record, parquet.
+    specs
+        The runs by name.
+    stats
+        Kind and statistic of each number kept, see :class:`initscope.tracking.VarianceTracker`.
+    device
+        The device that trains.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``run`` and the columns of a variance table. The last validation loss of a run is a row of
+        kind ``evaluation``, statistic ``loss``, role ``model`` and layer 0.
+
+    Raises
+    ------
+    UsageError
+        As :func:`initscope.pretrain.pretrain`; a statistic that a run does not record.
+    """
+    from initscope.records import recorded
+
+    checks.file_path("path", path)
+    specs, wanted = dict(checks.mapping("specs", specs)), list(stats)
+    folder = Path(path).with_suffix("")
+
+    def measure() -> pd.DataFrame:
+        from initscope.pretrain import pretrain
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n")
+        tables = []
+        with announced(runs=runs_left(specs, folder), out=folder, device=device):
+            for name, spec in specs.items():
+                run = pretrain(spec, folder / name, device=device)
+                tables.append(_statistics(name, run, wanted))
+        return pd.concat(tables, ignore_index=True)
+
+    specification = {
+        "runs": {name: spec.to_dict() for name, spec in specs.items()},
+        "stats": [list(pair) for pair in wanted],
+    }
+    return recorded(path, specification, measure)
+
+
+def _statistics(name: str, run: PretrainRecord, wanted: list[tuple[str, str]]) -> pd.DataFrame:
+    """Return the wanted rows of a run, and its last loss."""
+    table = run.variances
+    pairs = pd.MultiIndex.from_frame(table[["kind", "stat"]])
+    for kind, stat in wanted:
+        checks.require(
+            (kind, stat) in pairs, f"the run {name} has no statistic {stat} of kind {kind}."
+        )
+    last = run.evaluation.iloc[[-1]]
+    loss = pd.DataFrame({"step": last["step"], "layer": 0, "role": "model", "value": last["loss"]})
+    rows = [table[pairs.isin(wanted)], loss.assign(kind="evaluation", stat="loss")]
+    found = pd.concat([part[list(table.columns)] for part in rows]).assign(run=name)
+    return found[["run", *table.columns]].astype({"value": "float32"})
 
 
 class _NotThere(Exception):

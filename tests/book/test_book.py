@@ -238,8 +238,8 @@ def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path)
         links = launch_links(parsed(tmp_path / "_build" / "html", name))
         assert f"{colab}/{name}.ipynb" in links
         # What Binder installs has no torch; test_binder.py runs this chapter on it.
-        assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/08_explore")
-        assert len(links) == 1 + (name == "notebooks/08_explore")
+        assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/08_noise_and_drift")
+        assert len(links) == 1 + (name == "notebooks/08_noise_and_drift")
 
 
 CLAIMS = """claims:

@@ -1,4 +1,4 @@
-"""The still picture of the std of a weight matrix under AdamW (the page to explore)."""
+"""The still picture of the std of a weight matrix under AdamW (chapter 08)."""
 
 from __future__ import annotations
 

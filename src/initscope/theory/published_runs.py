@@ -222,7 +222,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def _preset(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings that the page to explore sets, of weights that only noise drives."""
+    """Return the settings that the AdamW instrument sets, of weights that only noise drives."""
     names = ("weight_decay", "beta1", "beta2", "schedule", "final", "std0")
     noise = {"snr": 0.0, "diffusion": 1.0, "alignment": 0.0}
     times = {"lr": recipe.lr, "warmup": recipe.warmup, "steps": recipe.steps}
@@ -233,4 +233,4 @@ PUBLISHED_RUNS: dict[str, dict[str, Any]] = {
     name: _preset(RECIPES[name])
     for name in ("nanogpt", "shakespeare", "gpt3-175b", "llama-7b", "llama-65b")
 }
-"""The runs of the page to explore, by name; `final` is a share of the peak `lr`."""
+"""The runs of the AdamW instrument, by name; `final` is a share of the peak `lr`."""
