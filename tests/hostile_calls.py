@@ -702,7 +702,9 @@ ROWS: dict[str, Row] = {
         lambda: {"std": 0.03, "std0": 0.02, "lr": [0.01, 0.02], "betas": (0.9, 0.99)},
         nan="no decay gives this std, as documented",
     ),
-    "theory.adamw.data_memory": Row(lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1}),
+    "theory.adamw.data_memory": Row(
+        lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1, "alignment": 0.1}
+    ),
     # init and models
     "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),
     "init.variance_scaling_std": Row(
@@ -1649,13 +1651,17 @@ ROWS: dict[str, Row] = {
             "snr": 0.0,
             "diffusion": 1.0,
             "alignment": 0.0,
+            "drift": 1e-3,
+            "epsilon": 0.1,
+            "final_gradient": 0.5,
+            "decay_schedule": "rate",
             "log_steps": False,
             "preset": "custom",
         }
     ),
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium.equilibrium": Row(
-        lambda: {"lr": 1e-3},
-        call=lambda lr: _equilibrium_widget().equilibrium(lr),
+        lambda: {"lr": 1e-3, "gradient_rms": 0.5},
+        call=lambda **given: _equilibrium_widget().equilibrium(**given),
     ),
     "widgets.attention_saturation.widget.AttentionSaturation": Row(
         lambda: {"logit_std": 1.0, "n_keys": 64, "seed": 1}

@@ -244,6 +244,19 @@ def test_memory_of_a_constant_rate_is_exponential():
     np.testing.assert_allclose(weight[1], data_memory(1e-3, np.linspace(0, 2, 100)).updates)
 
 
+def test_a_pull_along_the_weights_is_forgetting_and_a_push_its_reverse():
+    lr = PEAK * SCHEDULES["cosine"]
+    left, weight = data_memory(lr, 0.1, alignment=[0.4, -0.3])
+    assert left.shape == (2,)
+    assert weight.shape == (2, STEPS)
+    more = data_memory(lr, 0.5)
+    assert left[0] == pytest.approx(more.start)
+    np.testing.assert_allclose(weight[0], more.updates)
+    # Each step makes the weights larger: the start counts more than at the start.
+    assert left[1] == pytest.approx(np.prod(1 + 0.2 * lr))
+    np.testing.assert_allclose(weight[1, :-1] / lr[:-1], np.cumprod(1 + 0.2 * lr[:0:-1])[::-1])
+
+
 @pytest.mark.parametrize("beta1", [0.0, 0.8, 0.9, 0.95])
 def test_momentum_on_noise_aligns_updates_with_weights(beta1):
     steps, rate = 600, 1e-3
@@ -412,6 +425,7 @@ def test_update_rms():
         (lambda: data_memory(1e-3, 0.1), "both are one number"),
         (lambda: data_memory([1e-3], -0.1), "weight_decay must be finite"),
         (lambda: data_memory([1e-3] * 2, [0.1] * 3), "lr has 2 steps, but weight_decay 3"),
+        (lambda: data_memory([1e-3], 0.1, alignment=np.nan), "alignment must not be NaN"),
         (lambda: adamw_momentum_alignment((1.0, 0.9)), "beta1 must be"),
         (lambda: adamw_equilibrium_rms(-1e-3, 0.1), "lr must be finite"),
         (lambda: adamw_equilibrium_rms(1e-3, 0.1, diffusion=-1), "diffusion must be finite"),

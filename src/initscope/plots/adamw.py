@@ -18,20 +18,27 @@ def adamw_run(
     std0: float,
     peak_lr: float,
     *,
+    start_left: float,
+    half_of_memory: int,
     equilibrium: float | None,
     time_constant: float | None,
     log_steps: bool = False,
     log_std: bool = False,
 ) -> Figure:
-    """Draw the std of the weights and the learning rate against the step.
+    """Draw the std of the weights, the learning rate and the memory of updates against the step.
 
     Parameters
     ----------
     run
         Columns ``step``, ``lr``, predicted ``std``, ``initial`` (the std of what is left of the
-        initialization) and ``equilibrium`` (at the rate of the step).
+        initialization), ``equilibrium`` (at the rate of the step) and ``weight`` of the update
+        in the last weights, over the mean.
     std0, peak_lr
         Std at initialization, and the largest learning rate.
+    start_left
+        What is left of each initial weight in the end, as a share.
+    half_of_memory
+        How many of the last updates have half of the weight of all; 0 for no mark.
     equilibrium, time_constant
         At the peak rate, the std, and the steps in which the distance of the variance from its
         equilibrium falls by a factor e; None for a run that heads for none.
@@ -40,8 +47,11 @@ def adamw_run(
     """
     step, lr, std, initial = (run[name].to_numpy() for name in ("step", "lr", "std", "initial"))
     with styled(), np.errstate(over="ignore", invalid="ignore"):
-        figure = Figure(figsize=(WIDTH, 4.8))
-        above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+        figure = Figure(figsize=(WIDTH, 5.2))
+        panels = figure.subplot_mosaic(
+            [["above", "above"], ["rate", "memory"]], height_ratios=(3, 1.2)
+        )
+        above, rates, memory = panels.values()
         rest = np.maximum(0, std**2 - initial**2)
         for factor in (0.5, 2):
             label = "from half or twice the initial std" if factor == 2 else None
@@ -66,17 +76,37 @@ def adamw_run(
             if equilibrium is not None and equilibrium < 6 * highest:
                 highest = max(highest, equilibrium)
             above.set_ylim(0, 1.22 * highest)  # room for the labels of the marks
-        if log_steps:
-            above.set_xscale("log")
         above.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
-        below.plot(step, lr, color=COLORS[1])
-        below.set(xlabel="step", ylabel="learning rate", ylim=(0, 1.1 * max(peak_lr, 1e-12)))
-        below.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-        if not log_steps:
-            below.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        for axes in (above, below):
+        rates.plot(step, lr, color=COLORS[1])
+        rates.set(ylabel="learning rate", ylim=(0, 1.1 * max(peak_lr, 1e-12)))
+        rates.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+        _draw_memory(memory, run, half_of_memory, start_left)
+        memory.sharex(rates)  # also where no update has any weight
+        for axes in panels.values():
+            axes.set_xlabel("step")
+            if log_steps:
+                axes.set_xscale("log")
+            else:
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+                axes.locator_params(axis="x", nbins=8 if axes is above else 4)
             axes.spines["left"].set_color(INK)
     return figure
+
+
+def _draw_memory(axes: Any, run: pd.DataFrame, half: int, start_left: float) -> None:
+    """Draw the weight of each update in the last weights, and mark the end that has half of it."""
+    step, weight = run["step"].to_numpy(), run["weight"].to_numpy()
+    axes.plot(step, weight, color=COLORS[4])
+    axes.axhline(1, color=INK, linewidth=0.7, linestyle="--")
+    axes.set_ylabel("weight / mean")
+    axes.set_ylim(min(0, np.nanmin(weight, initial=0)), 1.4 * np.nanmax(weight, initial=1))
+    if half:
+        axes.axvspan(step[-1] - half + 0.5, step[-1], color=COLORS[4], alpha=0.15, linewidth=0)
+    text = f"half of the weight: the last {half:,} updates\n" if half else ""
+    share = f"{start_left:.{0 if abs(start_left) >= 0.1 else 1}%}"
+    share = f"{start_left:.3g} times" if abs(start_left) > 10 else share
+    text += f"left of the start: {share}"
+    axes.set_title(text, fontsize=9, fontweight="normal", loc="left")
 
 
 def _mark_times(

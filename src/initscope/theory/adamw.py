@@ -265,7 +265,9 @@ class DataMemory(NamedTuple):
     updates: Array
 
 
-def data_memory(lr: ArrayLike, weight_decay: ArrayLike) -> DataMemory:
+def data_memory(
+    lr: ArrayLike, weight_decay: ArrayLike, *, alignment: ArrayLike = 0.0
+) -> DataMemory:
     r"""Return how much of the start and of each update is left in the final weights.
 
     AdamW, :math:`\theta_t = (1 - \eta_t \lambda_t) \theta_{t-1} - \eta_t u_t`, solved for the end:
@@ -285,6 +287,9 @@ def data_memory(lr: ArrayLike, weight_decay: ArrayLike) -> DataMemory:
     lr, weight_decay
         eta and lambda: a number, or one for each step along the last axis; at least one of the
         two has that axis.
+    alignment
+        alpha of :func:`adamw_equilibrium_rms`, added to the decay; `updates` are then weights of
+        the updates without this pull along the weights.
 
     Returns
     -------
@@ -307,9 +312,10 @@ def data_memory(lr: ArrayLike, weight_decay: ArrayLike) -> DataMemory:
     if not eta.ndim and not decay.ndim:
         raise UsageError("give one lr, or one weight_decay, for each step: both are one number.")
     n_steps = _count_steps(None, lr=eta, weight_decay=decay)
-    together(lr=eta, weight_decay=decay)
-    eta, decay = np.broadcast_arrays(eta, decay)
-    keep = np.broadcast_to(1 - eta * decay, (*eta.shape[:-1], n_steps))
+    aligned = finite("alignment", alignment)[..., None]
+    together(lr=eta, weight_decay=decay, alignment=aligned)
+    eta, pull = np.broadcast_arrays(eta, decay + aligned)
+    keep = np.broadcast_to(1 - eta * pull, (*eta.shape[:-1], n_steps))
     after = np.ones((*keep.shape[:-1], n_steps + 1))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         after[..., :-1] = np.cumprod(keep[..., ::-1], axis=-1)[..., ::-1]

@@ -224,7 +224,9 @@ RECIPES: dict[str, Recipe] = {
 def _preset(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that the AdamW instrument sets, of weights that only noise drives."""
     names = ("weight_decay", "beta1", "beta2", "schedule", "final", "std0")
-    noise = {"snr": 0.0, "diffusion": 1.0, "alignment": 0.0}
+    noise: dict[str, Any] = {"snr": 0.0, "drift": 0.0, "diffusion": 1.0, "alignment": 0.0}
+    # The epsilons are known, the gradients that they are compared with are not.
+    noise |= {"epsilon": 0.0, "final_gradient": 1.0, "decay_schedule": "constant"}
     times = {"lr": recipe.lr, "warmup": recipe.warmup, "steps": recipe.steps}
     return {name: getattr(recipe, name) for name in names} | noise | times
 

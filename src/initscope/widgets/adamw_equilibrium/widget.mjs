@@ -1,7 +1,7 @@
 // The std of a weight matrix in a training run with AdamW, and where it settles.
 
 import {
-  equilibrium, learningRate, rotation, sampleSteps, Simulation, simulatedCoordinates, trajectory,
+  dataMemory, equilibrium, learningRate, rotation, sampleSteps, Simulation, simulatedCoordinates, trajectory,
 } from "./theory.mjs";
 import { python, sentence, stepCount, timeConstant, whole } from "./message.mjs";
 import { Chart, COLORS, legend } from "../lib/chart.mjs";
@@ -10,6 +10,7 @@ import { percent, short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
 
 const NOISE = "Gradients that are not pure noise";
+const MORE = "More of AdamW";
 
 export const CONTROLS = {
   preset: {
@@ -41,15 +42,14 @@ export const CONTROLS = {
   std0: { label: "std at initialization", kind: "log", min: 1e-4, max: 10 },
   log_steps: { label: "logarithmic steps", kind: "switch" },
   log_std: { label: "logarithmic std", kind: "switch" },
-  beta1: { label: "beta1", kind: "linear", min: 0, max: 0.99, step: 0.01, group: NOISE },
-  beta2: {
-    label: "beta2", kind: "linear", min: 0.9, max: 0.9999, step: 0.0001, group: NOISE,
-    format: (value) => short(value, 4),
-    hint: "Enters in the simulation alone: the prediction takes the second moment at its mean.",
-  },
   snr: {
     label: "signal to noise", kind: "log", min: 1e-4, max: 10, zero: true, group: NOISE,
     hint: "Square of the gradient's mean over its variance; the mean keeps its direction through the whole run.",
+  },
+  drift: {
+    label: "drift g", kind: "log", min: 1e-6, max: 0.1, zero: true, group: NOISE,
+    hint: "A push along the weights: the mean square grows by g × lr a step, in proportion to the rate, where noise "
+      + "adds in proportion to its square. AdamW's own steps cannot push by more than about twice the std.",
   },
   diffusion: {
     label: "diffusion D", kind: "log", min: 0.1, max: 100, group: NOISE,
@@ -59,9 +59,33 @@ export const CONTROLS = {
     label: "alignment α", kind: "linear", min: -0.5, max: 0.5, step: 0.005, group: NOISE,
     hint: "A pull of the gradient along the weights (below 0: a push), added to the weight decay.",
   },
+  final_gradient: {
+    label: "last gradient / first", kind: "log", min: 0.01, max: 100, group: NOISE,
+    hint: "Root mean square of the gradient; it changes by the same factor at each step. The second moment remembers "
+      + "about 1/(1 - beta2) steps: where gradients fall, it is too large, and steps are smaller.",
+  },
+  decay_schedule: {
+    label: "weight decay per step", kind: "choice", group: MORE,
+    options: [["constant", "constant (AdamW)"], ["rate", "as the rate (AdamC)"], ["independent", "independent of the rate"]],
+    hint: "AdamW multiplies a constant weight decay by the rate. AdamC (Defazio 2025): the weight decay, too, is in "
+      + "proportion to the rate. Independent: rate × weight decay is the same at each step.",
+  },
+  beta1: { label: "beta1", kind: "linear", min: 0, max: 0.99, step: 0.01, group: MORE },
+  beta2: {
+    label: "beta2", kind: "linear", min: 0.9, max: 0.9999, step: 0.0001, group: MORE,
+    format: (value) => short(value, 4),
+    hint: "Enters in the simulation, and where gradients grow or fall: the prediction takes the second moment at its mean.",
+  },
+  epsilon: {
+    label: "epsilon / first gradient", kind: "log", min: 1e-3, max: 1000, zero: true, group: MORE,
+    hint: "AdamW's epsilon over the root mean square of the gradient at the first step: steps are 1 / (1 + this) as long.",
+  },
 };
 
-const [BLUE, ORANGE, GREEN, PURPLE] = COLORS;
+/** A share as a percentage, with a decimal if it is small; a multiple if it is large. */
+const part = (share) => (Math.abs(share) > 10 ? `${short(share)} times` : percent(share, Math.abs(share) < 0.1 ? 1 : 0));
+
+const [BLUE, ORANGE, GREEN, PURPLE, RED] = COLORS;
 
 function render(context) {
   const { model, page } = context;
@@ -70,15 +94,18 @@ function render(context) {
   // The settings that a preset sets.
   const presetNames = Object.keys(presets.nanogpt);
   const sameAs = (preset, s) => presetNames.every((name) => presets[preset][name] === s[name]);
-  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 470 });
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 580 });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(legendPlace);
   const main = make("div", { class: "ins-wide" });
-  const rates = make("div", { class: "ins-wide" });
-  f.view.append(main, rates, facts);
+  // Side by side where there is room.
+  const rates = make("div");
+  const weights = make("div");
+  f.view.append(main, rates, weights, facts);
   const chart = new Chart(main, { label: "std of the weights", xLabel: "step", yLabel: "std of the weights", xFormat: whole, height: 290 });
   const rateChart = new Chart(rates, { label: "learning rate", xLabel: "step", yLabel: "learning rate", xFormat: whole, height: 150 });
+  const memoryChart = new Chart(weights, { label: "weight of each update", xLabel: "step", yLabel: "weight / mean", xFormat: whole, height: 150 });
   const button = make("button", { type: "button", onclick: () => {
     if (simulation && !simulation.done) {
       stop();
@@ -114,7 +141,8 @@ function render(context) {
     if (!run || !presetNames.every((name) => run.settings[name] === s[name])) {
       stop();
       simulation = null;
-      run = { ...trajectory(s, sampleSteps(s.steps)), settings: s };
+      const at = sampleSteps(s.steps);
+      run = { ...trajectory(s, at), memory: dataMemory(s, at), settings: s };
     }
     button.disabled = s.diffusion !== 1;
     button.title = s.diffusion === 1
@@ -129,10 +157,10 @@ function render(context) {
   ));
 
   function draw(s) {
-    const { step } = run;
+    const { step, memory } = run;
     const peak = equilibrium(s, s.lr);
     const settles = Number.isFinite(peak) && s.lr > 0;
-    const moving = Float64Array.from(run.lr, (rate) => equilibrium(s, rate));
+    const moving = Float64Array.from(run.lr, (rate, i) => equilibrium(s, rate, run.gradient[i]));
     const [low, high] = [fromStart(0.5), fromStart(2)];
     const finite = (values) => [...values].filter((value) => Number.isFinite(value));
     const largest = Math.max(s.std0, ...finite(run.std));
@@ -145,6 +173,7 @@ function render(context) {
     chart.options.xLog = s.log_steps;
     chart.options.yLog = s.log_std;
     rateChart.options.xLog = s.log_steps;
+    memoryChart.options.xLog = s.log_steps;
     const constant = timeConstant(s);
     /** @type {import("../lib/chart.mjs").Layer[]} */
     const layers = [
@@ -165,6 +194,7 @@ function render(context) {
     }
     chart.draw({ x, y, layers });
     rateChart.draw({ x, y: [0, s.lr > 0 ? 1.1 * s.lr : 1e-3], layers: [{ kind: "line", x: step, y: run.lr, color: ORANGE }] });
+    drawMemory(x, run.memory);
 
     legendPlace.replaceChildren(legend([
       { text: "predicted std", color: BLUE },
@@ -188,20 +218,42 @@ function render(context) {
       ["time constant of the variance", settles ? `${stepCount(constant)} steps` : "none"],
       ["length of the run", settles ? `${short(run.timeConstants)} time constants` : `${whole(s.steps)} steps`],
       ["std at the end", short(end, 4)],
-      ["left of initialization", share >= 0 ? `${percent(share, share < 0.1 ? 1 : 0)} of the square` : "not a number"],
+      ["left of initialization", share >= 0 ? `${part(share)} of the square` : "not a number"],
+      ["half of what is known", memory.half ? `from the last ${short((100 * memory.half) / s.steps, 2)}%` : "none"],
+      ["left of each initial weight", part(memory.start)],
       ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
     ];
     facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
       // The longest of all: how long the run is.
       make("dd", { class: "ins-sized", "data-longest": "1.23e-4 time constants" }, make("span", {}, value)))));
 
-    const text = sentence(s, run);
+    const text = sentence(s, run, memory);
     const told = simulation?.done ? ` ${simulationSentence()}` : "";
     f.say(text + told);
     chart.describe(`Std of the weights against the step, from 0 to ${whole(s.steps)}. ${text}${told}`);
     const last = run.lr[run.lr.length - 1];
     const middle = learningRate(s)(Math.max(1, Math.round(s.steps / 2)));
     rateChart.describe(`Learning rate against the step: ${short(run.lr[0])} at first, ${short(middle)} halfway, ${short(last)} at the end.`);
+  }
+
+  function drawMemory(x, { start, weight, half }) {
+    const [first, last] = x;
+    const from = last - half + 0.5;
+    /** @type {import("../lib/chart.mjs").Layer[]} */
+    const layers = [
+      { kind: "hline", at: 1, color: "currentColor", opacity: 0.5, dash: "4 3", width: 1 },
+      { kind: "line", x: run.step, y: weight, color: RED },
+      { kind: "vline", at: first, color: PURPLE, dash: "2 3", width: 1.2, row: 1, label: `left of the start: ${part(start)}` },
+    ];
+    if (half) {
+      layers.unshift({ kind: "vspan", from: Math.max(first, from), to: run.settings.steps, color: RED });
+      layers.push({ kind: "vline", at: Math.max(first, from), color: RED, width: 1, label: "half of the weight" });
+    }
+    const finite = weight.filter(Number.isFinite);
+    memoryChart.draw({ x, y: [Math.min(0, ...finite), 1.5 * Math.max(1, ...finite)], layers });
+    memoryChart.describe(`Weight of each update in the last weights, over the mean, against the step: ${short(weight[0])} at first, `
+      + `${short(weight[weight.length - 1])} at the end${half ? `; half of it is that of the last ${whole(half)} updates` : ""}. `
+      + `Of each initial weight ${part(start)} is left.`);
   }
 
   function simulationSentence() {
@@ -243,10 +295,15 @@ function render(context) {
     const measured = new Map(simulation?.done ? simulation.step.map((step, i) => [step, simulation.std[i]]) : []);
     const steps = [...new Set([...run.step, ...measured.keys()])].sort((a, b) => a - b);
     const at = trajectory(s, steps);
+    const { weight } = dataMemory(s, steps);
     return {
-      columns: ["step", "learning_rate", "std", "equilibrium_of_the_rate", "left_of_initialization", "simulated_std"],
+      columns: [
+        "step", "learning_rate", "std", "equilibrium_of_the_rate", "left_of_initialization", "simulated_std",
+        "weight_decay", "gradient_rms", "weight_of_the_update",
+      ],
       rows: steps.map((step, i) => [
-        step, at.lr[i], at.std[i], equilibrium(s, at.lr[i]), at.initial[i], measured.get(step) ?? "",
+        step, at.lr[i], at.std[i], equilibrium(s, at.lr[i], at.gradient[i]), at.initial[i], measured.get(step) ?? "",
+        at.decay[i], at.gradient[i], weight[i],
       ]),
     };
   }
@@ -256,6 +313,7 @@ function render(context) {
     f.destroy();
     chart.destroy();
     rateChart.destroy();
+    memoryChart.destroy();
   };
 }
 
