@@ -68,6 +68,7 @@ an example of FILE (any field that is left out has its default):
   text: [eltec-eng]
   steps: 3000
   learning_rate: 1.0e-3         # write 1.0e-3, not 1e-3, which is text in YAML
+  schedule: cosine              # or linear, wsd, constant
   weight_decay: 0.1
   std: 0.02
 
