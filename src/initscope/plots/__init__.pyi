@@ -49,7 +49,7 @@ from .transformer import (
     weight_gradients_by_block,
 )
 from .weight_bands import bands_through_training, final_bands, layer_spreads
-from .weights import by_layer, growth_maps, role_name, weight_distribution, weights_through_training
+from .weights import by_layer, role_name, weight_distribution, weights_through_training
 
 __all__ = [
     "COLORS",
@@ -84,7 +84,6 @@ __all__ = [
     "gradients_along_stream",
     "gradients_and_weights",
     "growth_against_rate",
-    "growth_maps",
     "jacobian_spread",
     "layer_spreads",
     "log_norm_histograms",
