@@ -1010,10 +1010,6 @@ ROWS: dict[str, Row] = {
         lambda: {"parts": [parts(), parts()], "roles": ["q"], "share": 0.75},
         says={"roles": ("role",)},
     ),
-    "analysis.noise.growth_over_noise": Row(
-        lambda: {"variances": variances(), "lr": [0.01] * 20, "roles": ("q",)},
-        says={"roles": ("role",)},
-    ),
     "analysis.published_runs.weibull_std": Row(lambda: {"scale": 0.02, "share": 0.9}),
     "analysis.published_runs.share_of_std": Row(
         lambda: {
@@ -1439,15 +1435,8 @@ ROWS: dict[str, Row] = {
     "analysis.verdicts.count_ahead": Row(
         lambda: {"differences": differences(), "better": "lowest"}
     ),
-    "analysis.verdicts.ahead_from": Row(lambda: {"differences": differences()}),
     "analysis.verdicts.where_one_trains": Row(lambda: {"measures": measures()}),
-    "analysis.verdicts.deepest_whole_band": Row(
-        lambda: {"bands": pd.DataFrame({"depth": [2, 4], "paper_share": [1.0, 0.5]})}
-    ),
-    "analysis.equilibration.order_of_layers": Row(lambda: {"stds": [std(), std()], "until": 10}),
-    "analysis.equilibration.equilibration": Row(
-        lambda: {"stds": [std(), std()], "until": 10, "narrow": 1.5}
-    ),
+    "analysis.trajectories.order_of_layers": Row(lambda: {"stds": [std(), std()], "until": 10}),
     "analysis.effects.own_rates": Row(
         lambda: {"measures": measures(), "measure": "test_accuracy", "better": "highest"}
     ),
@@ -1522,7 +1511,7 @@ ROWS: dict[str, Row] = {
         },
         nan="no depth fails, or none trains",
     ),
-    "analysis.equilibration.tail_shape": Row(
+    "analysis.trajectories.tail_shape": Row(
         lambda: {"variances": tails(), "role": "q", "layer": 1},
         says={"variances": ("role", "layer")},
     ),
@@ -1609,7 +1598,6 @@ ROWS: dict[str, Row] = {
     ),
     "plots.weights.role_name": Row(lambda: {"role": "mlp_in"}),
     "plots.weights.weights_through_training": Row(lambda: {"std": std(), "predicted": std()}),
-    "plots.weights.growth_maps": Row(lambda: {"std": std()}),
     "plots.weights.by_layer": Row(
         lambda: {"seeds": seeds_table(), "label": "rate", "reference": 0.5, "from_zero": True}
     ),

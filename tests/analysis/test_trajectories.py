@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from weight_tables import ANY_STD, STD, rows, tables, trajectories
 
 from initscope.analysis.trajectories import (
@@ -18,12 +19,15 @@ from initscope.analysis.trajectories import (
     expansion_rates,
     growth_since_start,
     layer_spread,
+    order_of_layers,
     over_layers,
     settling_steps,
     statistic_table,
+    tail_shape,
     weight_std,
 )
 from initscope.errors import UsageError
+from initscope.schema import COLUMNS
 
 # What an earlier test left unclosed may come to light here, whenever Python tidies up.
 pytestmark = pytest.mark.filterwarnings("error", "default::pytest.PytestUnraisableExceptionWarning")
@@ -245,3 +249,73 @@ def test_what_is_no_table_of_stds_is_refused(function: Any) -> None:
             function(bad)
     with pytest.raises(UsageError, match="has no columns"):
         growth_since_start(good.iloc[:, :0])
+
+
+# --- Order by depth, over seeds ------------------------------------------------------------
+
+GROWTH = {"q": [2.0, 1.8, 1.6, 1.4], "k": [1.1, 1.2, 1.3, 1.4]}
+"""By what factors the layers grow in the first 10 updates."""
+
+
+def run_of(seed: int, noise: float = 0.2) -> pd.DataFrame:
+    """A run whose layers grow over 10 updates, more or less by `GROWTH`, and stay there."""
+    jitter = np.random.default_rng(seed)
+    ends = {
+        role: 0.02 * np.multiply(factors, np.exp(noise * jitter.standard_normal(4)))
+        for role, factors in GROWTH.items()
+    }
+    return trajectories(
+        {role: [[0.02, end, end] for end in ends[role]] for role in ends}, [0, 10, 20]
+    )
+
+
+def test_the_order_is_that_of_the_ranks() -> None:
+    assert order_of_layers([run_of(0, noise=0.0)] * 3, 10)["order"].to_dict() == {
+        "q": pytest.approx(-1.0),
+        "k": pytest.approx(1.0),
+    }
+
+
+def test_the_interval_of_an_order_is_students_over_the_seeds() -> None:
+    seeds = [run_of(seed) for seed in range(4)]
+    of_q = [
+        stats.spearmanr(range(4), np.log(run.loc["q", 10] / run.loc["q", 0])).statistic
+        for run in seeds
+    ]
+    low, high = stats.t.interval(0.95, 3, np.mean(of_q), stats.sem(of_q))
+    found = order_of_layers(seeds, 10).loc["q"]
+    assert found.to_list() == pytest.approx([np.mean(of_q), low, high])
+    with pytest.raises(UsageError, match="stds must hold at least 1"):
+        order_of_layers([], 10)
+
+
+# --- Tails -----------------------------------------------------------------------------------
+
+
+def variances_of(samples: dict[int, np.ndarray]) -> pd.DataFrame:
+    """Rows as a tracker writes them, of weights at each step."""
+    found = []
+    for step, sample in samples.items():
+        statistics = {
+            "kurtosis": stats.kurtosis(sample, fisher=False),
+            "quantile_0.001": np.quantile(sample, 0.001),
+            "quantile_0.999": np.quantile(sample, 0.999),
+            "std": sample.std(),
+        }
+        found += [(step, 7, "q", "weight", name, value) for name, value in statistics.items()]
+    return pd.DataFrame(found, columns=list(COLUMNS))
+
+
+def test_tails_are_those_of_the_distribution() -> None:
+    quantiles = (np.arange(200_000) + 0.5) / 200_000
+    normal, laplace = stats.norm.ppf(quantiles), stats.laplace.ppf(quantiles)
+    found = tail_shape(variances_of({0: 0.3 * normal, 50: laplace}), "q", 7)
+    assert list(found.index) == [0, 50]
+    assert found["kurtosis"].to_list() == pytest.approx([3.0, 6.0], rel=5e-3)
+    expected = stats.laplace.ppf(0.999) / np.sqrt(2) / stats.norm.ppf(0.999)
+    assert found["tail"].to_list() == pytest.approx([1.0, expected], rel=1e-3)
+
+
+def test_tails_of_a_matrix_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="layer must be one of '7'"):
+        tail_shape(variances_of({0: np.arange(10.0)}), "q", 3)

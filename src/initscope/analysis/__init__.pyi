@@ -10,7 +10,6 @@ from .diffusion import (
     growth_in_windows,
 )
 from .effects import at_own_rates, holm, own_rates, paired_effects, standing
-from .equilibration import equilibration, order_of_layers, tail_shape
 from .extremes import one_row, row_of_largest, row_of_smallest
 from .growth import growth_parts, order_beside_shadow, outward_rest
 from .interval_rules import difference_within, improves, lies_above, lies_below, mean_within
@@ -25,7 +24,7 @@ from .intervals import (
     variance_error,
 )
 from .losses import first_below
-from .noise import growth_over_noise, predicted_std
+from .noise import predicted_std
 from .plateau import (
     band_constants,
     decades_off,
@@ -75,13 +74,15 @@ from .trajectories import (
     expansion_rates,
     growth_since_start,
     layer_spread,
+    order_of_layers,
     over_layers,
     settling_steps,
     spread_over_growth,
     statistic_table,
+    tail_shape,
     weight_std,
 )
-from .verdicts import ahead, ahead_from, count_ahead, deepest_whole_band, where_one_trains
+from .verdicts import ahead, count_ahead, where_one_trains
 
 __all__ = [
     "COMPARED",
@@ -91,7 +92,6 @@ __all__ = [
     "accuracy_of_schemes",
     "after_epoch",
     "ahead",
-    "ahead_from",
     "alignment_in_training",
     "at_own_rates",
     "bad_ends_foretold",
@@ -109,7 +109,6 @@ __all__ = [
     "curve_distances",
     "curve_errors",
     "decades_off",
-    "deepest_whole_band",
     "depth_correlation",
     "deviations",
     "difference_interval",
@@ -117,7 +116,6 @@ __all__ = [
     "divergence_share",
     "driven_exponent",
     "edge_cases",
-    "equilibration",
     "escape_rates",
     "expansion_rates",
     "expected_order",
@@ -128,7 +126,6 @@ __all__ = [
     "growth_by_rate",
     "growth_exponents",
     "growth_in_windows",
-    "growth_over_noise",
     "growth_parts",
     "growth_since_start",
     "holm",

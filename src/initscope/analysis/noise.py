@@ -1,20 +1,18 @@
-"""Hold weight matrices against AdamW on gradients that are noise: predicted std, growth over it."""
+"""Hold weight matrices against AdamW on gradients that are noise."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from initscope import checks
-from initscope.analysis.trajectories import check_std, statistic_table
+from initscope.analysis.trajectories import check_std
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.theory import adamw_variance_trajectory
 
-__all__ = ["growth_over_noise", "predicted_std"]
+__all__ = ["predicted_std"]
 
 
 def predicted_std(
@@ -132,70 +130,3 @@ def learning_rates_until(lr: ArrayLike, last_step: int) -> np.ndarray:
         f"lr holds {len(rates)} learning rates, but the run was recorded up to step {last_step}.",
     )
     return rates[:last_step]
-
-
-def growth_over_noise(
-    variances: pd.DataFrame, lr: ArrayLike, roles: Sequence[str] | None = None
-) -> pd.DataFrame:
-    r"""Return what the steps add to the mean square of each matrix, over what noise would add.
-
-    An update changes the mean square by a decay term, an alignment term and a step term
-    (:func:`initscope.tracking.variance_budget`). The last two together, over
-    :math:`\eta_t^2`, are 1 for gradients that are noise without memory
-    (:func:`initscope.theory.adamw_equilibrium_rms`: the diffusion D less what a pull along the
-    weights takes back), more where successive gradients agree.
-
-    Parameters
-    ----------
-    variances
-        A table with the quantities `weight` and `update`. The terms of a recorded step stand for
-        those of all steps since the recorded one before; what was recorded of the first weights
-        and before is left out.
-    lr
-        Learning rate of updates 1, 2, ....
-    roles
-        As in :func:`weight_std`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by role and layer: ``growth``, sum of the two terms over sum of eta²; ``start``,
-        ``decay``, ``alignment``, ``step``, sums over the run of the terms of the mean square, and
-        ``end``, its last value. `start + decay + alignment + step` is `end` up to what lies
-        between recorded steps. A sum is NaN if one of its terms is not known; matrices without
-        updates, because they are frozen, have no row.
-
-    Raises
-    ------
-    UsageError
-        No updates after the first weights, fewer learning rates than steps, or what
-        :func:`weight_std` refuses.
-
-    >>> terms = {"decay": -1e-6, "alignment": 0.0, "step": 2e-6}
-    >>> rows = [(1, "update", stat, value) for stat, value in terms.items()]
-    >>> rows += [(0, "weight", "rms", 0.1), (1, "weight", "rms", 0.1)]
-    >>> table = pd.DataFrame(rows, columns=["step", "kind", "stat", "value"])
-    >>> growth_over_noise(table.assign(layer=1, role="q"), [1e-3])["growth"].round(6).to_list()
-    [2.0]
-    """
-    square = statistic_table(variances, "weight", "rms") ** 2
-    first = square.columns[0]
-    terms = {
-        term: statistic_table(variances, "update", term, roles)
-        for term in ("decay", "alignment", "step")
-    }
-    steps = np.asarray(terms["step"].columns)
-    steps = steps[steps > first]
-    require(
-        len(steps) > 0,
-        f"the table variances has no update after step {first}, that of its first weights.",
-    )
-    rates = learning_rates_until(lr, steps[-1])
-    stretch = np.diff(steps, prepend=first)
-    sums = pd.DataFrame(
-        {term: table[steps].mul(stretch).sum(axis=1, skipna=False) for term, table in terms.items()}
-    )
-    square = square.loc[sums.index]
-    sums["growth"] = (sums["alignment"] + sums["step"]) / (rates[steps - 1] ** 2 @ stretch)
-    sums["start"], sums["end"] = square[first], square.iloc[:, -1]
-    return sums[["growth", "start", "decay", "alignment", "step", "end"]]

@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from initscope import checks
-from initscope.analysis.equilibration import order_of_layers
 from initscope.analysis.interval_rules import as_range
 from initscope.analysis.intervals import mean_interval
 from initscope.analysis.trajectories import (
@@ -23,6 +22,7 @@ from initscope.analysis.trajectories import (
     depth_correlation,
     expansion_rates,
     layer_spread,
+    order_of_layers,
 )
 from initscope.checks import require
 from initscope.errors import shown

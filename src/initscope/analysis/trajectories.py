@@ -1,4 +1,4 @@
-"""How the std of weight matrices moves through a training run: expansion, settling, spread.
+"""How weight matrices move through a training run: expansion, its order, settling, spread, tails.
 
 The tables are those of :mod:`initscope.tracking`; "matrix" means one role in one layer.
 """
@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from initscope import checks
+from initscope.analysis.intervals import mean_interval
 from initscope.checks import is_number, require, require_name
 from initscope.errors import shown
 from initscope.schema import COLUMNS
@@ -23,10 +24,12 @@ __all__ = [
     "expansion_rates",
     "growth_since_start",
     "layer_spread",
+    "order_of_layers",
     "over_layers",
     "settling_steps",
     "spread_over_growth",
     "statistic_table",
+    "tail_shape",
     "weight_std",
 ]
 
@@ -324,3 +327,67 @@ def over_layers(std: pd.DataFrame) -> pd.DataFrame:
         "mean": by_role.mean(),
     }
     return pd.concat(found, names=["over_layers"])
+
+
+def order_of_layers(stds: Sequence[pd.DataFrame], until: int) -> pd.DataFrame:
+    """Return how the rate of early expansion is ordered by depth, with its interval over seeds.
+
+    Parameters
+    ----------
+    stds
+        One result of :func:`initscope.analysis.weight_std` a seed.
+    until
+        The step up to which expansion counts as early, one of those recorded.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by role; ``order``, the mean over seeds of the rank correlation of the rate with
+        the number of the layer (-1 if the shallow expand first), ``low`` and ``high``, the ends of
+        its 95% interval.
+
+    >>> std = pd.DataFrame({("q", 1): [0.1, 0.2, 0.2], ("q", 2): [0.1, 0.1, 0.3]}, [0, 50, 100]).T
+    >>> std = std.rename_axis(["role", "layer"])
+    >>> order_of_layers([std, std], until=100)["order"].round(6).to_dict()
+    {'q': 1.0}
+    """
+    stds = checks.items("stds", stds, 1)
+    orders = pd.DataFrame(
+        {seed: depth_correlation(expansion_rates(std, until)) for seed, std in enumerate(stds)}
+    )
+    intervals = {role: mean_interval(values) for role, values in orders.T.items()}
+    return pd.DataFrame.from_dict(intervals, orient="index", columns=["order", "low", "high"])
+
+
+def tail_shape(variances: pd.DataFrame, role: str, layer: int) -> pd.DataFrame:
+    """Return how far the weights of one matrix are from normal, at each step it was recorded at.
+
+    Parameters
+    ----------
+    variances
+        As in :func:`initscope.analysis.statistic_table`.
+    role, layer
+        The matrix.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance of
+        the 0.1% quantiles over what it is in a normal distribution of the same std.
+
+    Examples
+    --------
+    >>> stats = {"kurtosis": 3.0, "quantile_0.001": -1.5, "quantile_0.999": 1.5, "std": 0.5}
+    >>> matrix = {"step": 0, "layer": 1, "role": "q", "kind": "weight"}
+    >>> variances = pd.DataFrame([matrix | {"stat": s, "value": v} for s, v in stats.items()])
+    >>> tail_shape(variances, "q", 1).loc[0].round(2).to_dict()
+    {'kurtosis': 3.0, 'tail': 0.97}
+    """
+    layer = checks.whole("layer", layer)
+    names = ("kurtosis", "quantile_0.001", "quantile_0.999", "std")
+    tables = [statistic_table(variances, "weight", name, [role]) for name in names]
+    for table in tables:
+        checks.choice("layer", str(layer), [str(n) for n in table.index.unique("layer")])
+    kurtosis, low, high, spread = (table.loc[(role, layer)] for table in tables)
+    tail = (high - low) / (stats.norm.ppf(0.999) - stats.norm.ppf(0.001)) / spread[kurtosis.index]
+    return pd.DataFrame({"kurtosis": kurtosis, "tail": tail}).dropna()

@@ -1,7 +1,6 @@
-"""From comparisons and bands to a verdict: who is ahead, from where on, and where there is a race.
+"""From comparisons to a verdict: who is ahead, and where there is a race.
 
-The tables are those of :mod:`initscope.analysis.comparison` and
-:func:`initscope.analysis.stability_bands`.
+The tables are those of :mod:`initscope.analysis.comparison`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from initscope import checks
 from initscope.analysis.sweeps import COMPARED
 from initscope.checks import require_name
 
-__all__ = ["ahead", "ahead_from", "count_ahead", "deepest_whole_band", "where_one_trains"]
+__all__ = ["ahead", "count_ahead", "where_one_trains"]
 
 
 def ahead(differences: pd.DataFrame, better: str = "highest") -> pd.Series[str]:
@@ -54,30 +53,6 @@ def count_ahead(differences: pd.DataFrame, better: str = "highest") -> dict[str,
     return {side: int((who == side).sum()) for side in ("first", "level", "second")}
 
 
-def ahead_from(differences: pd.DataFrame, better: str = "highest") -> int | None:
-    """Return the depth from which on the first scheme is ahead in every row of a comparison.
-
-    Parameters
-    ----------
-    differences, better
-        As in :func:`ahead`; the column ``depth`` is needed too.
-
-    Returns
-    -------
-    int or None
-        The smallest such depth among those compared; None if it is not ahead at the largest.
-
-    >>> comparison = pd.DataFrame({"depth": [2, 4, 8], "difference": [-1.0, 2.0, 3.0]})
-    >>> ahead_from(comparison.assign(covers_zero=False))
-    4
-    """
-    who = ahead(differences, better)
-    checks.frame("differences", differences, rows=False, numbers=("depth",))
-    everywhere = (who == "first").groupby(differences["depth"]).all()
-    unbroken = everywhere[::-1].cummin()[::-1]
-    return int(unbroken.index[unbroken][0]) if unbroken.any() else None
-
-
 def where_one_trains(measures: pd.DataFrame) -> pd.DataFrame:
     """Return the runs of the cells in which at least one scheme does not mostly fail.
 
@@ -103,25 +78,3 @@ def where_one_trains(measures: pd.DataFrame) -> pd.DataFrame:
     of_scheme = measures.groupby([*by, "scheme"])["failed"].mean()
     least = of_scheme.groupby(by).min()
     return measures[measures.set_index(by).index.map(least) <= 0.5]
-
-
-def deepest_whole_band(bands: pd.DataFrame) -> int | None:
-    """Return the depth up to which, from the shallowest on, all of the paper's band trains.
-
-    Parameters
-    ----------
-    bands
-        Rows of :func:`initscope.analysis.stability_bands`, of one optimizer and several depths.
-
-    Returns
-    -------
-    int or None
-        None if it does not train even in the shallowest network.
-
-    >>> deepest_whole_band(pd.DataFrame({"depth": [2, 3, 4, 6], "paper_share": [1, 1, 0.9, 1]}))
-    3
-    """
-    checks.frame("bands", bands, rows=False, numbers=("depth", "paper_share"))
-    by_depth = bands.sort_values("depth")
-    whole = by_depth.loc[(by_depth["paper_share"] == 1).cummin(), "depth"]
-    return int(whole.iloc[-1]) if len(whole) else None

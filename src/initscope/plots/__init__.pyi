@@ -55,7 +55,7 @@ from .transformer import (
     weight_gradients_by_block,
 )
 from .weight_bands import bands_through_training, final_bands, layer_spreads
-from .weights import by_layer, growth_maps, role_name, weight_distribution, weights_through_training
+from .weights import by_layer, role_name, weight_distribution, weights_through_training
 
 __all__ = [
     "COLORS",
@@ -91,7 +91,6 @@ __all__ = [
     "gradients_and_weights",
     "growth_against_rate",
     "growth_by_part",
-    "growth_maps",
     "jacobian_spread",
     "layer_spreads",
     "log_norm_histograms",

@@ -156,8 +156,8 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
                 cmap=COLOR_MAP,
                 vmin=0,
                 vmax=1,
+                rasterized=True,  # an image is a tenth of as many paths
             )
-            mesh.set_edgecolor("face")
             critical = group.groupby(by)["widths"].first().map(lambda n: critical_std(widths_of(n)))
             for row, std in enumerate(critical):
                 axes.plot([std, std], [row - 0.5, row + 0.5], color=ON_MAP[0], lw=3.2)

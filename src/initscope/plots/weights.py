@@ -15,19 +15,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.analysis.intervals import mean_interval
-from initscope.analysis.trajectories import growth_since_start, over_layers
+from initscope.analysis.trajectories import over_layers
 from initscope.checks import require
 from initscope.plots.style import COLORS, INK, LINE_MAP, WIDTH, line_looks, styled
 
 __all__ = [
     "by_layer",
-    "growth_maps",
     "role_name",
     "weight_distribution",
     "weights_through_training",
@@ -46,11 +44,6 @@ ROLE_NAMES: Mapping[str, str] = {
     "output": "output",
 }
 """Roles of weight matrices as the figures name them."""
-
-GROWTH_MAP = mpl.colors.LinearSegmentedColormap.from_list(
-    "growth", ["#3b6fb6", "#8fb3d9", "#d9d9d4", "#e8a56b", "#b5521b"]
-)
-"""Growth and shrinkage, gray where nothing changed."""
 
 
 def role_name(role: str) -> str:
@@ -146,15 +139,6 @@ def legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> N
     )
 
 
-def _edges(centers: Sequence[float]) -> np.ndarray:
-    """Return the edges of cells round `centers`, halfway between neighbors; one cell is 1 wide."""
-    places = np.asarray(centers, float)
-    if len(places) == 1:
-        return places[0] + np.array([-0.5, 0.5])
-    middle = (places[1:] + places[:-1]) / 2
-    return np.array([2 * places[0] - middle[0], *middle, 2 * places[-1] - middle[-1]])
-
-
 def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None = None) -> Figure:
     """Draw the std of every matrix against the step, one panel a role, colored by layer.
 
@@ -192,55 +176,6 @@ def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None =
         if predicted is not None:
             handles.append(Line2D([], [], color=INK, ls="--", label="theory: noise alone"))
         legend_below(figure, handles)
-    return figure
-
-
-def growth_maps(std: pd.DataFrame) -> Figure:
-    """Draw std over initial std, layer by layer and step by step, one map a role.
-
-    >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
-    >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
-    >>> growth_maps(std).axes[0].get_title()
-    'Q'
-    """
-    check_std("std", std)
-    roles = roles_of(std)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.log2(growth_since_start(std).where(lambda ratio: ratio > 0))
-    finite = growth.to_numpy()[np.isfinite(growth.to_numpy())]
-    extreme = max(float(np.abs(finite).max(initial=0.0)), 0.1)
-    norm = Normalize(-extreme, extreme)  # twice and half are as far from gray
-    with styled():
-        rows, columns = grid_of(len(roles))
-        figure = Figure(figsize=(WIDTH, 0.7 + 2.1 * rows))
-        panels = panels_of(figure, len(roles), (rows, columns), sharex=True, sharey=True)
-        for axes, role in zip(panels, roles, strict=True):
-            table = growth.loc[role]
-            axes.pcolormesh(
-                _edges(table.columns),
-                _edges(table.index),
-                np.ma.masked_invalid(table),
-                norm=norm,
-                cmap=GROWTH_MAP,
-                rasterized=True,
-            )
-            axes.grid(visible=False)
-            axes.set_title(role_name(role))
-            axes.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6, integer=True))
-        panels[0].invert_yaxis()  # the axis is shared
-        for axes in panels[-columns:]:
-            axes.set_xlabel("update")
-        for axes in panels[::columns]:
-            axes.set_ylabel("layer")
-        bar = figure.colorbar(panels[0].collections[0], ax=panels, shrink=0.8, pad=0.02)
-        bar.set_label("std over initial std")
-        # Only what was reached on either side, and 3% at least: closer, all labels would be 1×.
-        least = max(extreme / 20, 0.05)
-        bar.ax.set_ylim(float(finite.min(initial=-least)), float(finite.max(initial=least)))
-        bar.ax.yaxis.set_major_locator(mpl.ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
-        bar.ax.yaxis.set_major_formatter(lambda value, _: f"{2.0**value:.3g}×")
-        bar.ax.yaxis.set_minor_locator(mpl.ticker.NullLocator())
-        bar.outline.set_visible(False)
     return figure
 
 
