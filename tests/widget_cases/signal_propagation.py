@@ -49,13 +49,19 @@ def tables(widget: SignalPropagation) -> list[pd.DataFrame]:
         for k, end in enumerate(("low", "high")):
             if band or not plain:  # where floats have no room for it, the page alone has logarithms
                 part[f"log10_{end}"] = np.log10(getattr(band[k], direction)) if band else NAN
-        parts.append(pd.DataFrame({"direction": direction, **part}))
-    return [pd.concat(parts).set_index(["direction", "layer"])]
+        parts.append(pd.DataFrame({"direction": direction, "log10_size_from": "", **part}))
+    return [pd.concat(parts).set_index(["direction", "layer", "log10_size_from"])]
 
 
 def check(widget: SignalPropagation, shown: Shown) -> None:
     assert shown.table is not None
-    rows = shown.table.set_index(["direction", "layer"])
+    sizes = shown.table[shown.table["direction"] == "size"]
+    shares = sizes["share"].astype(float).groupby(sizes["layer"]).sum()
+    assert set(shares.index) == {
+        str(layer) for layer in (1, math.ceil(widget.depth / 2), widget.depth)
+    }
+    assert shares.between(0.97, 1 + 1e-9).all()  # the smallest values may lie below the axis
+    rows = shown.table[shown.table["direction"] != "size"].set_index(["direction", "layer"])
     drawn = rows.filter(like="log10_network").astype(float)
     assert drawn.shape == (2 * (widget.depth + 1), widget.draws)
     end = drawn.loc["forward", str(widget.depth)]
@@ -99,6 +105,6 @@ CASE = Case(
     "SignalPropagation(std=0.1, depth=10, width=32, draws=2)",
     "std of the weights", "std", {"std": 0.25}, -1, "std must be from 0.0001 to 1000, not -1",
     ("std", "1e9"), 1000,
-    33, copies, check, tables, (0, 1e-4 / LN10),
+    38, copies, check, tables, (0, 1e-4 / LN10),
     refused=REFUSED,
 )  # fmt: skip

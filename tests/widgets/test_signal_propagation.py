@@ -423,9 +423,10 @@ def test_other_networks_and_a_scheme_that_a_moved_slider_leaves(open_page: Open)
     press(page, "Draw other networks")
     assert pictures(page) != before
     slider = control(page, "std of the weights")
+    page.get_by_text("More settings").click()
     control(page, "scheme").select_option("kaiming")
     drawn(page)
-    assert float(slider.input_value()) == pytest.approx(math.log10(math.sqrt(2 / 64)), abs=0.005)
+    assert float(slider.input_value()) == 0  # the middle of the track
     slider.focus()
     page.keyboard.press("PageUp")
     drawn(page)
@@ -480,7 +481,7 @@ def test_charts_beside_each_other_stand_on_one_line(open_page: Open) -> None:
     titles = page.locator(".ins-panel-title")
     titles.nth(1).evaluate("title => { title.textContent += ' and on and on'.repeat(5); }")
     heights = titles.evaluate_all("all => all.map(e => e.clientHeight)")
-    assert heights[1] > heights[0]  # in any font
+    assert heights[1] == heights[0]  # cut off, not folded: the picture would be pushed down
     left, right = (box.bounding_box() for box in page.locator(".ins-chart").all()[:2])
     assert right["x"] > left["x"] + left["width"]
     assert right["y"] == pytest.approx(left["y"], abs=0.5)

@@ -26,7 +26,8 @@ class SettingError(UsageError, traitlets.TraitError):
 class BookWidget(anywidget.AnyWidget):
     """A widget that computes in the browser: alive in a notebook and in the published page.
 
-    A subclass names its ES module, a file of this package, and has one trait for each control.
+    A subclass names its ES module, a file of this package, and has one trait for each control. A
+    style sheet beside the module, of the same name, is added to the one that all widgets share.
 
     Attributes
     ----------
@@ -57,7 +58,9 @@ class BookWidget(anywidget.AnyWidget):
         super().__init_subclass__(**kwargs)
         if "module" in cls.__dict__:
             cls._esm = bundle(cls.module)
-            cls._css = (SCRIPTS / "widget.css").read_text(encoding="utf8")
+            own = (SCRIPTS / cls.module).with_suffix(".css")
+            sheets = [SCRIPTS / "widget.css", *([own] if own.exists() else [])]
+            cls._css = "".join(sheet.read_text(encoding="utf8") for sheet in sheets)
 
     def figure(self) -> Figure:
         """Draw the same message as a still picture, for print and pages without JavaScript."""

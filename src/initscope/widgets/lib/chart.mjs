@@ -27,7 +27,7 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  * A chart that fills the width of `parent`.
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
- * height in pixels, left (room for the labels of the y axis), xFormat and yFormat (value => text, on
+ * height in pixels, left and bottom (room for the labels of the axes), xFormat and yFormat (value => text, on
  * a linear axis), xTicks and yTicks (what to label instead of round numbers: numbers, or
  * [number, text]). Changed options hold from the next draw.
  *
@@ -61,6 +61,10 @@ export class Chart {
     return this.options.left ?? MARGIN.left;
   }
 
+  get bottom() {
+    return this.options.bottom ?? MARGIN.bottom;
+  }
+
   get width() {
     return Math.max(220, this.element.clientWidth || 600);
   }
@@ -75,7 +79,7 @@ export class Chart {
     };
     return [
       axis(x, xLog, this.left, this.width - MARGIN.right),
-      axis(y, yLog, height - MARGIN.bottom, MARGIN.top),
+      axis(y, yLog, height - this.bottom, MARGIN.top),
     ];
   }
 
@@ -85,7 +89,7 @@ export class Chart {
     const box = this.svg.getBoundingClientRect();
     const { xLog, yLog, height } = this.options;
     const u = (event.clientX - box.left - this.left) / (this.width - this.left - MARGIN.right);
-    const v = (height - MARGIN.bottom - (event.clientY - box.top)) / (height - MARGIN.bottom - MARGIN.top);
+    const v = (height - this.bottom - (event.clientY - box.top)) / (height - this.bottom - MARGIN.top);
     if (u < 0 || u > 1 || v < 0 || v > 1) return null;
     const value = ([low, high], log, t) => (log ? low * (high / low) ** t : low + t * (high - low));
     return { x: value(this.drawing.x, xLog, u), y: value(this.drawing.y, yLog, v) };
@@ -97,7 +101,7 @@ export class Chart {
     const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat, yFormat } = this.options;
     const { width, left } = this;
     const [px, py] = this.scales(drawing);
-    const bottom = height - MARGIN.bottom;
+    const bottom = height - this.bottom;
     const right = width - MARGIN.right;
     const parts = [];
     const text = (x, y, content, extra = {}) =>

@@ -1,11 +1,15 @@
 // The widget: a random network, its signal and its gradient, layer by layer.
 
-import { COLORS, Chart, legend } from "../lib/chart.mjs";
+import { COLORS, legend } from "../lib/chart.mjs";
 import { keepRoom, make } from "../lib/dom.mjs";
 import { percent, power, short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
-import { goodStd, meanLogs, sentence } from "./message.mjs";
+import { ticks } from "../lib/ticks.mjs";
+import { formula } from "./formula.mjs";
+import { goodStd, meanLogs, powerText, sentence } from "./message.mjs";
 import { NUMBER_FORMATS, histogram, serve, shownLayers } from "./network.mjs";
+import { StageChart, reader } from "./stage_chart.mjs";
+import { rounded, stdSlider } from "./std_slider.mjs";
 import { STD_RANGE, schemeStd } from "./theory.mjs";
 
 // This module's own text is also that of the worker.
@@ -25,7 +29,7 @@ const LN10 = Math.LN10;
 
 const CONTROLS = {
   std: {
-    label: "std of the weights", kind: "log", min: STD_RANGE[0], max: STD_RANGE[1], perDecade: 200,
+    label: "std of the weights", kind: "log", min: STD_RANGE[0], max: STD_RANGE[1], hidden: true,
     format: (value) => short(value, 4),
   },
   scheme: { label: "scheme", kind: "choice", options: SCHEMES, hint: "n: the width, fan-in and fan-out of every layer" },
@@ -37,7 +41,57 @@ const CONTROLS = {
   seed: { label: "seed", kind: "integer", min: 0, max: 99 },
   residual: { label: "residual branches", kind: "switch", hint: "z = z + W φ(z) + b in every layer" },
   layer_norm: { label: "LayerNorm", kind: "switch", hint: "before every activation" },
+  fit_axis: { label: "fit axis", kind: "switch", hint: "axes that follow the curves, without walls" },
 };
+for (const control of Object.values(CONTROLS)) if (!control.hidden) control.group = "More settings";
+
+/** The buttons below the slider: text -> the settings at a width. */
+const PRESETS = {
+  "too small": (width) => ({ scheme: "free", std: rounded(schemeStd("kaiming", width) / 10) }),
+  Xavier: (width) => ({ scheme: "xavier", std: schemeStd("xavier", width) }),
+  Kaiming: (width) => ({ scheme: "kaiming", std: schemeStd("kaiming", width) }),
+  "too large": (width) => ({ scheme: "free", std: rounded(10 * schemeStd("kaiming", width)) }),
+};
+
+/** The axis, in powers of ten of a size: it holds all that float32 does, and stands still. */
+const FIXED = [-45, 45];
+/** Where float32 ends: its smallest normal and its largest number. */
+const WALLS = ["smallest", "largest"].map((side) => Math.log10(NUMBER_FORMATS.float32[side]));
+const inside = (y) => Math.max(WALLS[0], Math.min(WALLS[1], y));
+
+/** log10 of the rms from logs of variances, decimal or in units of `unit`. */
+const rmsOf = (logs, unit = 1) => Array.from(logs, (log) => log / (2 * unit));
+const meansOf = (networks) => Object.fromEntries(["forward", "backward"].map((name) => [name, meanLogs(networks.map((network) => network[name]))]));
+/** The layer that signal or gradient come to last. */
+const endOf = (name, depth) => (name === "forward" ? depth : Math.min(1, depth));
+
+/** The first layer on the way, {layer, y}, whose size y float32 cannot hold; undefined if there is none. */
+function beyond(logs, forward) {
+  const layers = [...logs.keys()];
+  if (!forward) layers.reverse();
+  const layer = layers.find((l) => inside(logs[l]) !== logs[l]);
+  return layer === undefined ? undefined : { layer, y: logs[layer] };
+}
+
+/** A curve as far as float32 holds it: it ends on the wall, at the layer where it happens. */
+function upToWall(logs, forward) {
+  const wall = beyond(logs, forward);
+  const layers = [...logs.keys()];
+  if (!wall) return { x: layers, y: logs };
+  const left = forward ? layers.filter((l) => l <= wall.layer) : layers.filter((l) => l >= wall.layer);
+  return { x: left, y: left.map((l) => inside(logs[l])) };
+}
+
+/** Where the axis of layers is labelled; the first label says what they are. */
+function layerTicks(depth, width) {
+  return ticks(0, depth, Math.max(2, Math.floor(width / 60))).filter(Number.isInteger).map((l) => [l, l === 0 ? "layer 0" : String(l)]);
+}
+
+/** A piece of a formula as an element. */
+function set({ text, of, raised, lowered }) {
+  const tag = raised ? "sup" : lowered ? "sub" : "span";
+  return make(tag, { class: of && `ins-${of}` }, text);
+}
 
 /** Powers of ten round the values that are shown, in few steps, so that the axis seldom moves. */
 const STEPS = [3, 6, 12, 24, 48, 100, 200, 400, 1000];
@@ -52,7 +106,6 @@ function axisRange(values, steps = STEPS) {
   return [-Math.min(out(-low), 1000), Math.min(out(high), 1000)];
 }
 
-const whole = (value) => (Number.isInteger(Math.round(value * 1e6) / 1e6) ? String(Math.round(value)) : "");
 const tick = (value) => (Number.isInteger(Math.round(value * 1e6) / 1e6) ? power(Math.round(value)) : "");
 
 /** Where `compute` is done: in a worker, or where there can be none, here in small slices. */
@@ -110,16 +163,45 @@ function render(context) {
     table,
     longest: () => 312,
   });
-  const [stdControl] = f.panel.children;
-  stdControl.classList.add("ins-wide");
-  const good = make("span", { class: "ins-strip-good" });
-  const goodText = make("span", { class: "ins-strip-text" });
-  stdControl.append(make("span", { class: "ins-strip", "aria-hidden": "true" }, good, goodText));
+  const widget = context.el.querySelector(".ins-widget");
+  widget.classList.add("ins-stage");
   f.panel.classList.add("ins-many");
-  // What happened comes first, then the pictures.
-  const message = context.el.querySelector(".ins-message");
-  message.classList.add("ins-verdict");
-  f.view.before(message);
+  for (const [name, color] of [["width", "ins-width"], ["depth", "ins-depth"]]) {
+    const label = [...f.panel.querySelectorAll(".ins-label")].find((one) => one.textContent === CONTROLS[name].label);
+    label?.classList.add(color);
+  }
+  // The name is for who hears it, and for files; the others read what there is to see.
+  widget.querySelector(".ins-title").classList.add("ins-spoken");
+  const count = make("span", { class: "ins-depth" });
+  const line = make("p", { class: "ins-line" }, count, ". One number decides.");
+
+  const panels = ["forward", "backward"].map((name) => {
+    const title = make("p", { class: "ins-panel-title" });
+    const values = make("p", { class: "ins-values" });
+    return { name, title, values, element: make("div", { class: "ins-panel" }, title, values) };
+  });
+  const slider = stdSlider((changes) => f.set({ scheme: "free", ...changes }), CONTROLS.std.format);
+  const presets = Object.entries(PRESETS).map(([text, settingsFor]) => ({
+    settingsFor,
+    button: make("button", { type: "button", "aria-pressed": "false", onclick: () => f.set(settingsFor(f.settings().width)) }, text),
+  }));
+  const choices = make("div", { class: "ins-buttons ins-presets ins-wide" }, ...presets.map(({ button }) => button));
+  f.message.classList.add("ins-verdict", "ins-wide");
+  const lines = [0, 1].map(() => make("span", {}));
+  const formulaLine = make("p", { class: "ins-alive ins-wide" }, ...lines);
+  keepRoom(formulaLine, 96);
+  const head = make("div", { class: "ins-wide" });
+  const sizesPanel = make("div", { class: "ins-wide ins-panel" });
+  const sizesTitle = make("p", { class: "ins-panel-title" }, "How large single values are");
+  const sizesValues = make("p", { class: "ins-values" });
+  const sizesLegend = make("div");
+  sizesPanel.append(sizesTitle, sizesValues, sizesLegend);
+  const foot = make("p", { class: "ins-note ins-wide ins-formula" });
+  slider.element.classList.add("ins-wide");
+  f.view.append(...panels.map(({ element }) => element), slider.element, choices, f.message, formulaLine, head, sizesPanel, foot);
+  f.view.before(line);
+  f.view.after(f.panel); // what there is besides is folded, below
+
   const again = make("button", {
     type: "button",
     onclick: () => f.set({ seed: (f.settings().seed + 1) % (CONTROLS.seed.max + 1) }),
@@ -130,20 +212,42 @@ function render(context) {
   }, "Set the std that keeps the signal");
   f.buttons.prepend(keep, again);
 
-  const head = make("div", { class: "ins-wide" });
-  const panels = ["Signal: forward, from the input →", "← Gradient: backward, from the output"].map((title) =>
-    make("div", { class: "ins-panel" }, make("p", { class: "ins-panel-title" }, title)));
-  const sizesPanel = make("div", { class: "ins-wide ins-panel" });
-  const sizesTitle = make("p", { class: "ins-panel-title" });
-  const sizesLegend = make("div");
-  sizesPanel.append(sizesTitle, sizesLegend);
-  const foot = make("p", { class: "ins-note ins-wide ins-formula" });
-  f.view.append(head, ...panels, sizesPanel, foot);
-  const charts = ["variance of the pre-activations", "variance of the gradient"].map((label, k) =>
-    new Chart(panels[k], { label, xLabel: "layer", yLabel: "variance", xFormat: whole, yFormat: tick, height: 260 }));
-  const sizesChart = new Chart(sizesPanel, {
-    label: "sizes of single values", xLabel: "size |z| of a pre-activation", yLabel: "share of units", height: 170, xFormat: tick, yFormat: (share) => percent(share),
+  /** The taller the more room there is, in three steps: so it does not depend on the window's height. */
+  const heightNow = () => {
+    const width = f.view.clientWidth || 640;
+    if (width >= 600) return 230;
+    return width >= 480 ? 140 : 165;
+  };
+  const charts = panels.map(({ name, element }) => new StageChart(element, {
+    label: name === "forward" ? "size of the signal" : "size of the gradient",
+    left: 46, bottom: 24, yFormat: tick, heightNow, height: heightNow(),
+  }));
+  const sizesChart = new StageChart(sizesPanel, {
+    label: "sizes of single values", xLabel: "size |z| of a pre-activation", yLabel: "share of units", heightNow: () => 170, height: 170,
+    xFormat: tick, yFormat: (share) => percent(share),
   });
+
+  // One crosshair: at a layer, or at a bin of the histogram.
+  let at = { layer: null, bin: null };
+  const choose = (changes) => {
+    at = { layer: null, bin: null, ...changes };
+    read();
+  };
+  const readers = panels.map(({ name }, k) => reader(charts[k], {
+    label: `Layer of the ${name === "forward" ? "signal" : "gradient"} that is read`,
+    count: () => shown?.settings.depth ?? 1,
+    start: () => endOf(name, shown?.settings.depth ?? 1),
+    text: () => panels.map(({ title, values }) => `${title.textContent}, ${values.textContent}`).join("; "),
+    at: (event) => charts[k].nearest(event),
+  }, (layer) => choose({ layer })));
+  const sizesReader = reader(sizesChart, {
+    label: "Size of single values that is read",
+    count: () => (counted ? counted.edges.length - 2 : 1),
+    start: () => (counted ? counted.edges.findIndex((edge) => edge >= 0) : 0),
+    text: () => sizesValues.textContent,
+    at: (event) => ((sizesChart.nearest(event) - counted.edges[0]) / (counted.edges[1] - counted.edges[0])) - 0.5,
+  }, (bin) => choose({ bin }));
+  let counted = null; // the bins of the histogram that is drawn: {layers, edges, shares}
 
   let shown = null; // the answer that is drawn
   let wanted = null; // the settings that are asked for last
@@ -190,9 +294,20 @@ function render(context) {
       settings.std = std;
     }
     wanted = settings;
+    count.textContent = `${settings.depth} ${settings.depth === 1 ? "layer" : "layers"}`;
+    slider.show(settings);
+    for (const { button, settingsFor } of presets) {
+      const { std } = settingsFor(settings.width);
+      button.setAttribute("aria-pressed", String(Math.abs(settings.std / std - 1) < 1e-3));
+    }
     if (!shown) { // what is around the charts has its place before there is anything to show
       drawHead(settings, 0, true);
       drawLayers(settings);
+      for (const chart of charts) {
+        chart.options.xTicks = layerTicks(settings.depth, chart.width);
+        chart.draw({ x: [0, settings.depth], y: FIXED, layers: [...formatLines(FIXED)] });
+      }
+      sizesChart.draw({ x: [-3, 3], y: [0, 1], layers: [] });
     }
     if (!late && !f.view.classList.contains("ins-stale")) stale(true);
     if (!waiting) send();
@@ -200,63 +315,106 @@ function render(context) {
 
   function draw() {
     const { settings, theory, band, kept, networks } = shown;
-    const { depth, draws, residual, layer_norm: layerNorm } = settings;
+    const { depth, draws, residual, layer_norm: layerNorm, fit_axis: fit } = settings;
     const plain = !residual && !layerNorm;
     const layers = Array.from({ length: depth + 1 }, (_, l) => l);
-    const inTens = (logs) => Array.from(logs, (log) => log / LN10);
-    const directions = ["forward", "backward"].map((name) => ({
+    const means = meansOf(networks);
+    const directions = panels.map(({ name }) => ({
       name,
       // With nearly all units saturated a mean over infinitely many says nothing of so few.
-      theory: plain && !band && name === "backward" ? [] : inTens(theory[name]),
-      low: band && inTens(band[name].low),
-      high: band && inTens(band[name].high),
-      networks: networks.map((network) => network[name]),
+      theory: plain && !band && name === "backward" ? [] : rmsOf(theory[name], LN10),
+      low: band && rmsOf(band[name].low, LN10),
+      high: band && rmsOf(band[name].high, LN10),
+      networks: networks.map((network) => rmsOf(network[name])),
     }));
-    const range = axisRange(directions.flatMap((d) => [...d.theory, ...(d.low ?? []), ...(d.high ?? []), ...d.networks.flatMap((n) => [...n])]));
+    const range = fit
+      ? axisRange(directions.flatMap((d) => [...d.theory, ...(d.low ?? []), ...(d.high ?? []), ...d.networks.flatMap((n) => [...n])]))
+      : FIXED;
     directions.forEach((d, k) => {
       const color = [FORWARD, BACKWARD][k];
-      /** @type {import("../lib/chart.mjs").Drawing} */
-      const drawing = { x: [0, depth], y: range, layers: [...formatLines(range)] };
-      if (band) drawing.layers.push({ kind: "band", x: layers, low: d.low, high: d.high, color, opacity: 0.22 });
-      for (const network of d.networks) drawing.layers.push({ kind: "line", x: layers, y: network, color, width: 1.1 });
-      drawing.layers.push({ kind: "line", x: layers, y: d.theory, dash: "5 4", width: 1.6 });
-      charts[k].draw(drawing);
+      const forward = d.name === "forward";
+      const cut = (y) => (fit ? { x: layers, y } : upToWall(y, forward));
+      /** @type {any[]} */
+      const drawn = [...formatLines(range)];
+      if (band) drawn.push({ kind: "band", x: layers, low: d.low.map(inside), high: d.high.map(inside), color, opacity: 0.22 });
+      for (const network of d.networks) drawn.push({ kind: "curve", name: "ins-network", ...cut(network), color, width: 1.3 });
+      drawn.push({ kind: "curve", name: "ins-theory", ...cut(d.theory), dash: "5 4", width: 1.6 });
+      const wall = !fit && beyond(rmsOf(means[d.name]), forward);
+      if (wall) {
+        drawn.push({
+          kind: "end", x: wall.layer, y: wall.y > 0 ? WALLS[1] : WALLS[0], text: wall.y > 0 ? "∞" : "0", detail: `layer ${wall.layer}`,
+          side: forward ? "left" : "right",
+        });
+      }
+      charts[k].options.xTicks = layerTicks(depth, charts[k].width);
+      charts[k].draw({ x: [0, depth], y: range, layers: drawn });
     });
-    const [forward, backward] = directions.map((d) => meanLogs(d.networks));
+    const { forward, backward } = means;
     const text = sentence(settings, forward, backward, kept);
-    charts[0].describe(`Variance of the pre-activations of layers 0 to ${depth}, logarithmic axis: ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(theory.forward[depth] / LN10, 3)}.`);
-    charts[1].describe(`Variance of the gradient of layers ${depth} to 0, logarithmic axis: 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(theory.backward[1] / LN10, 3)}.`);
+    charts[0].describe(`Size (rms) of the pre-activations of layers 0 to ${depth}, logarithmic axis. Their variance is ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(theory.forward[depth] / LN10, 3)}.`);
+    charts[1].describe(`Size (rms) of the gradient of layers ${depth} to 0, logarithmic axis. Its variance is 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(theory.backward[1] / LN10, 3)}.`);
     drawSizes(settings, networks);
     drawHead(settings, networks.length, Boolean(band));
-    const where = kept && !Number.isNaN(kept.low) ? [kept.low, kept.high] : null;
-    good.hidden = goodText.hidden = !where;
-    keep.disabled = !where;
-    if (where) {
-      const at = (value) => (100 * Math.log(value / STD_RANGE[0])) / Math.log(STD_RANGE[1] / STD_RANGE[0]);
-      good.style.left = `${at(where[0])}%`;
-      good.style.width = `${at(where[1]) - at(where[0])}%`;
-      goodText.textContent = "keeps both";
-      goodText.style.left = `clamp(2.8rem, ${(at(where[0]) + at(where[1])) / 2}%, 100% - 2.8rem)`;
-    }
+    formula(settings, theory.forward).forEach((pieces, k) => lines[k].replaceChildren(...pieces.map(set)));
+    read();
+    slider.band(kept);
+    keep.disabled = !kept || Number.isNaN(kept.low);
     if (networks.length === 1 || networks.length === draws) f.say(text);
     // For tests and timings: what is drawn.
     Object.assign(f.view.dataset, { networks: `${networks.length}/${draws}`, std: settings.std, drawn: id });
   }
 
-  /** Lines at the ends of the number formats' ranges that lie on the axis. */
+  /** Say what is at the crosshair, or where signal and gradient end up, and mark it. */
+  function read() {
+    if (!shown) return;
+    const { settings: { depth }, networks, theory } = shown;
+    const layer = at.layer === null ? null : Math.min(at.layer, depth);
+    const means = meansOf(networks);
+    panels.forEach(({ name, title, values }, k) => {
+      const here = layer ?? endOf(name, depth);
+      const logs = networks.map((network) => network[name][here]);
+      const [low, high] = [Math.min(...logs), Math.max(...logs)].map(powerText);
+      title.textContent = `${name === "forward" ? "Signal" : "Gradient"}, layer ${here}: rms ${powerText(means[name][here] / 2)}`;
+      values.textContent = `variance ${low === high ? low : `${low} to ${high}`}; theory ${powerText(theory[name][here] / LN10)}`;
+      charts[k].cross(layer === null ? null : { x: here, ys: [{ y: means[name][here] / 2, color: [FORWARD, BACKWARD][k] }] });
+      readers[k].show(layer);
+    });
+    const bin = at.bin === null || !counted ? null : Math.min(at.bin, counted.edges.length - 2);
+    if (bin !== null) {
+      const [from, to] = [counted.edges[bin], counted.edges[bin + 1]].map((log) => powerText(log));
+      const shares = counted.layers.map((l, k) => `layer ${l} ${percent(counted.shares[k][bin], 1)}`);
+      sizesValues.textContent = `|z| from ${from} to ${to}: ${shares.join(", ")} of the units`;
+      sizesChart.cross({ x: (counted.edges[bin] + counted.edges[bin + 1]) / 2, ys: counted.shares.map((share, k) => ({ y: share[bin], color: LAYER_COLORS[k] })) });
+    } else {
+      const here = layer ?? depth;
+      sizesValues.textContent = `rms of layer ${here}: ${powerText(means.forward[here] / 2)}`;
+      sizesChart.cross(layer === null ? null : { x: means.forward[here] / 2, ys: [] });
+    }
+    sizesReader.show(bin);
+  }
+
+  /** Walls where float32 ends, lines where float16 does. */
   /** @param {number[]} range */
   function* formatLines([low, high]) {
     yield { kind: "hline", at: 0, width: 0.8, opacity: 0.7 };
-    const limit = (at, label) => ({ kind: "hline", at, color: "var(--ins-muted)", dash: "1 3", width: 1.4, label });
     for (const side of ["largest", "smallest"]) {
-      const [near, far] = ["float16", "float32"].map((name) => 2 * Math.log10(NUMBER_FORMATS[name][side]));
+      const [near, far] = ["float16", "float32"].map((name) => Math.log10(NUMBER_FORMATS[name][side]));
       const end = side === "largest" ? high : low;
       const past = (at) => (side === "largest" ? at < end : at > end);
       const words = side === "largest" ? "overflows above" : "underflows below";
-      // A label only where there is room for it.
-      const room = Math.abs((past(far) ? far : end) - near) > 0.08 * (high - low);
-      if (past(near)) yield limit(near, room ? `float16 ${words}` : undefined);
-      if (past(far)) yield limit(far, `float32, bfloat16 ${words}`);
+      // Words on the side of a line that is not the middle, and inside a wall.
+      const below = side === "smallest";
+      if (past(near)) {
+        yield { kind: "hline", at: near, color: "var(--ins-muted)", dash: "1 3", width: 1.4 };
+        // A label only where there is room for it.
+        const room = Math.abs((past(far) ? far : end) - near) > 0.08 * (high - low);
+        if (room) yield { kind: "beside", at: near, below, text: `float16 ${words}` };
+      }
+      if (past(far)) {
+        yield { kind: "hspan", from: far, to: end, color: "var(--ins-muted)", opacity: 0.35 };
+        yield { kind: "hline", at: far, color: "var(--ins-text)", width: 2.4 };
+        yield { kind: "beside", at: far, below: !below, text: `float32 ${words}` };
+      }
     }
   }
 
@@ -264,7 +422,7 @@ function render(context) {
     const plain = !residual && !layerNorm;
     const some = done < draws ? `${done} of ${draws} random networks` : draws === 1 ? "a random network" : `${draws} random networks`;
     head.replaceChildren(legend([
-      { text: `${some}: signal`, color: FORWARD, longest: "10 of 10 random networks: signal" },
+      { text: `signal in ${some}`, color: FORWARD, longest: "signal in 10 of 10 random networks" },
       { text: "gradient", color: BACKWARD },
       { text: "theory (infinite width)", color: "currentColor", dash: "5 4" },
       { text: "95% of networks of this width, by theory", color: FORWARD, shape: "area", hidden: !banded || !plain },
@@ -273,13 +431,12 @@ function render(context) {
     let noBand = "";
     if (!plain) noBand = NO_SPREAD;
     else if (!banded) noBand = SATURATED;
-    const network = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output.`;
+    const network = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output; rms: its root, drawn above. float32 and bfloat16 end at the walls, float16 at the dotted lines.`;
     foot.textContent = network + noBand;
     keepRoom(foot, network.length + Math.max(NO_SPREAD.length, SATURATED.length));
   }
 
   function drawLayers({ depth }) {
-    sizesTitle.textContent = "How large single values are";
     const layers = shownLayers(depth);
     sizesLegend.replaceChildren(legend(LAYER_COLORS.map((color, k) => ({
       text: `layer ${layers[k] ?? ""}`, color, shape: "area", longest: "layer 100", hidden: k >= layers.length,
@@ -314,22 +471,31 @@ function render(context) {
         drawing.layers.push({ kind: "vspan", from: a, to: b, color: "var(--ins-muted)", opacity, label: room ? `${word} ${name}` : undefined });
       }
     }
-    heights.forEach((h, k) => drawing.layers.push({ kind: "bars", edges, heights: h, color: LAYER_COLORS[k], opacity: 0.6 }));
+    heights.forEach((h, k) => drawing.layers.push({ kind: "steps", edges, heights: h, color: LAYER_COLORS[k], opacity: 0.5 }));
+    counted = { layers, edges, shares: heights };
     sizesChart.draw(drawing);
     drawLayers({ depth });
     sizesChart.describe(`Histogram of the sizes of single pre-activations, logarithmic axis. ${layers.map((l, k) => `Layer ${l}: median ${medianText(logs[k])}`).join("; ")}.`);
   }
 
+  /** What is drawn: variances by layer, then the histogram of sizes. */
   function table() {
-    const columns = ["direction", "layer", "log10_theory", "log10_low", "log10_high", ...(shown?.networks ?? []).map((_, k) => `log10_network_${k}`)];
+    const columns = [
+      "direction", "layer", "log10_size_from", "log10_size_to", "share", "log10_theory", "log10_low", "log10_high",
+      ...(shown?.networks ?? []).map((_, k) => `log10_network_${k}`),
+    ];
     const rows = [];
     if (shown) {
+      const nothing = ["", "", ""];
       for (const name of ["forward", "backward"]) {
         for (let l = 0; l <= shown.settings.depth; l += 1) {
           const bounds = shown.band ? [shown.band[name].low[l] / LN10, shown.band[name].high[l] / LN10] : ["", ""];
-          rows.push([name, l, shown.theory[name][l] / LN10, ...bounds, ...shown.networks.map((network) => network[name][l])]);
+          rows.push([name, l, ...nothing, shown.theory[name][l] / LN10, ...bounds, ...shown.networks.map((network) => network[name][l])]);
         }
       }
+      const rest = columns.slice(5).map(() => "");
+      counted.layers.forEach((layer, k) => counted.shares[k].forEach((share, i) =>
+        rows.push(["size", layer, counted.edges[i], counted.edges[i + 1], share, ...rest])));
     }
     return { columns, rows };
   }

@@ -53,6 +53,8 @@ class SignalPropagation(BookWidget):
         Of the draws in the browser; 0 to 99.
     residual, layer_norm
         Residual branches; LayerNorm before every activation.
+    fit_axis
+        Whether the axes in the browser follow the curves, instead of holding all that float32 does.
     message
         What happened to the networks drawn, in a sentence: set by the browser.
 
@@ -81,6 +83,7 @@ class SignalPropagation(BookWidget):
     seed = traitlets.Int(0).tag(sync=True)
     residual = traitlets.Bool(False).tag(sync=True)
     layer_norm = traitlets.Bool(False).tag(sync=True)
+    fit_axis = traitlets.Bool(False).tag(sync=True)
 
     _RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "std": STD_RANGE,
@@ -174,7 +177,8 @@ class SignalPropagation(BookWidget):
         return signal_by_layer(self._theory(), band, networks, gradient_known=not saturated)
 
 
-_SETTINGS = [*SignalPropagation._RANGES, *SignalPropagation._CHOICES, "residual", "layer_norm"]
+_SWITCHES = ("residual", "layer_norm", "fit_axis")
+_SETTINGS = [*SignalPropagation._RANGES, *SignalPropagation._CHOICES, *_SWITCHES]
 
 
 def _band(sizes: list[int], name: str, std: float, bias_std: float) -> tuple[Any, Any] | None:
