@@ -141,6 +141,16 @@ def test_what_the_last_weights_keep_as_in_python(javascript, case: int) -> None:
     assert last[: half - 1].sum() < total / 2
 
 
+def test_half_of_what_a_constant_rate_leaves() -> None:
+    """Counted by hand: all updates alike without decay; with it, half after ln 2 of its times."""
+    s = {**SHORT_RUN, "schedule": "constant", "warmup": 0, "weight_decay": 0.0, "steps": 1000}
+    assert AdamWEquilibrium(**s).half_of_memory() == 500
+    assert AdamWEquilibrium(**{**s, "steps": 1001}).half_of_memory() == 501
+    assert AdamWEquilibrium(**{**s, "lr": 0.0}).half_of_memory() == 0
+    long = AdamWEquilibrium(**{**s, "lr": 0.01, "weight_decay": 0.1, "steps": 100_000})
+    assert long.half_of_memory() == pytest.approx(math.log(2) / 1e-3, rel=2e-3)
+
+
 @every_case
 def test_closed_forms_as_in_python(javascript, case: int) -> None:
     s, found = CASES[case], javascript[case]
@@ -392,6 +402,35 @@ def test_a_preset_in_the_address_sets_the_rest(open_page: Open, sentence, change
     query = "&".join(f"AdamWEquilibrium.{name}={value}" for name, value in settings.items())
     page = open_page(AdamWEquilibrium(preset="shakespeare"), query=query)
     assert said(page) == sentence(AdamWEquilibrium(**settings))
+
+
+@pytest.mark.browser
+def test_the_schedule_decides_which_updates_are_remembered(open_page: Open, sentence) -> None:
+    page = open_page(AdamWEquilibrium(preset="shakespeare"))
+    control(page, "weight decay").fill("0")  # 1
+    page.get_by_text("More of AdamW").click()
+    seen = set()
+    for schedule in SCHEDULES:
+        control(page, "schedule").select_option(schedule)
+        for decay_schedule in DECAY_SCHEDULES:
+            control(page, "weight decay per step").select_option(decay_schedule)
+            changes = {"schedule": schedule, "decay_schedule": decay_schedule, "weight_decay": 1.0}
+            widget = AdamWEquilibrium(**{**PUBLISHED_RUNS["shakespeare"], **changes})
+            assert said(page) == sentence(widget)
+            half = widget.half_of_memory()
+            assert f"is from the last {half:,} updates" in said(page)
+            memory = page.locator(".ins-chart").nth(2)
+            assert f"the last {half:,} updates" in (memory.get_attribute("aria-label") or "")
+            # What is shaded is that part of the axis, at its end.
+            shaded = [
+                float(memory.locator("rect").get_attribute(name) or "") for name in ("x", "width")
+            ]
+            level = memory.locator("line.ins-grid").last
+            left, right = (float(level.get_attribute(name) or "") for name in ("x1", "x2"))
+            assert shaded[1] / (right - left) == pytest.approx((half - 0.5) / 5000)
+            assert sum(shaded) == pytest.approx(right)
+            seen.add(half)
+    assert len(seen) > 9  # a constant rate leaves little to choose
 
 
 @pytest.mark.browser

@@ -66,7 +66,7 @@ export const CONTROLS = {
   },
   decay_schedule: {
     label: "weight decay per step", kind: "choice", group: MORE,
-    options: [["constant", "constant (AdamW)"], ["rate", "as the rate (AdamC)"], ["independent", "independent of the rate"]],
+    options: [["constant", "constant (AdamW)"], ["rate", "as the rate (AdamC)"], ["independent", "independent of rate"]],
     hint: "AdamW multiplies a constant weight decay by the rate. AdamC (Defazio 2025): the weight decay, too, is in "
       + "proportion to the rate. Independent: rate × weight decay is the same at each step.",
   },
@@ -205,6 +205,7 @@ function render(context) {
       },
       { text: "equilibrium of the rate at the step", color: ORANGE, dash: "6 4", hidden: !settles },
       { text: "left of the initialization", color: PURPLE, dash: "2 3" },
+      { text: "weight of an update in the last weights", color: RED },
       {
         text: `AdamW on ${whole(simulated?.coordinates ?? 0)} simulated weights, 95% interval`, color: GREEN, shape: "point",
         hidden: !simulated, longest: "AdamW on 100,000 simulated weights, 95% interval",
@@ -238,17 +239,18 @@ function render(context) {
 
   function drawMemory(x, { start, weight, half }) {
     const [first, last] = x;
-    const from = last - half + 0.5;
+    const from = Math.max(first, last - half + 0.5);
+    const marks = half ? [
+      { kind: "vspan", from, to: last, color: RED },
+      { kind: "vline", at: from, color: RED, width: 1, label: "half of the weight" },
+    ] : [];
     /** @type {import("../lib/chart.mjs").Layer[]} */
     const layers = [
+      ...marks,
       { kind: "hline", at: 1, color: "currentColor", opacity: 0.5, dash: "4 3", width: 1 },
       { kind: "line", x: run.step, y: weight, color: RED },
       { kind: "vline", at: first, color: PURPLE, dash: "2 3", width: 1.2, row: 1, label: `left of the start: ${part(start)}` },
     ];
-    if (half) {
-      layers.unshift({ kind: "vspan", from: Math.max(first, from), to: run.settings.steps, color: RED });
-      layers.push({ kind: "vline", at: Math.max(first, from), color: RED, width: 1, label: "half of the weight" });
-    }
     const finite = weight.filter(Number.isFinite);
     memoryChart.draw({ x, y: [Math.min(0, ...finite), 1.5 * Math.max(1, ...finite)], layers });
     memoryChart.describe(`Weight of each update in the last weights, over the mean, against the step: ${short(weight[0])} at first, `
