@@ -117,8 +117,14 @@ def _methods(place: str, kind: type) -> Iterator[tuple[str, Any]]:
 # --- Valid arguments -------------------------------------------------------------------------
 
 
-@functools.cache
-def _sweep() -> pd.DataFrame:
+def once(make: Callable[[], pd.DataFrame]) -> Callable[[], pd.DataFrame]:
+    """Make a table once, and hand out copies."""
+    made = functools.cache(make)
+    return lambda: made().copy()
+
+
+@once
+def sweep() -> pd.DataFrame:
     spec = SweepSpec(
         hidden=((8,), (8, 8)),
         stds=(0.01, 0.3),
@@ -129,10 +135,6 @@ def _sweep() -> pd.DataFrame:
         probes=3,
     )
     return run_sweep(spec, progress=False)
-
-
-def sweep() -> pd.DataFrame:
-    return _sweep().copy()
 
 
 def three_layers() -> pd.DataFrame:
@@ -197,12 +199,8 @@ def histograms() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "layer", "role", "low", "high", "counts"])
 
 
+@once
 def profiles() -> pd.DataFrame:
-    return _profiles().copy()
-
-
-@functools.cache
-def _profiles() -> pd.DataFrame:
     return monte_carlo.variance_profiles([4] * 4, networks=8)
 
 
@@ -301,21 +299,13 @@ def loss_table() -> pd.DataFrame:
     return pd.DataFrame({"step": [0, 10], "loss": [5.0, 3.0]})
 
 
+@once
 def measures() -> pd.DataFrame:
-    return _measures().copy()
-
-
-@functools.cache
-def _measures() -> pd.DataFrame:
     return run_measures(sweep())
 
 
+@once
 def differences() -> pd.DataFrame:
-    return _differences().copy()
-
-
-@functools.cache
-def _differences() -> pd.DataFrame:
     return compare(measures(), "kaiming", "xavier", "test_accuracy", resamples=20)
 
 
@@ -472,427 +462,340 @@ def predictions() -> dict[str, list[float]]:
 NO_ANGLE = "the cosine of an angle with a vector of zeros is not defined, as documented"
 NO_FIXED_POINT = "missing='nan' asks for it"
 
+USUAL: dict[str, Any] = {
+    "activation": "tanh",
+    "alignment": 0.1,
+    "bands": bands,
+    "betas": (0.9, 0.99),
+    "bias_std": 0.1,
+    "depth": 2,
+    "differences": differences,
+    "diffusion": 1.0,
+    "effects": effects,
+    "first": "xavier",
+    "folder": "not-there",
+    "gain": 1.0,
+    "input_variance": 1.0,
+    "interval": (0.1, 0.0, 0.2),
+    "layer_norm": True,
+    "layer_norm_epsilon": 1e-5,
+    "level": 0.9,
+    "logit_std": 1.0,
+    "logs": [1.0, 2.0, 4.0],
+    "lr": 1e-3,
+    "measure": "test_accuracy",
+    "measures": measures,
+    "missing": "raise",
+    "mlp_ratio": 4.0,
+    "model": small_gpt2,
+    "n_embd": 8,
+    "n_layer": 1,
+    "networks": 2,
+    "output_gradient_variance": 1.0,
+    "q": 1.0,
+    "residual": True,
+    "residual_std": 0.02,
+    "roles": ("q",),
+    "scales": lambda: weibull_scales("qkv", "o"),
+    "scheme": "kaiming",
+    "second": "kaiming",
+    "seed": 0,
+    "seq_len": 2,
+    "share": 0.9,
+    "sigma_b2": 0.1,
+    "sigma_w2": 1.5,
+    "snr": 0.1,
+    "std": std,
+    "std0": 0.02,
+    "stds": lambda: [std(), std()],
+    "table": sweep,
+    "tensor": lambda: torch.zeros(3, 4),
+    "tokens": lambda: torch.zeros(1, 4, dtype=torch.long),
+    "transposed": True,
+    "until": 10,
+    "values": [1.0, 2.0],
+    "weight_decay": 0.1,
+    "weight_std": 0.5,
+    "width": 4,
+    "widths": [3, 4, 2],
+}
+"""What an argument of this name is in most calls: a value, or a function that makes it."""
+
+
+def usual(*names: str, **others: Any) -> Callable[[], dict[str, Any]]:
+    """Make arguments: those of these names as in `USUAL`, and others; what can be called is."""
+    arguments = {name: USUAL[name] for name in " ".join(names).split()} | others
+    return lambda: {
+        name: value() if callable(value) else copy.deepcopy(value)
+        for name, value in arguments.items()
+    }
+
+
 ROWS: dict[str, Row] = {
     # theory
-    "theory.gains.activation_moments": Row(lambda: {"activation": "tanh", "q": 1.0}),
-    "theory.gains.gain": Row(lambda: {"activation": "tanh", "direction": "backward", "q": 1.0}),
-    "theory.length_map.length_map": Row(
-        lambda: {"q": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1}
-    ),
+    "theory.gains.activation_moments": Row(usual("activation q")),
+    "theory.gains.gain": Row(usual("activation q", direction="backward")),
+    "theory.length_map.length_map": Row(usual("activation sigma_w2 sigma_b2", q=0.5)),
     "theory.length_map.fixed_point": Row(
-        lambda: {
-            "activation": "tanh",
-            "sigma_w2": 1.5,
-            "sigma_b2": 0.1,
-            "q0": 1.0,
-            "q_range": (1e-10, 1e10),
-            "missing": "raise",
-        },
+        usual("activation sigma_w2 sigma_b2 missing", q0=1.0, q_range=(1e-10, 1e10)),
         says={"activation": ("length map",), "q_range": ("q0",)},
     ),
-    "theory.criticality.chi": Row(
-        lambda: {
-            "activation": "tanh",
-            "sigma_w2": 1.5,
-            "sigma_b2": 0.1,
-            "q": 1.0,
-            "c": 1.0,
-            "missing": "raise",
-        },
-    ),
-    "theory.correlation_map.correlation_map": Row(
-        lambda: {"c": 0.5, "activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "q": 1.0}
-    ),
+    "theory.criticality.chi": Row(usual("activation sigma_w2 sigma_b2 q missing", c=1.0)),
+    "theory.correlation_map.correlation_map": Row(usual("activation sigma_w2 sigma_b2 q", c=0.5)),
     "theory.correlation_map.correlation_fixed_point": Row(
-        lambda: {"activation": "tanh", "sigma_w2": 1.5, "sigma_b2": 0.1, "missing": "raise"},
-        says={"activation": ("length map",)},
+        usual("activation sigma_w2 sigma_b2 missing"), says={"activation": ("length map",)}
     ),
     "theory.criticality.depth_scale": Row(
-        lambda: {
-            "activation": "tanh",
-            "sigma_w2": 1.5,
-            "sigma_b2": 0.1,
-            "kind": "length",
-            "missing": "raise",
-        },
+        usual("activation sigma_w2 sigma_b2 missing", kind="length"),
         says={"activation": ("length map",)},
     ),
     "theory.criticality.critical_point": Row(
-        lambda: {"activation": "tanh", "sigma_b2": 0.05, "q_range": (1e-10, 1e10)},
+        usual("activation", sigma_b2=0.05, q_range=(1e-10, 1e10)),
         says={"activation": ("critical point",), "q_range": ("between",)},
         nan="q of a homogeneous activation, for which every q is a fixed point",
     ),
     "theory.propagation.propagate": Row(
-        lambda: {
-            "widths": [4, 4, 4],
-            "activation": "tanh",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "input_variance": 1.0,
-            "output_gradient_variance": 1.0,
-        },
+        usual(
+            "activation weight_std bias_std input_variance output_gradient_variance",
+            widths=[4, 4, 4],
+        ),
         says={"weight_std": ("scheme",)},
     ),
     "theory.stability.stability_band": Row(
-        lambda: {
-            "widths": [4, 4, 4],
-            "activation": "relu",
-            "bias_std": 0.0,
-            "decades": 1.0,
-            "number_format": None,
-            "input_variance": 1.0,
-            "output_gradient_variance": 1.0,
-        },
+        usual(
+            "input_variance output_gradient_variance",
+            widths=[4, 4, 4],
+            activation="relu",
+            bias_std=0.0,
+            decades=1.0,
+            number_format=None,
+        ),
         says={"number_format": ("number format",)},
     ),
     "theory.finite_width.log_norm_moments": Row(
-        lambda: {
-            "widths": [4, 4, 4],
-            "activation": "relu",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "input_variance": 1.0,
-            "per_layer": False,
-        },
+        usual(
+            "weight_std bias_std input_variance",
+            widths=[4, 4, 4],
+            activation="relu",
+            per_layer=False,
+        ),
         says={"weight_std": ("scheme",)},
     ),
     "theory.finite_width.finite_width_interval": Row(
-        lambda: {
-            "widths": [4, 4, 4],
-            "activation": "relu",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "coverage": 0.9,
-            "input_variance": 1.0,
-            "output_gradient_variance": 1.0,
-        },
+        usual(
+            "weight_std bias_std input_variance output_gradient_variance",
+            widths=[4, 4, 4],
+            activation="relu",
+            coverage=0.9,
+        ),
         says={"weight_std": ("scheme",)},
     ),
     "theory.jacobian.jacobian_moments": Row(
-        lambda: {
-            "depth": 2,
-            "width": 4,
-            "activation": "tanh",
-            "weights": "gaussian",
-            "sigma_w2": 1.5,
-            "sigma_b2": 0.1,
-            "q": 1.0,
-        }
+        usual("depth width activation sigma_w2 sigma_b2 q", weights="gaussian")
     ),
     "theory.propagation.log_variances": Row(
-        lambda: {
-            "width": 4,
-            "depth": 2,
-            "activation": "relu",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "residual": True,
-            "layer_norm": True,
-        }
+        usual("width depth weight_std bias_std residual layer_norm", activation="relu")
     ),
     "theory.propagation.residual_propagate": Row(
-        lambda: {
-            "width": 4,
-            "depth": 2,
-            "activation": "relu",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "residual": True,
-            "layer_norm": True,
-        }
+        usual("width depth weight_std bias_std residual layer_norm", activation="relu")
     ),
-    "theory.schemes.scheme_std": Row(
-        lambda: {"scheme": "kaiming", "fan_in": 4, "fan_out": 2, "gain": 1.0}
-    ),
+    "theory.schemes.scheme_std": Row(usual("scheme gain", fan_in=4, fan_out=2)),
     "theory.transformer_scaling.depth_scaling": Row(
-        lambda: {"scheme": "gpt2", "n_layer": 2, "n_embd": 8, "std": 0.02}
+        usual("n_embd", scheme="gpt2", n_layer=2, std=0.02)
     ),
     "theory.transformer_scaling.mu_parametrization": Row(
-        lambda: {"width": 8, "base_width": 4, "std": 0.02, "lr": 1e-3, "head_dim": 4}
+        usual("lr", width=8, base_width=4, std=0.02, head_dim=4)
     ),
     "theory.transformer.residual_stream_variance": Row(
-        lambda: {
-            "n_layer": 1,
-            "n_embd": 8,
-            "seq_len": 2,
-            "std": 0.02,
-            "residual_std": 0.02,
-            "position_std": 0.02,
-            "activation": "relu",
-            "mlp_ratio": 4.0,
-            "layer_norm_epsilon": 1e-5,
-            "token_repeat": 0.0,
-            "per_position": False,
-        }
+        usual(
+            "n_layer n_embd seq_len residual_std mlp_ratio layer_norm_epsilon",
+            std=0.02,
+            position_std=0.02,
+            activation="relu",
+            token_repeat=0.0,
+            per_position=False,
+        )
     ),
     "theory.transformer.attention_logit_variance": Row(
-        lambda: {"n_embd": 8, "std": 0.02, "key_std": 0.02, "input_variance": 1.0, "head_dim": 4}
+        usual("n_embd input_variance", std=0.02, key_std=0.02, head_dim=4)
     ),
     "theory.transformer.initial_loss": Row(
-        lambda: {"vocab_size": 100, "n_embd": 8, "std": 0.02, "input_variance": 1.0}
+        usual("n_embd input_variance", vocab_size=100, std=0.02)
     ),
-    "theory.softmax.critical_logit_std": Row(lambda: {"n_keys": 8}),
-    "theory.softmax.attention_participation": Row(
-        lambda: {"n_keys": 8, "logit_std": 1.0, "limit": False}
-    ),
+    "theory.softmax.critical_logit_std": Row(usual(n_keys=8)),
+    "theory.softmax.attention_participation": Row(usual("logit_std", n_keys=8, limit=False)),
     "theory.transformer_gradient.weight_gradient_variance": Row(
-        lambda: {
-            "n_layer": 1,
-            "n_embd": 8,
-            "seq_len": 2,
-            "std": 0.02,
-            "residual_std": 0.02,
-            "activation": "relu",
-            "mlp_ratio": 4.0,
-            "layer_norm_epsilon": 1e-5,
-        },
+        usual(
+            "n_layer n_embd seq_len residual_std mlp_ratio layer_norm_epsilon",
+            std=0.02,
+            activation="relu",
+        )
     ),
     "theory.transformer_gradient.residual_gradient_variance": Row(
-        lambda: {
-            "n_layer": 1,
-            "n_embd": 8,
-            "seq_len": 2,
-            "std": 0.02,
-            "residual_std": 0.02,
-            "norm": "pre",
-            "activation": "relu",
-            "mlp_ratio": 4.0,
-            "layer_norm_epsilon": 1e-5,
-        }
+        usual(
+            "n_layer n_embd seq_len residual_std mlp_ratio layer_norm_epsilon",
+            std=0.02,
+            norm="pre",
+            activation="relu",
+        )
     ),
-    "theory.adamw.adamw_update_rms": Row(lambda: {"betas": (0.9, 0.99), "snr": 0.1}),
+    "theory.adamw.adamw_update_rms": Row(usual("betas snr")),
     "theory.adamw.adamw_equilibrium_rms": Row(
-        lambda: {
-            "lr": 0.01,
-            "weight_decay": 0.1,
-            "diffusion": 1.0,
-            "alignment": 0.1,
-            "betas": (0.9, 0.99),
-        }
+        usual("weight_decay diffusion alignment betas", lr=0.01)
     ),
     "theory.adamw.adamw_rotation": Row(
-        lambda: {
-            "lr": 0.01,
-            "weight_decay": 0.1,
-            "betas": (0.9, 0.99),
-            "snr": 0.1,
-            "diffusion": 1.0,
-            "alignment": 0.1,
-        }
+        usual("weight_decay betas snr diffusion alignment", lr=0.01)
     ),
     "theory.adamw.adamw_variance_trajectory": Row(
-        lambda: {
-            "std0": 0.02,
-            "lr": 0.01,
-            "weight_decay": 0.1,
-            "betas": (0.9, 0.99),
-            "snr": 0.1,
-            "drift": 1e-3,
-            "epsilon": 1e-3,
-            "gradient_rms": [1.0, 0.5, 0.1, 0.1, 0.0],
-            "diffusion": 1.0,
-            "alignment": 0.1,
-            "steps": 5,
-        }
+        usual(
+            "std0 weight_decay betas snr diffusion alignment",
+            lr=0.01,
+            drift=1e-3,
+            epsilon=1e-3,
+            gradient_rms=[1.0, 0.5, 0.1, 0.1, 0.0],
+            steps=5,
+        )
     ),
-    "theory.adamw.adamw_momentum_alignment": Row(
-        lambda: {"betas": (0.9, 0.99), "after_step": True}
-    ),
+    "theory.adamw.adamw_momentum_alignment": Row(usual("betas", after_step=True)),
     "theory.implied_decay.implied_weight_decay": Row(
-        lambda: {"std": 0.03, "std0": 0.02, "lr": [0.01, 0.02], "betas": (0.9, 0.99)},
-        nan="no decay gives this std, as documented",
+        usual("std0 betas", std=0.03, lr=[0.01, 0.02]), nan="no decay gives this std, as documented"
     ),
-    "theory.adamw.data_memory": Row(
-        lambda: {"lr": [0.01, 0.02], "weight_decay": 0.1, "alignment": 0.1}
-    ),
+    "theory.adamw.data_memory": Row(usual("weight_decay alignment", lr=[0.01, 0.02])),
     # init and models
-    "init.fans": Row(lambda: {"tensor": torch.zeros(3, 4), "transposed": True}),
-    "init.variance_scaling_std": Row(
-        lambda: {"tensor": torch.zeros(3, 4), "scale": 2.0, "mode": "fan_in", "transposed": True}
-    ),
+    "init.fans": Row(usual("tensor transposed")),
+    "init.variance_scaling_std": Row(usual("tensor transposed", scale=2.0, mode="fan_in")),
     "init.variance_scaling_": Row(
-        lambda: {
-            "tensor": torch.zeros(3, 4),
-            "scale": 2.0,
-            "mode": "fan_in",
-            "distribution": "normal",
-            "transposed": True,
-            "generator": generator(),
-        }
+        usual(
+            "tensor transposed",
+            scale=2.0,
+            mode="fan_in",
+            distribution="normal",
+            generator=generator,
+        )
     ),
-    "theory.schemes.check_options": Row(lambda: {"scheme": "kaiming", "options": {"gain": 1.0}}),
+    "theory.schemes.check_options": Row(usual("scheme", options={"gain": 1.0})),
     "init.weight_layers": Row(
-        lambda: {"model": mlp()}, call=lambda model: list(initscope.init.weight_layers(model))
+        usual(model=mlp), call=lambda model: list(initscope.init.weight_layers(model))
     ),
     "init.initialize_": Row(
-        lambda: {
-            "model": mlp(),
-            "scheme": "kaiming",
-            "generator": generator(),
-            "bias_std": 0.1,
-            "gain": 1.0,
-            "mode": "fan_out",
-            "distribution": "normal",
-        },
+        usual(
+            "scheme bias_std gain",
+            model=mlp,
+            generator=generator,
+            mode="fan_out",
+            distribution="normal",
+        ),
         says={"model": ("layer",)},
     ),
-    "models.mlp.MLP": Row(lambda: {"widths": [3, 4, 2], "activation": "tanh"}),
+    "models.mlp.MLP": Row(usual("widths activation")),
     "sweep.spec.Optimizer": Row(
-        lambda: {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9},
-        says={"name": ("optimizer",)},
+        usual(name="sgd", learning_rate=0.1, momentum=0.9), says={"name": ("optimizer",)}
     ),
     "theory.scheme.Scheme": Row(
-        lambda: {"name": "kaiming", "options": {"gain": 1.0}},
+        usual(name="kaiming", options={"gain": 1.0}),
         says={"name": ("scheme",), "options": ("option",)},
     ),
-    "theory.scheme.Scheme.of": Row(lambda: {"value": "xavier"}, says={"value": ("scheme",)}),
+    "theory.scheme.Scheme.of": Row(usual(value="xavier"), says={"value": ("scheme",)}),
     "analysis.sweeps.to_tidy": Row(
-        lambda: {"table": sweep()}, nan="dead units of the last layer, as documented"
+        usual("table"), nan="dead units of the last layer, as documented"
     ),
     "models.gpt.gpt2": Row(
-        lambda: {
-            "preset": "nano12",
-            "n_layer": 1,
-            "n_embd": 8,
-            "n_head": 2,
-            "n_positions": 4,
-            "vocab_size": 16,
-            "layer_norm_epsilon": 1e-5,
-            "resid_pdrop": 0.0,
-            "activation_function": "relu",
-        }
+        usual(
+            "n_layer n_embd layer_norm_epsilon",
+            preset="nano12",
+            n_head=2,
+            n_positions=4,
+            vocab_size=16,
+            resid_pdrop=0.0,
+            activation_function="relu",
+        )
     ),
-    "models.gpt.post_norm_gpt": Row(lambda: {"like": small_gpt2()}),
+    "models.gpt.post_norm_gpt": Row(usual(like=small_gpt2)),
     # random networks
     "monte_carlo.variances.variance_profiles": Row(
-        lambda: {
-            "widths": [3, 4, 2],
-            "activation": "tanh",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "networks": 2,
-            "seed": 0,
-            "input_variance": 1.0,
-            "output_gradient_variance": 1.0,
-        },
+        usual(
+            "widths activation weight_std bias_std networks seed input_variance",
+            "output_gradient_variance",
+        ),
         says={"weight_std": ("scheme",)},
     ),
     "monte_carlo.variances.residual_profiles": Row(
-        lambda: {
-            "width": 3,
-            "depth": 2,
-            "activation": "tanh",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "residual": True,
-            "layer_norm": True,
-            "networks": 2,
-            "seed": 0,
-        },
+        usual("depth activation weight_std bias_std residual layer_norm networks seed", width=3),
         says={"weight_std": ("scheme",)},
     ),
     "monte_carlo.correlations.correlation_profiles": Row(
-        lambda: {
-            "widths": [3, 4, 2],
-            "activation": "tanh",
-            "weight_std": 0.5,
-            "bias_std": 0.1,
-            "correlation": 0.5,
-            "networks": 2,
-            "seed": 0,
-            "input_variance": 1.0,
-        },
+        usual(
+            "widths activation weight_std bias_std networks seed input_variance", correlation=0.5
+        ),
         says={"weight_std": ("scheme",)},
         nan=NO_ANGLE,
     ),
     "monte_carlo.comparison.against_theory": Row(
-        lambda: {
-            "profiles": profiles(),
-            "theory": theory.propagate([4] * 4, "relu", "kaiming"),
-            "interval": theory.finite_width_interval([4] * 4, "relu", "kaiming"),
-        }
+        usual(
+            profiles=profiles,
+            theory=lambda: theory.propagate([4] * 4, "relu", "kaiming"),
+            interval=lambda: theory.finite_width_interval([4] * 4, "relu", "kaiming"),
+        )
     ),
     "monte_carlo.number_formats.representable_band": Row(
-        lambda: {
-            "widths": [3, 4, 2],
-            "activation": "relu",
-            "number_format": "float16",
-            "networks": 1,
-            "seed": 0,
-            "std_range": (1e-3, 1e3),
-            "precision": 0.5,
-        },
+        usual(
+            "widths seed",
+            activation="relu",
+            number_format="float16",
+            networks=1,
+            std_range=(1e-3, 1e3),
+            precision=0.5,
+        ),
         says={"number_format": ("number format",)},
         nan="a network that no std keeps in range, as documented",
     ),
-    "monte_carlo.jacobian.layer_jacobians": Row(lambda: {"model": mlp(), "inputs": torch.ones(3)}),
+    "monte_carlo.jacobian.layer_jacobians": Row(usual(model=mlp, inputs=lambda: torch.ones(3))),
     "monte_carlo.jacobian.jacobian_spectra": Row(
-        lambda: {
-            "widths": [3, 4, 2],
-            "activation": "relu",
-            "scheme": "kaiming",
-            "gain": 1.0,
-            "bias_std": 0.1,
-            "input_variance": 1.0,
-            "at": (1,),
-            "networks": 2,
-            "seed": 0,
-        },
+        usual(
+            "widths scheme gain bias_std input_variance networks seed", activation="relu", at=(1,)
+        ),
         says={"at": ("layer",)},
     ),
-    "monte_carlo.residual_stream.stream_profile": Row(
-        lambda: {"model": small_gpt2(), "tokens": torch.zeros(1, 4, dtype=torch.long)},
-    ),
+    "monte_carlo.residual_stream.stream_profile": Row(usual("model tokens")),
     "monte_carlo.residual_stream.stream_gradients": Row(
-        lambda: {
-            "model": small_gpt2(),
-            "tokens": torch.zeros(1, 4, dtype=torch.long),
-            "labels": torch.zeros(1, 4, dtype=torch.long),
-        },
+        usual("model tokens", labels=lambda: torch.zeros(1, 4, dtype=torch.long))
     ),
     "monte_carlo.attention.draw_participation": Row(
-        lambda: {"n_keys": 4, "logit_std": 1.0, "draws": 3, "head_dim": 2, "seed": 0}
+        usual("logit_std seed", n_keys=4, draws=3, head_dim=2)
     ),
     "monte_carlo.residual_stream.weight_gradients": Row(
-        lambda: {
-            "model": small_gpt2(),
-            "tokens": torch.zeros(1, 4, dtype=torch.long),
-            "labels": torch.zeros(1, 4, dtype=torch.long),
-        },
+        usual("model tokens", labels=lambda: torch.zeros(1, 4, dtype=torch.long))
     ),
     "monte_carlo.residual_stream.draw_narrow_models": Row(
-        lambda: {
-            "quantity": "stream",
-            "draws": 1,
-            "width": 4,
-            "n_layer": 1,
-            "std": 0.02,
-            "batch": 1,
-            "seq_len": 2,
-            "scaled": True,
-            "post_norm": False,
-            "seed": 0,
-        },
+        usual(
+            "width n_layer seq_len seed",
+            quantity="stream",
+            draws=1,
+            std=0.02,
+            batch=1,
+            scaled=True,
+            post_norm=False,
+        ),
         says={"width": ("n_embd",)},
     ),
     # what is measured in a model
     "tracking.hooks.layer_variances": Row(
-        lambda: {
-            "model": mlp(),
-            "inputs": torch.ones(2, 3),
-            "labels": torch.tensor([0, 1]),
-            "loss_fn": nn.functional.cross_entropy,
-            "step": 0,
-        },
+        usual(
+            model=mlp,
+            inputs=lambda: torch.ones(2, 3),
+            labels=lambda: torch.tensor([0, 1]),
+            loss_fn=lambda: nn.functional.cross_entropy,
+            step=0,
+        ),
         says={"loss_fn": ("loss",), "inputs": ("batch",)},
         nan="what overflows is reported as inf or NaN, as documented",
         passes_on=("model", "loss_fn"),
     ),
     "tracking.hooks.record_variances": Row(
-        lambda: {"model": mlp()}, call=lambda model: _entered(record_variances(model))
+        usual(model=mlp), call=lambda model: _entered(record_variances(model))
     ),
     "tracking.hooks.VarianceRecord.to_frame": Row(
-        lambda: {"step": 3}, call=lambda step: VarianceRecord().to_frame(step)
+        usual(step=3), call=lambda step: VarianceRecord().to_frame(step)
     ),
     "tracking.growth.GrowthSplit": Row(
         lambda: growing() | {"lags": (2, 4), "roles": None, "every": 2},
@@ -926,82 +829,72 @@ ROWS: dict[str, Row] = {
         },
     ),
     "tracking.tracker.VarianceTracker.after_optimizer_step": Row(
-        lambda: {"updated": True},
+        usual(updated=True),
         call=lambda updated: VarianceTracker(small_gpt2()).after_optimizer_step(updated=updated),
     ),
     "tracking.callback.VarianceCallback": Row(
-        lambda: {
-            "out_folder": "variances",
-            "every": 1,
-            "quantities": ("weight",),
-            "distribution_every": 2,
-            "quantiles": (0.5,),
-            "histograms": ("q",),
-            "overwrite": False,
-            "log": True,
-        },
+        usual(
+            out_folder="variances",
+            every=1,
+            quantities=("weight",),
+            distribution_every=2,
+            quantiles=(0.5,),
+            histograms=("q",),
+            overwrite=False,
+            log=True,
+        ),
         says={"quantities": ("quantity",)},
     ),
     "tracking.callback.VarianceCallback.log_through": Row(
-        lambda: {"trainer": "none"},
+        usual(trainer="none"),
         call=lambda trainer: VarianceCallback("variances").log_through(trainer),
         valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
-        lambda: {"model": small_gpt2()},
-        call=lambda model: list(initscope.tracking.matrices.weight_matrices(model)),
+        usual("model"), call=lambda model: list(initscope.tracking.matrices.weight_matrices(model))
     ),
-    "tracking.matrices.find_weight_matrices": Row(lambda: {"model": small_gpt2()}),
-    "tracking.tables.read_variances": Row(lambda: {"folder": "not-there"}, valid=False),
-    "tracking.tables.read_histograms": Row(lambda: {"folder": "not-there"}, valid=False),
+    "tracking.matrices.find_weight_matrices": Row(usual("model")),
+    "tracking.tables.read_variances": Row(usual("folder"), valid=False),
+    "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
     # analysis
     "analysis.trajectories.weight_std": Row(
-        lambda: {"variances": variances(), "roles": ("q",)}, says={"roles": ("role",)}
+        usual("roles", variances=variances), says={"roles": ("role",)}
     ),
     "analysis.trajectories.statistic_table": Row(
-        lambda: {"variances": variances(), "kind": "weight", "stat": "std", "roles": ("q",)},
-        says={"roles": ("role",)},
+        usual("roles", variances=variances, kind="weight", stat="std"), says={"roles": ("role",)}
     ),
-    "analysis.trajectories.expansion_rates": Row(
-        lambda: {"std": std(), "until": 20}, says={"std": ("until",)}
-    ),
-    "analysis.trajectories.settling_steps": Row(lambda: {"std": std(), "tolerance": 0.1}),
-    "analysis.trajectories.layer_spread": Row(lambda: {"std": std()}),
+    "analysis.trajectories.expansion_rates": Row(usual("std", until=20), says={"std": ("until",)}),
+    "analysis.trajectories.settling_steps": Row(usual("std", tolerance=0.1)),
+    "analysis.trajectories.layer_spread": Row(usual("std")),
     "analysis.trajectories.depth_correlation": Row(
-        lambda: {"values": expansion_rates(std(), 20)},
+        usual(values=lambda: expansion_rates(std(), 20)),
         nan="a constant or a single layer has no rank correlation, as documented",
     ),
-    "analysis.intervals.mean_error": Row(lambda: {"values": [1.0, 2.0]}),
-    "analysis.intervals.variance_error": Row(lambda: {"variance": 1.0, "n": 9}),
-    "analysis.intervals.central_range": Row(lambda: {"values": [1.0, 2.0]}),
+    "analysis.intervals.mean_error": Row(usual("values")),
+    "analysis.intervals.variance_error": Row(usual(variance=1.0, n=9)),
+    "analysis.intervals.central_range": Row(usual("values")),
     "analysis.intervals.bootstrap_interval": Row(
-        lambda: {"resampled": [1.0, 2.0], "n": 9, "level": 0.9},
+        usual("level", resampled=[1.0, 2.0], n=9),
         nan="the interval of values that are not finite, as documented",
     ),
-    "analysis.intervals.pooled_mean": Row(lambda: {"values": [1.0, 2.0], "errors": [0.5, 1.0]}),
+    "analysis.intervals.pooled_mean": Row(usual("values", errors=[0.5, 1.0])),
     "analysis.intervals.mean_interval": Row(
-        lambda: {"values": [1.0, 2.0], "level": 0.9},
-        nan="the interval of values that are not finite, as documented",
+        usual("values level"), nan="the interval of values that are not finite, as documented"
     ),
     "analysis.noise.predicted_std": Row(
-        lambda: {
-            "std": std(),
-            "lr": [0.01] * 20,
-            "weight_decay": 0.1,
-            "betas": (0.9, 0.99),
-            "diffusion": 1.0,
-            "snr": 0.1,
-            "alignment": 0.1,
-            "epsilon": 0.1,
-            "gradient_rms": std(),
-        }
+        usual(
+            "std weight_decay betas diffusion snr alignment",
+            lr=lambda: [0.01] * 20,
+            epsilon=0.1,
+            gradient_rms=std,
+        )
     ),
-    "analysis.rate_decay.late_std": Row(lambda: {"std": std(), "since": 10}),
+    "analysis.rate_decay.late_std": Row(usual("std", since=10)),
     "analysis.rate_decay.power_slopes": Row(
         lambda: {"runs": slopes_table(), "value": "std", "over": "rate", "by": ["seed"]},
         says={"value": ("runs",), "over": ("runs",), "by": ("runs",)},
     ),
-    "analysis.growth.growth_parts": Row(lambda: {"split": split(), "lag": 64, "since": 0}),
+    "analysis.growth.growth_parts": Row(usual(split=split, lag=64, since=0)),
     "analysis.growth.order_beside_shadow": Row(
         lambda: {"parts": [parts(), parts()], "roles": ["q"], "times": 3.0},
         says={"roles": ("role",)},
@@ -1010,351 +903,303 @@ ROWS: dict[str, Row] = {
         lambda: {"parts": [parts(), parts()], "roles": ["q"], "share": 0.75},
         says={"roles": ("role",)},
     ),
-    "analysis.published_runs.weibull_std": Row(lambda: {"scale": 0.02, "share": 0.9}),
+    "analysis.published_runs.weibull_std": Row(usual("share", scale=0.02)),
     "analysis.published_runs.share_of_std": Row(
-        lambda: {
-            "scales": weibull_scales("o", "ffn_in", "ffn_out"),
-            "checkpoints": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
-            "model": "shakespeare",
-        }
+        usual(
+            scales=lambda: weibull_scales("o", "ffn_in", "ffn_out"),
+            checkpoints=lambda: pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
+            model="shakespeare",
+        )
     ),
-    "analysis.published_runs.measured_over_predicted": Row(
-        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9}
-    ),
+    "analysis.published_runs.measured_over_predicted": Row(usual("scales share")),
     "analysis.published_runs.implied_decays": Row(
-        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
-        nan="no decay gives this std, as documented",
+        usual("scales share"), nan="no decay gives this std, as documented"
     ),
     "analysis.published_runs.implied_gradients": Row(
-        lambda: {"scales": weibull_scales("qkv", "o"), "share": 0.9},
-        nan="epsilon explains no std as large as without it, as documented",
+        usual("scales share"), nan="epsilon explains no std as large as without it, as documented"
     ),
     "analysis.published_runs.predicted_through_training": Row(
-        lambda: {
-            "std": pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
-            "recipe": "shakespeare",
-            "peak_lr": 1e-3,
-            "weight_decay": 0.1,
-        }
+        usual(
+            "weight_decay",
+            std=lambda: pd.DataFrame({"step": [0, 1], "std": [0.02, 0.03]}),
+            recipe="shakespeare",
+            peak_lr=1e-3,
+        )
     ),
     "analysis.published_runs.alignment_in_training": Row(
-        lambda: {
-            "logs": pd.DataFrame(
+        usual(
+            logs=lambda: pd.DataFrame(
                 {"run": ["a"], "step": [1], "alignment": [2.0], "length": [0.1], "decay": [0.1]}
             ),
-            "beta1": 0.9,
-        }
+            beta1=0.9,
+        )
     ),
     "analysis.published_runs.recipe_table": Row(),
     "analysis.diffusion.growth_in_windows": Row(
-        lambda: {"std": std(), "lr": [0.1] * 20, "weight_decay": 0.1, "edges": [0, 10]},
-        says={"std": ("edges",)},
+        usual("std weight_decay", lr=lambda: [0.1] * 20, edges=[0, 10]), says={"std": ("edges",)}
     ),
     "analysis.diffusion.growth_exponents": Row(
-        lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)},
+        usual(growth=windows, lr=lambda: np.linspace(0.1, 0.2, 20)),
         nan="the rate is the same in all windows, or their growth is below 0, as documented",
     ),
-    "analysis.diffusion.baseline_curves": Row(lambda: {"std": std(), "lr": [0.1] * 20}),
-    "analysis.diffusion.curve_distances": Row(lambda: {"std": std(), "curves": {"a": std()}}),
-    "analysis.diffusion.curve_errors": Row(lambda: {"std": std(), "curve": std()}),
+    "analysis.diffusion.baseline_curves": Row(usual("std", lr=lambda: [0.1] * 20)),
+    "analysis.diffusion.curve_distances": Row(usual("std", curves=lambda: {"a": std()})),
+    "analysis.diffusion.curve_errors": Row(usual("std", curve=std)),
     "analysis.diffusion.growth_by_rate": Row(
-        lambda: {"growth": windows(), "lr": np.linspace(0.1, 0.2, 20)}
+        usual(growth=windows, lr=lambda: np.linspace(0.1, 0.2, 20))
     ),
     "analysis.losses.first_below": Row(
-        lambda: {"losses": losses_by_step(), "level": 4.5, "window": 2},
+        usual(losses=losses_by_step, level=4.5, window=2),
         nan="losses that do not fall below, as documented",
     ),
     "data.bigrams.bigram_loss": Row(
-        lambda: {"train": [np.arange(4) % 2], "validation": [np.arange(4) % 2], "vocab_size": 2}
+        usual(train=lambda: [np.arange(4) % 2], validation=lambda: [np.arange(4) % 2], vocab_size=2)
     ),
-    "analysis.qkv_claims.without_first_layer": Row(lambda: {"std": std()}),
-    "analysis.qkv_claims.shallow_first": Row(lambda: {"stds": [three_layers()] * 2, "until": 10}),
-    "analysis.qkv_claims.narrow_bands": Row(lambda: {"stds": [std(), std()], "ratio": 1.5}),
-    "analysis.qkv_claims.late_changes": Row(
-        lambda: {"std": std(), "since": 10}, says={"std": ("since",)}
-    ),
-    "analysis.qkv_claims.bands_at_rest": Row(
-        lambda: {"stds": [std(), std()], "since": 10, "tolerance": 0.05}
-    ),
-    "analysis.interval_rules.lies_below": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
-    "analysis.interval_rules.lies_above": Row(lambda: {"interval": (0.1, 0.0, 0.2), "bound": 0.02}),
-    "analysis.interval_rules.improves": Row(lambda: {"interval": (0.1, 0.0, 0.2), "margin": 0.02}),
+    "analysis.qkv_claims.without_first_layer": Row(usual("std")),
+    "analysis.qkv_claims.shallow_first": Row(usual("until", stds=lambda: [three_layers()] * 2)),
+    "analysis.qkv_claims.narrow_bands": Row(usual("stds", ratio=1.5)),
+    "analysis.qkv_claims.late_changes": Row(usual("std", since=10), says={"std": ("since",)}),
+    "analysis.qkv_claims.bands_at_rest": Row(usual("stds", since=10, tolerance=0.05)),
+    "analysis.interval_rules.lies_below": Row(usual("interval", bound=0.02)),
+    "analysis.interval_rules.lies_above": Row(usual("interval", bound=0.02)),
+    "analysis.interval_rules.improves": Row(usual("interval", margin=0.02)),
     "analysis.qkv_claims.bad_ends_foretold": Row(
-        lambda: {"stds": {"a": std()}, "losses": {"a": losses_by_step()}, "until": 10}
+        usual("until", stds=lambda: {"a": std()}, losses=lambda: {"a": losses_by_step()})
     ),
     "analysis.qkv_claims.driven_exponent": Row(
-        lambda: {"exponents": [1.3, 1.4], "low": 0.8, "high": 1.6, "noise": 2.0},
-        says={"exponents": ("values",)},
+        usual(exponents=[1.3, 1.4], low=0.8, high=1.6, noise=2.0), says={"exponents": ("values",)}
     ),
-    "analysis.qkv_claims.noise_curve_loses": Row(lambda: {"distances": [curve_errors_table()]}),
-    "analysis.qkv_claims.narrow_but_for_first": Row(
-        lambda: {"stds": [std(), std()], "ratio": 1.5, "wide": "q"}
-    ),
+    "analysis.qkv_claims.noise_curve_loses": Row(usual(distances=lambda: [curve_errors_table()])),
+    "analysis.qkv_claims.narrow_but_for_first": Row(usual("stds", ratio=1.5, wide="q")),
     "analysis.qkv_claims.expected_order": Row(
-        lambda: {"stds": [three_layers()] * 2, "until": 10, "above": {"q": 0.5}, "below": {"v": 0}},
+        usual("until", stds=lambda: [three_layers()] * 2, above={"q": 0.5}, below={"v": 0}),
         nan="the order of matrices that do not move, as documented",
     ),
-    "analysis.interval_rules.mean_within": Row(
-        lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}
-    ),
-    "analysis.interval_rules.difference_within": Row(
-        lambda: {"interval": (0.1, 0.0, 0.2), "low": 0.05, "high": 0.15}
-    ),
+    "analysis.interval_rules.mean_within": Row(usual("interval", low=0.05, high=0.15)),
+    "analysis.interval_rules.difference_within": Row(usual("interval", low=0.05, high=0.15)),
     "analysis.intervals.difference_interval": Row(
-        lambda: {"first": [1.0, 2.0, 3.0], "second": [0.0, 0.5]},
+        usual(first=[1.0, 2.0, 3.0], second=[0.0, 0.5]),
         nan="the interval of values that are not finite, as documented",
     ),
     "analysis.trajectories.spread_over_growth": Row(
-        lambda: {"std": std()}, nan="layers that have not moved, as documented"
+        usual("std"), nan="layers that have not moved, as documented"
     ),
-    "analysis.trajectories.growth_since_start": Row(lambda: {"std": std()}),
-    "analysis.trajectories.over_layers": Row(lambda: {"std": std()}),
-    "analysis.rates.best_rates": Row(lambda: {"measures": measures()}),
-    "analysis.rates.failure_share": Row(lambda: {"measures": measures()}),
+    "analysis.trajectories.growth_since_start": Row(usual("std")),
+    "analysis.trajectories.over_layers": Row(usual("std")),
+    "analysis.rates.best_rates": Row(usual("measures")),
+    "analysis.rates.failure_share": Row(usual("measures")),
     "analysis.rates.accuracy_of_schemes": Row(
-        lambda: {"measures": measures()}, nan="the error of a single run, as documented"
+        usual("measures"), nan="the error of a single run, as documented"
     ),
     "analysis.seeds.over_seeds": Row(
-        lambda: {"runs": sweep(), "column": "test_accuracy", "by": "std"},
-        says={"by": ("column",)},
+        usual(runs=sweep, column="test_accuracy", by="std"), says={"by": ("column",)}
     ),
     "analysis.seeds.median_grid": Row(
-        lambda: {"runs": sweep(), "index": "depth", "columns": "std", "values": "test_accuracy"},
+        usual(runs=sweep, index="depth", columns="std", values="test_accuracy"),
         says={"index": ("column",), "values": ("column",)},
         nan="a cell without runs, as documented",
     ),
-    "analysis.seeds.divergence_share": Row(lambda: {"table": sweep()}),
-    "analysis.seeds.losses_over_seeds": Row(lambda: {"table": sweep()}),
+    "analysis.seeds.divergence_share": Row(usual("table")),
+    "analysis.seeds.losses_over_seeds": Row(usual("table")),
     "analysis.seeds.gradient_norm_means": Row(
-        lambda: {"table": sweep().query("depth == 2")},
+        usual(table=lambda: sweep().query("depth == 2")),
         nan="a layer that has no gradient in any seed, as documented",
     ),
     "analysis.seeds.gradient_ratios_over_seeds": Row(
-        lambda: {"table": sweep().query("depth == 2")}
+        usual(table=lambda: sweep().query("depth == 2"))
     ),
     "analysis.seeds.layer_medians": Row(
-        lambda: {"tidy": to_tidy(sweep())},
+        usual(tidy=lambda: to_tidy(sweep())),
         nan="the share of dead units of a last layer, which has no ReLU",
     ),
     "analysis.seeds.paired_losses": Row(
-        lambda: {
-            "table": sweep().query("depth == 2"),
-            "first": "xavier",
-            "second": "kaiming",
-        },
+        usual("first second", table=lambda: sweep().query("depth == 2")),
         says={"first": ("scheme",), "second": ("scheme",), "table": ("scheme",)},
         nan="a loss that is not finite, as documented",
     ),
     "analysis.stability.stability_bands": Row(
-        lambda: {
-            "table": sweep(),
-            "tolerance": 0.1,
-            "choose": "test_accuracy",
-            "resamples": 5,
-        },
+        usual("table", tolerance=0.1, choose="test_accuracy", resamples=5),
         nan="a configuration in which nothing trains has no band, as documented",
     ),
-    "analysis.stability.after_epoch": Row(lambda: {"table": by_epoch(), "epoch": 1}),
-    "analysis.stability.band_cases": Row(lambda: {"bands": bands()}),
-    "analysis.stability.edge_cases": Row(lambda: {"bands": bands(), "factor": 2.0}),
+    "analysis.stability.after_epoch": Row(usual(table=by_epoch, epoch=1)),
+    "analysis.stability.band_cases": Row(usual("bands")),
+    "analysis.stability.edge_cases": Row(usual("bands", factor=2.0)),
     "analysis.plateau.left_edges_of_law": Row(
-        lambda: {"bands": bands(), "fit": bands()["depth"] == 3, "by": "depth"},
+        usual("bands", fit=lambda: bands()["depth"] == 3, by="depth"),
         says={"bands": ("bands", "table"), "by": ("by", "column")},
         nan="a depth whose rate of escape is not known, as documented",
     ),
     "analysis.plateau.right_edges_of_law": Row(
-        lambda: {"bands": bands(), "fit": bands()["depth"] == 3},
+        usual("bands", fit=lambda: bands()["depth"] == 3),
         says={"bands": ("bands", "table")},
         nan="a band without an edge, as documented",
     ),
-    "analysis.plateau.band_constants": Row(lambda: {"bands": bands()}),
-    "analysis.plateau.within_decades": Row(lambda: {"off": pd.Series([0.1, 0.2]), "margin": 0.15}),
+    "analysis.plateau.band_constants": Row(usual("bands")),
+    "analysis.plateau.within_decades": Row(usual(off=lambda: pd.Series([0.1, 0.2]), margin=0.15)),
     "analysis.plateau.decades_off": Row(
-        lambda: {"measured": pd.Series([0.1, 0.2]), "predicted": pd.Series([0.1, 0.3])},
+        usual(measured=lambda: pd.Series([0.1, 0.2]), predicted=lambda: pd.Series([0.1, 0.3])),
         nan="the logarithm of what is negative",
     ),
     "claims.Claim": Row(
-        lambda: {"key": "a-claim", "kind": "predictions", "texts": claim_texts()},
+        usual(key="a-claim", kind="predictions", texts=claim_texts),
         says={"texts": ("texts", "must have")},
     ),
-    "claims.Cases": Row(lambda: {"support": 2, "contradict": 1, "undecided": 0, "allowed": 0}),
-    "claims.Cases.of": Row(lambda: {"outcomes": [True, None], "allowed": 0}),
+    "claims.Cases": Row(usual(support=2, contradict=1, undecided=0, allowed=0)),
+    "claims.Cases.of": Row(usual(outcomes=[True, None], allowed=0)),
     "claims.Effect": Row(
-        lambda: {"what": "a size", "value": 1.0, "low": 0.5, "high": 1.5, "unit": "nats"},
+        usual(what="a size", value=1.0, low=0.5, high=1.5, unit="nats"),
         says={name: (name, "interval") for name in ("value", "low", "high")},
     ),
     "claims.Finding": Row(finding, says={"records": ("records", "file")}),
     "claims.Finding.of": Row(
-        lambda: {
-            "claim": Claim("a-claim", "predictions", claim_texts()),
-            "in_scope": Cases(2, 1),
-            "beyond": None,
-            "summary": "Two of three.",
-            "runs": 3,
-            "figure": "fig-a",
-            "files": [__file__],
-            "effect": None,
-            "profile": "cpu",
-        }
+        usual(
+            claim=lambda: Claim("a-claim", "predictions", claim_texts()),
+            in_scope=lambda: Cases(2, 1),
+            beyond=None,
+            summary="Two of three.",
+            runs=3,
+            figure="fig-a",
+            files=lambda: [__file__],
+            effect=None,
+            profile="cpu",
+        )
     ),
     "claims.Finding.write": Row(
-        lambda: {"folder": "records"}, call=lambda folder: Finding(**finding()).write(folder)
+        usual(folder="records"), call=lambda folder: Finding(**finding()).write(folder)
     ),
-    "claims.Finding.read": Row(lambda: {"path": "not-there"}, valid=False),
+    "claims.Finding.read": Row(usual(path="not-there"), valid=False),
     "claims.read_claims": Row(
-        lambda: {"path": "not-there"}, says={"path": ("path", "file")}, valid=False
+        usual(path="not-there"), says={"path": ("path", "file")}, valid=False
     ),
     "claims.verified_findings": Row(
-        lambda: {"notebooks": ".", "chapters": {"05_std_sweep": "results"}},
+        usual(notebooks=".", chapters={"05_std_sweep": "results"}),
         says={"notebooks": ("notebooks", "file"), "chapters": ("chapters", "file")},
         valid=False,
     ),
     "chapter.findings_table": Row(
-        lambda: {
-            "claims": {"a-claim": Claim("a-claim", "predictions", claim_texts())},
-            "findings": [Finding(**finding())],
-        }
+        usual(
+            claims=lambda: {"a-claim": Claim("a-claim", "predictions", claim_texts())},
+            findings=lambda: [Finding(**finding())],
+        )
     ),
     "analysis.comparison.run_measures": Row(
-        lambda: {"table": sweep(), "losses": (1.0,), "accuracies": (0.5,), "chance_share": 0.2},
+        usual("table", losses=(1.0,), accuracies=(0.5,), chance_share=0.2),
         nan="a ratio of gradients that vanish, as documented",
     ),
     "analysis.comparison.layer_ratios": Row(
-        lambda: {"table": sweep(), "first": "xavier", "second": "kaiming", "stat": "weight_std"},
+        usual("table first second", stat="weight_std"),
         says={"first": ("scheme",), "second": ("scheme",), "stat": ("column", "stat")},
         nan="0 / 0, as documented",
     ),
     "analysis.comparison.compare": Row(
-        lambda: {
-            "measures": measures(),
-            "first": "xavier",
-            "second": "kaiming",
-            "measure": "test_accuracy",
-            "statistic": "mean",
-            "best_rate": None,
-            "level": 0.9,
-            "resamples": 20,
-            "seed": 0,
-        },
+        usual(
+            "measures first second measure level seed",
+            statistic="mean",
+            best_rate=None,
+            resamples=20,
+        ),
         says={"first": ("scheme",), "second": ("scheme",), "measures": ("scheme",)},
     ),
     # data
-    "data.dataset.load": Row(
-        lambda: {"name": "wine", "seed": 0, "source": None}, says={"name": ("data set",)}
-    ),
-    "data.tabular.load_wine": Row(lambda: {"seed": 0, "test_size": 0.25}),
-    "data.tabular.load_digits": Row(lambda: {"seed": 0, "test_size": 0.25}),
+    "data.dataset.load": Row(usual("seed", name="wine", source=None), says={"name": ("data set",)}),
+    "data.tabular.load_wine": Row(usual("seed", test_size=0.25)),
+    "data.tabular.load_digits": Row(usual("seed", test_size=0.25)),
     "data.text.load_text": Row(
-        lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
+        usual(source=lambda: Path("not-there")), valid=False, says={"source": ("unknown text",)}
     ),
     "data.text_sources.is_on_hub": Row(
-        lambda: {"source": Path("not-there")}, valid=False, says={"source": ("unknown text",)}
+        usual(source=lambda: Path("not-there")), valid=False, says={"source": ("unknown text",)}
     ),
     "data.passages.Passages": Row(
-        lambda: {"sources": (np.arange(8, dtype=np.uint16),), "context": 3, "what": "the text"}
+        usual(sources=lambda: (np.arange(8, dtype=np.uint16),), context=3, what="the text")
     ),
     "data.passages.ShuffledPassages": Row(
-        lambda: {
-            "passages": initscope.data.passages.Passages((np.arange(8, dtype=np.uint16),), 3),
-            "n": 4,
-            "seed": 0,
-        },
+        usual(
+            "seed",
+            passages=lambda: initscope.data.passages.Passages((np.arange(8, dtype=np.uint16),), 3),
+            n=4,
+        ),
         call=lambda **arguments: initscope.data.passages.ShuffledPassages(**arguments)[0],
     ),
     "data.tokenizers.load_tokenizer": Row(
-        lambda: {"name": "bytes"},
+        usual(name="bytes"),
         says={"name": ("tokenizer",)},
         call=lambda name: initscope.data.tokenizers.load_tokenizer(name).digest,
     ),
     "records.recorded": Row(
-        lambda: {
-            "path": "record.parquet",
-            "specification": {"a": 1},
-            "measure": lambda: pd.DataFrame({"a": [1.0]}),
-        },
+        usual(
+            path="record.parquet",
+            specification={"a": 1},
+            measure=lambda: lambda: pd.DataFrame({"a": [1.0]}),
+        ),
         passes_on=("measure",),
     ),
-    "schema.sweep_schema": Row(lambda: {"validation_size": 5}),
-    "schema.evaluation_steps": Row(lambda: {"epochs": 2, "steps_per_epoch": 3, "per_epoch": 1}),
-    "sweep.schedule.probe_steps": Row(lambda: {"n_steps": 10, "probes": 3}),
-    "sweep.schedule.loss_steps": Row(lambda: {"n_steps": 10, "loss_points": 3}),
-    "models.gpt.training_flops_per_token": Row(lambda: {"model": small_gpt2()}),
-    "devices.peak_flops": Row(
-        lambda: {"device_name": "NVIDIA H100 80GB HBM3", "precision": "bfloat16"}
-    ),
+    "schema.sweep_schema": Row(usual(validation_size=5)),
+    "schema.evaluation_steps": Row(usual(epochs=2, steps_per_epoch=3, per_epoch=1)),
+    "sweep.schedule.probe_steps": Row(usual(n_steps=10, probes=3)),
+    "sweep.schedule.loss_steps": Row(usual(n_steps=10, loss_points=3)),
+    "models.gpt.training_flops_per_token": Row(usual("model")),
+    "devices.peak_flops": Row(usual(device_name="NVIDIA H100 80GB HBM3", precision="bfloat16")),
     # figures
     "plots.criticality.maps": Row(
-        lambda: {
-            "length": labelled("q", "image"),
-            "correlation": labelled("c", "image"),
-            "fixed_points": labelled("q", "c"),
-        }
+        usual(
+            length=lambda: labelled("q", "image"),
+            correlation=lambda: labelled("c", "image"),
+            fixed_points=lambda: labelled("q", "c"),
+        )
     ),
     "plots.criticality.correlation_with_depth": Row(
-        lambda: {
-            "theory": labelled("correlation"),
-            "networks": labelled("correlation", "mean", "low", "high"),
-        }
+        usual(
+            theory=lambda: labelled("correlation"),
+            networks=lambda: labelled("correlation", "mean", "low", "high"),
+        )
     ),
-    "plots.criticality.phase_diagrams": Row(lambda: {"frame": phases(), "edges": edges()}),
-    "plots.criticality.depth_scales": Row(lambda: {"frame": scales()}),
-    "plots.criticality.trainability_map": Row(
-        lambda: {"table": trainability(), "limits": scales()}
-    ),
+    "plots.criticality.phase_diagrams": Row(usual(frame=phases, edges=edges)),
+    "plots.criticality.depth_scales": Row(usual(frame=scales)),
+    "plots.criticality.trainability_map": Row(usual(table=trainability, limits=scales)),
     "plots.finite_width.fan_of_networks": Row(
-        lambda: {"profiles": {4: profiles()}, "tables": {4: against_theory()}, "shown": 3}
+        usual(profiles=lambda: {4: profiles()}, tables=lambda: {4: against_theory()}, shown=3)
     ),
     "plots.finite_width.log_norm_histograms": Row(
-        lambda: {"samples": {10: np.linspace(-9, 3, 50)}, "moments": moments_table(), "depth": 50}
+        usual(samples=lambda: {10: np.linspace(-9, 3, 50)}, moments=moments_table, depth=50)
     ),
-    "plots.finite_width.log_spread_by_depth": Row(lambda: {"table": spreads()}),
+    "plots.finite_width.log_spread_by_depth": Row(usual(table=spreads)),
     "plots.finite_width.singular_values": Row(
-        lambda: {
-            "spectra": {
+        usual(
+            spectra=lambda: {
                 (name, weights): np.array([[2.0, 1.0, 0.0]])
                 for name in ("linear", "ReLU")
                 for weights in ("Gaussian", "orthogonal")
             },
-            "floor": 1e-4,
-        }
+            floor=1e-4,
+        )
     ),
-    "plots.finite_width.jacobian_spread": Row(lambda: {"table": spreads(width="weights")}),
-    "plots.propagation.theory_against_networks": Row(lambda: {"tables": {"a": against_theory()}}),
+    "plots.finite_width.jacobian_spread": Row(usual(table=lambda: spreads(width="weights"))),
+    "plots.propagation.theory_against_networks": Row(usual(tables=lambda: {"a": against_theory()})),
     "plots.propagation.number_format_bands": Row(
-        lambda: {"theory": formats(), "measured": formats(), "critical": 0.3}
+        usual(theory=formats, measured=formats, critical=0.3)
     ),
-    "plots.schemes.training_name": Row(lambda: {"optimizer": "sgd", "momentum": 0.9}),
-    "plots.schemes.variance_ratios": Row(
-        lambda: {
-            "ratios": weight_ratios(),
-            "predictions": predictions(),
-        }
-    ),
+    "plots.schemes.training_name": Row(usual(optimizer="sgd", momentum=0.9)),
+    "plots.schemes.variance_ratios": Row(usual(ratios=weight_ratios, predictions=predictions)),
     "plots.pairs.paired_curves": Row(
-        lambda: {"table": of_schemes(), "first": "xavier", "second": "kaiming"},
-        says={"first": ("scheme",), "second": ("scheme",)},
+        usual("first second", table=of_schemes), says={"first": ("scheme",), "second": ("scheme",)}
     ),
     "plots.schemes.differences_by_depth": Row(
-        lambda: {"rows": {"accuracy": differences()}, "by": "training"}
+        usual(rows=lambda: {"accuracy": differences()}, by="training")
     ),
     "plots.rates.winners": Row(
-        lambda: {
-            "differences": differences(),
-            "measures": measures(),
-            "first": "kaiming",
-            "second": "xavier",
-        },
+        usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
     "plots.plateau.escape_times": Row(
-        lambda: {
-            "escapes": pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
+        usual(
+            escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
                 depth=4, bias_factor=0.0
             )
-        }
+        )
     ),
     "plots.plateau.edges_against_law": Row(
-        lambda: {"bands": bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)},
+        usual(bands=lambda: bands().assign(law_low=0.01, law_high=0.3, law_low_of_depth=0.01)),
         says={"bands": ("bands", "widths")},
     ),
     "plots.noise_and_drift.std_by_rate": Row(
@@ -1384,368 +1229,322 @@ ROWS: dict[str, Row] = {
             "tolerance": 0.15,
         }
     ),
-    "plots.published_runs.ratios_by_component": Row(lambda: {"ratios": intervals()}),
-    "plots.published_runs.decays_by_component": Row(
-        lambda: {"decays": intervals(), "printed": 0.01}
-    ),
+    "plots.published_runs.ratios_by_component": Row(usual(ratios=intervals)),
+    "plots.published_runs.decays_by_component": Row(usual(decays=intervals, printed=0.01)),
     "plots.published_runs.std_through_training": Row(
-        lambda: {
-            "runs": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "ratio": [1.0, 0.9]}).assign(
-                measured=0.02, predicted=0.02
-            )
-        }
+        usual(
+            runs=lambda: pd.DataFrame(
+                {"run": ["a", "a"], "step": [1, 10], "ratio": [1.0, 0.9]}
+            ).assign(measured=0.02, predicted=0.02)
+        )
     ),
     "plots.published_runs.alignment_through_training": Row(
-        lambda: {
-            "alignment": pd.DataFrame({"run": ["a", "a"], "step": [1, 10], "share": 0.9}).assign(
-                over_length=20.0, noise=20.0, noise_share=0.9
-            ),
-            "stated": (0.88, 0.94),
-        }
+        usual(
+            alignment=lambda: pd.DataFrame(
+                {"run": ["a", "a"], "step": [1, 10], "share": 0.9}
+            ).assign(over_length=20.0, noise=20.0, noise_share=0.9),
+            stated=(0.88, 0.94),
+        )
     ),
     "plots.rates.usable_rates": Row(
-        lambda: {"measures": measures(), "first": "kaiming", "second": "xavier", "share": 0.2},
+        usual("measures", first="kaiming", second="xavier", share=0.2),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
     "plots.pairs.gradients_and_weights": Row(
-        lambda: {
-            "table": of_schemes(),
-            "weights": weight_ratios(),
-            "first": "xavier",
-            "second": "kaiming",
-        },
+        usual("first second", table=of_schemes, weights=weight_ratios),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
     "plots.schemes.scheme_accuracies": Row(
-        lambda: {"measures": measures(), "labels": {"kaiming": "Kaiming", "xavier": "Xavier"}}
+        usual("measures", labels={"kaiming": "Kaiming", "xavier": "Xavier"})
     ),
     "analysis.extremes.row_of_largest": Row(
-        lambda: {"table": loss_table(), "column": "loss", "of_size": True},
-        says={"table": ("column",)},
+        usual(table=loss_table, column="loss", of_size=True), says={"table": ("column",)}
     ),
     "analysis.extremes.row_of_smallest": Row(
-        lambda: {"table": loss_table(), "column": "loss", "of_size": False},
-        says={"table": ("column",)},
+        usual(table=loss_table, column="loss", of_size=False), says={"table": ("column",)}
     ),
     "analysis.extremes.one_row": Row(
-        lambda: {"table": loss_table().iloc[:1], "loss": 5.0},
+        usual(table=lambda: loss_table().iloc[:1], loss=5.0),
         says={"table": ("column",), "loss": ("column",)},
     ),
-    "analysis.verdicts.ahead": Row(lambda: {"differences": differences(), "better": "highest"}),
-    "analysis.verdicts.count_ahead": Row(
-        lambda: {"differences": differences(), "better": "lowest"}
-    ),
-    "analysis.verdicts.where_one_trains": Row(lambda: {"measures": measures()}),
-    "analysis.trajectories.order_of_layers": Row(lambda: {"stds": [std(), std()], "until": 10}),
-    "analysis.effects.own_rates": Row(
-        lambda: {"measures": measures(), "measure": "test_accuracy", "better": "highest"}
-    ),
+    "analysis.verdicts.ahead": Row(usual("differences", better="highest")),
+    "analysis.verdicts.count_ahead": Row(usual("differences", better="lowest")),
+    "analysis.verdicts.where_one_trains": Row(usual("measures")),
+    "analysis.trajectories.order_of_layers": Row(usual("stds until")),
+    "analysis.effects.own_rates": Row(usual("measures measure", better="highest")),
     "analysis.effects.at_own_rates": Row(
-        lambda: {"measures": measures(), "rates": own_rates(measures(), "test_accuracy")}
+        usual("measures", rates=lambda: own_rates(measures(), "test_accuracy"))
     ),
-    "analysis.effects.holm": Row(lambda: {"p_values": [0.01, 0.04]}),
+    "analysis.effects.holm": Row(usual(p_values=[0.01, 0.04])),
     "analysis.effects.paired_effects": Row(
-        lambda: {
-            "measures": measures(),
-            "first": "xavier",
-            "second": "kaiming",
-            "measure": "test_accuracy",
-            "over": 0.005,
-            "kind": "difference",
-            "level": 0.95,
-        },
+        usual("measures first second measure", over=0.005, kind="difference", level=0.95),
         says={"first": ("scheme",), "second": ("scheme",), "measures": ("scheme",)},
     ),
-    "analysis.effects.standing": Row(lambda: {"effects": effects(), "low": -0.005, "high": 0.005}),
+    "analysis.effects.standing": Row(usual("effects", low=-0.005, high=0.005)),
     "analysis.delays.escape_rates": Row(
-        lambda: {"table": sweep().query("scheme == 'normal'"), "loss": 0.5, "largest": 0.6}
+        usual(table=lambda: sweep().query("scheme == 'normal'"), loss=0.5, largest=0.6)
     ),
     "analysis.delays.nearest_rates": Row(
-        lambda: {
-            "effects": effects(),
-            "rates": pd.DataFrame({"dataset": "wine", "depth": [2, 3], "rate": [0.8, 0.7]}),
-        },
+        usual(
+            "effects",
+            rates=lambda: pd.DataFrame({"dataset": "wine", "depth": [2, 3], "rate": [0.8, 0.7]}),
+        ),
         says={"effects": ("data set",), "rates": ("data set",)},
     ),
     "analysis.delays.steady_products": Row(
-        lambda: {"effects": effects(), "share": 0.25},
-        nan="products that are NaN",
+        usual("effects", share=0.25), nan="products that are NaN"
     ),
     "analysis.delays.beyond_the_law": Row(
-        lambda: {
-            "effects": effects().assign(law=1.0, n_steps=8, unreached_first=0, unreached_second=0)
-        }
+        usual(
+            effects=lambda: effects().assign(
+                law=1.0, n_steps=8, unreached_first=0, unreached_second=0
+            )
+        )
     ),
     "plots.effects.ratios_by_depth": Row(
-        lambda: {
-            "effects": effects().assign(effect=1.2, low=1.1, high=1.3, predicted=1.1),
-            "margin": 1.05,
-        },
+        usual(
+            effects=lambda: effects().assign(effect=1.2, low=1.1, high=1.3, predicted=1.1),
+            margin=1.05,
+        ),
         says={"effects": ("widths",)},
     ),
     "plots.effects.delays_by_rate": Row(
-        lambda: {"effects": effects().assign(law=1.0)}, says={"effects": ("widths",)}
+        usual(effects=lambda: effects().assign(law=1.0)), says={"effects": ("widths",)}
     ),
-    "analysis.delays.xavier_delays": Row(
-        lambda: {"effects": effects(), "rate": 0.4}, says={"effects": ("widths",)}
-    ),
-    "analysis.deviations.deviations": Row(lambda: {"tables": {"a": deviating()}}),
+    "analysis.delays.xavier_delays": Row(usual("effects", rate=0.4), says={"effects": ("widths",)}),
+    "analysis.deviations.deviations": Row(usual(tables=lambda: {"a": deviating()})),
     "analysis.deviations.worst_deviations": Row(
-        lambda: {"table": deviations({"a": deviating()})}, says={"table": ("column",)}
+        usual(table=lambda: deviations({"a": deviating()})), says={"table": ("column",)}
     ),
     "analysis.trainability.border_interval": Row(
-        lambda: {
-            "runs": pd.DataFrame(
+        usual(
+            "level",
+            runs=lambda: pd.DataFrame(
                 {"sigma_w2": 1.0, "depth": [4, 4], "seed": [0, 1], "accuracy": [0.9, 0.1]}
             ),
-            "threshold": 0.5,
-            "level": 0.9,
-            "resamples": 20,
-            "seed": 1,
-        },
+            threshold=0.5,
+            resamples=20,
+            seed=1,
+        )
     ),
     "analysis.trainability.trainability_border": Row(
-        lambda: {
-            "runs": pd.DataFrame({"sigma_w2": 1.0, "depth": [4, 8], "accuracy": [0.9, 0.1]}),
-            "threshold": 0.5,
-        },
+        usual(
+            runs=lambda: pd.DataFrame({"sigma_w2": 1.0, "depth": [4, 8], "accuracy": [0.9, 0.1]}),
+            threshold=0.5,
+        ),
         nan="no depth fails, or none trains",
     ),
     "analysis.trajectories.tail_shape": Row(
-        lambda: {"variances": tails(), "role": "q", "layer": 1},
-        says={"variances": ("role", "layer")},
+        usual(variances=tails, role="q", layer=1), says={"variances": ("role", "layer")}
     ),
     "analysis.log_norms.log_band_moments": Row(
-        lambda: {
-            "interval": theory.finite_width_interval([4, 4, 2], "relu", "kaiming"),
-            "direction": "backward",
-        }
+        usual(
+            interval=lambda: theory.finite_width_interval([4, 4, 2], "relu", "kaiming"),
+            direction="backward",
+        )
     ),
-    "analysis.log_norms.share_held": Row(
-        lambda: {"logs": [1.0, 2.0, 4.0], "mean": 2.0, "variance": 1.0}
-    ),
+    "analysis.log_norms.share_held": Row(usual("logs", mean=2.0, variance=1.0)),
     "sweep.full_batch.layer_rates": Row(
-        lambda: {"model": MLP([4, 2]), "rate": 0.1, "weight_factors": 1.0, "bias_factors": [2.0]}
+        usual(model=lambda: MLP([4, 2]), rate=0.1, weight_factors=1.0, bias_factors=[2.0])
     ),
-    "analysis.log_norms.log_moments": Row(lambda: {"logs": [1.0, 2.0, 4.0]}),
-    "analysis.log_norms.fourth_moment": Row(lambda: {"variances": [1.0, 2.0, 4.0]}),
-    "analysis.log_norms.pair_factor": Row(lambda: {"logs": [1.0, 2.0, 4.0], "share": 0.5}),
-    "theory.escape.escape_rate": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "updates": 90}),
-    "theory.escape.escape_ratio": Row(lambda: {"updates": 90, "depth": 3, "lr": 0.1, "rate": 1.0}),
-    "theory.escape.escape_updates": Row(lambda: {"ratio": 0.1, "depth": 3, "lr": 0.1, "rate": 1.0}),
-    "theory.rescaling.fan_ratios": Row(lambda: {"widths": [4, 4, 2]}),
-    "theory.rescaling.xavier_as_kaiming": Row(lambda: {"widths": [4, 4, 2], "optimizer": "adam"}),
-    "theory.phase_diagram.critical_line": Row(lambda: {"activation": "tanh", "q": [0.5, 1.0]}),
+    "analysis.log_norms.log_moments": Row(usual("logs")),
+    "analysis.log_norms.fourth_moment": Row(usual(variances=[1.0, 2.0, 4.0])),
+    "analysis.log_norms.pair_factor": Row(usual("logs", share=0.5)),
+    "theory.escape.escape_rate": Row(usual(ratio=0.1, depth=3, lr=0.1, updates=90)),
+    "theory.escape.escape_ratio": Row(usual(updates=90, depth=3, lr=0.1, rate=1.0)),
+    "theory.escape.escape_updates": Row(usual(ratio=0.1, depth=3, lr=0.1, rate=1.0)),
+    "theory.rescaling.fan_ratios": Row(usual(widths=[4, 4, 2])),
+    "theory.rescaling.xavier_as_kaiming": Row(usual(widths=[4, 4, 2], optimizer="adam")),
+    "theory.phase_diagram.critical_line": Row(usual("activation", q=[0.5, 1.0])),
     "theory.phase_diagram.correlation_path": Row(
-        lambda: {
-            "correlation": 0.5,
-            "depth": 3,
-            "activation": "tanh",
-            "sigma_w2": 1.5,
-            "sigma_b2": 0.1,
-            "q": 0.5,
-        }
+        usual("activation sigma_w2 sigma_b2", correlation=0.5, depth=3, q=0.5)
     ),
-    "plots.style.themed": Row(lambda: {"svg": "<svg><style></style></svg>"}),
+    "plots.style.themed": Row(usual(svg="<svg><style></style></svg>")),
     "plots.style.use_in_notebook": Row(),
     "chapter.source_note": Row(
-        lambda: {"chapter": "05", "profile": "cpu", "files": ["a.parquet", "b.parquet"]},
+        usual(chapter="05", profile="cpu", files=["a.parquet", "b.parquet"]),
         call=lambda chapter, profile, files: chapters.source_note(
             chapter, profile, *(files if isinstance(files, list) else [files])
         ),
     ),
-    "theory.stability.critical_std": Row(lambda: {"widths": [4, 4, 2]}),
-    "analysis.sweeps.widths_of": Row(lambda: {"name": "4-4-2"}, says={"name": ("widths",)}),
-    "analysis.sweeps.short_widths": Row(lambda: {"widths": "4-4-4-2"}),
-    "analysis.sweeps.nearest": Row(lambda: {"values": pd.Series([0.1, 1.0]), "wanted": [0.2]}),
-    "plots.sweeps.accuracy_against_std": Row(lambda: {"table": sweep()}),
-    "plots.sweep_runs.variance_through_layers": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
-    "plots.sweep_runs.loss_curves": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
-    "plots.sweeps.accuracy_map": Row(lambda: {"table": sweep(), "by": "depth"}),
-    "plots.sweeps.divergence": Row(lambda: {"table": sweep()}),
-    "plots.sweeps.bands": Row(lambda: {"frame": stability_bands(_sweep())}),
-    "plots.sweep_runs.variance_through_training": Row(lambda: {"table": sweep(), "stds": (0.01,)}),
-    "plots.transformer.stream_against_theory": Row(lambda: {"table": stream()}),
+    "theory.stability.critical_std": Row(usual(widths=[4, 4, 2])),
+    "analysis.sweeps.widths_of": Row(usual(name="4-4-2"), says={"name": ("widths",)}),
+    "analysis.sweeps.short_widths": Row(usual(widths="4-4-4-2")),
+    "analysis.sweeps.nearest": Row(usual(values=lambda: pd.Series([0.1, 1.0]), wanted=[0.2])),
+    "plots.sweeps.accuracy_against_std": Row(usual("table")),
+    "plots.sweep_runs.variance_through_layers": Row(usual("table", stds=(0.01,))),
+    "plots.sweep_runs.loss_curves": Row(usual("table", stds=(0.01,))),
+    "plots.sweeps.accuracy_map": Row(usual("table", by="depth")),
+    "plots.sweeps.divergence": Row(usual("table")),
+    "plots.sweeps.bands": Row(usual(frame=lambda: stability_bands(sweep()))),
+    "plots.sweep_runs.variance_through_training": Row(usual("table", stds=(0.01,))),
+    "plots.transformer.stream_against_theory": Row(usual(table=stream)),
     "plots.transformer.block_quantities": Row(
-        lambda: {"measured": blocks(), "predicted": {name: [1.0, 2.0] for name in QUANTITIES}}
+        usual(measured=blocks, predicted=lambda: {name: [1.0, 2.0] for name in QUANTITIES})
     ),
     "plots.transformer.depth_of_stream": Row(
-        lambda: {"table": depths("measured"), "lines": depths("predicted")}
+        usual(table=lambda: depths("measured"), lines=lambda: depths("predicted"))
     ),
     "plots.transformer.attention_saturation": Row(
-        lambda: {
-            "lines": pd.DataFrame(
+        usual(
+            lines=lambda: pd.DataFrame(
                 {"keys": 8, "logit_std": [1.0, 2.0], "predicted": [0.2, 0.4], "limit": 0.5}
             ),
-            "table": pd.DataFrame(
+            table=lambda: pd.DataFrame(
                 {"keys": 8, "logit_std": [1.0], "kind": "a", "measured": 0.2, "error": 0.1}
             ),
-        }
+        )
     ),
     "plots.transformer.weight_gradients_by_block": Row(
-        lambda: {
-            "measured": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
-            "predicted": pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
-            "ratios": pd.DataFrame(
+        usual(
+            measured=lambda: pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            predicted=lambda: pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2]),
+            ratios=lambda: pd.DataFrame(
                 {"model": "a", "block": [1, 2], "measured": 0.1, "predicted": [0.1, 0.2]}
             ),
-        }
+        )
     ),
     "plots.transformer.gradients_along_stream": Row(
-        lambda: {
-            "table": spreads(activation="norm", layer="depth", width="scale").astype({"scale": str})
-        }
+        usual(
+            table=lambda: spreads(activation="norm", layer="depth", width="scale").astype(
+                {"scale": str}
+            )
+        )
     ),
-    "plots.weights.role_name": Row(lambda: {"role": "mlp_in"}),
-    "plots.weights.weights_through_training": Row(lambda: {"std": std(), "predicted": std()}),
+    "plots.weights.role_name": Row(usual(role="mlp_in")),
+    "plots.weights.weights_through_training": Row(usual("std", predicted=std)),
     "plots.weights.by_layer": Row(
-        lambda: {"seeds": seeds_table(), "label": "rate", "reference": 0.5, "from_zero": True}
+        usual(seeds=seeds_table, label="rate", reference=0.5, from_zero=True)
     ),
-    "plots.weight_bands.layer_spreads": Row(lambda: {"runs": [layer_spread(std())]}),
+    "plots.weight_bands.layer_spreads": Row(usual(runs=lambda: [layer_spread(std())])),
     "plots.weights.weight_distribution": Row(
-        lambda: {"histograms": histograms(), "shape": weight_shape(), "shown_steps": [0, 10]},
+        usual(histograms=histograms, shape=weight_shape, shown_steps=[0, 10]),
         says={"shown_steps": ("steps",)},
     ),
-    "plots.pretraining.signals_through_training": Row(lambda: {"tables": {"a": std().loc["q"]}}),
+    "plots.pretraining.signals_through_training": Row(usual(tables=lambda: {"a": std().loc["q"]})),
     "plots.weight_bands.bands_through_training": Row(
-        lambda: {"runs": {"decay 0.1": {"a run": (std(), std())}}}
+        usual(runs=lambda: {"decay 0.1": {"a run": (std(), std())}})
     ),
-    "plots.weight_bands.final_bands": Row(lambda: {"bands": bands_table()}),
+    "plots.weight_bands.final_bands": Row(usual(bands=bands_table)),
     "plots.pretraining.training_losses": Row(
-        lambda: {
-            "groups": {"a": [loss_table()]},
-            "ends": {"a": pd.DataFrame({"left": [300.0], "loss": [1.6]})},
-            "level": 2.4,
-        }
+        usual(
+            groups=lambda: {"a": [loss_table()]},
+            ends=lambda: {"a": pd.DataFrame({"left": [300.0], "loss": [1.6]})},
+            level=2.4,
+        )
     ),
     "plots.diffusion.errors_through_training": Row(
-        lambda: {"errors": {"a": [pd.DataFrame([[0.0, 0.3]], ["q"], [0, 10])]}}
+        usual(errors=lambda: {"a": [pd.DataFrame([[0.0, 0.3]], ["q"], [0, 10])]})
     ),
     "plots.diffusion.growth_against_rate": Row(
-        lambda: {"growth": {"a": [pd.DataFrame([[4e-6, 1e-6]], ["q"], [0.002, 0.001])]}}
+        usual(growth=lambda: {"a": [pd.DataFrame([[4e-6, 1e-6]], ["q"], [0.002, 0.001])]})
     ),
     # widgets
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium": Row(
-        lambda: {
-            "lr": 1e-3,
-            "weight_decay": 0.1,
-            "schedule": "constant",
-            "steps": 100,
-            "warmup": 10,
-            "final": 0.1,
-            "std0": 0.02,
-            "beta1": 0.9,
-            "beta2": 0.95,
-            "snr": 0.0,
-            "diffusion": 1.0,
-            "alignment": 0.0,
-            "drift": 1e-3,
-            "epsilon": 0.1,
-            "final_gradient": 0.5,
-            "decay_schedule": "rate",
-            "log_steps": False,
-            "preset": "custom",
-        }
+        usual(
+            "lr weight_decay std0 diffusion",
+            schedule="constant",
+            steps=100,
+            warmup=10,
+            final=0.1,
+            beta1=0.9,
+            beta2=0.95,
+            snr=0.0,
+            alignment=0.0,
+            drift=1e-3,
+            epsilon=0.1,
+            final_gradient=0.5,
+            decay_schedule="rate",
+            log_steps=False,
+            preset="custom",
+        )
     ),
     "widgets.adamw_equilibrium.widget.AdamWEquilibrium.equilibrium": Row(
-        lambda: {"lr": 1e-3, "gradient_rms": 0.5},
+        usual("lr", gradient_rms=0.5),
         call=lambda **given: _equilibrium_widget().equilibrium(**given),
     ),
     "widgets.attention_saturation.widget.AttentionSaturation": Row(
-        lambda: {"logit_std": 1.0, "n_keys": 64, "seed": 1}
+        usual("logit_std", n_keys=64, seed=1)
     ),
     "widgets.base.show": Row(
-        lambda: {
-            "widget": initscope.widgets.SignalPropagation(depth=2, width=16),
-            "still": Figure(),
-        }
+        usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
     ),
     "widgets.prediction.widget.Prediction": Row(
-        lambda: {
-            "question": "How much?",
-            "truth": 0.5,
-            "kind": "value",
-            "low": 0.1,
-            "high": 1.0,
-            "log": True,
-            "guess": 0.2,
-            "guess_high": 0.3,
-            "thresholds": (1.2, 2.0),
-            "unit": "%",
-            "label": "std",
-            "explanation": "So.",
-            "code": "",
-            "revealed": False,
-        },
+        usual(
+            question="How much?",
+            truth=0.5,
+            kind="value",
+            low=0.1,
+            high=1.0,
+            log=True,
+            guess=0.2,
+            guess_high=0.3,
+            thresholds=(1.2, 2.0),
+            unit="%",
+            label="std",
+            explanation="So.",
+            code="",
+            revealed=False,
+        ),
         says={"low": ("axis",), "high": ("axis",)},
     ),
     "widgets.qkv_training.widget.QKVTraining": Row(
-        lambda: {"recorded": None}, valid=False, says={"recorded": ("records", "recorded")}
+        usual(recorded=None), valid=False, says={"recorded": ("records", "recorded")}
     ),
     "widgets.qkv_training.widget.QKVTraining.from_folder": Row(
-        lambda: {"folder": "not-there"}, valid=False, says={"folder": ("holds no record",)}
+        usual("folder"), valid=False, says={"folder": ("holds no record",)}
     ),
     "widgets.qkv_training.widget.QKVTraining.from_folders": Row(
-        lambda: {"folders": {"a": "not-there"}},
-        valid=False,
-        says={"folders": ("holds no record",)},
+        usual(folders={"a": "not-there"}), valid=False, says={"folders": ("holds no record",)}
     ),
     "widgets.qkv_training.widget.QKVTraining.from_record": Row(
-        lambda: {
-            "frame": variances(),
-            "histograms": histograms(),
-            "predictions": variances(),
-            "roles": ("q",),
-            "points": 3,
-            "histogram_points": 2,
-            "layer": 1,
-            "step": 10,
-        },
+        usual(
+            "roles",
+            frame=variances,
+            histograms=histograms,
+            predictions=variances,
+            points=3,
+            histogram_points=2,
+            layer=1,
+            step=10,
+        ),
         says={"roles": ("role",), "frame": ("histograms",)},
     ),
     "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
-        lambda: {
-            "frame": variances(),
-            "lr": [0.01] * 20,
-            "weight_decay": 0.1,
-            "betas": (0.9, 0.99),
-            "snr": 0.1,
-            "diffusion": 1.0,
-            "alignment": 0.1,
-        }
+        usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
-        lambda: {"depth": 4, "width": 16, "std": 0.1, "activation": "relu", "seed": 1}
+        usual(depth=4, width=16, std=0.1, activation="relu", seed=1)
     ),
     "widgets.signal_propagation.widget.SignalPropagation.figure": Row(
-        lambda: {"networks": monte_carlo.variance_profiles([16] * 5, "relu", 0.1, networks=2)},
+        usual(networks=lambda: monte_carlo.variance_profiles([16] * 5, "relu", 0.1, networks=2)),
         call=lambda networks: initscope.widgets.SignalPropagation(depth=4, width=16).figure(
             networks
         ),
     ),
     "widgets.stability_map.widget.StabilityMap": Row(
-        lambda: {"recorded": None}, valid=False, says={"recorded": ("StabilityMap",)}
+        usual(recorded=None), valid=False, says={"recorded": ("StabilityMap",)}
     ),
     "widgets.stability_map.widget.StabilityMap.from_tables": Row(
-        lambda: {"tables": {"mine": sweep()}, "points": 3, "precision": 0.05, "std": 0.3},
+        usual(tables=lambda: {"mine": sweep()}, points=3, precision=0.05, std=0.3),
         says={"tables": ("'mine'", "activation")},
     ),
     "widgets.wine_training.widget.WineTraining.figure": Row(
-        lambda: {"table": sweep().query("depth == 2")},
+        usual(table=lambda: sweep().query("depth == 2")),
         call=lambda table: initscope.widgets.WineTraining(depth=2).figure(table),
     ),
     "widgets.wine_training.widget.WineTraining": Row(
-        lambda: {
-            "scheme": "normal",
-            "std": 0.1,
-            "depth": 2,
-            "width": 8,
-            "optimizer": "sgd",
-            "learning_rate": 0.1,
-            "batch_size": 32,
-            "epochs": 2,
-            "seeds": 1,
-        }
+        usual(
+            "depth",
+            scheme="normal",
+            std=0.1,
+            width=8,
+            optimizer="sgd",
+            learning_rate=0.1,
+            batch_size=32,
+            epochs=2,
+            seeds=1,
+        )
     ),
 }
 ROWS = {f"initscope.{name}": row for name, row in ROWS.items()}
