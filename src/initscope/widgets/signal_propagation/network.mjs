@@ -273,6 +273,16 @@ function rescales(settings) {
   return SLOPES[settings.activation] && !settings.bias_std && !settings.residual && !settings.layer_norm;
 }
 
+/** A result at another std, 10^shift times as large, where that only rescales every layer. */
+function rescaled({ forward, backward, sizes }, { depth }, shift) {
+  const layers = shownLayers(depth);
+  return {
+    forward: forward.map((log, l) => log + 2 * l * shift),
+    backward: backward.map((log, l) => log + 2 * (depth - l) * shift),
+    sizes: sizes.map((logs, k) => logs.map((log) => log + layers[k] * shift)),
+  };
+}
+
 /** Result of network number `network`, by one pass, or by rescaling one that was done. */
 function* networkOf(settings, network, store) {
   if (!rescales(settings)) return yield* pass(settings, store.network(settings, network));
@@ -283,14 +293,26 @@ function* networkOf(settings, network, store) {
     if (store.passes.size > 200) store.passes.clear();
     store.passes.set(key, yield* pass({ ...settings, std: unitStd }, store.network(settings, network)));
   }
-  const found = store.passes.get(key);
-  const shift = Math.log10(std / unitStd);
-  const layers = shownLayers(depth);
-  return {
-    forward: found.forward.map((log, l) => log + 2 * l * shift),
-    backward: found.backward.map((log, l) => log + 2 * (depth - l) * shift),
-    sizes: found.sizes.map((sizes, k) => sizes.map((log) => log + layers[k] * shift)),
-  };
+  return rescaled(store.passes.get(key), settings, Math.log10(std / unitStd));
+}
+
+/**
+ * What is known of a network at another std from a result, {settings, theory, result}: {result, exact}.
+ *
+ * Where a std only rescales, that is the result. Else it is an estimate: the network stays as far from
+ * theory, in logarithms, as it was. It is there at once, a pass through a hundred wide layers is not.
+ */
+export function elsewhere({ settings: before, theory: was, result }, settings, theory) {
+  if (before.std === settings.std) return { result, exact: true };
+  if (rescales(settings)) return { result: rescaled(result, settings, Math.log10(settings.std / before.std)), exact: true };
+  const moved = (way) => (log, l) => log + (theory[way][l] - was[way][l]) / Math.LN10;
+  const layers = shownLayers(settings.depth);
+  const forward = result.forward.map(moved("forward"));
+  const sizes = result.sizes.map((logs, k) => {
+    const shift = (theory.forward[layers[k]] - was.forward[layers[k]]) / (2 * Math.LN10);
+    return logs.map((log) => log + shift);
+  });
+  return { result: { forward, backward: result.backward.map(moved("backward")), sizes }, exact: false };
 }
 
 /**
@@ -336,7 +358,7 @@ export function histogram(logs, edges) {
       if (bin >= 0 && bin < counts.length) counts[bin] += 1;
     }
   }
-  return counts.map((count) => count / total);
+  return counts.map((count) => count / (total || 1));
 }
 
 /**

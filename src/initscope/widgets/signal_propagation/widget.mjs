@@ -7,10 +7,10 @@ import { frame } from "../lib/frame.mjs";
 import { ticks } from "../lib/ticks.mjs";
 import { formula } from "./formula.mjs";
 import { goodStd, meanLogs, powerText, sentence } from "./message.mjs";
-import { NUMBER_FORMATS, histogram, serve, shownLayers } from "./network.mjs";
+import { NUMBER_FORMATS, elsewhere, histogram, serve, shownLayers } from "./network.mjs";
 import { StageChart, reader } from "./stage_chart.mjs";
 import { rounded, stdSlider } from "./std_slider.mjs";
-import { STD_RANGE, schemeStd } from "./theory.mjs";
+import { SLOPES, STD_RANGE, finiteWidth, keeping, propagate, schemeStd } from "./theory.mjs";
 
 // This module's own text is also that of the worker.
 // @ts-ignore: in a page there is no WorkerGlobalScope
@@ -61,7 +61,16 @@ const inside = (y) => Math.max(WALLS[0], Math.min(WALLS[1], y));
 
 /** log10 of the rms from logs of variances, decimal or in units of `unit`. */
 const rmsOf = (logs, unit = 1) => Array.from(logs, (log) => log / (2 * unit));
-const meansOf = (networks) => Object.fromEntries(["forward", "backward"].map((name) => [name, meanLogs(networks.map((network) => network[name]))]));
+/** Mean over networks of logs of variances: of those computed, or estimated, or else what theory says. */
+function meansOf({ networks, guesses, theory }) {
+  const found = networks.length ? networks : guesses;
+  return Object.fromEntries(["forward", "backward"].map((name) => [
+    name, found.length ? meanLogs(found.map((network) => network[name])) : Array.from(theory[name], (log) => log / LN10),
+  ]));
+}
+/** What a network is drawn from, but for the std; and what decides which stds keep the variance. */
+const keptBy = ({ activation, depth, width, bias_std: bias, residual, layer_norm: norm }) => [activation, depth, width, bias, residual, norm].join(" ");
+const kindOf = (settings) => `${keptBy(settings)} ${settings.seed}`;
 /** The layer that signal or gradient come to last. */
 const endOf = (name, depth) => (name === "forward" ? depth : Math.min(1, depth));
 
@@ -189,7 +198,7 @@ function render(context) {
   f.message.classList.add("ins-verdict", "ins-wide");
   const lines = [0, 1].map(() => make("span", {}));
   const formulaLine = make("p", { class: "ins-alive ins-wide" }, ...lines);
-  keepRoom(formulaLine, 96);
+  keepRoom(formulaLine, 140);
   const head = make("div", { class: "ins-wide" });
   const sizesPanel = make("div", { class: "ins-wide ins-panel" });
   const sizesTitle = make("p", { class: "ins-panel-title" }, "How large single values are");
@@ -249,39 +258,57 @@ function render(context) {
   }, (bin) => choose({ bin }));
   let counted = null; // the bins of the histogram that is drawn: {layers, edges, shares}
 
-  let shown = null; // the answer that is drawn
+  let shown = null; // what is drawn
   let wanted = null; // the settings that are asked for last
-  let sent = null;
+  let sent = null; // those that are computed now
   let id = 0;
-  let waiting = false;
   let late = 0;
-  const compute = computer(model.get("_esm"), (answer) => {
-    if (answer.id !== id) return;
-    waiting = false;
-    shown = answer;
-    if (wanted !== sent) send();
-    else stale(false);
-    draw();
+  let rest = 0;
+  /** @type {any[]} */
+  let known = []; // of each network its last result, {settings, theory, result}
+  /** @type {{ of: string, kept: any }} */
+  let keptFor = { of: "", kept: null };
+  const compute = computer(model.get("_esm"), ({ id: answered, settings, theory, kept, networks }) => {
+    if (kindOf(settings) === kindOf(wanted)) {
+      networks.forEach((result, k) => { known[k] = { settings, theory, result }; });
+    }
+    if (kept) keptFor = { of: keptBy(settings), kept };
+    if (answered === id && networks.length === settings.draws) sent = null;
+    if (answered !== id && !rest && sent !== wanted) send(); // the controls have moved on
+    sketch();
   });
 
   function send() {
-    waiting = true;
+    rest = 0;
     sent = wanted;
-    id += 1;
-    f.view.dataset.asked = String(id);
     compute.ask({ id, settings: wanted });
   }
 
-  /** Say it where a picture stays behind its controls for longer than a glance. */
-  function stale(yes) {
+  /** Say it where networks stay behind the controls for longer than a glance. */
+  function busy(yes) {
     clearTimeout(late);
     late = 0;
-    if (yes) late = setTimeout(() => mark(true), 150);
-    else mark(false);
+    if (!yes) f.view.setAttribute("aria-busy", "false");
+    else late = setTimeout(() => f.view.setAttribute("aria-busy", "true"), 150);
   }
-  function mark(yes) {
-    f.view.classList.toggle("ins-stale", yes);
-    f.view.setAttribute("aria-busy", String(yes));
+
+  /** Draw what is known of the settings that are wanted; whether that is all there is to know. */
+  function sketch() {
+    const settings = wanted;
+    const theory = propagate(settings);
+    const found = known.slice(0, settings.draws).map((one) => elsewhere(one, settings, theory));
+    const networks = found.filter(({ exact }) => exact).map(({ result }) => result);
+    if (SLOPES[settings.activation] && keptFor.of !== keptBy(settings)) keptFor = { of: keptBy(settings), kept: keeping(settings) };
+    shown = {
+      settings, theory, band: finiteWidth(settings, theory), kept: keptFor.of === keptBy(settings) ? keptFor.kept : null, networks,
+      guesses: found.filter(({ exact }) => !exact).map(({ result }) => result),
+    };
+    const all = networks.length === settings.draws && shown.kept !== null;
+    draw();
+    if (all || !late) busy(!all);
+    // For tests and timings: what is drawn.
+    Object.assign(f.view.dataset, { networks: `${networks.length}/${settings.draws}`, std: settings.std, drawn: networks.length ? id : "" });
+    return all;
   }
 
   function update(settings, changed) {
@@ -300,25 +327,23 @@ function render(context) {
       const { std } = settingsFor(settings.width);
       button.setAttribute("aria-pressed", String(Math.abs(settings.std / std - 1) < 1e-3));
     }
-    if (!shown) { // what is around the charts has its place before there is anything to show
-      drawHead(settings, 0, true);
-      drawLayers(settings);
-      for (const chart of charts) {
-        chart.options.xTicks = layerTicks(settings.depth, chart.width);
-        chart.draw({ x: [0, settings.depth], y: FIXED, layers: [...formatLines(FIXED)] });
-      }
-      sizesChart.draw({ x: [-3, 3], y: [0, 1], layers: [] });
-    }
-    if (!late && !f.view.classList.contains("ins-stale")) stale(true);
-    if (!waiting) send();
+    if (known.length && known[0] && kindOf(known[0].settings) !== kindOf(settings)) known = [];
+    id += 1;
+    f.view.dataset.asked = String(id);
+    clearTimeout(rest);
+    rest = 0;
+    if (sketch()) return;
+    // What can be sketched is computed when the slider rests; else the pictures follow as fast as they come.
+    if (known.length) rest = setTimeout(send, 80);
+    else if (!sent) send();
   }
 
   function draw() {
-    const { settings, theory, band, kept, networks } = shown;
+    const { settings, theory, band, kept, networks, guesses } = shown;
     const { depth, draws, residual, layer_norm: layerNorm, fit_axis: fit } = settings;
     const plain = !residual && !layerNorm;
     const layers = Array.from({ length: depth + 1 }, (_, l) => l);
-    const means = meansOf(networks);
+    const means = meansOf(shown);
     const directions = panels.map(({ name }) => ({
       name,
       // With nearly all units saturated a mean over infinitely many says nothing of so few.
@@ -326,6 +351,7 @@ function render(context) {
       low: band && rmsOf(band[name].low, LN10),
       high: band && rmsOf(band[name].high, LN10),
       networks: networks.map((network) => rmsOf(network[name])),
+      guesses: guesses.map((network) => rmsOf(network[name])),
     }));
     const range = fit
       ? axisRange(directions.flatMap((d) => [...d.theory, ...(d.low ?? []), ...(d.high ?? []), ...d.networks.flatMap((n) => [...n])]))
@@ -337,6 +363,7 @@ function render(context) {
       /** @type {any[]} */
       const drawn = [...formatLines(range)];
       if (band) drawn.push({ kind: "band", x: layers, low: d.low.map(inside), high: d.high.map(inside), color, opacity: 0.22 });
+      for (const network of d.guesses) drawn.push({ kind: "curve", name: "ins-guess", ...cut(network), color, width: 1.3, opacity: 0.5 });
       for (const network of d.networks) drawn.push({ kind: "curve", name: "ins-network", ...cut(network), color, width: 1.3 });
       drawn.push({ kind: "curve", name: "ins-theory", ...cut(d.theory), dash: "5 4", width: 1.6 });
       const wall = !fit && beyond(rmsOf(means[d.name]), forward);
@@ -350,18 +377,15 @@ function render(context) {
       charts[k].draw({ x: [0, depth], y: range, layers: drawn });
     });
     const { forward, backward } = means;
-    const text = sentence(settings, forward, backward, kept);
     charts[0].describe(`Size (rms) of the pre-activations of layers 0 to ${depth}, logarithmic axis. Their variance is ${short(10 ** forward[0], 2)} at the input, 10 to the power ${short(forward[depth], 3)} at layer ${depth}; theory: 10 to the power ${short(theory.forward[depth] / LN10, 3)}.`);
     charts[1].describe(`Size (rms) of the gradient of layers ${depth} to 0, logarithmic axis. Its variance is 1 at layer ${depth}, 10 to the power ${short(backward[1], 3)} at layer 1; theory: 10 to the power ${short(theory.backward[1] / LN10, 3)}.`);
-    drawSizes(settings, networks);
+    drawSizes(settings, [...networks, ...guesses]);
     drawHead(settings, networks.length, Boolean(band));
     formula(settings, theory.forward).forEach((pieces, k) => lines[k].replaceChildren(...pieces.map(set)));
     read();
     slider.band(kept);
     keep.disabled = !kept || Number.isNaN(kept.low);
-    if (networks.length === 1 || networks.length === draws) f.say(text);
-    // For tests and timings: what is drawn.
-    Object.assign(f.view.dataset, { networks: `${networks.length}/${draws}`, std: settings.std, drawn: id });
+    if (networks.length === 1 || networks.length === draws) f.say(sentence(settings, forward, backward, kept));
   }
 
   /** Say what is at the crosshair, or where signal and gradient end up, and mark it. */
@@ -369,13 +393,14 @@ function render(context) {
     if (!shown) return;
     const { settings: { depth }, networks, theory } = shown;
     const layer = at.layer === null ? null : Math.min(at.layer, depth);
-    const means = meansOf(networks);
+    const means = meansOf(shown);
     panels.forEach(({ name, title, values }, k) => {
       const here = layer ?? endOf(name, depth);
       const logs = networks.map((network) => network[name][here]);
       const [low, high] = [Math.min(...logs), Math.max(...logs)].map(powerText);
       title.textContent = `${name === "forward" ? "Signal" : "Gradient"}, layer ${here}: rms ${powerText(means[name][here] / 2)}`;
-      values.textContent = `variance ${low === high ? low : `${low} to ${high}`}; theory ${powerText(theory[name][here] / LN10)}`;
+      const measured = networks.length ? `${low === high ? low : `${low} to ${high}`}; ` : "";
+      values.textContent = `variance ${measured}theory ${powerText(theory[name][here] / LN10)}`;
       charts[k].cross(layer === null ? null : { x: here, ys: [{ y: means[name][here] / 2, color: [FORWARD, BACKWARD][k] }] });
       readers[k].show(layer);
     });
@@ -431,7 +456,7 @@ function render(context) {
     let noBand = "";
     if (!plain) noBand = NO_SPREAD;
     else if (!banded) noBand = SATURATED;
-    const network = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output; rms: its root, drawn above. float32 and bfloat16 end at the walls, float16 at the dotted lines.`;
+    const network = `The network: ${residual ? FORMULAS.residual : FORMULAS.plain}${norm}. Variance: the mean square over the units, 1 for the input x and for the gradient at the output; rms: its root, drawn above. Pale: an estimate, until the network is computed. float32 and bfloat16 end at the walls, float16 at the dotted lines.`;
     foot.textContent = network + noBand;
     keepRoom(foot, network.length + Math.max(NO_SPREAD.length, SATURATED.length));
   }
@@ -446,15 +471,17 @@ function render(context) {
   function drawSizes({ depth }, networks) {
     const layers = shownLayers(depth);
     const logs = layers.map((_, k) => networks.map((network) => network.sizes[k]));
-    const finite = logs.flat(2).flatMap((values) => [...values]).filter(Number.isFinite);
+    const all = new Float64Array(logs.flat().reduce((sum, values) => sum + values.length, 0));
+    let used = 0;
+    for (const values of logs.flat()) for (const value of values) if (Number.isFinite(value)) all[used++] = value;
     // The few values close to 0 would stretch the axis: leave out the smallest 0.2%.
-    const sorted = Float64Array.from(finite).sort();
+    const sorted = all.subarray(0, used).sort();
     const [least, largest] = sorted.length ? [sorted[Math.floor(0.002 * sorted.length)], sorted[sorted.length - 1]] : [-1, 1];
     const [low, high] = [Math.floor(Math.min(least, -1)) , Math.ceil(Math.max(largest + 0.1, 1))];
     const bins = Math.min(160, 6 * (high - low));
     const edges = Array.from({ length: bins + 1 }, (_, i) => low + (i * (high - low)) / bins);
     const heights = logs.map((values) => histogram(values, edges));
-    const top = Math.max(...heights.flatMap((h) => [...h]), 1e-9) * 1.25;
+    const top = Math.max(...heights.flatMap((h) => [...h]), networks.length ? 1e-9 : 0.2) * 1.25;
     /** @type {import("../lib/chart.mjs").Drawing} */
     const drawing = { x: [low, high], y: [0, top], layers: [] };
     /** @type {["largest" | "smallest", string, number][]} */
@@ -502,6 +529,7 @@ function render(context) {
 
   return () => {
     clearTimeout(late);
+    clearTimeout(rest);
     compute.stop();
     f.destroy();
     for (const chart of [...charts, sizesChart]) chart.destroy();
@@ -509,7 +537,8 @@ function render(context) {
 }
 
 function medianText(logs) {
-  const values = logs.flatMap((one) => [...one]).sort((a, b) => a - b);
+  const values = Float64Array.from(logs.flatMap((one) => [...one])).sort();
+  if (!values.length) return "not known yet";
   return `10 to the power ${short(values[Math.floor(values.length / 2)], 3)}`;
 }
 
