@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
 # The first Python that is new enough. To name one yourself: make book PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -18,7 +19,7 @@ BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
 
 .PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve \
-	address clean
+	archive version address clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
@@ -32,12 +33,15 @@ help:
 	@echo "make reproduce PROFILE=smoke|cpu|gpu"
 	@echo "                 execute the chapters again, then build the book"
 	@echo "                   smoke: 3 min, nothing downloaded; cpu: 4 h on two cores; gpu: see the book"
-	@echo "                   -> notebooks/, and what they measured in notebooks/results/"
+	@echo "                   -> notebooks/, and what they measured in notebooks/results/;"
+	@echo "                   every number beside the published one in _build/numbers.csv"
 	@echo "make bench       print speed and memory, beside plain loops      10 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
 	@echo "                 and the package under the oldest versions it admits"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
+	@echo "make archive     the book as one file to hand on, with its checksum, in _build/archive"
+	@echo "make version     print the version"
 	@echo "make address     bring the repository's address from _config.yml into the chapters"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
 
@@ -90,6 +94,13 @@ bench: $(EVERYTHING)
 serve: $(BOOK)
 	@echo "The book is at http://127.0.0.1:$(PORT)/ until you press Ctrl-C."
 	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+# One file to hand on: it opens from a folder, without a network.
+archive: $(BOOK)
+	@$(BIN)/python book/archive.py $(VERSION)
+
+version:
+	@echo $(VERSION)
 
 address: $(EVERYTHING)
 	@$(BIN)/python book/address.py

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
@@ -118,6 +119,23 @@ def make_book(root: Path) -> None:
         text=True,
     )
     assert built.returncode == 0, built.stdout + built.stderr
+
+
+def small_book(root: Path) -> None:
+    """A book of the same configuration and chapters, with nothing in them but a title."""
+    (root / "book").mkdir()
+    for name in ("_ext", "_static", "references.bib"):
+        (root / "book" / name).symlink_to(ROOT / "book" / name)
+    (root / "Makefile").symlink_to(ROOT / "Makefile")
+    (root / "book" / "index.md").write_text("# A book\n")
+    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
+    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
+    (root / "notebooks" / "results").mkdir(parents=True)
+    for name in CHAPTERS:
+        notebook = nbformat.read(ROOT / f"{name}.ipynb", 4)
+        notebook.cells = [nbformat.v4.new_markdown_cell("# A chapter")]
+        notebook.metadata.pop("widgets", None)
+        nbformat.write(notebook, root / f"{name}.ipynb")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-import yaml
 from book_pages import (
     CHAPTERS,
     DOCUMENTS,
@@ -21,9 +20,9 @@ from book_pages import (
     ROOT,
     Open,
     Visit,
-    launch_links,
     make_book,
     parsed,
+    small_book,
 )
 from bs4 import BeautifulSoup, NavigableString
 
@@ -206,40 +205,6 @@ def test_links_between_pages_lead_somewhere(pages: Pages, site: Path) -> None:
             if not goal.exists() or (anchor and unquote(anchor) not in anchors.get(goal, {anchor})):
                 broken.append(f"{path.relative_to(site)} -> {target}")
     assert broken == []
-
-
-def small_book(root: Path) -> None:
-    """A book of the same configuration and chapters, with nothing in them but a title."""
-    (root / "book").mkdir()
-    for name in ("_ext", "_static", "references.bib"):
-        (root / "book" / name).symlink_to(ROOT / "book" / name)
-    (root / "Makefile").symlink_to(ROOT / "Makefile")
-    (root / "book" / "index.md").write_text("# A book\n")
-    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
-    (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
-    (root / "notebooks" / "results").mkdir(parents=True)
-    for name in CHAPTERS:
-        notebook = nbformat.read(ROOT / f"{name}.ipynb", 4)
-        notebook.cells = [nbformat.v4.new_markdown_cell("# A chapter")]
-        notebook.metadata.pop("widgets", None)
-        nbformat.write(notebook, root / f"{name}.ipynb")
-
-
-def test_the_address_of_the_repository_brings_the_launch_buttons(tmp_path: Path) -> None:
-    small_book(tmp_path)
-    config = (ROOT / "_config.yml").read_text()
-    config, changed = re.subn(r"(?m)^  url:.*$", "  url: https://github.com/owner/name", config)
-    assert changed == 1
-    (tmp_path / "_config.yml").write_text(config)
-    make_book(tmp_path)
-    colab = "https://colab.research.google.com/github/owner/name/blob/main"
-    binder = "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree"
-    for name in CHAPTERS:
-        links = launch_links(parsed(tmp_path / "_build" / "html", name))
-        assert f"{colab}/{name}.ipynb" in links
-        # What Binder installs has no torch; test_binder.py runs this chapter on it.
-        assert (f"{binder}/{name}.ipynb" in links) == (name == "notebooks/08_noise_and_drift")
-        assert len(links) == 1 + (name == "notebooks/08_noise_and_drift")
 
 
 CLAIMS = """claims:

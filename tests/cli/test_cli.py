@@ -111,6 +111,33 @@ def test_reproduce_succeeds_with_0_and_fails_with_1(
     assert str(Path("_build", "failed", "01_a.ipynb")) in out
 
 
+def test_reproduce_says_where_numbers_stand_beside_the_published_ones(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chapter = project / "notebooks" / "01_a.ipynb"
+    notebook = nbformat.read(chapter, 4)
+    notebook.cells[1].source = "from myst_nb import glue\nglue('twice', 2 * lr, display=False)"
+    nbformat.write(notebook, chapter)
+    assert main(["reproduce"]) == 0
+    assert "Your numbers" not in capsys.readouterr().out  # nothing is published yet
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+
+    assert main(["reproduce"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    where = Path("_build", "numbers.csv")
+    beside = f"Your numbers beside the published ones: {where} "
+    assert said == f"{beside}(1 number, none of them another than the published one)."
+    assert pd.read_csv(where)["outcome"].tolist() == ["same"]
+
+    assert main(["reproduce", "-p", "lr", "0.75", "--output", "mine"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert str(Path("mine", "numbers.csv")) in said
+    assert "of them 1 another than the published one, 0 of these within the tolerance" in said
+    (row,) = pd.read_csv(project / "mine" / "numbers.csv").to_dict("records")
+    assert (row["published"], row["yours"], row["difference"]) == (1.0, 1.5, 0.5)
+
+
 def test_a_stop_before_anything_is_known_is_one_line(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from compare_numbers import differences, facts_in, facts_of
 from papermill.iorw import read_yaml_file
 
 from initscope.reproduce import reproduce
+from initscope.reproduce.compare import TOLERANCE, differences, facts_in, facts_of
 from initscope.reproduce.parameters import plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,8 @@ def test_published_chapter_comes_out_again(chapter, notebooks):
             assert same, f"cell {number} comes out differently"
             assert coordinates(old) == pytest.approx(coordinates(new), abs=0.021)
     assert any("glued" in name for name in said_by(chapter, ROOT / "notebooks"))
-    assert differences(*(said_by(chapter, f) for f in (ROOT / "notebooks", notebooks)), 1e-3) == []
+    said = [said_by(chapter, folder) for folder in (ROOT / "notebooks", notebooks)]
+    assert differences(*said, TOLERANCE) == []
 
 
 @pytest.mark.chapter

@@ -23,7 +23,9 @@ before anything runs.
 A chapter that runs to its end without an error and without a warning replaces its notebook, or
 goes to --output. Otherwise its notebook stays as it is, what was executed is kept in
 _build/failed, and the other chapters still run. The same results give the same file, byte for
-byte, so `git diff notebooks` shows what came out differently.
+byte, so `git diff notebooks` shows what came out differently. At the end a table holds every
+number of the chapters beside the published one, as git has it: _build/numbers.csv, or numbers.csv
+in the folder of --output.
 """
 
 EXAMPLES = """\
@@ -96,4 +98,31 @@ def run(options: argparse.Namespace) -> int:
         parameters=parameters,
         output=options.output,
     )
+    _hold_beside_published(options.notebooks, options.output)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def _hold_beside_published(notebooks: Path, output: Path | None) -> None:
+    """Write the table of all numbers, published and new, and say where; outside a clone, nothing.
+
+    It holds the chapters of the folder that was written to, those of earlier executions included.
+    """
+    from initscope.errors import UsageError
+    from initscope.reproduce.compare import (
+        count_in_words,
+        facts_at,
+        facts_in,
+        numbers_beside,
+        write_numbers,
+    )
+
+    try:
+        published = facts_at("HEAD", notebooks)
+    except UsageError:
+        return
+    numbers = numbers_beside(published, facts_in(output or notebooks))
+    path = (output or notebooks.resolve().parent / "_build") / "numbers.csv"
+    path.parent.mkdir(exist_ok=True)
+    write_numbers(path, numbers)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    print(f"Your numbers beside the published ones: {shown} ({count_in_words(numbers)}).")

@@ -1,11 +1,22 @@
 """The comparison of all numbers finds what is another, what is gone and what is new."""
 
+import csv
 import json
 import subprocess
 
 import compare_numbers
 import pytest
-from compare_numbers import differences, facts_at, facts_in, facts_of
+
+from initscope.errors import UsageError
+from initscope.reproduce.compare import (
+    count_in_words,
+    differences,
+    facts_at,
+    facts_in,
+    facts_of,
+    numbers_beside,
+    write_numbers,
+)
 
 
 def glued(name, value):
@@ -113,22 +124,88 @@ def test_a_tolerance_is_for_rounding_alone(old, new, same):
     assert differences({"a": old}, {"a": new})
 
 
-def test_a_revision_is_compared_with_the_working_tree(tmp_path, monkeypatch, capsys):
-    folder_of(tmp_path / "notebooks", glued("share", "0.25"))
+def commit_all(folder):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "First"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True)
-    monkeypatch.setattr(compare_numbers, "ROOT", tmp_path)
-    assert facts_at("HEAD", tmp_path) == facts_in(tmp_path / "notebooks") != {}
-    assert compare_numbers.main("HEAD") == 0
+        subprocess.run([*git, *command], cwd=folder, check=True)
+
+
+def test_a_revision_is_compared_with_the_working_tree(tmp_path, capsys):
+    notebooks = folder_of(tmp_path / "notebooks", glued("share", "0.25"))
+    with pytest.raises(UsageError, match="compare in a clone of the project"):
+        facts_at("HEAD", notebooks)
+    commit_all(tmp_path)
+    assert facts_at("HEAD", notebooks) == facts_in(notebooks) != {}
+    assert compare_numbers.main("HEAD", notebooks) == 0
     assert capsys.readouterr().out == ""
-    folder_of(tmp_path / "notebooks", glued("share", "0.5"))
-    assert compare_numbers.main("HEAD") == 1
+    folder_of(notebooks, glued("share", "0.5"))
+    assert compare_numbers.main("HEAD", notebooks) == 1
     assert "glued share" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"at no-such-tag"):
+        facts_at("no-such-tag", notebooks)
 
 
 def test_the_committed_chapters_say_something_of_every_kind():
-    kinds = " ".join(facts_in(compare_numbers.ROOT / "notebooks"))
+    kinds = " ".join(facts_in(compare_numbers.NOTEBOOKS))
     for kind in ("glued", "table", "stream", "text", "in_scope."):
         assert kind in kinds
     assert facts_of({"results/a/cpu/run.json": '{"status": "finished"}'}) == {}
+
+
+PUBLISHED = {"same": "0.25", "rounded": "0.12345678", "seed": "3", "gone": "1", "words": "'a 2'"}
+YOURS = {"same": "0.25", "rounded": "0.1234561", "seed": "4", "words": "'b 2'", "more": "7"}
+
+
+def facts(values):
+    return {f"01_a glued {name}": value for name, value in values.items()}
+
+
+def test_every_glued_number_stands_beside_the_published_one():
+    published = {**facts(PUBLISHED), "01_a table 1": "5", "02_b glued other": "1"}
+    rows = {row.name: row for row in numbers_beside(published, facts(YOURS))}
+    assert set(rows) == {*PUBLISHED, *YOURS}  # neither tables nor chapters that were not executed
+    outcomes = {name: row.outcome for name, row in rows.items()}
+    assert outcomes == {
+        "same": "same",
+        "rounded": "within",
+        "seed": "beyond",
+        "gone": "missing",
+        "words": "beyond",
+        "more": "new",
+    }
+    assert rows["same"].difference == 0
+    assert rows["rounded"].difference == pytest.approx(-6.8e-7, rel=1e-6)
+    assert rows["rounded"].tolerance == pytest.approx(0.12345678e-3)
+    assert (rows["seed"].difference, rows["seed"].tolerance) == (1, pytest.approx(0.003))
+    assert (rows["words"].difference, rows["words"].tolerance) == (None, None)
+    assert (rows["gone"].yours, rows["more"].published) == (None, None)
+    assert count_in_words(list(rows.values())) == (
+        "6 numbers, of them 5 another than the published one, 1 of these within the tolerance"
+    )
+
+
+def test_what_is_no_finite_number_has_no_difference():
+    for text in ("nan", "inf", "True", "[1, 2]", "12%", ""):
+        (row,) = numbers_beside({"01_a glued x": text}, {"01_a glued x": "1"})
+        assert (row.difference, row.outcome) == (None, "beyond")
+
+
+def test_the_table_holds_them_all(tmp_path):
+    rows = numbers_beside(facts(PUBLISHED), facts(YOURS))
+    write_numbers(tmp_path / "numbers.csv", rows)
+    with (tmp_path / "numbers.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["name"] for row in read] == [row.name for row in rows]
+    assert [row["yours"] for row in read] == [row.yours or "" for row in rows]
+    assert read[0]["published"] == "0.25"
+    assert float(read[2]["difference"]) == 1
+
+
+def test_no_number_of_the_committed_chapters_is_another():
+    """A table of what differs, were it made now of what git has, would be empty."""
+    said = facts_in(compare_numbers.NOTEBOOKS)
+    rows = numbers_beside(said, said)
+    assert len(rows) > 500
+    assert {row.outcome for row in rows} == {"same"}
+    assert all(row.difference in (0, None) for row in rows)
+    assert sum(row.difference is not None for row in rows) > 400
