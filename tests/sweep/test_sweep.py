@@ -5,6 +5,7 @@ That a network of a sweep trains as it does alone is tested in test_sweep_equiva
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import errno
 import io
@@ -313,12 +314,6 @@ def test_the_order_of_examples_is_a_permutation_of_its_seed_and_epoch(
         assert not torch.equal(order, example_order(seed, epoch + 1, n))
 
 
-def test_a_sweep_leaves_the_global_random_state_alone() -> None:
-    state = torch.get_rng_state()
-    run(SweepSpec(hidden=((4,),), stds=(0.1,), schemes=("orthogonal",)))
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 @pytest.mark.parametrize("hidden", [(), (1,), (1, 1, 1)], ids=str)
 def test_the_smallest_networks(hidden: tuple[int, ...]) -> None:
     spec = SweepSpec(hidden=(hidden,), stds=(0.5,), train_size=1, batch_size=1, probes=3)
@@ -457,9 +452,9 @@ def test_a_default_that_is_spelled_out_is_the_same_scheme() -> None:
         assert Scheme.of(Scheme.of(value).plain) == Scheme.of(value)
 
 
-def test_initial_weights_leave_the_global_random_state_alone() -> None:
+def test_a_sweep_leaves_the_global_random_state_alone() -> None:
     state = torch.get_rng_state()
-    run(SweepSpec(hidden=((4,),), schemes=SCHEMES))
+    run(SweepSpec(hidden=((4,),), stds=(0.1,), schemes=SCHEMES))
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -540,8 +535,23 @@ def test_a_split_sweep_gives_the_same_to_rounding(undisturbed: pd.DataFrame) -> 
         ), name
 
 
+def give_back_what_is_freed() -> None:
+    """Make the allocator of C return large blocks to the system at once, where it is glibc's.
+
+    It raises its threshold for that with the blocks it has seen, to 32 MB. From there on tensors
+    lie in one heap, of which only the top can be returned, and a peak tells the order in which they
+    were freed: from 90 to 170 MB here, where 55 are in use.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        threshold, arenas = -3, -8  # M_MMAP_THRESHOLD, M_ARENA_MAX
+        assert libc.mallopt(threshold, 2**16)
+        assert libc.mallopt(arenas, 1)
+
+
 def peak(spec: SweepSpec) -> float:
     """MB by which the peak memory of this process grows while it runs a sweep."""
+    give_back_what_is_freed()
     unit = 1 if sys.platform == "darwin" else 2**10
 
     def so_far() -> float:
@@ -569,9 +579,9 @@ def test_memory_is_bounded_however_large_the_sweep(
         with ProcessPoolExecutor(1, mp_context=server) as fresh:
             peaks.append(fresh.submit(peak, spec).result())
     # Weights, activations and gradients of an update are kept to 40 MB; what is on top (statistics
-    # in float64, the evaluation on the test set, what the allocator keeps) does not grow.
-    assert 10 < peaks[0] < 4 * 40
-    assert peaks[1] > 8 * 40
+    # in float64, the evaluation on the test set) does not grow.
+    assert 10 < peaks[0] < 2.5 * 40
+    assert peaks[1] > 7 * 40
 
 
 # --- Kept, killed, damaged -----------------------------------------------------------------
@@ -657,18 +667,6 @@ def test_killed_at_twenty_moments_it_ends_with_the_same_table(
     assert_same(run(spec, out), undisturbed)
 
 
-def truncated(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def empty(content: bytes) -> bytes:
-    return b""
-
-
-def noise(content: bytes) -> bytes:
-    return random.Random(0).randbytes(len(content))
-
-
 def a_flipped_bit(content: bytes) -> bytes:
     # In numbers of the largest column: statistics of columns, which nobody reads, have no checksum.
     group = pq.ParquetFile(io.BytesIO(content)).metadata.row_group(0)
@@ -678,13 +676,21 @@ def a_flipped_bit(content: bytes) -> bytes:
     return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
-def another_name(content: bytes) -> bytes:
-    return content.replace(b"test_accuracy", b"test_occuracy")
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "noise": lambda content: random.Random(0).randbytes(len(content)),
+    "a flipped bit": a_flipped_bit,
+    "another name": lambda content: content.replace(b"test_accuracy", b"test_occuracy"),
+}
 
 
-@pytest.mark.parametrize("damage", [truncated, empty, noise, a_flipped_bit, another_name])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_chunk_is_noticed_and_trained_again(
-    damage: object, tmp_path: Path, undisturbed: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+    damage: Callable[[bytes], bytes],
+    tmp_path: Path,
+    undisturbed: pd.DataFrame,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kept = keep_chunks(SPLIT, tmp_path, slice(0, 2))
     kept[1].write_bytes(damage(kept[1].read_bytes()))
@@ -790,8 +796,10 @@ def test_a_table_of_another_version_of_the_records_is_not_reused(tmp_path: Path)
     assert len(run(spec, tmp_path)) == 1
 
 
-@pytest.mark.parametrize("damage", [truncated, empty, noise, a_flipped_bit, another_name])
-def test_a_corrupt_table_is_one_clear_error(damage: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_corrupt_table_is_one_clear_error(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
     spec = SweepSpec(hidden=((8,),), stds=(0.1,))
     run(spec, tmp_path)
     path = tmp_path / "sweep.parquet"
