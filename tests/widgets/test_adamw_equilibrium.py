@@ -254,6 +254,7 @@ def test_the_same_gradients_lead_where_torch_leads(node) -> None:
         {"drift": 3e-3},
         {"epsilon": 1.0, "drift": 3e-3, "snr": 0.3},
         {"final_gradient": 0.01, "beta2": 0.999, "weight_decay": 1.0},
+        {"final_gradient": 0.01, "beta2": 0.999, "weight_decay": 1.0, "drift": 3e-3},
         {"weight_decay": 3.0, "decay_schedule": "rate"},
         {"weight_decay": 3.0, "decay_schedule": "independent", "epsilon": 0.5},
     ],

@@ -74,6 +74,17 @@ export function gradientRms({ final_gradient = 1, steps }) {
   return final_gradient === 1 ? () => 1 : (t) => final_gradient ** ((t - 1) / (steps - 1));
 }
 
+/** The root of v, of gradients with the rms that it is called with, one step after the other. */
+function rootOfV({ beta2, final_gradient = 1 }) {
+  let power = 1; // beta2^t
+  let second = 0; // v
+  return final_gradient === 1 ? () => 1 : (rms) => {
+    power = power < 1e-30 ? 0 : power * beta2;
+    second = beta2 * second + (1 - beta2) * rms * rms;
+    return Math.sqrt(second / (1 - power));
+  };
+}
+
 /** Steps to draw: `count` evenly spaced and `count` at even ratios, the last one included. */
 export function sampleSteps(steps, count = 240) {
   const found = new Set([1, steps]);
@@ -93,10 +104,11 @@ export function sampleSteps(steps, count = 240) {
  * the mean square comes from initialization, null if there is none.
  */
 export function trajectory(settings, at = Array.from({ length: settings.steps }, (_, i) => i + 1)) {
-  const { std0, beta1, beta2, snr = 0, drift = 0, epsilon = 0, diffusion = 1, alignment = 0 } = settings;
+  const { std0, beta1, snr = 0, drift = 0, epsilon = 0, diffusion = 1, alignment = 0 } = settings;
   const rate = learningRate(settings);
   const decay = weightDecay(settings);
   const rms = gradientRms(settings);
+  const root = rootOfV(settings);
   const last = at[at.length - 1];
   const result = {
     step: Float64Array.from(at),
@@ -108,10 +120,7 @@ export function trajectory(settings, at = Array.from({ length: settings.steps },
   };
   const noise = (diffusion * (1 - beta1) ** 2) / (1 + snr);
   const signal = Math.sqrt(snr / (1 + snr)) * (1 - beta1);
-  const varies = (settings.final_gradient ?? 1) !== 1;
   let power = 1; // beta1^t
-  let power2 = 1; // beta2^t
-  let second = 0; // v
   let square = std0 * std0; // mean square of the part that noise and initialization drive
   let momentum = 0; // mean square of the noise in momentum
   let covariance = 0; // of momentum's noise and the weight
@@ -128,13 +137,7 @@ export function trajectory(settings, at = Array.from({ length: settings.steps },
     const gradient = rms(t);
     // Without this, numbers too small for the format would be carried along, slowly, for ever.
     power = power < 1e-30 ? 0 : power * beta1;
-    let root = 1;
-    if (varies) {
-      power2 = power2 < 1e-30 ? 0 : power2 * beta2;
-      second = beta2 * second + (1 - beta2) * gradient * gradient;
-      root = Math.sqrt(second / (1 - power2));
-    }
-    const size = eta / (1 - power) / (root + epsilon);
+    const size = eta / (1 - power) / (root(gradient) + epsilon);
     momentum = beta1 * beta1 * momentum + noise * gradient * gradient;
     const carried = beta1 * covariance;
     square = keep * keep * square - 2 * keep * size * carried + size * size * momentum + keep * drift * eta;
@@ -244,6 +247,7 @@ export class Simulation {
     this.rate = learningRate(settings);
     this.decay = weightDecay(settings);
     this.rms = gradientRms(settings);
+    this.root = rootOfV(settings);
     this.marks = sampleSteps(settings.steps, 30);
     this.step = [];
     this.std = [];
@@ -278,7 +282,7 @@ export class Simulation {
         const rate = this.rate(state.t + 1);
         const rms = this.rms(state.t + 1);
         // So that update and weight have the mean product -drift / 2.
-        const push = drift && (drift / 2 / meanSquare()) * (rms + epsilon) * unit;
+        const push = drift && (drift / 2 / meanSquare()) * (this.root(rms) + epsilon) * unit;
         for (let i = 0; i < gradient.length; i += 1) gradient[i] = rms * gradient[i] - push * state.weight[i];
         now.weight_decay = this.decay(rate);
         adamwStep(state, gradient, rate, now);
