@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,22 @@ def assert_drawn(weight: torch.Tensor, std: float, distribution: str) -> None:
     assert stats.kstest(values, expected.cdf).pvalue > P_VALUE
 
 
+@contextlib.contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Nothing of the model is another afterwards."""
+    before = [p.clone() for p in model.parameters()]
+    yield
+    for parameter, old in zip(model.parameters(), before, strict=True):
+        torch.testing.assert_close(parameter, old, rtol=0, atol=0, equal_nan=True)
+
+
+@contextlib.contextmanager
+def refused(model: nn.Module, message: str) -> Iterator[None]:
+    """Refused by this message, before anything of the model was changed."""
+    with unchanged(model), pytest.raises(UsageError, match=message):
+        yield
+
+
 # --- The distribution of a weight ----------------------------------------------------------
 
 
@@ -106,23 +123,17 @@ def test_a_scale_of_zero_gives_zeros() -> None:
 
 SHAPE = (60, 150)  # of a weight with 150 inputs and 60 outputs
 CASES = [
-    ("normal", {"std": 0.3}, 0.3, "normal"),
-    ("lecun", {}, math.sqrt(1 / 150), "normal"),
     ("lecun", {"distribution": "uniform", "gain": 2.0}, 2 * math.sqrt(1 / 150), "uniform"),
-    ("xavier", {}, math.sqrt(2 / 210), "normal"),
     ("xavier", {"distribution": "uniform", "gain": 5 / 3}, 5 / 3 * math.sqrt(2 / 210), "uniform"),
-    ("kaiming", {}, math.sqrt(2 / 150), "normal"),
     ("kaiming", {"mode": "fan_out"}, math.sqrt(2 / 60), "normal"),
     ("kaiming", {"mode": "fan_avg", "gain": 1.0}, math.sqrt(1 / 105), "normal"),
     ("kaiming", {"distribution": "uniform"}, math.sqrt(2 / 150), "uniform"),
-    ("gpt2", {}, 0.02, "normal"),
-    ("gpt2", {"std": 0.3}, 0.3, "normal"),
     ("kaiming", {"mode": "fan_out", "distribution": "uniform"}, math.sqrt(2 / 60), "uniform"),
 ]
 
 
 @pytest.mark.parametrize(("scheme", "options", "std", "distribution"), CASES, ids=str)
-def test_schemes_follow_their_formulas(
+def test_options_of_a_scheme_enter_its_formula(
     scheme: str, options: dict[str, object], std: float, distribution: str
 ) -> None:
     model = nn.Linear(150, 60)
@@ -340,29 +351,25 @@ def test_a_model_without_data_is_refused(scheme: str) -> None:
 def test_no_option_takes_what_is_none(scheme: str) -> None:
     options = ROWS[scheme][0]
     model = untied()
-    before = [p.clone() for p in model.parameters()]
     for name in SCHEMES[scheme].options:
         for wrong in ("x", None, math.nan, -1.0, [], math.inf):
-            with pytest.raises(UsageError, match=f"{name} "):
+            with refused(model, f"{name} "):
                 initialize_(model, scheme, **(options | {name: wrong}))
     for name in SCHEMES[scheme].needs:
-        with pytest.raises(UsageError, match=f"needs {name}: give {name}="):
+        with refused(model, f"needs {name}: give {name}="):
             initialize_(model, scheme, **{n: v for n, v in options.items() if n != name})
-    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_rule_for_blocks_wants_blocks(scheme: str) -> None:
     model = MLP([40, 30, 20])
-    before = [p.clone() for p in model.parameters()]
     if SCHEMES[scheme].scope != "blocks":
         assert set(initialize_(model, scheme, **ROWS[scheme][0])) == {
             name for name, _ in model.named_parameters()
         }
         return
-    with pytest.raises(UsageError, match=r"residual blocks, .* \(c_attn, c_fc, c_proj\): MLP has"):
+    with refused(model, r"residual blocks, .* \(c_attn, c_fc, c_proj\): MLP has"):
         initialize_(model, scheme, **ROWS[scheme][0])
-    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -492,9 +499,8 @@ def test_fans_of_a_real_gpt2(mode: str) -> None:
 
 def test_an_untied_embedding_stays_as_it_is() -> None:
     model = tiny_gpt2(tie_word_embeddings=False)
-    before = model.transformer.wte.weight.clone()
-    assert "lm_head.weight" in initialize_(model, "normal", std=1.0)
-    assert torch.equal(model.transformer.wte.weight, before)
+    with unchanged(model.transformer.wte):
+        assert "lm_head.weight" in initialize_(model, "normal", std=1.0)
 
 
 # --- GPT-2, whole --------------------------------------------------------------------------
@@ -560,14 +566,10 @@ def test_the_post_norm_ancestor_of_gpt2_gets_the_same_stds() -> None:
 
 def test_other_schemes_leave_embeddings_and_norms_alone() -> None:
     model = tiny_gpt2()
-    norm = model.transformer.ln_f
-    with torch.no_grad():
-        norm.weight.fill_(3.0)
-    position = model.transformer.wpe.weight.clone()
-    for scheme in LAYER_SCHEMES:
-        initialize_(model, scheme, **ROWS[scheme][0])
-    assert torch.equal(model.transformer.wpe.weight, position)
-    assert norm.weight.eq(3.0).all()
+    nn.init.constant_(model.transformer.ln_f.weight, 3.0)
+    with unchanged(model.transformer.wpe), unchanged(model.transformer.ln_f):
+        for scheme in LAYER_SCHEMES:
+            initialize_(model, scheme, **ROWS[scheme][0])
 
 
 def test_a_shared_weight_is_drawn_once() -> None:
@@ -654,18 +656,10 @@ def test_frozen_weights_are_set_too_and_gradients_are_not_asked_for() -> None:
         ("kaiming", {"fan": "fan_in"}, "unknown option of scheme 'kaiming' 'fan'. Did you mean"),
         ("normal", {}, r"scheme 'normal' needs std: give std=\.\.\."),
         ("normal", {"std": -0.1}, "std must be a finite number of at least 0, not -0.1"),
-        ("normal", {"std": math.nan}, "std must be a finite number of at least 0, not nan"),
-        ("normal", {"std": math.inf}, "std must be a finite number of at least 0, not inf"),
         ("normal", {"std": "0.1"}, "std must be a finite number of at least 0, not '0.1'"),
-        ("normal", {"std": None}, "std must be a finite number of at least 0, not None"),
         ("normal", {"std": 0.1, "bias_std": -1.0}, "bias_std must be .* not -1.0"),
         ("normal", {"std": 0.1, "bias_std": math.nan}, "bias_std must be .* not nan"),
-        ("lecun", {"gain": -1.0}, "gain must be a finite number of at least 0, not -1.0"),
-        ("xavier", {"gain": math.nan}, "gain must be .* not nan"),
-        ("kaiming", {"gain": math.inf}, "gain must be .* not inf"),
-        ("orthogonal", {"gain": -2}, "gain must be .* not -2"),
         ("kaiming", {"mode": "fanin"}, "unknown mode 'fanin'. Did you mean 'fan_in'"),
-        ("kaiming", {"mode": []}, "unknown mode"),
         ("xavier", {"distribution": "unifrom"}, "unknown distribution .* Did you mean 'uniform'"),
     ],
     ids=str,
@@ -674,11 +668,8 @@ def test_bad_input_is_refused_before_anything_changes(
     scheme: object, options: dict[str, object], message: str
 ) -> None:
     model = MLP([4, 3, 2])
-    before = [p.clone() for p in model.parameters()]
-    with pytest.raises(UsageError, match=message):
+    with refused(model, message):
         initialize_(model, scheme, **options)
-    for p, old in zip(model.parameters(), before, strict=True):
-        assert torch.equal(p, old)
 
 
 @pytest.mark.parametrize("scale", [-1.0, math.nan, math.inf, "2"])
@@ -714,10 +705,8 @@ def test_a_tensor_without_fans(shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_empty_layer_is_refused_before_anything_changes(scheme: str) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 0))
-    before = model[0].weight.clone()
-    with pytest.raises(UsageError, match="has no elements"):
+    with refused(model, "has no elements"):
         initialize_(model, scheme, **ROWS[scheme][0])
-    assert torch.equal(model[0].weight, before)
 
 
 def test_options_of_the_schemes() -> None:
@@ -744,9 +733,7 @@ def test_layers_of_a_block_are_told_by_their_whole_names() -> None:
             for part, layers in sizes.items()
         }
     )
-    initialize_(
-        nn.ModuleDict({"block": block}), "deepnorm", generator=torch.Generator().manual_seed(0)
-    )
+    initialize_(nn.ModuleDict({"block": block}), "deepnorm", generator=generator())
 
     def std(part: str, name: str) -> list[float]:
         weight = block[part][name].weight

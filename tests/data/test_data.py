@@ -96,13 +96,16 @@ def write_split(folder: Path, split: str, images: object, labels: object) -> Non
     )
 
 
+def write_noise(folder: Path, train: int, test: int) -> Path:
+    """A folder of the layout of MNIST: so many images of noise."""
+    write_split(folder, "train", *random_split(train, seed=0))
+    write_split(folder, "test", *random_split(test, seed=1))
+    return folder
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A folder of the layout of MNIST: 30 and 12 images of noise."""
-    folder = tmp_path / "small" / "mnist"
-    write_split(folder, "train", *random_split(30, seed=0))
-    write_split(folder, "test", *random_split(12, seed=1))
-    return folder
+    return write_noise(tmp_path / "small" / "mnist", 30, 12)
 
 
 def same(one: data.Dataset, other: data.Dataset) -> bool:
@@ -114,13 +117,12 @@ def same(one: data.Dataset, other: data.Dataset) -> bool:
 
 
 def test_mnist_has_published_sizes_and_label_counts(mnist: data.Dataset) -> None:
-    assert mnist.train_inputs.shape == (60_000, 784)
-    assert mnist.test_inputs.shape == (10_000, 784)
     assert (mnist.n_features, mnist.n_classes, mnist.name) == (784, 10, "mnist")
-    assert mnist.train_inputs.dtype == mnist.test_inputs.dtype == torch.float32
-    assert mnist.train_labels.dtype == mnist.test_labels.dtype == torch.int64
-    assert mnist.train_labels.bincount().tolist() == MNIST_LABEL_COUNTS["train"]
-    assert mnist.test_labels.bincount().tolist() == MNIST_LABEL_COUNTS["test"]
+    for split, counts in MNIST_LABEL_COUNTS.items():
+        inputs, labels = getattr(mnist, f"{split}_inputs"), getattr(mnist, f"{split}_labels")
+        assert (inputs.shape, inputs.dtype) == ((sum(counts), 784), torch.float32)
+        assert labels.dtype == torch.int64
+        assert labels.bincount().tolist() == counts
 
 
 def test_mnist_is_the_published_files_pixel_for_pixel(mnist: data.Dataset) -> None:
@@ -177,17 +179,13 @@ def run_python(script: str, environment: dict[str, str]) -> subprocess.Completed
 
 def test_folder_keeps_rows_in_order_and_standardizes_by_train_only(small: Path) -> None:
     loaded = data.load_mnist(small)
-    train, labels = random_split(30, seed=0)
-    test, test_labels = random_split(12, seed=1)
-    mean, std = train.mean(), train.std()
-    np.testing.assert_allclose(
-        loaded.train_inputs, (train.reshape(30, 784) - mean) / std, rtol=0, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        loaded.test_inputs, (test.reshape(12, 784) - mean) / std, rtol=0, atol=1e-6
-    )
-    assert loaded.train_labels.tolist() == labels.tolist()
-    assert loaded.test_labels.tolist() == test_labels.tolist()
+    splits = {"train": random_split(30, seed=0), "test": random_split(12, seed=1)}
+    mean, std = splits["train"][0].mean(), splits["train"][0].std()
+    for split, (images, labels) in splits.items():
+        expected = (images.reshape(-1, 784) - mean) / std
+        inputs = getattr(loaded, f"{split}_inputs")
+        np.testing.assert_allclose(inputs, expected, rtol=0, atol=1e-6)
+        assert getattr(loaded, f"{split}_labels").tolist() == labels.tolist()
     assert loaded.input_mean.item() == pytest.approx(mean / 255, rel=1e-12)
     assert loaded.input_std.item() == pytest.approx(std / 255, rel=1e-12)
 
@@ -208,9 +206,7 @@ def test_columns_written_without_metadata_of_datasets_are_read(tmp_path: Path) -
 def test_source_given_comes_before_data_folder_before_hub(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path / "other"
-    write_split(other, "train", *random_split(4, seed=5))
-    write_split(other, "test", *random_split(3, seed=6))
+    other = write_noise(tmp_path / "other", 4, 3)
     asked = []
 
     def hub(name: str, **options: object) -> datasets.DatasetDict:
@@ -295,33 +291,26 @@ def test_changed_folder_is_read_again(small: Path, calls: list[str]) -> None:
     assert len(calls) == 2
 
 
-def damage_truncate(content: bytes) -> bytes:
-    return content[: len(content) // 2]
-
-
-def damage_last_byte(content: bytes) -> bytes:
-    return content[:-1] + bytes([content[-1] ^ 1])
-
-
-def damage_middle_byte(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-def damage_all(content: bytes) -> bytes:
-    return b"nonsense" * 100
-
-
-def damage_empty(content: bytes) -> bytes:
-    return b""
+def flipped(content: bytes, place: int) -> bytes:
+    """`content` with another bit at one place."""
+    changed = bytearray(content)
+    changed[place] ^= 1
+    return bytes(changed)
 
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_truncate, damage_last_byte, damage_middle_byte, damage_all, damage_empty],
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: flipped(content, -1),
+        lambda content: flipped(content, len(content) // 2),
+        lambda _: b"nonsense" * 100,
+        lambda _: b"",
+    ],
+    ids=["truncated", "last byte", "middle byte", "all", "empty"],
 )
 def test_damaged_cache_is_rebuilt(
-    small: Path, tmp_path: Path, calls: list[str], damage: object
+    small: Path, tmp_path: Path, calls: list[str], damage: Callable[[bytes], bytes]
 ) -> None:
     first = data.load_mnist(small)
     (file,) = cache_files(tmp_path)
@@ -497,20 +486,20 @@ def test_bad_seed(seed: object) -> None:
 # --- Wine and digits -----------------------------------------------------------------------
 
 
-def test_wine_has_published_sizes() -> None:
-    wine = data.load("wine")
-    assert (wine.n_features, wine.n_classes, wine.name) == (13, 3, "wine")
-    assert wine.train_inputs.dtype == torch.float32
-    assert wine.train_labels.dtype == torch.int64
-    labels = torch.cat([wine.train_labels, wine.test_labels])
-    assert labels.bincount().tolist() == [59, 71, 48]
-
-
-def test_digits_have_published_sizes() -> None:
-    digits = data.load("digits")
-    assert (digits.n_features, digits.n_classes, digits.name) == (64, 10, "digits")
-    labels = torch.cat([digits.train_labels, digits.test_labels])
-    assert labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+@pytest.mark.parametrize(
+    ("name", "n_features", "counts"),
+    [
+        ("wine", 13, [59, 71, 48]),
+        ("digits", 64, [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]),
+    ],
+)
+def test_small_sets_have_published_sizes(name: str, n_features: int, counts: list[int]) -> None:
+    loaded = data.load(name)
+    assert (loaded.n_features, loaded.n_classes, loaded.name) == (n_features, len(counts), name)
+    assert loaded.train_inputs.dtype == torch.float32
+    assert loaded.train_labels.dtype == torch.int64
+    labels = torch.cat([loaded.train_labels, loaded.test_labels])
+    assert labels.bincount().tolist() == counts
 
 
 @pytest.mark.parametrize("name", ["wine", "digits"])
@@ -560,10 +549,9 @@ def test_constant_features_of_digits_are_zero() -> None:
         constant = digits.input_std == 0
         # The upper left pixel is empty in all 1797 images.
         assert constant[0]
-        assert (digits.train_inputs[:, constant] == 0).all()
-        assert (digits.test_inputs[:, constant] == 0).all()
-        assert digits.train_inputs.isfinite().all()
-        assert digits.test_inputs.isfinite().all()
+        for inputs in (digits.train_inputs, digits.test_inputs):
+            assert (inputs[:, constant] == 0).all()
+            assert inputs.isfinite().all()
 
 
 def test_split_depends_on_the_seed_alone() -> None:

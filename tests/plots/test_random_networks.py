@@ -6,6 +6,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from figures import legend_texts
 from matplotlib.collections import PolyCollection, QuadMesh
 
 from initscope import plots
@@ -29,11 +30,6 @@ def comparison():
         propagate(widths, "relu", "kaiming"),
         finite_width_interval(widths, "relu", "kaiming"),
     )
-
-
-def legend_texts(figure):
-    legends = [*figure.legends, *(a.get_legend() for a in figure.axes if a.get_legend())]
-    return [text.get_text() for legend in legends for text in legend.get_texts()]
 
 
 def test_theory_against_networks_draws_line_band_dots_and_bars(comparison):
