@@ -35,7 +35,7 @@ def seen(page: Page, header: float) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_charts_and_slider_share_the_window(visit: Open, scheme: str) -> None:
     """The front page as it is loaded, chapter 1 at the top of the widget."""
-    front = visit("index.html", scheme=scheme).page
+    front = visit("book/index.html", scheme=scheme).page
     chapter = visit("notebooks/01_variance_propagation.html", scheme=scheme).page
     for width, height in WINDOWS:
         for page in (front, chapter):
@@ -61,7 +61,7 @@ def test_charts_and_slider_share_the_window(visit: Open, scheme: str) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "height"), WINDOWS)
 def test_nothing_jumps_while_dragging(visit: Open, width: int, height: int) -> None:
-    page = visit("index.html").page
+    page = visit("book/index.html").page
     page.set_viewport_size({"width": width, "height": height})
     slider = page.get_by_role("slider", name="std of the weights", exact=True)
     slider.scroll_into_view_if_needed()
