@@ -15,17 +15,21 @@ import nbformat
 import pytest
 import yaml
 from book_pages import (
+    ABOUT_COLORS,
     CHAPTERS,
     DOCUMENTS,
     ROOT,
     for_each,
     launch_links,
     make_book,
+    opener,
     parsed,
     small_book,
+    violations,
 )
 from bs4 import BeautifulSoup
 from PIL import Image
+from playwright.sync_api import Browser
 
 import initscope
 
@@ -220,6 +224,26 @@ def test_machines_find_every_page(published: Path) -> None:
     assert links[0] == f"- [A chapter]({BOOK}{FIRST}.html): {SAID}"
     assert links[2] == f"- [A chapter]({BOOK}{CHAPTERS[2]}.html)"
     assert len(links) == len(pages) - 1
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", [FIRST, "book/numbers"])
+def test_what_it_brings_asks_no_other_host_and_is_accessible(
+    name: str, width: int, published: Path, browser: Browser
+) -> None:
+    html = published / "_build" / "html"
+    with opener(browser, html.as_uri(), html) as open_page:
+        opened = open_page(f"{name}.html", from_file=True, width=width)
+        page = opened.page
+        page.locator("details.cite-page summary").click()
+        page.locator("details.cite-page pre").wait_for()
+        assert (opened.outside, opened.failed, opened.errors) == ([], [], [])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(page) == ""
+        page.emulate_media(color_scheme="dark")
+        page.locator("html[data-theme=dark]").wait_for(state="attached")
+        assert violations(page, rules=ABOUT_COLORS) == ""
 
 
 def test_no_page_shows_a_placeholder(published: Path) -> None:

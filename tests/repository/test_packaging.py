@@ -213,7 +213,7 @@ def test_what_is_imported_is_asked_for() -> None:
         cells = json.loads(path.read_text(encoding="utf8"))["cells"]
         code += ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     tests = [path.read_text(encoding="utf8") for path in (ROOT / "tests").rglob("*.py")]
-    beside = (ROOT / folder for folder in ("tests", "book/_ext"))
+    beside = (ROOT / folder for folder in ("tests", "book"))
     files = (path for folder in beside for path in folder.rglob("*.py"))
     of_tests = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
     for sources, chosen in (
