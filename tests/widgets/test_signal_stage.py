@@ -114,6 +114,9 @@ def test_a_curve_ends_at_the_wall_in_the_layer_where_it_happens(
 ) -> None:
     page = open_page(SignalPropagation(draws=1, width=64))
     press(page, button)
+    # The ends of the track are on it, rounded as they are.
+    whole = page.get_by_role("button", name="Whole range")
+    assert whole.get_attribute("aria-pressed") == "false"
     rows = downloaded(page)
     drawn(page)
     for k, direction in enumerate(("forward", "backward")):

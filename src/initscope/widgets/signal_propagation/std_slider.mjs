@@ -24,6 +24,9 @@ export function stdAt(place, width, whole) {
   return schemeStd("kaiming", width) * 10 ** (Math.sinh(STRETCH * place) / Math.sinh(STRETCH));
 }
 
+/** Whether a std is not on the track round sqrt(2/n), its ends being rounded. */
+const isBeyond = (std, width) => Math.abs(placeOf(std, width, false)) > 1.001;
+
 /** As many digits as two places on the track need to differ. */
 export const rounded = (std) => Number(std.toPrecision(5));
 
@@ -79,7 +82,7 @@ export function stdSlider(change, format) {
   const all = make("button", {
     type: "button", class: "ins-small", "aria-pressed": "false",
     onclick: () => {
-      if (Math.abs(placeOf(now.std, now.width, false)) > 1) return; // it is not on the other track
+      if (isBeyond(now.std, now.width)) return; // it is not on the other track
       whole = !whole;
       place();
     },
@@ -88,7 +91,7 @@ export function stdSlider(change, format) {
   let kept = null;
   function place() {
     const { std, width } = now;
-    const outside = Math.abs(placeOf(std, width, false)) > 1 + 1e-9;
+    const outside = isBeyond(std, width);
     if (outside) whole = true;
     range.value = String(placeOf(std, width, whole));
     range.setAttribute("aria-valuetext", format(std));
