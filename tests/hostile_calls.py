@@ -700,6 +700,7 @@ ROWS: dict[str, Row] = {
             "scheme": "kaiming",
             "generator": generator(),
             "bias_std": 0.1,
+            "strict": True,
             "gain": 1.0,
             "mode": "fan_out",
             "distribution": "normal",
