@@ -303,6 +303,85 @@ def test_each_expert_is_a_matrix(build: Any) -> None:
         torch.testing.assert_close(shorter @ shorter.T, torch.eye(32), rtol=0, atol=1e-5)
 
 
+GROUPED = SIZES | {"num_key_value_heads": 2}
+MANY = {
+    # Experts and an MLP that all tokens pass are one branch: two of them in each of two blocks.
+    "Qwen2Moe": (
+        GROUPED
+        | {"num_experts": 3, "moe_intermediate_size": 16, "shared_expert_intermediate_size": 24},
+        {
+            "model.layers.0.mlp.experts.down_proj": (16, 1 / 2),
+            "model.layers.0.mlp.shared_expert.down_proj.weight": (24, 1 / 2),
+            "model.layers.0.mlp.gate.weight": (32, 1),
+        },
+    ),
+    "Llama4": (
+        GROUPED
+        | {"num_local_experts": 2, "intermediate_size_mlp": 40, "head_dim": 8}
+        | {"interleave_moe_layer_step": 1},
+        {
+            "model.layers.0.feed_forward.experts.gate_up_proj": (32, 1),
+            "model.layers.0.feed_forward.experts.down_proj": (48, 1 / 2),
+        },
+    ),
+    "JetMoe": (
+        GROUPED | {"kv_channels": 8, "num_local_experts": 2, "num_experts_per_tok": 1},
+        {
+            "model.layers.0.self_attention.experts.output_linear.weight": (16, 1 / 2),
+            "model.layers.0.mlp.output_linear.weight": (48, 1 / 2),
+            "model.layers.0.mlp.input_linear.weight": (32, 1),
+        },
+    ),
+    # The blocks of a stage are a stack of their own.
+    "Swin": (
+        {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 1], "num_heads": [2, 4]}
+        | {"window_size": 4},
+        {
+            "swin.encoder.layers.0.blocks.1.mlp.fc2.weight": (64, 1 / 2),
+            "swin.encoder.layers.1.blocks.0.mlp.fc2.weight": (128, 2**-0.5),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("family", MANY)
+def test_blocks_of_many_matrices(family: str) -> None:
+    """Of each weight: its inputs, and the factor where a branch ends."""
+    fields, expected = MANY[family]
+    kind = {"Llama4": "Llama4Text"}.get(family, family)
+    config = getattr(transformers, f"{kind}Config")(**fields)
+    task = "ForImageClassification" if family == "Swin" else "ForCausalLM"
+    model = getattr(transformers, family + task)(config)
+    by_fan, by_role = draw(model, "lecun"), draw(model, "gpt2", std=1.0)
+    for name, (fan_in, factor) in expected.items():
+        assert by_fan[name] == pytest.approx(fan_in**-0.5), name
+        assert by_role[name] == pytest.approx(factor), name
+    assert not by_role.left
+
+
+def test_experts_beside_an_mlp_are_one_branch_with_it() -> None:
+    parts = {"attn": "o_proj", "mlp": "down_proj", "experts": "down_proj"}
+    block = {part: nn.ModuleDict({name: nn.Linear(4, 4)}) for part, name in parts.items()}
+    report = draw(nn.ModuleDict({"layers": nn.ModuleList([nn.ModuleDict(block)])}), "gpt2", std=1.0)
+    assert report["layers.0.experts.down_proj.weight"] == pytest.approx(2**-0.5)
+    assert report["layers.0.attn.o_proj.weight"] == pytest.approx(2**-0.5)
+
+
+def test_experts_of_dbrx_are_stacked_in_two_dimensions() -> None:
+    from transformers.models.dbrx import modeling_dbrx
+
+    module = modeling_dbrx.DbrxExpertGLU(transformers.DbrxConfig().ffn_config)
+    module.moe_num_experts, module.hidden_size, module.ffn_hidden_size = 3, 32, 48
+    for name in ("w1", "v1", "w2"):
+        setattr(module, name, nn.Parameter(torch.empty(3 * 48, 32)))
+    model = nn.ModuleDict({"experts": module, "head": nn.Linear(3, 3)})
+    report = draw(model, "lecun")
+    assert report["experts.w1"] == report["experts.v1"] == pytest.approx(32**-0.5)
+    assert report["experts.w2"] == pytest.approx(48**-0.5)
+    expert = torch.randn(1000, 32) @ module.w1.view(3, 48, 32)[1].T @ module.w2.view(3, 48, 32)[1]
+    assert rms(expert) == pytest.approx(1, rel=0.15)
+
+
 def test_each_gate_of_a_recurrent_layer_is_a_matrix() -> None:
     model = nn.LSTM(20, 30, 2)
     report = draw(model, "xavier", strict=True)
