@@ -682,6 +682,7 @@ ROWS: dict[str, Row] = {
             "scheme bias_std gain",
             model=mlp,
             generator=generator,
+            strict=True,
             mode="fan_out",
             distribution="normal",
         ),

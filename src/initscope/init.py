@@ -1,40 +1,53 @@
 """Initialization schemes, in place, in the manner of :mod:`torch.nn.init`.
 
 Every scheme draws from the generator it is given, sets the biases too, and returns the standard
-deviation each parameter was given, so that what was meant can be compared with what was drawn.
+deviation each parameter was asked to have and the one it got, and what it did not set, and why.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.weight_norm import WeightNorm
 
 from initscope import checks
 from initscope.checks import require_name
 from initscope.errors import UsageError, shown
+from initscope.models.parameters import (
+    LAYERS,
+    Geometry,
+    Place,
+    behind,
+    conv1d_class,
+    find_parameters,
+)
 from initscope.theory.rule import (
-    ATTENTION_INPUTS,
-    BRANCH_ENDS,
     DISTRIBUTIONS,
     LARGEST_STD,
     MODES,
+    ROLES,
     Draw,
     Rule,
     Weight,
 )
 from initscope.theory.scheme import Scheme
-from initscope.theory.schemes import SCHEMES, check_options, fan
+from initscope.theory.schemes import SCHEMES, check_options, fan, rule_name
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "DISTRIBUTIONS",
     "MODES",
     "SCHEMES",
+    "Initialization",
     "Scheme",
     "fans",
     "initialize_",
@@ -171,15 +184,6 @@ def variance_scaling_(
     return _fill_(tensor, std, distribution, generator)
 
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-
-
-def _conv1d_class() -> tuple[type, ...]:
-    """Return transformers' `Conv1D`, if that is imported; otherwise no model holds one."""
-    module = sys.modules.get("transformers.pytorch_utils")
-    return (module.Conv1D,) if module is not None else ()
-
-
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """Yield ``(name, module, transposed)`` for each linear and convolutional layer of `model`.
 
@@ -190,7 +194,7 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     ['0', '2']
     """
     checks.module("model", model, with_data=False)
-    transposed_classes = _conv1d_class()
+    transposed_classes = conv1d_class()
     for name, module in model.named_modules():
         if isinstance(module, transposed_classes):
             yield name, cast(nn.Module, module), True
@@ -198,118 +202,289 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
             yield name, module, False
 
 
+class Initialization(dict[str, float]):
+    """What :func:`initialize_` did: the std that each parameter it set was asked to have, by name.
+
+    Of what is constant, the std is 0; of queries, keys and values in one parameter, it is that of
+    all of them. A weight behind a parametrization has the name of the weight.
+
+    Attributes
+    ----------
+    drawn
+        Name to the root mean square of what was drawn, rows of padding left out; 0 for a constant.
+    kept
+        Name to the reason why a parameter stays as it was, on purpose.
+    left
+        Name to the reason why a parameter stays as it was, though it may have needed a value.
+    numbers
+        Name to the count of numbers in it.
+    notes
+        What the scheme could not do, in sentences.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: dict[str, float] = {}
+        self.kept: dict[str, str] = {}
+        self.left: dict[str, str] = {}
+        self.numbers: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    @property
+    def share_set(self) -> float:
+        """Share of the model's numbers that were set."""
+        return sum(self.numbers[name] for name in self) / max(sum(self.numbers.values()), 1)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row a parameter: its outcome (set, kept or left), stds, and the reason.
+
+        >>> frame = initialize_(nn.Linear(50, 10), "kaiming").to_frame()
+        >>> frame[["parameter", "outcome", "std_asked"]].to_records(index=False).tolist()
+        [('weight', 'set', 0.2), ('bias', 'set', 0.0)]
+        """
+        import pandas as pd
+
+        rows = [
+            (name, "set", self.numbers[name], self[name], self.drawn[name], "") for name in self
+        ]
+        for outcome, reasons in (("kept", self.kept), ("left", self.left)):
+            for name, why in reasons.items():
+                rows.append((name, outcome, self.numbers[name], math.nan, math.nan, why))
+        columns = ["parameter", "outcome", "numbers", "std_asked", "std_drawn", "reason"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self) -> str:
+        """Return a few lines: how much was set, and what was not, by its reason."""
+        lines = [f"{len(self)} parameters set, {self.share_set:.2%} of all numbers: {{"]
+        width = max((len(name) for name in self), default=0)
+        shown_names = list(self)[:MOST_LINES]
+        for name in shown_names:
+            lines.append(f"  {name:<{width}}  std {self[name]:.4g}, drawn {self.drawn[name]:.4g}")
+        if len(self) > len(shown_names):
+            lines.append(f"  and {len(self) - len(shown_names)} more")
+        lines.append("}")
+        for outcome, reasons in (("kept", self.kept), ("left", self.left)):
+            lines += [f"{outcome}: {text}" for text in _by_reason(reasons)]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+BRANCH_ENDS = {"attention_out": "attention", "mlp_out": "an MLP"}
+MOST_LINES = 40
+"""Lines of parameters that a report shows."""
+
+
+def _by_reason(reasons: Mapping[str, str]) -> list[str]:
+    """Return a line a reason, with the first of the parameters that have it."""
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(why, []).append(name)
+    return [
+        f"{', '.join(some[:3])}{f' and {len(some) - 3} more' if len(some) > 3 else ''} ({why})"
+        for why, some in names.items()
+    ]
+
+
+Fill = Callable[[torch.Tensor, "torch.Generator | None"], object]
+
+
 class _Assignment(NamedTuple):
-    """What one parameter will be given: `fill_` sets it, to this standard deviation."""
+    """What one parameter will be given: `fill_` draws it, with this standard deviation."""
 
-    name: str
-    parameter: torch.Tensor
+    place: Place
     std: float
-    fill_: Callable[[], object]
-
-
-class _Layout(NamedTuple):
-    """The residual blocks of a model that has the names of GPT-2."""
-
-    roles: dict[str, tuple[str, ...]]  # layer's name to what it is, or to its parts
-    blocks: dict[str, int]  # layer's name to its block, from 1
-    n_branches: int
-    n_embd: int
-
-
-def _block(name: str) -> str:
-    """Return the path of a layer's block: up to the last number, or all but two names."""
-    path = name.split(".")
-    numbers = [i for i, part in enumerate(path) if part.isdigit()]
-    return ".".join(path[: numbers[-1] + 1] if numbers else path[:-2])
-
-
-def _layout(layers: list[tuple[str, nn.Module, bool]]) -> _Layout:
-    """Find what each layer is by the names that GPT-2 gives them, and in which block it stands."""
-    roles: dict[str, tuple[str, ...]] = {}
-    n_branches = n_embd = 0
-    for name, module, transposed in layers:
-        path = name.split(".")
-        fan_in, fan_out = fans(cast(torch.Tensor, module.weight), transposed=transposed)
-        if path[-1] == "c_proj":
-            roles[name] = ("attention_out" if "att" in "".join(path[-2:-1]) else "mlp_out",)
-            n_branches, n_embd = n_branches + 1, fan_out
-        elif path[-1] == "c_fc":
-            roles[name] = ("mlp_in",)
-        elif path[-1] == "c_attn" and fan_out in (2 * fan_in, 3 * fan_in):
-            roles[name] = ATTENTION_INPUTS[-(fan_out // fan_in) :]  # k and v in cross-attention
-        elif path[-1] == "q_attn":
-            roles[name] = ("q",)
-    paths = dict.fromkeys(_block(name) for name, role in roles.items() if role[0] in BRANCH_ENDS)
-    order = {path: i for i, path in enumerate(paths, 1)}
-    blocks = {name: order[_block(name)] for name, *_ in layers if _block(name) in order}
-    return _Layout(roles, blocks, n_branches, n_embd)
+    fill_: Fill
 
 
 def _orthogonal_(
     weight: torch.Tensor, gain: float, generator: torch.Generator | None
 ) -> torch.Tensor:
     """Draw an orthogonal matrix times `gain`."""
-    if weight.dtype.itemsize >= 4:
+    if weight.dtype.itemsize >= 4 and weight.is_contiguous():
         return nn.init.orthogonal_(weight, gain, generator=generator)
-    # torch decomposes no matrix of 16 bits.
-    drawn = nn.init.orthogonal_(torch.empty_like(weight, dtype=torch.float32), gain,
-                                generator=generator)  # fmt: skip
-    return weight.copy_(drawn)
+    # torch decomposes no matrix of 16 bits, and writes to none that is a transposed view.
+    drawn = torch.empty(
+        weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device
+    )
+    return weight.copy_(nn.init.orthogonal_(drawn, gain, generator=generator))
 
 
-def _draw_(weight: torch.Tensor, draw: Draw, generator: torch.Generator | None) -> None:
-    if draw.distribution == "orthogonal":
-        _orthogonal_(weight, float(draw.gain), generator)
-    else:
+CUT = 2.0  # standard deviations of the normal distribution, of which so much remains:
+REMAINS = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi)
+                    / math.erf(CUT / math.sqrt(2)))  # fmt: skip
+
+
+def _truncated_normal_(
+    weight: torch.Tensor, std: float, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Draw a normal distribution that is cut on both sides, so that `std` is what remains."""
+    wide = std / REMAINS
+    if not std:
+        return weight.zero_()
+    # 16 bits are too coarse for the function that torch inverts.
+    drawn = torch.empty(
+        weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device
+    )
+    nn.init.trunc_normal_(drawn, 0.0, 1.0, -CUT, CUT, generator=generator)
+    return weight.copy_(drawn.mul_(wide))
+
+
+def _matrices(weight: torch.Tensor, geometry: Geometry) -> Iterator[torch.Tensor]:
+    """Yield the matrices that are stacked in a weight: of experts, or of groups of channels."""
+    for matrix in weight.chunk(geometry.stack) if geometry.stack > 1 else (weight,):
+        yield matrix[0] if geometry.experts else matrix
+
+
+def _draw_(
+    weight: torch.Tensor, draw: Draw, geometry: Geometry, generator: torch.Generator | None
+) -> None:
+    if draw.distribution == "truncated":
+        _truncated_normal_(weight, float(draw.std), generator)
+        return
+    if draw.distribution != "orthogonal":
         _fill_(weight, float(draw.std), draw.distribution, generator)
+        return
+    for matrix in _matrices(weight, geometry):
+        gain = float(draw.gain)
+        if geometry.receptive_field > 1 and geometry.unit_dim == 1:
+            matrix = matrix.transpose(0, 1)  # a transposed convolution's: one row for one output
+            rows, columns = matrix.shape[0], matrix[0].numel()
+            gain = float(draw.std) * math.sqrt(max(rows, columns))
+        _orthogonal_(matrix, gain, generator)
 
 
-def _weight_assignment(
-    name: str,
-    parameter: torch.Tensor,
-    rule: Rule,
-    options: Mapping[str, Any],
-    layout: _Layout,
-    generator: torch.Generator | None,
-    *,
-    transposed: bool = False,
-    embedding: bool = False,
-) -> _Assignment:
-    """Return what `rule` gives one weight; the parts of a fused one each their own std."""
-    layer = name.removesuffix(".weight")
-    fan_in, fan_out = fans(parameter, transposed=transposed)
-    outside = "output" if layout.blocks and layer not in layout.blocks else "hidden"
-    roles = ("embedding",) if embedding else layout.roles.get(layer, (outside,))
-    if rule.scope == "layers":
-        roles = roles[:1]  # a fused weight is one layer
+def _weight_fill(place: Place, rule: Rule, options: Mapping[str, Any]) -> tuple[float, Fill]:
+    """Return the std that `rule` gives one weight, and what draws it; each part by itself."""
+    geometry = cast(Geometry, place.geometry)
+    split = place.separate or rule.scope != "layers"  # a fused weight is one layer
+    parts = place.parts if split else (("hidden", None),)
+    if place.kind == "embedding":
+        parts = (("embedding", None),)
+    sizes = [
+        geometry.fan_out if units is None else units.groups * units.length for _, units in parts
+    ]
+    names = ["mlp_in" if role == "mlp_gate" else role for role, _ in parts]
     draws = [
         rule(
             Weight(
-                fan_in,
-                fan_out // len(roles),
-                role,
-                layout.blocks.get(layer, 0),
-                len(set(layout.blocks.values())),
-                layout.n_branches,
-                layout.n_embd,
-                math.prod(parameter.shape[2:]),
+                geometry.fan_in,
+                size,
+                role if role in ROLES else "hidden",
+                *place.position,
+                receptive_field=geometry.receptive_field,
             ),
             **options,
         )
-        for role in roles
+        for role, size in zip(names, sizes, strict=True)
     ]
     stds = [float(draw.std) for draw in draws]
-    _check_range(max(stds), parameter.dtype)
-    if len(set(draws)) == 1:
-        fill_ = partial(_draw_, parameter, draws[0], generator)
-        return _Assignment(name, parameter, stds[0], fill_)
-    parts = parameter.chunk(len(draws), 1 if transposed else 0)
+    whole = len(set(draws)) == 1 and draws[0].distribution != "orthogonal"
 
-    def fill_parts_() -> None:
-        for part, draw in zip(parts, draws, strict=True):
-            _draw_(part, draw, generator)
+    def fill_(tensor: torch.Tensor, generator: torch.Generator | None) -> None:
+        if whole:
+            _draw_(tensor, draws[0], geometry, generator)
+            return
+        for (_, units), draw in zip(parts, draws, strict=True):
+            part = tensor if units is None else units.of(tensor, geometry.unit_dim)
+            _draw_(part, draw, geometry, generator)
 
-    return _Assignment(name, parameter, math.hypot(*stds) / math.sqrt(len(stds)), fill_parts_)
+    if len(set(stds)) == 1:
+        return stds[0], fill_
+    squares = math.fsum(size * std**2 for size, std in zip(sizes, stds, strict=True))
+    return math.sqrt(squares / sum(sizes)), fill_
+
+
+# --- Where it is written ---------------------------------------------------------------------
+
+
+def _older_weight_norm(place: Place) -> WeightNorm | None:
+    """Return the hook of torch's older weight_norm that computes a weight."""
+    hooks = place.module._forward_pre_hooks.values()
+    found = (h for h in hooks if isinstance(h, WeightNorm) and h.name == place.attribute)
+    return next(found, None)
+
+
+def _is_direct(place: Place) -> bool:
+    """Return whether the module computes with the parameter itself."""
+    return place.module._parameters.get(place.attribute) is not None
+
+
+def _unfillable(assignment: _Assignment) -> str:
+    """Return why a weight that is computed from parameters cannot be given; empty if it can."""
+    place, std, fill_ = assignment
+    if _is_direct(place):
+        return ""
+    if any(hasattr(tensor, "full_tensor") for tensor in place.tensors):
+        return "parametrized and sharded"
+    if not parametrize.is_parametrized(place.module, place.attribute):
+        if _older_weight_norm(place) is None:
+            return "computed before every pass, by spectral_norm, pruning or another hook"
+        return "" if std else "weight_norm holds no weight of zeros"
+    held = copy.deepcopy(cast(nn.ModuleDict, place.module.parametrizations)[place.attribute]).eval()
+    name = ", ".join(type(one).__name__.lstrip("_") for one in cast(nn.ModuleList, held))
+    wanted = torch.empty_like(place.value)
+    fill_(wanted, torch.Generator(wanted.device).manual_seed(0))
+    try:
+        cast(Any, held).right_inverse(wanted)
+        error = float((held() - wanted).norm())
+    except Exception:  # whatever a parametrization of anyone's says
+        return f"its parametrization {name} takes no weight"
+    if error <= 0.02 * float(wanted.norm()):
+        return ""
+    return f"its parametrization {name} makes another weight of the one it is given"
+
+
+def _write_(
+    assignment: _Assignment, padding: Mapping[int, int], generator: torch.Generator | None
+) -> torch.Tensor:
+    """Draw one parameter and return the whole of it."""
+    place, _, fill_ = assignment
+    if _is_direct(place):
+        parameter = place.tensors[0]
+        sharded = hasattr(parameter, "full_tensor")
+        target = _whole(parameter) if sharded else parameter
+        fill_(target, generator)
+        row = padding.get(id(parameter))
+        if row is not None:
+            target[row] = 0.0
+        if sharded:
+            _distribute_(parameter, target)
+        return target
+    drawn = torch.empty_like(place.value)
+    fill_(drawn, generator)
+    hook = _older_weight_norm(place)
+    if hook is None:
+        setattr(place.module, place.attribute, drawn)
+        return place.value
+    length, direction = place.tensors
+    direction.copy_(drawn)
+    length.copy_(torch.norm_except_dim(drawn, 2, hook.dim))
+    setattr(place.module, place.attribute, hook.compute_weight(place.module))
+    return drawn
+
+
+def _whole(parameter: Any) -> torch.Tensor:
+    """Return an empty tensor of the shape that a sharded parameter has on all devices together."""
+    local = parameter.to_local()
+    return torch.empty(parameter.shape, dtype=local.dtype, device=local.device)
+
+
+def _distribute_(parameter: Any, whole: torch.Tensor) -> None:
+    """Write this process's share of `whole`; what counts is what the first process has drawn."""
+    from torch.distributed.tensor import distribute_tensor
+
+    shares = distribute_tensor(whole, parameter.device_mesh, parameter.placements)
+    parameter.to_local().copy_(shares.to_local())
+
+
+def _rms(tensor: torch.Tensor, n_zeros: int) -> float:
+    """Return the root mean square of the elements but `n_zeros`, which are zero."""
+    n = max(tensor.numel() - n_zeros, 1)
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    norm = float(torch.linalg.vector_norm(tensor, dtype=wide))
+    if not 0 < norm < math.inf:  # squares beyond the range of float32
+        norm = float(torch.linalg.vector_norm(tensor.cpu().double()))
+    return norm / math.sqrt(n)
 
 
 @torch.no_grad()
@@ -319,59 +494,148 @@ def initialize_(
     *,
     generator: torch.Generator | None = None,
     bias_std: float = 0.0,
+    strict: bool = False,
     **options: object,
-) -> dict[str, float]:
-    """Initialize every linear and convolutional layer of `model` in place.
+) -> Initialization:
+    """Initialize the layers of `model` in place, and say of every parameter what became of it.
 
-    Layers are drawn in the order of `model.named_modules()`: of each the weight, then the bias,
-    zero or normal with `bias_std`. Other parameters (norms, embeddings) stay as they are, unless
-    the scheme is one for a whole model: then embeddings are drawn in their turn, and norms get
-    weight 1 and bias 0. Such a scheme tells queries, keys, values and the ends of residual branches
-    apart by the names that GPT-2 gives them; what it asks of the forward pass (DeepNorm's factor on
-    the stream) is the model's. A weight that several layers share is drawn once; one that a layer
-    shares with an embedding counts as the layer's, or, in a whole model, as the embedding's.
+    Layers are linear maps and convolutions: `nn.Linear`, `nn.Conv1d` to `nn.Conv3d` and their
+    transposed kin, `nn.MultiheadAttention`, `nn.RNN`, `nn.GRU`, `nn.LSTM`, transformers' `Conv1D`,
+    its routers and its experts in one tensor, of which each is a matrix. They are drawn in the
+    order of `model.named_modules()`: of each the weight, then the bias, zero or normal with
+    `bias_std`. Norms and embeddings stay as they are, unless the scheme is one for a whole model:
+    then embeddings are drawn in their turn, and norms get gain 1 and bias 0. Such a scheme tells
+    queries, keys, values and the ends of residual branches apart by the names that the models of
+    transformers, and torch's own, give them; the blocks of an encoder and of a decoder are counted
+    each by themselves. What it asks of the forward pass (DeepNorm's factor on the stream) is the
+    model's. A weight that several layers share is drawn once; one that a layer shares with an
+    embedding counts as the layer's, or, in a whole model, as the embedding's.
+
+    Kept as they are, with the reason: frozen parameters, the layer under an adapter, fixed
+    sinusoids, the decay rates and step sizes of state spaces. Rows of padding stay 0, and an
+    adapter's ``lora_B`` gets 0. A weight behind weight_norm is drawn as a whole; one whose
+    parametrization fixes its scale (spectral_norm) is left and named, as is every parameter that
+    is not known here. Of a weight in shards (FSDP2, tensor parallel) every process draws the whole
+    and keeps its share, so that the seed alone decides.
 
     Parameters
     ----------
     model
-        Any module with `nn.Linear`, `nn.Conv1d`, `nn.Conv2d`, `nn.Conv3d` or transformers'
-        `Conv1D` layers.
+        Any module with a layer.
     scheme
-        One of :data:`initscope.theory.SCHEMES`.
+        One of :data:`initscope.theory.SCHEMES`, or ``"he"`` or ``"glorot"``.
     generator
         Source of the draws; torch's default generator if None.
     bias_std
         Standard deviation of the biases, those of norms excepted.
+    strict
+        Whether to raise, before anything is drawn, if a parameter would be left.
     **options
         Options of the scheme; see :data:`initscope.theory.SCHEMES`.
 
     Returns
     -------
-    dict[str, float]
-        Parameter name to the standard deviation per element that it was given; 0 for one that is
-        set to a constant. For queries, keys and values in one parameter it is that of all of them.
+    Initialization
+        A dictionary from parameter name to the standard deviation per element that it was given,
+        with what was drawn, what was kept and what was left.
 
     Raises
     ------
     UsageError
         For an unknown scheme or option, a negative or non-finite std or gain, a weight without
-        elements, or a model without a layer to initialize or without the residual blocks that the
-        scheme is for; the model is left as it was.
+        elements, a generator on another device, or a model without a layer to initialize or
+        without the residual blocks that the scheme is for; the model is left as it was.
 
     Examples
     --------
     >>> generator = torch.Generator().manual_seed(0)
     >>> initialize_(nn.Linear(50, 10), "kaiming", generator=generator)
-    {'weight': 0.2, 'bias': 0.0}
+    2 parameters set, 100.00% of all numbers: {
+      weight  std 0.2, drawn 0.2028
+      bias    std 0, drawn 0
+    }
     """
     options = check_options(scheme, options)
     bias_std = checks.number("bias_std", bias_std, 0, LARGEST_STD)
     checks.generator("generator", generator)
-    given = {}
-    for assignment in _assignments(model, SCHEMES[scheme], options, bias_std, generator):
-        assignment.fill_()
-        given[assignment.name] = assignment.std
-    return given
+    checks.flag("strict", strict)
+    report = Initialization()
+    assignments = _assignments(model, SCHEMES[rule_name(scheme)], options, bias_std, report)
+    _check_report(model, assignments, report, generator, strict)
+    padding = {
+        id(module.weight): module.padding_idx
+        for module in model.modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None
+    }
+    for assignment in assignments:
+        place, std, _ = assignment
+        drawn = _write_(assignment, padding, generator)
+        n_zeros = drawn.shape[-1] if id(place.tensors[0]) in padding else 0
+        report[place.name] = std
+        report.drawn[place.name] = _rms(drawn, n_zeros) if std else 0.0
+    return report
+
+
+def _check_report(
+    model: nn.Module,
+    assignments: list[_Assignment],
+    report: Initialization,
+    generator: torch.Generator | None,
+    strict: bool,
+) -> None:
+    """Raise if nothing can be set, if something is left that must not, or nothing can be drawn."""
+    if not assignments:
+        reasons = "; ".join(_by_reason(report.kept | report.left))
+        raise UsageError(
+            f"no parameter of {type(model).__name__} can be set: {reasons}. Unfreeze what is to be "
+            f"drawn with requires_grad_(True)."
+        )
+    if strict and report.left:
+        raise UsageError(
+            f"strict: {len(report.left)} parameters of {type(model).__name__} would be left as "
+            f"they are: {'; '.join(_by_reason(report.left))}. Set them by hand and give "
+            f"strict=False."
+        )
+    for place, std, _ in assignments:
+        device = place.tensors[0].device
+        if std and generator is not None and generator.device.type != device.type:
+            raise UsageError(
+                f"the generator is on {generator.device} and {place.name} on {device}: make it "
+                f"with torch.Generator({str(device)!r})."
+            )
+
+
+def _check_layers(model: nn.Module) -> None:
+    """Raise unless `model` has layers, each with a weight that can be drawn."""
+    layers = [
+        (name, cast(nn.Module, module))
+        for name, module in model.named_modules()
+        if isinstance(module, (*LAYERS, *conv1d_class()))
+    ]
+    if not layers:
+        raise UsageError(
+            f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
+        )
+    for name, module in layers:
+        tensors = behind(module, "weight")
+        if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+            tensors = tuple(module.parameters(recurse=False))
+        elif not tensors:
+            _check_fillable("the weight of a layer of the model", cast(Any, module.weight))
+        for tensor in tensors:
+            _check_fillable("the weight of a layer of the model", tensor)
+            if tensor.numel() == 0:
+                raise UsageError(
+                    f"a weight tensor of {name or type(model).__name__}, of shape "
+                    f"{tuple(tensor.shape)}, has no elements. If this process holds no share of "
+                    f"it, initialize the model before it is sharded."
+                )
+        if len(tensors) == 1 and tensors[0].dim() < 2 and not isinstance(module, nn.RNNBase):
+            raise UsageError(
+                f"the weight of {name or type(model).__name__} has {tensors[0].dim()} dimension, "
+                f"not two or more: this process does not hold it whole. Initialize the model "
+                f"before it is sharded, or shard it with fully_shard."
+            )
 
 
 def _assignments(
@@ -379,61 +643,80 @@ def _assignments(
     rule: Rule,
     options: Mapping[str, Any],
     bias_std: float,
-    generator: torch.Generator | None,
+    report: Initialization,
 ) -> list[_Assignment]:
     """Return what every parameter will be given, in the order of draws, before one is drawn."""
-    layers = list(weight_layers(model))
-    if not layers:
+    checks.module("model", model, with_data=False)
+    _check_layers(model)
+    places = find_parameters(model, with_roles=rule.scope != "layers")
+    if rule.scope == "blocks" and not any(place.position.n_layer for place in places):
         raise UsageError(
-            f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
+            f"scheme {rule.name!r} is for a model with residual blocks, whose attention and MLP "
+            f"have names that are known (those of GPT-2, c_attn, c_fc, c_proj, of other models of "
+            f"transformers, or of torch's own): {type(model).__name__} has none."
         )
-    for _, module, _ in layers:
-        weight = cast(torch.Tensor, module.weight)
-        fans(weight)  # all are checked before one is drawn
-        _check_fillable("the weight of a layer of the model", weight)
-    layout = _layout(layers)
-    if rule.scope == "blocks" and not layout.blocks:
-        raise UsageError(
-            f"scheme {rule.name!r} is for a model with residual blocks, whose layers have the "
-            f"names of GPT-2 (c_attn, c_fc, c_proj): {type(model).__name__} has none."
-        )
-    transposed = {module: flag for _, module, flag in layers}
+    if options.get("residual_scaling", rule.options.get("residual_scaling")):
+        roles = {role for place in places for role, _ in place.parts}
+        ends = [name for role, name in BRANCH_ENDS.items() if role not in roles]
+        if ends:
+            report.notes.append(
+                f"no residual branch with {' or '.join(ends)} at its end is known in "
+                f"{type(model).__name__}, and none is counted or scaled"
+            )
     found: list[_Assignment] = []
     seen: set[int] = set()
-
-    def constant(value: float) -> Callable[..., _Assignment]:
-        return lambda name, p: _Assignment(name, p, 0.0, partial(nn.init.constant_, p, value))
-
-    def weight_of(module: nn.Module) -> Callable[..., _Assignment]:
-        return partial(
-            _weight_assignment,
-            rule=rule,
-            options=options,
-            layout=layout,
-            generator=generator,
-            transposed=transposed.get(module, False),
-            embedding=module not in transposed,
-        )
-
-    def bias(name: str, p: torch.Tensor) -> _Assignment:
-        if not bias_std:
-            return constant(0.0)(name, p)
-        _check_range(bias_std, p.dtype)
-        return _Assignment(
-            name, p, bias_std, partial(nn.init.normal_, p, 0.0, bias_std, generator=generator)
-        )
-
-    def add(name: str, parameter: object, assign: Callable[..., _Assignment]) -> None:
-        if isinstance(parameter, torch.Tensor) and id(parameter) not in seen:
-            seen.add(id(parameter))
-            found.append(assign(name, parameter))
-
-    for prefix, module in model.named_modules():
-        prefix = f"{prefix}." if prefix else ""
-        if rule.scope != "layers" and isinstance(module, NORMS):
-            add(f"{prefix}weight", module.weight, constant(1.0))
-            add(f"{prefix}bias", getattr(module, "bias", None), constant(0.0))
-        elif module in transposed or (rule.scope != "layers" and isinstance(module, nn.Embedding)):
-            add(f"{prefix}weight", module.weight, weight_of(module))
-            add(f"{prefix}bias", getattr(module, "bias", None), bias)
+    others: list[tuple[Place, str, str]] = []
+    for place in places:
+        ids = {id(tensor) for tensor in place.tensors}
+        if ids and ids <= seen:
+            continue
+        outcome = _outcome(place, rule, options, bias_std)
+        if isinstance(outcome, _Assignment) and (why := _unfillable(outcome)):
+            outcome = "left", why
+        if isinstance(outcome, _Assignment):
+            found.append(outcome)
+            seen |= ids
+            report.numbers[place.name] = sum(tensor.numel() for tensor in place.tensors)
+        else:
+            others.append((place, *outcome))
+    for place, outcome_name, why in others:
+        ids = {id(tensor) for tensor in place.tensors}
+        if not ids or not ids <= seen:
+            (report.kept if outcome_name == "kept" else report.left)[place.name] = why
+            report.numbers[place.name] = sum(tensor.numel() for tensor in place.tensors)
+            seen |= ids
     return found
+
+
+def _outcome(
+    place: Place, rule: Rule, options: Mapping[str, Any], bias_std: float
+) -> _Assignment | tuple[str, str]:
+    """Return what one parameter will be given, or whether it is kept or left, and why."""
+    if not any(tensor.requires_grad for tensor in place.tensors):
+        return "kept", place.reason if place.kind == "kept" else "frozen: requires_grad is False"
+    if "base_layer" in place.name.split("."):
+        return "kept", "the layer under an adapter"
+    if place.kind == "kept":
+        return "kept", place.reason
+    if place.kind == "unknown":
+        return "left", place.reason
+    if rule.scope == "layers" and place.kind in ("gain", "norm bias", "embedding"):
+        kind = "embeddings" if place.kind == "embedding" else "norms"
+        return "kept", f"scheme {rule.name} is for layers, and leaves {kind} alone"
+    dtype = place.tensors[0].dtype
+    if place.kind == "bias" and bias_std:
+        _check_range(bias_std, dtype)
+        return _Assignment(place, bias_std, partial(_normal_, bias_std))
+    if place.kind in ("bias", "norm bias", "zero", "gain"):
+        value = place.neutral_gain if place.kind == "gain" else 0.0
+        return _Assignment(place, 0.0, lambda tensor, _: nn.init.constant_(tensor, value))
+    if place.reason:
+        return "left", place.reason
+    _check_fillable(place.name, place.tensors[0])
+    std, fill_ = _weight_fill(place, rule, options)
+    _check_range(std, dtype)
+    return _Assignment(place, std, fill_)
+
+
+def _normal_(std: float, tensor: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    return nn.init.normal_(tensor, 0.0, std, generator=generator)

@@ -27,10 +27,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import AdamW
 
 from initscope.errors import UsageError
+from initscope.models.architectures import UnitRange
 from initscope.schema import TRACKING_SCHEMAS, VARIANCES
 from initscope.tracking import VarianceTracker, read_histograms, read_variances, weight_matrices
 from initscope.tracking import moments as matrix_moments
-from initscope.tracking.architectures import UnitRange
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
 from initscope.tracking.statistics import (

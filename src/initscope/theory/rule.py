@@ -22,7 +22,9 @@ DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
 
 LARGEST_STD = 1e150  # its square is a float
 
-ATTENTION_INPUTS = ("q", "k", "v")
+ROLES = ("q", "k", "v", "attention_out", "mlp_in", "mlp_out", "embedding", "output", "outside")
+"""Roles that rules tell apart; all others are ``"hidden"``."""
+
 BRANCH_ENDS = ("attention_out", "mlp_out")
 """Roles of the matrices that write to the residual stream."""
 
@@ -37,7 +39,8 @@ class Weight(NamedTuple):
         are its channels and its rows.
     role
         ``"q"``, ``"k"``, ``"v"``, ``"attention_out"``, ``"mlp_in"`` or ``"mlp_out"`` in a
-        transformer's block, ``"embedding"``, ``"output"`` for a layer outside of the blocks,
+        transformer's block (the gate of an MLP counts as ``"mlp_in"``), ``"embedding"``,
+        ``"output"`` for the last layer outside of the blocks, ``"outside"`` for another one there,
         otherwise ``"hidden"``.
     layer
         Number of the block it stands in, from 1; 0 outside of the blocks.
@@ -70,7 +73,8 @@ class Draw(NamedTuple):
         Standard deviation per element; a number, or an array where a `Weight` holds arrays.
     distribution
         ``"normal"``, ``"uniform"``, or ``"orthogonal"``: `gain` times a matrix whose shorter side
-        is orthonormal.
+        is orthonormal, or ``"truncated"``: normal, without what is beyond two standard deviations
+        of the whole normal distribution; `std` is that of what remains.
     gain
         Of an orthogonal matrix.
     """

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from initscope.checks import require, require_name, weight_std
+from initscope.checks import require, weight_std
 from initscope.errors import UsageError, shown, unknown_name
-from initscope.theory.schemes import SCHEMES
+from initscope.theory.schemes import SCHEMES, rule_name
 
 __all__ = ["Scheme"]
 
@@ -29,7 +29,7 @@ class Scheme:
     Attributes
     ----------
     name
-        One of :data:`initscope.init.SCHEMES`.
+        One of :data:`initscope.init.SCHEMES`; an alias ("he", "glorot") becomes the name there.
     options
         Options of the scheme, a mapping; kept as pairs in alphabetical order.
     """
@@ -38,7 +38,7 @@ class Scheme:
     options: Mapping[str, Any] | tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        require_name("scheme", self.name, SCHEMES)
+        object.__setattr__(self, "name", rule_name(self.name))
         try:
             options = dict(self.options)
         except (TypeError, ValueError):

@@ -40,6 +40,7 @@ from initscope.theory.rule import (
 )
 
 __all__ = [
+    "ALIASES",
     "DEPTH_RULES",
     "SCHEMES",
     "check_options",
@@ -101,6 +102,17 @@ def orthogonal(weight: Weight, *, gain: float = 1.0) -> Draw:
     return Draw(gain / np.sqrt(longer), "orthogonal", gain)
 
 
+@rule()
+def trunc_normal(weight: Weight, *, std: float = 0.02) -> Draw:
+    """Give variance ``std ** 2``, normal without what lies beyond two standard deviations.
+
+    The normal distribution that is cut is the wider, so that what remains has `std`: cut at
+    two standard deviations, it keeps .8796 of its own. torch's `trunc_normal_` corrects nothing,
+    and cuts at -2 and 2.
+    """
+    return Draw(std, "truncated")
+
+
 # --- Whole models, by depth and width --------------------------------------------------------
 
 
@@ -127,14 +139,19 @@ def _xavier_std(weight: Weight) -> Number:
 
 def _outside_blocks(weight: Weight) -> bool:
     """Tell whether a weight stands outside of the blocks."""
-    return weight.role in ("embedding", "output")
+    return weight.role in ("embedding", "output", "outside")
+
+
+def _outside_std(weight: Weight) -> Number:
+    """Return d^-1/2 for embeddings and output, and fan_in^-1/2 for what stands beside them."""
+    return (weight.fan_in if weight.role == "outside" else weight.n_embd) ** -0.5
 
 
 @rule("blocks")
 def ds_init(weight: Weight) -> Draw:
     """Give Xavier / sqrt(l) in block l (Zhang, Titov & Sennrich 2019, arXiv:1908.11365)."""
     if _outside_blocks(weight):
-        return Draw(weight.n_embd**-0.5)
+        return Draw(_outside_std(weight))
     return Draw(_xavier_std(weight) / np.sqrt(weight.layer))
 
 
@@ -148,8 +165,8 @@ def t_fixup(weight: Weight) -> Draw:
     """
     if weight.role == "embedding":
         return Draw(weight.n_embd**-0.5 * (9 * weight.n_layer) ** -0.25)
-    if weight.role == "output":
-        return Draw(weight.n_embd**-0.5)
+    if weight.role in ("output", "outside"):
+        return Draw(_outside_std(weight))
     factor = 1.0 if weight.role in ("q", "k") else 0.67 * weight.n_layer**-0.25
     return Draw(_xavier_std(weight) * factor)
 
@@ -164,8 +181,8 @@ def fixup(weight: Weight) -> Draw:
     """
     if weight.role in (*BRANCH_ENDS, "output"):
         return Draw(0.0)
-    if weight.role == "embedding":
-        return Draw(weight.n_embd**-0.5)
+    if weight.role in ("embedding", "outside"):
+        return Draw(_outside_std(weight))
     factor = 1.0 if weight.role in ("q", "k") else (2 * weight.n_layer) ** -0.5
     variance = 2.0 if weight.role == "mlp_in" else 1.0
     return Draw(np.sqrt(variance / weight.fan_in) * factor)
@@ -179,7 +196,7 @@ def deepnorm(weight: Weight) -> Draw:
     its stream by alpha = (2 L)^1/4 where a branch is added.
     """
     if _outside_blocks(weight):
-        return Draw(weight.n_embd**-0.5)
+        return Draw(_outside_std(weight))
     factor = 1.0 if weight.role in ("q", "k") else (8 * weight.n_layer) ** -0.25
     return Draw(_xavier_std(weight) * factor)
 
@@ -257,6 +274,7 @@ rule               std of a weight            options (default)
 ``kaiming``        gain / √fan                `gain` (√2), `mode` ("fan_in"; one of :data:`MODES`),
                                               `distribution` ("normal")
 ``orthogonal``     gain / √max(rows, columns) `gain` (1)
+``trunc_normal``   std                        `std` (0.02)
 ``gpt2``           std; where a branch ends   `std` (0.02), `residual_scaling` (True)
                    std / √(2 L)
 ``lir``            std / √l                   `std` (0.02)
@@ -281,6 +299,16 @@ L blocks of width d, l = 1 ... L the block. From ``gpt2`` on, a rule sets a whol
 and norms to 1 and 0; from ``lir`` on it needs residual blocks. Each function cites its paper.
 """
 
+ALIASES: Mapping[str, str] = MappingProxyType({"he": "kaiming", "glorot": "xavier"})
+"""Other names that rules are called by, and theirs in :data:`SCHEMES`."""
+
+
+def rule_name(scheme: object) -> str:
+    """Return the name in :data:`SCHEMES` of a rule, given that or an alias."""
+    require_name("scheme", scheme, [*SCHEMES, *ALIASES])
+    return ALIASES.get(str(scheme), str(scheme))
+
+
 DEPTH_RULES: Mapping[str, Rule] = MappingProxyType(
     {name: known for name, known in SCHEMES.items() if known.scope != "layers"}
 )
@@ -294,7 +322,7 @@ def check_options(scheme: str, options: Mapping[str, object]) -> dict[str, Any]:
     Parameters
     ----------
     scheme
-        One of :data:`SCHEMES`.
+        One of :data:`SCHEMES`, or of :data:`ALIASES`.
     options
         Values by name.
 
@@ -308,7 +336,7 @@ def check_options(scheme: str, options: Mapping[str, object]) -> dict[str, Any]:
     >>> check_options("kaiming", {"gain": 1, "mode": "fan_out"})
     {'gain': 1.0, 'mode': 'fan_out'}
     """
-    require_name("scheme", scheme, SCHEMES)
+    scheme = rule_name(scheme)
     known = SCHEMES[scheme]
     checks.mapping("options", options)
     for name in options:
@@ -347,7 +375,7 @@ def scheme_std(scheme: str, fan_in: ArrayLike, fan_out: ArrayLike, **options: An
     >>> print(f"{scheme_std('kaiming', 784, 256, mode='fan_out'):.4f}")
     0.0884
     """
-    require_name("scheme", scheme, SCHEMES)
+    scheme = rule_name(scheme)
     if SCHEMES[scheme].scope != "layers":
         raise UsageError(
             f"scheme {scheme!r} is one for a transformer, and says nothing of single layers: see "

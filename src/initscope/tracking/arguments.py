@@ -10,10 +10,10 @@ from torch import nn
 from initscope import checks
 from initscope.checks import is_number, require, require_name
 from initscope.errors import UsageError, shown, unknown_name
+from initscope.models.architectures import is_attention_input
 from initscope.schema import (
     QUANTITIES,
 )
-from initscope.tracking.architectures import is_attention_input
 from initscope.tracking.matrices import WeightMatrix
 
 __all__: list[str] = []  # for this package alone

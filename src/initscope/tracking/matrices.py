@@ -18,7 +18,7 @@ from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError
 from initscope.init import weight_layers
-from initscope.tracking.architectures import (
+from initscope.models.architectures import (
     WRAPPERS,
     UnitRange,
     block_number,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from initscope.tracking.architectures import UnitRange
+from initscope.models.architectures import UnitRange
 from initscope.tracking.matrices import WeightMatrix
 
 __all__: list[str] = []  # for this package alone

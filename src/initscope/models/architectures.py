@@ -31,12 +31,12 @@ ATTENTION_OUTPUTS = (
 MLP_ROLES = {
     "mlp_in": (
         "c_fc", "fc_in", "fc1", "dense_h_to_4h", "up_proj", "wi", "wi_1", "lin1", "linear1",
-        "intermediate.dense", "ffn",
+        "intermediate.dense", "intermediate_dense", "ffn",
     ),
     "mlp_gate": ("gate_proj", "wi_0"),
     "mlp_out": (
         "c_proj", "fc_out", "fc2", "dense_4h_to_h", "down_proj", "wo", "Wo", "lin2", "linear2",
-        "output.dense", "ffn_output",
+        "output.dense", "output_dense", "ffn_output",
     ),
 }  # fmt: skip
 FUSED_MLP = ("gate_up_proj", "Wi")
@@ -54,6 +54,45 @@ OUTPUTS = ("lm_head", "embed_out", "output_projection")
 
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 """Names that a wrapper of one block puts into a path."""
+
+EXPERT_ROLES = {
+    "mlp_in": ("w3", "v1", "input_linear"),
+    "mlp_gate": ("w1",),
+    "mlp_out": ("w2", "output_linear"),
+}
+"""What matrices of experts are called beside the names of :data:`MLP_ROLES`."""
+
+VECTORS = (
+    "position_embeddings", "position_embedding", "pos_embed", "pos_embedding", "cls_token",
+    "class_embedding", "mask_token", "distillation_token", "register_tokens", "masked_spec_embed",
+    "relative_position_bias_table",
+)  # fmt: skip
+"""Parameters that are rows of an embedding without a module of its own."""
+
+ZERO_CENTRED_NORMS = (
+    "Gemma2RMSNorm", "Gemma3RMSNorm", "GemmaRMSNorm", "MiniMaxM3VLRMSNorm",
+    "MuseGlimmerTextCenteredRMSNorm", "MuseSparkTextCenteredRMSNorm",
+    "MuseSparkTextInputScaledRMSNorm", "NemotronLayerNorm1P", "Qwen3NextRMSNorm",
+    "Qwen3_5MoeRMSNorm", "Qwen3_5RMSNorm", "Qwen4ExpTextRMSNorm", "RecurrentGemmaRMSNorm",
+    "Step3p7RMSNorm", "T5Gemma2RMSNorm", "T5GemmaRMSNorm", "VaultGemmaRMSNorm",
+    "VideoPrismLayerNorm",
+)  # fmt: skip
+"""Norms that multiply by 1 + weight, so that a weight of 0 is a gain of 1."""
+
+STEP_SIZES = "step sizes of a state space, spread on purpose"
+ON_PURPOSE = {
+    "A_log": "decay rates of a state space, spread on purpose",
+    "D": "skip of a state space",
+    "dt_bias": STEP_SIZES,
+    "time_decay": "decay rates of RWKV, spread on purpose",
+    "time_first": "bonus of RWKV for the present token, spread on purpose",
+    "layer_scale_parameter": "layer scale, a small number on purpose",
+    "lambda1": "layer scale, a small number on purpose",
+    "lambda_1": "layer scale, a small number on purpose",
+    "lambda_2": "layer scale, a small number on purpose",
+    "logit_scale": "temperature of the logits",
+}
+"""Parameters whose values at the start are part of the method, and why."""
 
 CROSS_ATTENTION = ("crossattention", "encoder_attn", "EncDecAttention", "cross_attn")
 
@@ -107,6 +146,14 @@ def transformer_roles(
         roles = [role for role, known in names.items() if leaf in known]
         return [(roles[0] if roles else ".".join(path), None)]
     within = path[next(k for k, part in enumerate(path) if part.isdecimal()) + 1 :]
+    return block_roles(parent, path, within, n_out, n_in)
+
+
+def block_roles(
+    parent: nn.Module, path: Sequence[str], within: Sequence[str], n_out: int, n_in: int
+) -> list[tuple[str, UnitRange | None]]:
+    """Return the roles of a module of a block, `within` being its path from there."""
+    leaf = path[-1]
     if any("attn" in part.lower() or "attention" in part.lower() for part in within):
         if leaf in FUSED:
             return _fused(parent, path, n_out, n_in)
