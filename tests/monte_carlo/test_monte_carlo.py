@@ -164,7 +164,7 @@ def test_representable_edges_are_edges():
     [
         (([4],), "no layer"),
         (([4, 4], "rleu"), "relu"),
-        (([4, 4], "relu", "he"), "scheme"),
+        (([4, 4], "relu", "hee"), "scheme"),
         (([4, 4], "relu", -1.0), "at least 0"),
         (([4, 4], "relu", [0.1, 0.2]), "weight_std"),
         (([4, 4], "relu", np.ones((3, 1))), "one number"),

@@ -238,7 +238,7 @@ def test_a_format_that_can_hold_no_std_gives_nan():
         (lambda: stability_band([5, 3], "relu", decades=0.0), "decades must be above 0"),
         (lambda: stability_band([5, 3], "relu", number_format="half"), "unknown number format"),
         (lambda: stability_band([], "relu"), "describe no layer"),
-        (lambda: scheme_std("he", 3, 4), "unknown scheme 'he'"),
+        (lambda: scheme_std("hee", 3, 4), "unknown scheme 'hee'"),
         (lambda: scheme_std("lecun", 0, 4), "fan_in must be above 0"),
     ],
 )

@@ -261,6 +261,7 @@ function render(context) {
   let shown = null; // what is drawn
   let wanted = null; // the settings that are asked for last
   let sent = null; // those that are computed now
+  let sentId = 0; // and when they were asked for
   let id = 0;
   let late = 0;
   let rest = 0;
@@ -273,7 +274,8 @@ function render(context) {
       networks.forEach((result, k) => { known[k] = { settings, theory, result }; });
     }
     if (kept) keptFor = { of: keptBy(settings), kept };
-    if (answered === id && networks.length === settings.draws) sent = null;
+    // Also where the controls have moved on: what is asked for next would wait for it forever.
+    if (answered === sentId && networks.length === settings.draws) sent = null;
     if (answered !== id && !rest && sent !== wanted) send(); // the controls have moved on
     sketch();
   });
@@ -281,6 +283,7 @@ function render(context) {
   function send() {
     rest = 0;
     sent = wanted;
+    sentId = id;
     compute.ask({ id, settings: wanted });
   }
 
