@@ -1200,3 +1200,11 @@ def test_a_table_that_another_sweep_has_finished_stays(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="another specification"):
         records.write_finished(tmp_path, longer, second)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("empty", ["hidden", "optimizers", "stds"])
+def test_many_seeds_are_refused_before_they_are_listed_also_beside_an_empty_list(
+    empty: str,
+) -> None:
+    with pytest.raises(UsageError, match="memory for the table of 1,000,000,000,000 networks"):
+        SweepSpec(**{"dataset": "wine", "stds": (0.1,), "seeds": 10**12, empty: ()})

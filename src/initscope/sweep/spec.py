@@ -240,7 +240,9 @@ class SweepSpec:
         """Refuse more networks than there is memory for their rows, before any is made."""
         seeds = len(self.seeds) if isinstance(self.seeds, Sequence) else self.seeds
         initializations = len(self.stds) + len(self.schemes)
-        n_runs = int(seeds) * len(self.hidden) * len(self.optimizers) * initializations
+        # Before the seeds are listed, and at least one of all others: an empty list is told later.
+        others = len(self.hidden) * len(self.optimizers) * initializations
+        n_runs = int(seeds) * max(1, others)
         require_memory(
             n_runs * BYTES_OF_A_ROW,
             f"the table of {n_runs:,} networks",
