@@ -677,7 +677,7 @@ ROWS: dict[str, Row] = {
     "init.weight_layers": Row(
         usual(model=mlp), call=lambda model: list(initscope.init.weight_layers(model))
     ),
-    "init.Initialization": Row(),
+    "initialization_report.Initialization": Row(),
     "init.initialize_": Row(
         usual(
             "scheme bias_std gain",
