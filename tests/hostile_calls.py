@@ -1471,6 +1471,13 @@ ROWS: dict[str, Row] = {
     "widgets.base.show": Row(
         usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
     ),
+    "widgets.phase_diagram.widget.PhaseDiagram": Row(
+        usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram.figure": Row(
+        usual(networks=lambda: monte_carlo.correlation_profiles([16] * 5, networks=2)),
+        call=lambda networks: initscope.widgets.PhaseDiagram(depth=4, width=16).figure(networks),
+    ),
     "widgets.prediction.widget.Prediction": Row(
         usual(
             question="How much?",

@@ -9,7 +9,13 @@ import pytest
 from steadiness import moved_by_dragging
 from widget_page import Open, drawn
 
-from initscope.widgets import AdamWEquilibrium, AttentionSaturation, SignalPropagation, WineTraining
+from initscope.widgets import (
+    AdamWEquilibrium,
+    AttentionSaturation,
+    PhaseDiagram,
+    SignalPropagation,
+    WineTraining,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -23,10 +29,11 @@ WIDTHS = (320, 560, 900)
         lambda: SignalPropagation(width=16, draws=2, depth=20, activation="tanh", std=1.0),
         lambda: AdamWEquilibrium(preset="shakespeare"),
         lambda: AttentionSaturation(),
+        lambda: PhaseDiagram(width=16),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
     ],
-    ids=["signal", "signal in tanh", "adamw", "saturation", "training", "race"],
+    ids=["signal", "signal in tanh", "adamw", "saturation", "phases", "training", "race"],
 )
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
     page = open_page(make())
