@@ -1471,6 +1471,13 @@ ROWS: dict[str, Row] = {
     "widgets.base.show": Row(
         usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
     ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution": Row(
+        usual(width=16, depth=4, activation="relu", networks=3, seed=1)
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution.moments": Row(
+        usual(per_layer=True),
+        call=lambda **given: initscope.widgets.LogNormDistribution(depth=4).moments(**given),
+    ),
     "widgets.phase_diagram.widget.PhaseDiagram": Row(
         usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
     ),

@@ -4,6 +4,7 @@ from initscope import widgets
 from widget_cases import (
     adamw_equilibrium,
     attention_saturation,
+    log_norm_distribution,
     phase_diagram,
     prediction,
     qkv_training,
@@ -16,6 +17,7 @@ CASES = {
     "SignalPropagation": signal_propagation.CASE,
     "AdamWEquilibrium": adamw_equilibrium.CASE,
     "AttentionSaturation": attention_saturation.CASE,
+    "LogNormDistribution": log_norm_distribution.CASE,
     "PhaseDiagram": phase_diagram.CASE,
     "WineTraining": wine_training.CASE,
     "StabilityMap": stability_map.CASE,

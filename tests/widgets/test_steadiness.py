@@ -12,6 +12,7 @@ from widget_page import Open, drawn
 from initscope.widgets import (
     AdamWEquilibrium,
     AttentionSaturation,
+    LogNormDistribution,
     PhaseDiagram,
     SignalPropagation,
     WineTraining,
@@ -30,11 +31,15 @@ WIDTHS = (320, 560, 900)
         lambda: AdamWEquilibrium(preset="shakespeare"),
         lambda: AttentionSaturation(),
         lambda: PhaseDiagram(width=16),
+        lambda: LogNormDistribution(networks=5),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
     ],
-    ids=["signal", "signal in tanh", "adamw", "saturation", "phases", "training", "race"],
-)
+    ids=[
+        "signal", "signal in tanh", "adamw", "saturation", "phases", "draw another", "training",
+        "race",
+    ],
+)  # fmt: skip
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
     page = open_page(make())
     for width in WIDTHS:

@@ -1,6 +1,7 @@
 from .adamw_equilibrium.widget import AdamWEquilibrium
 from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
+from .log_norm_distribution.widget import LogNormDistribution
 from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
@@ -12,6 +13,7 @@ __all__ = [
     "AdamWEquilibrium",
     "AttentionSaturation",
     "BookWidget",
+    "LogNormDistribution",
     "PhaseDiagram",
     "Prediction",
     "QKVTraining",
