@@ -14,6 +14,7 @@ from initscope.widgets import (
     AttentionSaturation,
     LogNormDistribution,
     PhaseDiagram,
+    ResidualStream,
     SignalPropagation,
     WineTraining,
 )
@@ -32,12 +33,13 @@ WIDTHS = (320, 560, 900)
         lambda: AttentionSaturation(),
         lambda: PhaseDiagram(width=16),
         lambda: LogNormDistribution(networks=5),
+        lambda: ResidualStream(),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
     ],
     ids=[
-        "signal", "signal in tanh", "adamw", "saturation", "phases", "draw another", "training",
-        "race",
+        "signal", "signal in tanh", "adamw", "saturation", "phases", "draw another", "stream",
+        "training", "race",
     ],
 )  # fmt: skip
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
