@@ -10,8 +10,14 @@ const EPSILON = 1e-5; // of LayerNorm
 const SLOPE = Math.sqrt(2 / Math.PI); // of the tanh form of GELU
 const CUBIC = 0.044715;
 
-/** Name and shape of each parameter, in the order in which initialize_ draws them. */
+/**
+ * Name and shape of each parameter, in the order in which initialize_ draws them.
+ *
+ * @param {Record<string, number>} sizes
+ * @returns {[string, number[]][]}
+ */
 export function parameterShapes({ layers, width, context, vocabulary }) {
+  /** @returns {[string, number[]][]} */
   const block = (l) => Object.entries({
     "ln_1.weight": [width], "ln_1.bias": [width],
     "attn.c_attn.weight": [width, 3 * width], "attn.c_attn.bias": [3 * width],
@@ -30,8 +36,12 @@ export function parameterShapes({ layers, width, context, vocabulary }) {
 
 const size = (shape) => shape.reduce((product, length) => product * length, 1);
 
-/** Zeros for each parameter, by name: for the weights, their gradients, and what an optimizer keeps. */
-export const zeros = (sizes) => new Map(parameterShapes(sizes).map(([name, shape]) => [name, new Float32Array(size(shape))]));
+/**
+ * Zeros for each parameter, by name: for the weights and for their gradients.
+ *
+ * @returns {Record<string, Float32Array>}
+ */
+export const zeros = (sizes) => Object.fromEntries(parameterShapes(sizes).map(([name, shape]) => [name, new Float32Array(size(shape))]));
 
 function addBias(out, bias) {
   for (let i = 0; i < out.length;) for (let k = 0; k < bias.length; k += 1, i += 1) out[i] += bias[k];
@@ -186,7 +196,7 @@ function attentionBackward(dqkv, dout, weights, qkv, { heads, width, context }) 
 /**
  * Where a GPT computes: the activations of one batch, which the way back needs.
  *
- * sizes: {layers, width, heads, context, vocabulary, passages}. `gradients` is a map like the
+ * sizes: {layers, width, heads, context, vocabulary, passages}. `gradients` is like the
  * parameters, filled by `backward`.
  */
 export class Workspace {
@@ -220,11 +230,11 @@ export class Workspace {
 
   /** The gradients of weight and bias, and in `dx` that of the input, from that of the output. */
   linearBackward(dx, name, parameters, x, dout) {
-    const weight = parameters.get(`${name}.weight`);
-    const bias = this.gradients.get(`${name}.bias`);
+    const weight = parameters[`${name}.weight`];
+    const bias = this.gradients[`${name}.bias`];
     const columns = bias.length;
     const inner = weight.length / columns;
-    multiply(this.gradients.get(`${name}.weight`), inner, columns, this.tokens, x, 1, inner, dout, columns, 1);
+    multiply(this.gradients[`${name}.weight`], inner, columns, this.tokens, x, 1, inner, dout, columns, 1);
     columnSums(bias, dout);
     multiply(dx, this.tokens, inner, columns, dout, columns, 1, weight, 1, columns);
   }
@@ -233,7 +243,7 @@ export class Workspace {
   *forward(parameters, inputs) {
     const { layers, width, context, vocabulary } = this.sizes;
     const { stream, tokens, branch, last } = this;
-    const of = (name) => parameters.get(name);
+    const of = (name) => parameters[name];
     const [embedding, positions] = [of("wte.weight"), of("wpe.weight")];
     for (let row = 0; row < tokens; row += 1) {
       const [from, at, to] = [inputs[row] * width, (row % context) * width, row * width];
@@ -265,15 +275,15 @@ export class Workspace {
     const { layers, width, context, vocabulary } = this.sizes;
     const { tokens, gradients, deltas, last } = this;
     const loss = crossEntropy(this.logits, targets, vocabulary, deltas.logits);
-    const embedding = parameters.get("wte.weight");
-    const dEmbedding = gradients.get("wte.weight");
-    const dPositions = gradients.get("wpe.weight");
+    const embedding = parameters["wte.weight"];
+    const dEmbedding = gradients["wte.weight"];
+    const dPositions = gradients["wpe.weight"];
     multiply(dEmbedding, vocabulary, width, tokens, deltas.logits, 1, vocabulary, last.out, width, 1);
     multiply(deltas.narrow, tokens, width, vocabulary, deltas.logits, vocabulary, 1, embedding, width, 1);
     deltas.stream.fill(0);
     const normBackward = (name, { normal, inverse }) => layerNormBackward(
-      deltas.stream, gradients.get(`${name}.weight`), gradients.get(`${name}.bias`),
-      deltas.narrow, normal, inverse, parameters.get(`${name}.weight`),
+      deltas.stream, gradients[`${name}.weight`], gradients[`${name}.bias`],
+      deltas.narrow, normal, inverse, parameters[`${name}.weight`],
     );
     normBackward("ln_f", last);
     yield;

@@ -19,7 +19,7 @@ export const ROLES = ["q", "k", "v"];
 export function tokenized(text) {
   const characters = [...new Set(text)].sort();
   const numbers = new Map(characters.map((character, k) => [character, k]));
-  return { characters, tokens: Int32Array.from([...text], (character) => numbers.get(character)) };
+  return { characters, tokens: Int32Array.from([...text], (character) => numbers.get(character) ?? 0) };
 }
 
 /**
@@ -28,7 +28,7 @@ export function tokenized(text) {
  */
 export function drawn(sizes, { std, scaled }, generator) {
   const parameters = zeros(sizes);
-  for (const [name, values] of parameters) {
+  for (const [name, values] of Object.entries(parameters)) {
     if (/ln_\w+\.weight$/.test(name)) values.fill(1);
     else if (name.endsWith("weight")) {
       const ends = scaled && name.endsWith("c_proj.weight");
@@ -116,14 +116,15 @@ export class Run {
     this.sizes = { layers, width, heads: HEADS, context: CONTEXT, passages: PASSAGES, vocabulary };
     this.generator = new Generator(seed);
     this.parameters = drawn(this.sizes, settings, this.generator);
-    this.states = new Map(parameterShapes(this.sizes).map(([name, shape]) => [name, { decays: shape.length > 1 }]));
+    this.states = Object.fromEntries(parameterShapes(this.sizes).map(([name, shape]) => [name, { decays: shape.length > 1 }]));
     this.workspace = new Workspace(this.sizes);
     this.step = 0;
     this.diverged = null;
   }
 
+  /** @param {number | null} loss */
   record(loss = null) {
-    const layers = Array.from({ length: this.sizes.layers }, (_, l) => stdsOf(this.parameters.get(`h.${l}.attn.c_attn.weight`), this.sizes.width));
+    const layers = Array.from({ length: this.sizes.layers }, (_, l) => stdsOf(this.parameters[`h.${l}.attn.c_attn.weight`], this.sizes.width));
     return { step: this.step, loss, std: ROLES.map((_, role) => layers.map((stds) => stds[role])) };
   }
 
@@ -137,10 +138,10 @@ export class Run {
       this.diverged = this.step;
       return null;
     }
-    for (const [name, parameter] of this.parameters) {
-      const state = this.states.get(name);
+    for (const [name, parameter] of Object.entries(this.parameters)) {
+      const state = this.states[name];
       // As GPT-2 is trained: biases and norms do not decay.
-      OPTIMIZERS[optimizer](state, parameter, this.workspace.gradients.get(name), rate, state.decays ? decay : 0);
+      OPTIMIZERS[optimizer](state, parameter, this.workspace.gradients[name], rate, state.decays ? decay : 0);
     }
     return this.record(loss);
   }
