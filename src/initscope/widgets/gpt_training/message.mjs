@@ -65,7 +65,7 @@ function foretold({ std, decay, optimizer }, prediction, steps) {
     return `for ${optimizer === "sgd" ? "SGD" : "SGD with momentum"} there is no prediction: its steps are as large as the gradients`;
   }
   const end = prediction.std[steps];
-  if (decay === 0) return `without decay there is no equilibrium: from std ${short(std)} to ${short(end)} after ${count(steps)} updates`;
+  if (prediction.equilibrium === Infinity) return `${decay === 0 ? "without decay" : "with so much decay"} there is no equilibrium: from std ${short(std)} to ${short(end)} after ${count(steps)} updates`;
   const since = settledSince(prediction.std.map((value, step) => ({ step, values: [value] })), prediction.equilibrium, NEAR);
   const goal = `from std ${short(std)} toward the equilibrium ${short(prediction.equilibrium)}`;
   return since === null ? `${goal}, which this run is too short for: it ends at ${short(end)}` : `${goal}, within 5% of it by update ${count(since)}`;

@@ -105,7 +105,7 @@ function render(context) {
     runs = runsOf(settings).map((one) => ({ ...one, prediction: predictionOf(one, settings.steps), records: [], diverged: null }));
     step = 0;
     drawnTenth = -1;
-    f.note("std", `GPT-2's own scale at width ${settings.width}: ${short(0.02 * Math.sqrt(768 / settings.width))}`);
+    f.note("std", `GPT-2's scale: ${short(0.02 * Math.sqrt(768 / settings.width))}`);
     show();
   }
 
@@ -246,8 +246,7 @@ function render(context) {
   }
 
   function axisTicks(y) {
-    const found = logTicks(...y, 5);
-    return found.length > 1 ? found : [y[0] * 1.2, y[1] / 1.2];
+    return logTicks(...y, 5).map((value) => [value, short(value)]);
   }
 
   function drawLosses(steps, color) {

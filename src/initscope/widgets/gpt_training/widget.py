@@ -37,6 +37,12 @@ RIVALS = (
     *("none", "small_start", "large_start", "strong_decay", "no_decay", "fast"),
     *("optimizer", "scaling"),
 )
+# Lowest and highest value, and whether 0 is allowed besides: as the sliders have them.
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "std": (1e-3, 1.0, False),
+    "learning_rate": (1e-5, 0.1, False),
+    "weight_decay": (0.01, 10.0, True),
+}
 _OF_RUN = ("std", "residual_scaling", "width", "optimizer", "learning_rate", "weight_decay", "seed")
 
 
@@ -99,8 +105,8 @@ class GPTTraining(BookWidget):
 
     module: ClassVar[str] = "gpt_training/widget.mjs"
 
-    std = traitlets.Float(0.1, min=1e-3, max=1.0).tag(sync=True)
-    learning_rate = traitlets.Float(0.003, min=1e-5, max=0.1).tag(sync=True)
+    std = traitlets.Float(0.1).tag(sync=True)
+    learning_rate = traitlets.Float(0.003).tag(sync=True)
     weight_decay = traitlets.Float(2.0).tag(sync=True)
     width = traitlets.Enum(WIDTHS, 32).tag(sync=True)
     optimizer = traitlets.Enum(OPTIMIZERS, "adamw").tag(sync=True)
@@ -114,13 +120,13 @@ class GPTTraining(BookWidget):
     def _text(self) -> str:
         return passage()
 
-    @traitlets.validate("weight_decay")
-    def _decay_in_range(self, proposal: Any) -> float:
-        value = float(proposal["value"])
-        if not (value == 0 or 0.01 <= value <= 10):  # NaN is neither
-            raise traitlets.TraitError(
-                f"weight_decay must be 0 or between 0.01 and 10, not {value:g}."
-            )
+    @traitlets.validate(*_RANGES)
+    def _in_range(self, proposal: Any) -> float:
+        name, value = proposal["trait"].name, float(proposal["value"])
+        low, high, zero = _RANGES[name]
+        if not (low <= value <= high or (zero and value == 0)):  # NaN is neither
+            allowed = f"{'0 or ' if zero else ''}between {low:g} and {high:g}"
+            raise traitlets.TraitError(f"{name} must be {allowed}, not {value:g}.")
         return value
 
     def runs(self) -> list[dict[str, Any]]:
