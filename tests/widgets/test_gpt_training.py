@@ -363,6 +363,7 @@ WATCHED = """
     window.Worker = class extends Worker {
       constructor(...given) { super(...given); window.started += 1; }
     };
+    null
 """
 
 
