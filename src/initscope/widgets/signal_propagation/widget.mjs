@@ -413,8 +413,9 @@ function render(context) {
       const logs = networks.map((network) => network[name][here]);
       const [low, high] = [Math.min(...logs), Math.max(...logs)].map(powerText);
       title.textContent = `${name === "forward" ? "Signal" : "Gradient"}, layer ${here}: rms ${powerText(means[name][here] / 2)}`;
-      const measured = networks.length ? `${low === high ? low : `${low} to ${high}`}; ` : "";
-      values.textContent = `variance ${measured}theory ${powerText(theory[name][here] / LN10)}`;
+      const predicted = powerText(theory[name][here] / LN10);
+      const measured = low === high ? low : `${low} to ${high}`;
+      values.textContent = networks.length ? `variance ${measured}; theory ${predicted}` : `variance by theory ${predicted}`;
       charts[k].cross(layer === null ? null : { x: here, ys: [{ y: means[name][here] / 2, color: [FORWARD, BACKWARD][k] }] });
       readers[k].show(layer);
     });
