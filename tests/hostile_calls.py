@@ -220,6 +220,11 @@ def against_theory() -> pd.DataFrame:
 
 
 @functools.cache
+@functools.cache
+def _pretrained() -> pd.DataFrame:
+    return initscope.widgets.GPTTraining(width=16, steps=10).train()
+
+
 def _equilibrium_widget() -> Any:
     return initscope.widgets.AdamWEquilibrium()
 
@@ -1470,6 +1475,23 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.base.show": Row(
         usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
+    ),
+    "widgets.gpt_training.widget.GPTTraining": Row(
+        usual(
+            std=0.1,
+            learning_rate=3e-3,
+            weight_decay=1.0,
+            width=16,
+            optimizer="adamw",
+            rival="none",
+            steps=10,
+            seed=0,
+            residual_scaling=True,
+        )
+    ),
+    "widgets.gpt_training.widget.GPTTraining.figure": Row(
+        usual(table=lambda: _pretrained().copy()),
+        call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
     ),
     "widgets.prediction.widget.Prediction": Row(
         usual(

@@ -4,6 +4,7 @@ from initscope import widgets
 from widget_cases import (
     adamw_equilibrium,
     attention_saturation,
+    gpt_training,
     prediction,
     qkv_training,
     signal_propagation,
@@ -16,6 +17,7 @@ CASES = {
     "AdamWEquilibrium": adamw_equilibrium.CASE,
     "AttentionSaturation": attention_saturation.CASE,
     "WineTraining": wine_training.CASE,
+    "GPTTraining": gpt_training.CASE,
     "StabilityMap": stability_map.CASE,
     "QKVTraining": qkv_training.CASE,
     "Prediction": prediction.CASE,
