@@ -818,6 +818,8 @@ ROWS: dict[str, Row] = {
             | {
                 "every": 1,
                 "quantities": ("weight", "gradient", "update"),
+                "matrices": "attention",
+                "vectors": False,
                 "distribution_every": 2,
                 "quantiles": (0.5,),
                 "histograms": ("q",),
@@ -844,6 +846,8 @@ ROWS: dict[str, Row] = {
             out_folder="variances",
             every=1,
             quantities=("weight",),
+            matrices="all",
+            vectors=True,
             distribution_every=2,
             quantiles=(0.5,),
             histograms=("q",),
@@ -858,9 +862,10 @@ ROWS: dict[str, Row] = {
         valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
-        usual("model"), call=lambda model: list(initscope.tracking.matrices.weight_matrices(model))
+        usual("model", matrices="all", vectors=True),
+        call=lambda **arguments: list(initscope.tracking.matrices.weight_matrices(**arguments)),
     ),
-    "tracking.matrices.find_weight_matrices": Row(usual("model")),
+    "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
     # analysis

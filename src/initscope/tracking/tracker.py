@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from initscope.schema import (
     TRACKING_SCHEMAS,
     VARIANCES,
 )
+from initscope.tracking.adapters import find_products, product_moments
 from initscope.tracking.arguments import (
     StepSchedule,
     checked_quantiles,
@@ -36,8 +38,9 @@ from initscope.tracking.budget import (
     select_optimized,
     unwrap_optimizer,
 )
+from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
 from initscope.tracking.hooks import MatrixSignals
-from initscope.tracking.matrices import find_weight_matrices
+from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
 from initscope.tracking.statistics import (
     QUANTILES,
@@ -51,6 +54,8 @@ from initscope.tracking.statistics import (
 from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
+
+logger = logging.getLogger("initscope.tracking")
 
 
 class VarianceTracker:
@@ -100,7 +105,8 @@ class VarianceTracker:
     ----------
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
-        :func:`initscope.tracking.weight_matrices`, frozen ones included.
+        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of an adapter of low rank
+        the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
         Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
     every
@@ -108,6 +114,11 @@ class VarianceTracker:
     quantities
         Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
         hooks in the forward pass, and without an optimizer `update`.
+    matrices, vectors
+        Which matrices are followed, and whether gains of norms and biases are too: as
+        :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
+        (`logging`, "initscope.tracking") when the tracker is made: as a warning if it is more than
+        1% of the weights.
     distribution_every
         The steps at which the distribution is looked at more closely: kurtosis, quantiles and
         histograms. They are due too.
@@ -126,6 +137,8 @@ class VarianceTracker:
 
     Attributes
     ----------
+    coverage
+        Share of the weights that is followed, and what is left out.
     step
         Steps of the optimizer made so far.
     newest_step, newest
@@ -148,6 +161,8 @@ class VarianceTracker:
         *,
         every: StepSchedule = 10,
         quantities: Sequence[str] | None = None,
+        matrices: Choice = "attention",
+        vectors: bool = False,
         distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
@@ -161,7 +176,10 @@ class VarianceTracker:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
-        self._matrices = find_weight_matrices(checks.module("model", model))
+        checks.module("model", model)
+        self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
+        self.coverage: Coverage = find_coverage(model, self._matrices)
+        self._products = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
@@ -189,6 +207,8 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
+        logger.log(level, "%s", self.coverage)
 
     def __enter__(self) -> VarianceTracker:
         self.start()
@@ -319,6 +339,8 @@ class VarianceTracker:
         if "weight" in self._quantities:
             weights = [group.parameter for group in self._groups]
             measured.append(self._moments(self._groups).measure(weights, "weight"))
+            if self._products:
+                measured.append(product_moments(self._products))
             if closer:
                 measured.append(kurtosis_and_quantiles(self._groups, self._quantiles))
         if with_gradients:
@@ -367,7 +389,9 @@ class VarianceTracker:
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()
                 names = [(matrix.layer, matrix.role) for matrix in one.matrices]
-                self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
+                if step != self.newest_step:
+                    self.newest_step, self.newest = step, {}
+                self.newest |= zip(names, stds, strict=True)
 
     def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
         rows = [
