@@ -1494,6 +1494,10 @@ ROWS: dict[str, Row] = {
             residual_scaling=True,
         )
     ),
+    "widgets.gpt_training.widget.GPTTraining.train": Row(
+        usual(every=5),
+        call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+    ),
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
         call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),

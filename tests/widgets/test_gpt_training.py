@@ -346,7 +346,7 @@ def test_the_still_picture_shows_the_runs(rival: str) -> None:
             middle = run.filter(regex=f"^{role}_").median(axis=1)
             assert any(len(y) == len(middle) and np.allclose(y, middle) for y in drawn)
         for prediction in widget.predictions():
-            assert prediction is None or any(np.array_equal(y, prediction) for y in drawn)
+            assert prediction is None or any(np.array_equal(y, prediction) for y in drawn)  # all 11
         assert len(drawn) == 13 * len(widget.runs()) + sum(
             prediction is not None for prediction in widget.predictions()
         )

@@ -17,7 +17,8 @@ from initscope.plots.style import COLORS, INK, WIDTH, styled
 __all__: list[str] = []  # for this package alone
 
 ROLES = {"q": "Q (queries)", "k": "K (keys)", "v": "V (values)"}
-SMOOTHED = 10
+POINTS = 101  # of a curve, few enough for a small file
+SMOOTHED = 10  # updates, as in the page
 
 
 def gpt_training(
@@ -58,10 +59,10 @@ def gpt_training(
         for axes, role in zip(panels.flat, ROLES, strict=False):
             for prediction in predictions:
                 if prediction is not None:
-                    at = np.arange(steps + 1)
-                    low, high = prediction * (1 - margin), prediction * (1 + margin)
+                    at = np.unique(np.linspace(0, steps, POINTS).round().astype(int))
+                    low, high = prediction[at] * (1 - margin), prediction[at] * (1 + margin)
                     axes.fill_between(at, low, high, color=INK, alpha=0.15, lw=0)
-                    axes.plot(at, prediction, color=INK, ls="--", lw=1.4, zorder=4)
+                    axes.plot(at, prediction[at], color=INK, ls="--", lw=1.4, zorder=4)
             if table is not None:
                 _draw_layers(axes, table, role)
             axes.set(title=ROLES[role], xlabel="update", ylabel="std", yscale="log")
@@ -95,7 +96,8 @@ def _draw_losses(axes: Any, table: pd.DataFrame | None, guessing: float) -> None
         )  # fmt: skip
         return
     for color, (_, run) in zip(COLORS, table.groupby("run"), strict=False):
-        axes.plot(run["step"], run["loss"].rolling(SMOOTHED, min_periods=1).mean(), color=color)
+        rows = max(1, round(SMOOTHED / max(1, run["step"].diff().median())))
+        axes.plot(run["step"], run["loss"].rolling(rows, min_periods=1).mean(), color=color)
 
 
 def _handles(labels: Sequence[str], margin: float) -> list[Any]:

@@ -14,6 +14,7 @@ import traitlets
 from matplotlib.figure import Figure
 
 from initscope import extras
+from initscope.checks import whole
 from initscope.plots.gpt_training import gpt_training
 from initscope.theory import adamw_variance_trajectory
 from initscope.widgets.base import BookWidget
@@ -150,23 +151,40 @@ class GPTTraining(BookWidget):
         return [_predicted(run, self.steps) for run in self.runs()]
 
     @extras.named("GPTTraining.train")
-    def train(self) -> pd.DataFrame:
+    def train(self, every: int = 1) -> pd.DataFrame:
         """Make the same runs with torch.
+
+        Parameters
+        ----------
+        every
+            Updates from one row to the next.
 
         Returns
         -------
         pandas.DataFrame
             A row for each update of each run, as in the download of the page: ``run`` (1 or 2),
-            ``step`` from 0, ``loss`` of its batch before the update, in nats a character,
-            ``predicted`` std, and the std of each matrix, ``q_1`` to ``v_12``. A run whose loss is
-            no number ends there.
+            ``step`` from 0, ``loss`` of its batch before the update, in nats a character (mean
+            over the updates since the row before), ``predicted`` std, and the std of each matrix,
+            ``q_1`` to ``v_12``. A run whose loss is no number ends there.
+
+        Raises
+        ------
+        UsageError
+            If `every` is no whole number of at least 1.
+
+        Examples
+        --------
+        >>> table = GPTTraining(width=16, steps=10).train(every=5)
+        >>> table["step"].to_list()
+        [0, 5, 10]
         """
+        every = whole("every", every)
         tables = []
         for number, (run, predicted) in enumerate(
             zip(self.runs(), self.predictions(), strict=True), start=1
         ):
-            table = _train(run, self.text, self.steps)
-            known = math.nan if predicted is None else predicted[: len(table)]
+            table = _train(run, self.text, self.steps, every)
+            known = math.nan if predicted is None else predicted[table["step"]]
             table.insert(1, "predicted", known)
             table.insert(0, "run", number)
             tables.append(table)
@@ -209,7 +227,7 @@ def _predicted(run: Mapping[str, Any], steps: int) -> np.ndarray | None:
     return np.concatenate([[run["std"]], np.sqrt(squares)])
 
 
-def _train(run: Mapping[str, Any], text: str, steps: int) -> pd.DataFrame:
+def _train(run: Mapping[str, Any], text: str, steps: int, every: int) -> pd.DataFrame:
     """Pretrain one GPT with torch; see :meth:`GPTTraining.train`."""
     import torch
 
@@ -226,7 +244,7 @@ def _train(run: Mapping[str, Any], text: str, steps: int) -> pd.DataFrame:
         model, "gpt2", std=run["std"], residual_scaling=run["residual_scaling"],
         generator=generator,
     )  # fmt: skip
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.dim() > 1]},
         {"params": [p for p in model.parameters() if p.dim() == 1], "weight_decay": 0.0},
     ]
@@ -238,15 +256,16 @@ def _train(run: Mapping[str, Any], text: str, steps: int) -> pd.DataFrame:
         momentum = MOMENTUM if run["optimizer"] == "momentum" else 0.0
         optimizer = torch.optim.SGD(groups, momentum=momentum, **given)
 
-    def record(step: int, loss: float) -> dict[str, float]:
+    def record(step: int, losses: list[float]) -> dict[str, float]:
         stds = {
             f"{role}_{layer}": matrix.std().item()
             for layer, role, matrix in weight_matrices(model)
             if role in ROLES
         }
-        return {"step": step, "loss": loss, **stds}
+        return {"step": step, "loss": float(np.mean(losses)) if losses else math.nan, **stds}
 
-    rows = [record(0, math.nan)]
+    losses: list[float] = []
+    rows = [record(0, losses)]
     for step in range(1, steps + 1):
         starts = torch.randint(0, len(tokens) - CONTEXT, (PASSAGES, 1), generator=generator)
         passages = tokens[starts + torch.arange(CONTEXT + 1)]
@@ -257,5 +276,8 @@ def _train(run: Mapping[str, Any], text: str, steps: int) -> pd.DataFrame:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        rows.append(record(step, loss.item()))
+        losses.append(loss.item())
+        if step % every == 0 or step == steps:
+            rows.append(record(step, losses))
+            losses = []
     return pd.DataFrame(rows)
