@@ -81,9 +81,8 @@ class Findings(SphinxDirective):
 
     def card(self, chapter: str, claim: Claim, finding: Finding) -> nodes.container:
         """The claim, what became of it in a word, a sentence and a picture, and the numbers."""
-        words, aside = quoted(claim)
         outcome_class = finding.result.replace(" ", "-")
-        head = self.parsed([f"*{label(claim.key)}* {words} {aside}".strip()], "verdict-claim")
+        head = self.parsed([f"*{label(claim.key)}* {quoted(claim)}"], "verdict-claim")
         icon = nodes.raw("", ICONS[finding.result], format="html")
         result = nodes.paragraph("", "", icon, nodes.strong("", finding.result.capitalize()))
         result["classes"] = ["verdict-outcome"]
@@ -146,17 +145,20 @@ def prose(text: str) -> str:
     return re.sub(r"1/sqrt\((\w+)\)", r"$1/\\sqrt{\1}$", text)
 
 
-def quoted(claim: Claim) -> tuple[str, str]:
+def quoted(claim: Claim) -> str:
     """The claim, in quotes where these are the words of its source, and what is added to them.
 
     >>> texts = dict(scope="S", beyond="B", statistic="T", holds_if="H", source="abstract")
     >>> quoted(Claim("E3c", "claims", {**texts, "words": "It rests (the variance)."}))
-    ('“It rests.”', '(the variance)')
+    '“It rests” (the variance).'
     """
-    found = re.fullmatch(r"(.+?) (\([^()]+\))\.?", claim.statement)
+    found = re.fullmatch(r"(.+?)( \([^()]+\))\.?", claim.statement)
     words, aside = found.groups() if found else (claim.statement.rstrip("."), "")
-    whole = claim.texts["source"].endswith("abstract")
-    return (f"“{prose(words)}.”" if whole else f"{prose(words)}.", aside)
+    words = prose(words)
+    if claim.texts["source"].endswith("abstract"):
+        words = f"“{words}”" if aside else f"“{words}.”"
+        return words + (f"{aside}." if aside else "")
+    return f"{words}{aside}."
 
 
 def in_short(finding: Finding) -> str:

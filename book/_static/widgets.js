@@ -112,10 +112,13 @@
 
   /** Scroll as little as it takes for the first picture of a widget to be seen. */
   function show(element) {
-    const picture = element.querySelector(".ins-chart-box, .ins-view") ?? element;
+    const picture = element.querySelector(".ins-chart-box") ?? element.querySelector(".ins-view") ?? element;
     const { top, bottom } = picture.getBoundingClientRect();
     const under = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
-    if (top < under || bottom > innerHeight) picture.scrollIntoView({ block: "nearest" });
+    if (top >= under && bottom <= innerHeight) return;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+    // @ts-ignore: "instant" is known to browsers longer than to some versions of the type checker
+    picture.scrollIntoView({ block: "nearest", behavior });
   }
 
   // The address follows the controls: a copy of it, a page loaded again and the way back lead to what was set.
