@@ -809,7 +809,9 @@ ROWS: dict[str, Row] = {
         says={"lags": ("lag",), "roles": ("role",)},
     ),
     "tracking.budget.variance_budget": Row(
-        lambda: dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1},
+        lambda: (
+            dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1, "before": None}
+        ),
         says={"optimizer": ("optimizer", "update of"), "model": ("model", "optimizer")},
     ),
     "tracking.tracker.VarianceTracker": Row(
