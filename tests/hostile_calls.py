@@ -1504,6 +1504,13 @@ ROWS: dict[str, Row] = {
         usual(table=lambda: _pretrained().copy()),
         call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
     ),
+    "widgets.phase_diagram.widget.PhaseDiagram": Row(
+        usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram.figure": Row(
+        usual(networks=lambda: monte_carlo.correlation_profiles([16] * 5, networks=2)),
+        call=lambda networks: initscope.widgets.PhaseDiagram(depth=4, width=16).figure(networks),
+    ),
     "widgets.prediction.widget.Prediction": Row(
         usual(
             question="How much?",
