@@ -147,7 +147,31 @@ def docstring_of(found: griffe.Object) -> str:
         logger.warning("%s has no docstring", found.path)
         return ""
     text = with_full_names(found.docstring.value, found)
-    return "\n".join(NumpyDocstring(text, STYLE).lines())
+    return "\n".join(NumpyDocstring(with_headings(text), STYLE).lines())
+
+
+def with_headings(text: str) -> str:
+    """Give what comes after a section without a heading of its own the one that it needs.
+
+    >>> text = "Add.\\n\\nRaises\\n------\\nError\\n    Never.\\n\\n>>> 1 + 1\\n2"
+    >>> with_headings(text).splitlines()[-4:]
+    ['Examples', '--------', '>>> 1 + 1', '2']
+    """
+    lines = text.splitlines()
+    changed: list[str] = []
+    inside = False
+    for number, line in enumerate(lines):
+        following = lines[number + 1] if number + 1 < len(lines) else ""
+        if following and set(following) == {"-"}:
+            inside = line.strip() in ("Parameters", "Returns", "Raises", "Attributes", "Yields")
+        elif inside and line and not line[0].isspace() and not lines[number - 1]:
+            example = line.startswith(">>>")
+            if example or not following.startswith(" "):
+                heading = "Examples" if example else "Notes"
+                changed += [heading, "-" * len(heading)]
+                inside = False
+        changed.append(line)
+    return "\n".join(changed)
 
 
 def first_line(found: griffe.Object) -> str:
@@ -164,8 +188,8 @@ def signature_of(found: griffe.Object) -> str:
     if not isinstance(found, griffe.Function | griffe.Class):
         return found.name
     text = found.signature()
-    if isinstance(found, griffe.Class) and not list(found.parameters):
-        return found.name
+    if isinstance(found, griffe.Class) and not (text and list(found.parameters)):
+        return found.name  # what it is made from, the class above it says
     return re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
 
 
