@@ -37,8 +37,16 @@ WIDTHS = (320, 560, 900)
         lambda: GPTTraining(rival="small_start"),
     ],
     ids=[
-        "signal", "signal in tanh", "adamw", "saturation", "phases", "training", "race", "gpt", "two gpts",
-    ],  # fmt: skip
+        "signal",
+        "signal in tanh",
+        "adamw",
+        "saturation",
+        "phases",
+        "training",
+        "race",
+        "gpt",
+        "two gpts",
+    ],
 )
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
     page = open_page(make())

@@ -405,8 +405,10 @@ class VarianceTracker:
             measured += self._gradients
         if updated and "update" in self._quantities:
             stepped = [group for group in self._optimized if group.parameter.grad is not None]
-            if self._past is None and not self._warned and any(
-                not reads_state(one) for one in self._optimizers
+            if (
+                self._past is None
+                and not self._warned
+                and any(not reads_state(one) for one in self._optimizers)
             ):
                 self._warned = True
                 logger.warning(
