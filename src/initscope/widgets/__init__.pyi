@@ -2,6 +2,7 @@ from .adamw_equilibrium.widget import AdamWEquilibrium
 from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
 from .gpt_training.widget import GPTTraining
+from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
 from .signal_propagation.widget import SignalPropagation
@@ -13,6 +14,7 @@ __all__ = [
     "AttentionSaturation",
     "BookWidget",
     "GPTTraining",
+    "PhaseDiagram",
     "Prediction",
     "QKVTraining",
     "SignalPropagation",
