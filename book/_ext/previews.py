@@ -214,7 +214,8 @@ def copy_of(target: Tag) -> str:
         if formula is not None and isinstance(tex, Tag) and "math" in tex.get("class", []):
             tex.replace_with(formula.extract())
         noscript.decompose()
-    for part in target.select("script, style, .headerlink, .steps, .still-note, button, details"):
+    left_out = "script, style, .headerlink, .steps, .still-note, button, details, .label"
+    for part in target.select(left_out):
         part.decompose()
     if target.name == "section":
         parts = target.find_all(["h1", "h2", "h3", "h4", "p"], limit=2)
