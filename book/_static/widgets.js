@@ -224,8 +224,7 @@
   /** Go to the goal of the link once more, when everything above it has its height. */
   async function settle() {
     if (document.readyState !== "complete") await new Promise((loaded) => addEventListener("load", loaded));
-    // @ts-ignore: MathJax is there on pages with formulas
-    await Promise.allSettled([document.fonts.ready, window.MathJax?.startup?.promise]);
+    await document.fonts.ready;
     // Charts are drawn in the next frame, and again in the one after, when they know their width.
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     /** @type {any[]} */
