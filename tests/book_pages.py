@@ -128,7 +128,8 @@ def small_book(root: Path) -> None:
         (root / "book" / name).symlink_to(ROOT / "book" / name)
     (root / "Makefile").symlink_to(ROOT / "Makefile")
     (root / "book" / "index.md").write_text("# A book\n")
-    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
+    part = {"numbered": 1, "chapters": [{"file": name} for name in CHAPTERS]}
+    toc = {"format": "jb-book", "root": "book/index", "parts": [part]}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "notebooks" / "results").mkdir(parents=True)
     for name in CHAPTERS:

@@ -139,6 +139,30 @@ def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
         assert len(caption.get_text(strip=True)) > len(number.get_text(strip=True)) + 20
 
 
+@for_each(DOCUMENTS)
+def test_chapters_are_numbered_as_the_command_line_numbers_them(name: str, site: Path) -> None:
+    """In title, tab, sidebar, the links beside it and the figures; other pages have none."""
+    page = parsed(site, name)
+    number = str(int(Path(name).name[:2])) if name in CHAPTERS else ""
+    (title,) = page.select("article h1")
+    in_title = [part.get_text() for part in title.select(".section-number")]
+    assert in_title == ([f"{number}. "] if number else [])
+    said = title.get_text().rstrip("#")
+    assert page.title is not None
+    assert page.title.get_text().startswith(said)
+    links = page.select("nav.bd-links a, .prev-next-area a")
+    for other in DOCUMENTS[1:]:
+        there = [a for a in links if str(a["href"]).endswith(f"{Path(other).name}.html")]
+        to = [(a.select_one(".prev-next-title") or a).get_text().strip() for a in there]
+        assert to or other == name
+        of_other = f"{int(Path(other).name[:2])}. " if other in CHAPTERS else ""
+        assert all(text.startswith(of_other) for text in to), to
+        assert of_other or not any(re.match(r"\d", text) for text in to), to
+    shown = page.select("article figcaption .caption-number, article .eqno")
+    numbers = [re.sub(r"[^\d.]", "", part.get_text().replace("Fig.", "")) for part in shown]
+    assert all(n.startswith(f"{number}.") if number else "." not in n for n in numbers), numbers
+
+
 @for_each(CHAPTERS)
 def test_a_chapter_has_figures(name: str, site: Path) -> None:
     assert parsed(site, name).select("article figure figcaption")
