@@ -37,7 +37,7 @@ help:
 	@echo "                   smoke: 3 min, nothing downloaded; cpu: 4 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/;"
 	@echo "                   every number beside the published one in _build/numbers.csv"
-	@echo "make bench       print speed and memory, beside plain loops      10 min"
+	@echo "make bench       print speed and memory, beside plain loops      20 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
 	@echo "                 and the package under the oldest versions it admits"
@@ -91,7 +91,7 @@ compatibility: $(EVERYTHING)
 		-m compatibility tests/repository/test_transformers_versions.py tests/repository/test_packaging.py
 
 bench: $(EVERYTHING)
-	@echo "Measuring speed and memory: about 10 minutes. The result is what is printed."
+	@echo "Measuring speed and memory: about 20 minutes. The result is what is printed."
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)
