@@ -319,7 +319,7 @@ def link_to(
     entry = domain.objects.get(path)
     if entry is None:
         return None
-    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown], path)
+    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown])
 
 
 class LinkNames(SphinxPostTransform):
@@ -360,6 +360,7 @@ def one_parameter_a_line(app: Sphinx, config: SphinxConfig) -> None:
     config.maximum_signature_line_length = 72
     config.toc_object_entries_show_parents = "hide"
     config.add_module_names = False
+    config.html_domain_indices = False  # the first page of the reference is one
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
