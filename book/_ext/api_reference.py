@@ -360,7 +360,6 @@ def one_parameter_a_line(app: Sphinx, config: SphinxConfig) -> None:
     config.maximum_signature_line_length = 72
     config.toc_object_entries_show_parents = "hide"
     config.add_module_names = False
-    config.html_domain_indices = False  # the first page of the reference is one
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
