@@ -1504,6 +1504,13 @@ ROWS: dict[str, Row] = {
         usual(table=lambda: _pretrained().copy()),
         call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
     ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution": Row(
+        usual(width=16, depth=4, activation="relu", networks=3, seed=1)
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution.moments": Row(
+        usual(per_layer=True),
+        call=lambda **given: initscope.widgets.LogNormDistribution(depth=4).moments(**given),
+    ),
     "widgets.phase_diagram.widget.PhaseDiagram": Row(
         usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
     ),
