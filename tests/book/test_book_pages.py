@@ -139,7 +139,7 @@ def test_every_figure_has_a_numbered_caption(name: str, site: Path) -> None:
 
 @for_each(DOCUMENTS)
 def test_chapters_are_numbered_as_the_command_line_numbers_them(name: str, site: Path) -> None:
-    """In the title, the tab, the sidebar, the links beside it, the figures; other pages have none."""
+    """In the title, the tab, the sidebar, links beside it, figures; other pages have none."""
     page = parsed(site, name)
     number = str(int(Path(name).name[:2])) if name in CHAPTERS else ""
     (title,) = page.select("article h1")
