@@ -4,6 +4,7 @@ from initscope import widgets
 from widget_cases import (
     adamw_equilibrium,
     attention_saturation,
+    gpt_training,
     log_norm_distribution,
     phase_diagram,
     prediction,
@@ -22,6 +23,7 @@ CASES = {
     "ResidualStream": residual_stream.CASE,
     "PhaseDiagram": phase_diagram.CASE,
     "WineTraining": wine_training.CASE,
+    "GPTTraining": gpt_training.CASE,
     "StabilityMap": stability_map.CASE,
     "QKVTraining": qkv_training.CASE,
     "Prediction": prediction.CASE,

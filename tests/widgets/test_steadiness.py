@@ -12,6 +12,7 @@ from widget_page import Open, drawn
 from initscope.widgets import (
     AdamWEquilibrium,
     AttentionSaturation,
+    GPTTraining,
     LogNormDistribution,
     PhaseDiagram,
     ResidualStream,
@@ -36,12 +37,23 @@ WIDTHS = (320, 560, 900)
         lambda: ResidualStream(),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
+        lambda: GPTTraining(),
+        lambda: GPTTraining(rival="small_start"),
     ],
     ids=[
-        "signal", "signal in tanh", "adamw", "saturation", "phases", "draw another", "stream",
-        "training", "race",
+        "signal",
+        "signal in tanh",
+        "adamw",
+        "saturation",
+        "phases",
+        "draw another",
+        "stream",
+        "training",
+        "race",
+        "gpt",
+        "two gpts",
     ],
-)  # fmt: skip
+)
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
     page = open_page(make())
     for width in WIDTHS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from initscope.schema import (
     TRACKING_SCHEMAS,
     VARIANCES,
 )
+from initscope.tracking.adapters import find_products, product_moments
 from initscope.tracking.arguments import (
     StepSchedule,
     checked_quantiles,
@@ -31,14 +34,22 @@ from initscope.tracking.arguments import (
     step_schedule,
 )
 from initscope.tracking.budget import (
-    check_optimizer,
+    Past,
     measure_update,
+    optimizers_of,
+    reads_state,
     select_optimized,
-    unwrap_optimizer,
 )
+from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
 from initscope.tracking.hooks import MatrixSignals
-from initscope.tracking.matrices import find_weight_matrices
+from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.shards import (
+    decided_by_first,
+    have_gradients,
+    is_first_process,
+    is_sharded,
+)
 from initscope.tracking.statistics import (
     QUANTILES,
     DeviceToHostCopy,
@@ -47,10 +58,13 @@ from initscope.tracking.statistics import (
     group_by_parameter,
     histogram_counts,
     kurtosis_and_quantiles,
+    sharded_moments,
 )
 from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
+
+logger = logging.getLogger("initscope.tracking")
 
 
 class VarianceTracker:
@@ -86,6 +100,8 @@ class VarianceTracker:
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
                    `decay`, `alignment`,  gives them
                    `step`
+    `update`       `rounding`,            of weights of 16 bits, of which most elements do not move
+                   `unchanged`            where a step is smaller than their spacing
     `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t;
                    `forward_mean_square`  none where its module gives no tensor (recurrent ones)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
@@ -100,14 +116,25 @@ class VarianceTracker:
     ----------
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
-        :func:`initscope.tracking.weight_matrices`, frozen ones included.
+        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of FSDP and tensor
+        parallelism, where each process holds parts, every process makes a tracker and the first
+        writes; sums are added up over all, signals are those of its own batch. Of an adapter of low
+        rank the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
-        Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
+        Its optimizer, or several (Muon beside AdamW), which are recorded after the last of them has
+        stepped. Of Adam, AdamW and plain SGD the update is read from the state; of any other, and
+        of weights of 16 bits, it is the difference of the weights: a copy of each is made at steps
+        that are due. Without an optimizer, call :meth:`after_optimizer_step` after each step.
     every
         The steps that are due: every so many, a set of steps, or a function of the step.
     quantities
         Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
         hooks in the forward pass, and without an optimizer `update`.
+    matrices, vectors
+        Which matrices are followed, and whether gains of norms and biases are too: as
+        :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
+        (`logging`, "initscope.tracking") when the tracker is made: as a warning if it is more than
+        1% of the weights.
     distribution_every
         The steps at which the distribution is looked at more closely: kurtosis, quantiles and
         histograms. They are due too.
@@ -126,6 +153,8 @@ class VarianceTracker:
 
     Attributes
     ----------
+    coverage
+        Share of the weights that is followed, and what is left out.
     step
         Steps of the optimizer made so far.
     newest_step, newest
@@ -136,7 +165,7 @@ class VarianceTracker:
     ------
     UsageError
         A model without a weight matrix, or without data (on the device meta), an unknown quantity
-        or role, an optimizer whose steps cannot be read, or that holds none of the matrices,
+        or role, an optimizer that holds none of the matrices,
         activations of a compiled model; when it is entered, a folder that cannot be written, or
         that holds another run.
     """
@@ -144,10 +173,12 @@ class VarianceTracker:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
         *,
         every: StepSchedule = 10,
         quantities: Sequence[str] | None = None,
+        matrices: Choice = "attention",
+        vectors: bool = False,
         distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
@@ -161,7 +192,10 @@ class VarianceTracker:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
-        self._matrices = find_weight_matrices(checks.module("model", model))
+        checks.module("model", model)
+        self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
+        self.coverage: Coverage = find_coverage(model, self._matrices)
+        self._products = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
@@ -170,14 +204,20 @@ class VarianceTracker:
         checks.flag("overwrite", overwrite)
         if out_folder is not None:
             checks.file_path("out_folder", out_folder)
-        self._optimizer = unwrap_optimizer(optimizer)
+        self._optimizers = optimizers_of(optimizer)
+        self._stepped: set[Optimizer] = set()
+        self._within: Counter[Optimizer] = Counter()
         self._optimized: list[MatrixGroup] = []
+        self._past: Past | None = None
+        self._warned = False
         if "update" in self._quantities:
-            require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
-            check_optimizer(self._optimizer)
-            self._optimized = select_optimized(self._optimizer, self._groups)
+            require(bool(self._optimizers), "quantities hold 'update': give the optimizer too.")
+            self._optimized = select_optimized(self._optimizers, self._groups)
         self._overwrite = overwrite
-        folder = None if out_folder is None else Path(out_folder)
+        self._sharded = is_sharded(self._matrices)
+        # All processes measure what they hold parts of; one writes, and says what there is to say.
+        self._writes = not self._sharded or out_folder is None or is_first_process()
+        folder = None if out_folder is None or not self._writes else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
         self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
@@ -189,14 +229,21 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        if self._sharded and not is_first_process():
+            return
+        level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
+        logger.log(level, "%s", self.coverage)
+        if "update" in self._quantities:
+            self._say_what_is_not_read()
 
     def __enter__(self) -> VarianceTracker:
         self.start()
-        if self._optimizer is not None:
-            self._handles = [
-                self._optimizer.register_step_pre_hook(lambda *_: self.before_optimizer_step()),
-                self._optimizer.register_step_post_hook(lambda *_: self._after_hook()),
+        for optimizer in self._optimizers:
+            self._handles += [
+                optimizer.register_step_pre_hook(self._before_hook),
+                optimizer.register_step_post_hook(self._after_hook),
             ]
+        if self._optimizers:
             self.begin_step()
         return self
 
@@ -204,11 +251,54 @@ class VarianceTracker:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._stepped:  # of several optimizers one has not stepped again
+            self.after_optimizer_step()
         self.finish()
 
-    def _after_hook(self) -> None:
+    def _before_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        # The hooks of a subclass are called once more when it calls the step of its base.
+        self._within[optimizer] += 1
+        if self._within[optimizer] > 1:
+            return
+        if optimizer in self._stepped:  # the others leave this step out
+            self._end_step()
+        if not self._stepped:
+            self.before_optimizer_step()
+        elif self._past is not None:
+            self._past.take_settings(optimizer)
+
+    def _after_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        self._within[optimizer] -= 1
+        if self._within[optimizer] > 0:
+            return
+        self._stepped.add(optimizer)
+        if len(self._stepped) == len(self._optimizers):
+            self._end_step()
+
+    def _end_step(self) -> None:
         self.after_optimizer_step()
         self.begin_step()
+
+    def _say_what_is_not_read(self) -> None:
+        """Warn of optimizers whose update is a difference, and of matrices that none trains."""
+        others = {type(one).__name__ for one in self._optimizers if not reads_state(one)}
+        if others:
+            logger.warning(
+                "the update of %s is not read from its state: it is the difference of the weights, "
+                "of which each due step copies those that are followed.",
+                " and ".join(sorted(others)),
+            )
+        optimized = {group.parameter for group in self._optimized}
+        left = [g for g in self._groups if g.parameter not in optimized]
+        trained = [g.matrices[0].name for g in left if g.parameter.requires_grad]
+        if trained:
+            logger.warning(
+                "%d followed parameters are in no parameter group of the optimizer, and have no "
+                "update: %s%s.",
+                len(trained),
+                ", ".join(trained[:3]),
+                " and more" if len(trained) > 3 else "",
+            )
 
     # --- what a training loop calls, through the optimizer or itself ---
 
@@ -221,12 +311,18 @@ class VarianceTracker:
         # have the first step in one table and not in the other.
         kept = self.step if self.step or not self._overwrite else -1
         written = {name: open_table(table, kept) for name, table in self._tables.items()}
-        if written[VARIANCES] != self.step and self._due(self.step):
+        wanted = written[VARIANCES] != self.step
+        if self._sharded:
+            wanted = decided_by_first(wanted)
+        if wanted and self._due(self.step):
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
         """Start a step, before its forward pass."""
         self._gradients = []
+        self._past = None
+        self._stepped = set()
+        self._within.clear()
         if "activation" in self._quantities and self._due(self.step + 1):
             self._signals.start()
 
@@ -237,13 +333,20 @@ class VarianceTracker:
     def before_optimizer_step(self) -> None:
         """Measure the gradients when they are complete and clipped."""
         self._signals.stop()
-        if "gradient" in self._quantities and self._due(self.step + 1):
+        if not self._due(self.step + 1):
+            return
+        if "gradient" in self._quantities:
             self._gradients = self._measure_gradients()
+        if "update" in self._quantities:
+            # As the step finds them: a scheduler may step before it is recorded.
+            self._past = Past(self._optimizers)
+            self._past.take_weights(self._with_gradients(self._optimized))
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
         """Measure the new weights; `updated` is False if the optimizer left the step out."""
         checks.flag("updated", updated)
         self.step += 1
+        self._stepped = set()
         if self._due(self.step):
             self._record(updated=updated, with_gradients=True)
 
@@ -292,6 +395,26 @@ class VarianceTracker:
     def _due(self, step: int) -> bool:
         return self._every(step) or self._distribution_every(step)
 
+    def _with_gradients(self, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
+        """Return those with a gradient, here or in another process."""
+        sharded = [group.layout is not None for group in groups]
+        has = have_gradients([group.parameter for group in groups], sharded)
+        return [group for group, one in zip(groups, has, strict=True) if one]
+
+    def _measure(
+        self, groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
+    ) -> list[MatrixStatistics]:
+        """Measure mean, std and rms; of what is sharded over all processes."""
+        found = []
+        pairs = list(zip(groups, tensors, strict=True))
+        if whole := [pair for pair in pairs if pair[0].layout is None]:
+            of, what = zip(*whole, strict=True)
+            found.append(self._moments(of).measure(what, kind))
+        if parts := [pair for pair in pairs if pair[0].layout is not None]:
+            of, what = zip(*parts, strict=True)
+            found.append(sharded_moments(of, what, kind))
+        return found
+
     def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
         """Return how to measure these: all of them, or those with a gradient."""
         key = tuple(map(id, groups))
@@ -303,13 +426,13 @@ class VarianceTracker:
     def _measure_gradients(self) -> list[MatrixStatistics]:
         found = [
             (group, gradient)
-            for group in self._groups
-            if (gradient := group.parameter.grad) is not None and not gradient.is_sparse
+            for group in self._with_gradients(self._groups)
+            if not (gradient := _gradient(group.parameter)).is_sparse
         ]
         if not found:
             return []
         groups, gradients = zip(*found, strict=True)
-        return [self._moments(groups).measure(gradients, "gradient")]
+        return self._measure(groups, gradients, "gradient")
 
     @torch.no_grad()
     def _record(self, *, updated: bool, with_gradients: bool) -> None:
@@ -318,7 +441,9 @@ class VarianceTracker:
         closer = self._distribution_every(self.step)
         if "weight" in self._quantities:
             weights = [group.parameter for group in self._groups]
-            measured.append(self._moments(self._groups).measure(weights, "weight"))
+            measured += self._measure(self._groups, weights, "weight")
+            if self._products:
+                measured.append(product_moments(self._products))
             if closer:
                 measured.append(kurtosis_and_quantiles(self._groups, self._quantiles))
         if with_gradients:
@@ -326,9 +451,19 @@ class VarianceTracker:
                 self._gradients = self._measure_gradients()
             measured += self._gradients
         if updated and "update" in self._quantities:
-            stepped = [group for group in self._optimized if group.parameter.grad is not None]
-            update = measure_update(self._optimizer, stepped)
-            measured += [] if update is None else [update]
+            stepped = self._with_gradients(self._optimized)
+            if (
+                self._past is None
+                and not self._warned
+                and any(not reads_state(one) for one in self._optimizers)
+            ):
+                self._warned = True
+                logger.warning(
+                    "before_optimizer_step was not called: updates that are not read from the "
+                    "state of the optimizer are missing."
+                )
+            measured += measure_update(self._optimizers, stepped, self._past)
+            self._past = None
         measured += self._signals.statistics()
         counts = None
         if closer and self._histograms:
@@ -345,7 +480,7 @@ class VarianceTracker:
 
     def _write(self, step: int, measured: list[MatrixStatistics], values: list[np.ndarray]) -> None:
         value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
-        if len(value) == 0:
+        if len(value) == 0 or not self._writes:
             return
         # Names repeat from step to step: the columns that hold them are made once.
         key = tuple((*one.labels, *one.matrices) for one in measured)
@@ -367,9 +502,13 @@ class VarianceTracker:
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()
                 names = [(matrix.layer, matrix.role) for matrix in one.matrices]
-                self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
+                if step != self.newest_step:
+                    self.newest_step, self.newest = step, {}
+                self.newest |= zip(names, stds, strict=True)
 
     def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
+        if not self._writes:
+            return
         rows = [
             {
                 "step": step, "layer": matrix.layer, "role": matrix.role,
@@ -380,3 +519,8 @@ class VarianceTracker:
         self._tables[HISTOGRAMS].append(
             pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
         )
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Return the gradient; zeros where another process alone has one."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

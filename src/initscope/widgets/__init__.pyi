@@ -1,6 +1,7 @@
 from .adamw_equilibrium.widget import AdamWEquilibrium
 from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
+from .gpt_training.widget import GPTTraining
 from .log_norm_distribution.widget import LogNormDistribution
 from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
@@ -14,6 +15,7 @@ __all__ = [
     "AdamWEquilibrium",
     "AttentionSaturation",
     "BookWidget",
+    "GPTTraining",
     "LogNormDistribution",
     "PhaseDiagram",
     "Prediction",
