@@ -1557,6 +1557,7 @@ ROWS: dict[str, Row] = {
     "widgets.gpt_training.widget.GPTTraining.train": Row(
         usual(every=5),
         call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+        nan="before the first update there is no loss",
     ),
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
