@@ -1260,9 +1260,7 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.prediction.with_guess": Row(
-        usual(figure=lambda: Figure(), along="x", panels=None)
-    ),
+    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
