@@ -190,6 +190,7 @@ def signature_of(found: griffe.Object) -> str:
     text = found.signature()
     if isinstance(found, griffe.Class) and not (text and list(found.parameters)):
         return found.name  # what it is made from, the class above it says
+    text = re.sub(r"\bcast\([\w.]+, (\w+)\)", r"\1", text)  # what a type checker is told
     return re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
 
 
@@ -318,7 +319,7 @@ def link_to(
     entry = domain.objects.get(path)
     if entry is None:
         return None
-    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown], path)
+    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown])
 
 
 class LinkNames(SphinxPostTransform):
