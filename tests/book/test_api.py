@@ -163,7 +163,7 @@ def test_roles_lead_to_public_names_and_others_are_code() -> None:
         ":func:`gain`": ":py:func:`gain <initscope.theory.gain>`",
         ":func:`~initscope.theory.gains.gain`": ":py:func:`gain <initscope.theory.gain>`",
         ":data:`~initscope.init.SCHEMES`": ":py:data:`SCHEMES <initscope.theory.SCHEMES>`",
-        ":func:`length_map`": ":py:func:`length_map <initscope.theory.length_map>`",  # as its module
+        ":func:`length_map`": ":py:func:`length_map <initscope.theory.length_map>`",
         ":func:`resolve`": "``resolve``",  # of ours, and not exported
         ":class:`torch.nn.Module`": "``torch.nn.Module``",
     }.items():
