@@ -41,6 +41,7 @@ from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Cases, Claim, Effect, Finding
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
+from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
@@ -464,6 +465,15 @@ def predictions() -> dict[str, list[float]]:
     return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
 
 
+def tiny_config() -> dict[str, Any]:
+    return {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
+
+
+@functools.cache
+def small_prediction() -> ModelPrediction:
+    return predict(tiny_config(), learning_rate=1e-3, steps=40, seq_len=2)
+
+
 NO_ANGLE = "the cosine of an angle with a vector of zeros is not defined, as documented"
 NO_FIXED_POINT = "missing='nan' asks for it"
 
@@ -499,6 +509,7 @@ USUAL: dict[str, Any] = {
     "output_gradient_variance": 1.0,
     "q": 1.0,
     "residual": True,
+    "residual_scaling": True,
     "residual_std": 0.02,
     "roles": ("q",),
     "scales": lambda: weibull_scales("qkv", "o"),
@@ -618,6 +629,8 @@ ROWS: dict[str, Row] = {
             position_std=0.02,
             activation="relu",
             token_repeat=0.0,
+            gated=False,
+            attention_ratio=1.0,
             per_position=False,
         )
     ),
@@ -634,6 +647,9 @@ ROWS: dict[str, Row] = {
             "n_layer n_embd seq_len residual_std mlp_ratio layer_norm_epsilon",
             std=0.02,
             activation="relu",
+            position_std=0.02,
+            gated=True,
+            attention_ratio=1.0,
         )
     ),
     "theory.transformer_gradient.residual_gradient_variance": Row(
@@ -642,6 +658,9 @@ ROWS: dict[str, Row] = {
             std=0.02,
             norm="pre",
             activation="relu",
+            position_std=0.02,
+            gated=True,
+            attention_ratio=1.0,
         )
     ),
     "theory.adamw.adamw_update_rms": Row(usual("betas snr")),
@@ -870,6 +889,42 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    # predict
+    "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
+    "predict.forecast.predict": Row(
+        usual(
+            "weight_decay betas residual_scaling seq_len",
+            config=tiny_config,
+            learning_rate=1e-3,
+            steps=4,
+            schedule="linear",
+            warmup_steps=1,
+            final_learning_rate=1e-4,
+            epsilon=1e-8,
+            dtype="float16",
+            batch_tokens=8,
+            std=0.02,
+        ),
+        says={
+            "betas": ("beta",),
+            "dtype": ("number format",),
+            "std": ("std", "n_embd"),
+            "config": ("config", "model_type"),
+            "learning_rate": ("final_learning_rate",),
+        },
+        nan="of a family that is not known, the gradients are not either, as documented",
+    ),
+    "predict.forecast.ModelPrediction.variances": Row(
+        usual(steps=[0, 2]), call=lambda steps: small_prediction().variances(steps)
+    ),
+    "predict.forecast.ModelPrediction.beside": Row(
+        usual(record=variances),
+        call=lambda record: small_prediction().beside(record),
+        says={"record": ("record", "variances", "steps")},
+    ),
+    "predict.forecast.unchanged_share": Row(
+        usual(std=0.02, step=1e-3, dtype="bfloat16"), says={"dtype": ("number format",)}
+    ),
     # analysis
     "analysis.trajectories.weight_std": Row(
         usual("roles", variances=variances), says={"roles": ("role",)}
@@ -1205,6 +1260,9 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
+    "plots.prediction.with_guess": Row(
+        usual(figure=lambda: Figure(), along="x", panels=None)
+    ),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
@@ -1503,6 +1561,13 @@ ROWS: dict[str, Row] = {
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
         call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution": Row(
+        usual(width=16, depth=4, activation="relu", networks=3, seed=1)
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution.moments": Row(
+        usual(per_layer=True),
+        call=lambda **given: initscope.widgets.LogNormDistribution(depth=4).moments(**given),
     ),
     "widgets.phase_diagram.widget.PhaseDiagram": Row(
         usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)

@@ -16,7 +16,7 @@ STEPS = np.arange(1, 31)
 DECAY = 0.7 * 0.9**STEPS
 PROMPT = (
     "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
-    "Nothing is stored or sent."
+    "Nothing is sent."
 )
 CODE = """from initscope.theory import scheme_std
 

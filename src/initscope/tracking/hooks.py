@@ -25,6 +25,7 @@ from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix
+from initscope.tracking.shards import is_dtensor
 from initscope.tracking.statistics import MatrixStatistics, at_least_float32, mean_and_variance
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
@@ -318,7 +319,18 @@ class MatrixSignals:
         # the same pass again with them.
         if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):
             return
-        if matrices[0] in self._seen["activation"]:
+        first = matrices[0]
+        if is_dtensor(first.parameter):
+            channels = -1 - (len(first.shape) - 2)
+            whole = (
+                first.shape[1] if isinstance(module, nn.Embedding) else first.shape[first.unit_dim]
+            )
+            require(
+                not is_dtensor(output) and output.shape[channels] == whole,
+                f"{first.name} is cut so that its module gives a part of its outputs in this "
+                f"process: leave 'activation' out of the quantities.",
+            )
+        if first in self._seen["activation"]:
             return  # a pass that checkpointing makes again, or a later batch of the step
         self._keep("activation", matrices, output)
         self._hooks.on_gradient(output, partial(self._keep, "gradient", matrices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
 from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.shards import (
+    decided_by_first,
+    have_gradients,
+    is_first_process,
+    is_sharded,
+)
 from initscope.tracking.statistics import (
     QUANTILES,
     DeviceToHostCopy,
@@ -51,6 +58,7 @@ from initscope.tracking.statistics import (
     group_by_parameter,
     histogram_counts,
     kurtosis_and_quantiles,
+    sharded_moments,
 )
 from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
@@ -108,8 +116,10 @@ class VarianceTracker:
     ----------
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
-        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of an adapter of low rank
-        the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
+        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of FSDP and tensor
+        parallelism, where each process holds parts, every process makes a tracker and the first
+        writes; sums are added up over all, signals are those of its own batch. Of an adapter of low
+        rank the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
         Its optimizer, or several (Muon beside AdamW), which are recorded after the last of them has
         stepped. Of Adam, AdamW and plain SGD the update is read from the state; of any other, and
@@ -196,6 +206,7 @@ class VarianceTracker:
             checks.file_path("out_folder", out_folder)
         self._optimizers = optimizers_of(optimizer)
         self._stepped: set[Optimizer] = set()
+        self._within: Counter[Optimizer] = Counter()
         self._optimized: list[MatrixGroup] = []
         self._past: Past | None = None
         self._warned = False
@@ -203,7 +214,10 @@ class VarianceTracker:
             require(bool(self._optimizers), "quantities hold 'update': give the optimizer too.")
             self._optimized = select_optimized(self._optimizers, self._groups)
         self._overwrite = overwrite
-        folder = None if out_folder is None else Path(out_folder)
+        self._sharded = is_sharded(self._matrices)
+        # All processes measure what they hold parts of; one writes, and says what there is to say.
+        self._writes = not self._sharded or out_folder is None or is_first_process()
+        folder = None if out_folder is None or not self._writes else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
         self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
@@ -215,6 +229,8 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        if self._sharded and not is_first_process():
+            return
         level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
         logger.log(level, "%s", self.coverage)
         if "update" in self._quantities:
@@ -240,6 +256,10 @@ class VarianceTracker:
         self.finish()
 
     def _before_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        # The hooks of a subclass are called once more when it calls the step of its base.
+        self._within[optimizer] += 1
+        if self._within[optimizer] > 1:
+            return
         if optimizer in self._stepped:  # the others leave this step out
             self._end_step()
         if not self._stepped:
@@ -248,6 +268,9 @@ class VarianceTracker:
             self._past.take_settings(optimizer)
 
     def _after_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        self._within[optimizer] -= 1
+        if self._within[optimizer] > 0:
+            return
         self._stepped.add(optimizer)
         if len(self._stepped) == len(self._optimizers):
             self._end_step()
@@ -288,7 +311,10 @@ class VarianceTracker:
         # have the first step in one table and not in the other.
         kept = self.step if self.step or not self._overwrite else -1
         written = {name: open_table(table, kept) for name, table in self._tables.items()}
-        if written[VARIANCES] != self.step and self._due(self.step):
+        wanted = written[VARIANCES] != self.step
+        if self._sharded:
+            wanted = decided_by_first(wanted)
+        if wanted and self._due(self.step):
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
@@ -296,6 +322,7 @@ class VarianceTracker:
         self._gradients = []
         self._past = None
         self._stepped = set()
+        self._within.clear()
         if "activation" in self._quantities and self._due(self.step + 1):
             self._signals.start()
 
@@ -313,7 +340,7 @@ class VarianceTracker:
         if "update" in self._quantities:
             # As the step finds them: a scheduler may step before it is recorded.
             self._past = Past(self._optimizers)
-            self._past.take_weights(self._optimized)
+            self._past.take_weights(self._with_gradients(self._optimized))
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
         """Measure the new weights; `updated` is False if the optimizer left the step out."""
@@ -368,6 +395,26 @@ class VarianceTracker:
     def _due(self, step: int) -> bool:
         return self._every(step) or self._distribution_every(step)
 
+    def _with_gradients(self, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
+        """Return those with a gradient, here or in another process."""
+        sharded = [group.layout is not None for group in groups]
+        has = have_gradients([group.parameter for group in groups], sharded)
+        return [group for group, one in zip(groups, has, strict=True) if one]
+
+    def _measure(
+        self, groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
+    ) -> list[MatrixStatistics]:
+        """Measure mean, std and rms; of what is sharded over all processes."""
+        found = []
+        pairs = list(zip(groups, tensors, strict=True))
+        if whole := [pair for pair in pairs if pair[0].layout is None]:
+            of, what = zip(*whole, strict=True)
+            found.append(self._moments(of).measure(what, kind))
+        if parts := [pair for pair in pairs if pair[0].layout is not None]:
+            of, what = zip(*parts, strict=True)
+            found.append(sharded_moments(of, what, kind))
+        return found
+
     def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
         """Return how to measure these: all of them, or those with a gradient."""
         key = tuple(map(id, groups))
@@ -379,13 +426,13 @@ class VarianceTracker:
     def _measure_gradients(self) -> list[MatrixStatistics]:
         found = [
             (group, gradient)
-            for group in self._groups
-            if (gradient := group.parameter.grad) is not None and not gradient.is_sparse
+            for group in self._with_gradients(self._groups)
+            if not (gradient := _gradient(group.parameter)).is_sparse
         ]
         if not found:
             return []
         groups, gradients = zip(*found, strict=True)
-        return [self._moments(groups).measure(gradients, "gradient")]
+        return self._measure(groups, gradients, "gradient")
 
     @torch.no_grad()
     def _record(self, *, updated: bool, with_gradients: bool) -> None:
@@ -394,7 +441,7 @@ class VarianceTracker:
         closer = self._distribution_every(self.step)
         if "weight" in self._quantities:
             weights = [group.parameter for group in self._groups]
-            measured.append(self._moments(self._groups).measure(weights, "weight"))
+            measured += self._measure(self._groups, weights, "weight")
             if self._products:
                 measured.append(product_moments(self._products))
             if closer:
@@ -404,7 +451,7 @@ class VarianceTracker:
                 self._gradients = self._measure_gradients()
             measured += self._gradients
         if updated and "update" in self._quantities:
-            stepped = [group for group in self._optimized if group.parameter.grad is not None]
+            stepped = self._with_gradients(self._optimized)
             if (
                 self._past is None
                 and not self._warned
@@ -433,7 +480,7 @@ class VarianceTracker:
 
     def _write(self, step: int, measured: list[MatrixStatistics], values: list[np.ndarray]) -> None:
         value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
-        if len(value) == 0:
+        if len(value) == 0 or not self._writes:
             return
         # Names repeat from step to step: the columns that hold them are made once.
         key = tuple((*one.labels, *one.matrices) for one in measured)
@@ -460,6 +507,8 @@ class VarianceTracker:
                 self.newest |= zip(names, stds, strict=True)
 
     def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
+        if not self._writes:
+            return
         rows = [
             {
                 "step": step, "layer": matrix.layer, "role": matrix.role,
@@ -470,3 +519,8 @@ class VarianceTracker:
         self._tables[HISTOGRAMS].append(
             pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
         )
+
+
+def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
+    """Return the gradient; zeros where another process alone has one."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

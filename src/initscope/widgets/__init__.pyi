@@ -2,6 +2,7 @@ from .adamw_equilibrium.widget import AdamWEquilibrium
 from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
 from .gpt_training.widget import GPTTraining
+from .log_norm_distribution.widget import LogNormDistribution
 from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
@@ -14,6 +15,7 @@ __all__ = [
     "AttentionSaturation",
     "BookWidget",
     "GPTTraining",
+    "LogNormDistribution",
     "PhaseDiagram",
     "Prediction",
     "QKVTraining",

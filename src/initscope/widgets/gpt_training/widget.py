@@ -108,11 +108,11 @@ class GPTTraining(BookWidget):
 
     std = traitlets.Float(0.1).tag(sync=True)
     learning_rate = traitlets.Float(0.003).tag(sync=True)
-    weight_decay = traitlets.Float(2.0).tag(sync=True)
+    weight_decay = traitlets.Float(1.0).tag(sync=True)
     width = traitlets.Enum(WIDTHS, 32).tag(sync=True)
     optimizer = traitlets.Enum(OPTIMIZERS, "adamw").tag(sync=True)
     rival = traitlets.Enum(RIVALS, "none").tag(sync=True)
-    steps = traitlets.Int(500, min=10, max=3000).tag(sync=True)
+    steps = traitlets.Int(700, min=10, max=3000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=99).tag(sync=True)
     residual_scaling = traitlets.Bool(True).tag(sync=True)
     text = traitlets.Unicode(read_only=True).tag(sync=True)
