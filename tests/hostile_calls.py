@@ -877,6 +877,21 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model")),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    "analysis.summary.run_summary": Row(
+        usual(variances=variances), nan="of what was not recorded, as documented"
+    ),
+    "analysis.summary.compared_runs": Row(
+        usual(first=variances, second=variances),
+        says={"first": ("variances", "two runs"), "second": ("variances", "two runs")},
+    ),
+    "widgets.page.page": Row(
+        usual(
+            widget=lambda: initscope.widgets.AdamWEquilibrium(),
+            title="a run",
+            tables=lambda: {"q": std()},
+            reload_after=2.0,
+        )
+    ),
     # predict
     "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
     "predict.forecast.predict": Row(

@@ -2,7 +2,8 @@
 
 One public name, one package. Each imports only those below it (``make lint`` holds that):
 
-    cli  chapter  widgets                 what people start
+    cli                                   the command line
+    chapter  widgets                      what people start
     pretrain                              a GPT-2 from scratch
     monte_carlo  plots  sweep             random networks; figures; many small trainings
     tracking                              weights, gradients, updates and signals of any model
