@@ -221,6 +221,11 @@ def against_theory() -> pd.DataFrame:
 
 
 @functools.cache
+@functools.cache
+def _pretrained() -> pd.DataFrame:
+    return initscope.widgets.GPTTraining(width=16, steps=10).train()
+
+
 def _equilibrium_widget() -> Any:
     return initscope.widgets.AdamWEquilibrium()
 
@@ -823,7 +828,9 @@ ROWS: dict[str, Row] = {
         says={"lags": ("lag",), "roles": ("role",)},
     ),
     "tracking.budget.variance_budget": Row(
-        lambda: dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1},
+        lambda: (
+            dict(zip(("model", "optimizer"), trained(), strict=True)) | {"step": 1, "before": None}
+        ),
         says={"optimizer": ("optimizer", "update of"), "model": ("model", "optimizer")},
     ),
     "tracking.tracker.VarianceTracker": Row(
@@ -832,6 +839,8 @@ ROWS: dict[str, Row] = {
             | {
                 "every": 1,
                 "quantities": ("weight", "gradient", "update"),
+                "matrices": "attention",
+                "vectors": False,
                 "distribution_every": 2,
                 "quantiles": (0.5,),
                 "histograms": ("q",),
@@ -858,6 +867,8 @@ ROWS: dict[str, Row] = {
             out_folder="variances",
             every=1,
             quantities=("weight",),
+            matrices="all",
+            vectors=True,
             distribution_every=2,
             quantiles=(0.5,),
             histograms=("q",),
@@ -872,9 +883,10 @@ ROWS: dict[str, Row] = {
         valid=False,
     ),
     "tracking.matrices.weight_matrices": Row(
-        usual("model"), call=lambda model: list(initscope.tracking.matrices.weight_matrices(model))
+        usual("model", matrices="all", vectors=True),
+        call=lambda **arguments: list(initscope.tracking.matrices.weight_matrices(**arguments)),
     ),
-    "tracking.matrices.find_weight_matrices": Row(usual("model")),
+    "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
     "analysis.summary.run_summary": Row(
@@ -1540,6 +1552,34 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.base.show": Row(
         usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
+    ),
+    "widgets.gpt_training.widget.GPTTraining": Row(
+        usual(
+            std=0.1,
+            learning_rate=3e-3,
+            weight_decay=1.0,
+            width=16,
+            optimizer="adamw",
+            rival="none",
+            steps=10,
+            seed=0,
+            residual_scaling=True,
+        )
+    ),
+    "widgets.gpt_training.widget.GPTTraining.train": Row(
+        usual(every=5),
+        call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+    ),
+    "widgets.gpt_training.widget.GPTTraining.figure": Row(
+        usual(table=lambda: _pretrained().copy()),
+        call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram": Row(
+        usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram.figure": Row(
+        usual(networks=lambda: monte_carlo.correlation_profiles([16] * 5, networks=2)),
+        call=lambda networks: initscope.widgets.PhaseDiagram(depth=4, width=16).figure(networks),
     ),
     "widgets.prediction.widget.Prediction": Row(
         usual(

@@ -106,7 +106,8 @@ def test_two_runs_are_compared_at_a_step_of_both(capsys: pytest.CaptureFixture[s
         (["slow", "fast", "slow"], "one folder, or two"),
         (["slow", "slow"], "with another one"),
         (["."], "nothing was recorded there"),
-        (["slow", "--html", "fast"], "fast is a folder"),
+        (["slow", "--html", "fast"], "is a folder: name a file"),
+        (["slow", "--html", "none/a.html"], "in a folder that is not there"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(

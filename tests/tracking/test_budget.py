@@ -124,6 +124,7 @@ def test_a_small_rotation_is_not_lost_to_rounding() -> None:
     assert row["rotation"] == pytest.approx(1e-9, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*are rounded after the step")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_narrow_precisions(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -181,6 +182,7 @@ class Other(AdamW):
         (lambda p: Other(p), "the update of Other cannot be read"),
         (lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True), "SGD with Nesterov momentum"),
         (lambda p: SGD(p, lr=0.1, momentum=0.9, dampening=0.5), "or dampening cannot be read"),
+        (lambda p: list(p), "optimizer must be one of torch's optimizers"),
         (lambda p: AdamW(p), "has not made a step yet"),
     ],
 )

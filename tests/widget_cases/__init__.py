@@ -4,6 +4,8 @@ from initscope import widgets
 from widget_cases import (
     adamw_equilibrium,
     attention_saturation,
+    gpt_training,
+    phase_diagram,
     prediction,
     qkv_training,
     signal_propagation,
@@ -15,7 +17,9 @@ CASES = {
     "SignalPropagation": signal_propagation.CASE,
     "AdamWEquilibrium": adamw_equilibrium.CASE,
     "AttentionSaturation": attention_saturation.CASE,
+    "PhaseDiagram": phase_diagram.CASE,
     "WineTraining": wine_training.CASE,
+    "GPTTraining": gpt_training.CASE,
     "StabilityMap": stability_map.CASE,
     "QKVTraining": qkv_training.CASE,
     "Prediction": prediction.CASE,

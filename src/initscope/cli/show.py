@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from initscope.cli.options import Commands, seconds, table_text
-from initscope.errors import UsageError
+from initscope.errors import UsageError, shown
 from initscope.scalars import require
 
 if TYPE_CHECKING:
@@ -69,12 +70,18 @@ def run(options: argparse.Namespace) -> int:
         "show compares a folder with another one.",
     )
     if options.html is not None:
-        require(not options.html.is_dir(), f"{options.html} is a folder: name a file.")
+        name = shown(str(options.html))
+        require(not os.path.isdir(options.html), f"--html {name} is a folder: name a file.")
+        require(
+            os.path.isdir(options.html.absolute().parent),
+            f"--html {name} is in a folder that is not there.",
+        )
     for folder in options.folders:
-        require(folder.is_dir() or options.live, f"there is no folder {folder}.")
+        there = options.live or os.path.isdir(folder)
+        require(there, f"there is no folder {shown(str(folder))[1:-1]}.")
     from initscope.widgets.qkv_training.folders import read_folder
 
-    shown = None
+    newest = None
     while True:
         try:
             found = [read_folder(folder) for folder in options.folders]
@@ -83,8 +90,8 @@ def run(options: argparse.Namespace) -> int:
                 raise
             found = []  # it has not begun
         state = [(run.newest_step, run.status) for run in found]
-        if found and state != shown:
-            shown = state
+        if found and state != newest:
+            newest = state
             _print(found, clear=options.live and sys.stdout.isatty())
             if options.html is not None:
                 _write_page(options.html, found, options.live, options.every)

@@ -24,6 +24,9 @@ FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "attn_qkv", "in
 INTERLEAVED = ("GPTNeoX", "Bloom", "Persimmon")
 """Families whose `query_key_value` holds q, k and v of one head after the other."""
 
+LOW_RANK = {"q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a"}
+"""Multi-head latent attention: a narrow projection, and one from it to the heads."""
+
 ATTENTION_OUTPUTS = (
     "c_proj", "o_proj", "out_proj", "dense", "o", "out_lin", "wo", "Wo", "to_out", "proj",
 )  # fmt: skip
@@ -54,6 +57,9 @@ OUTPUTS = ("lm_head", "embed_out", "output_projection")
 
 WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
 """Names that a wrapper of one block puts into a path."""
+
+INTERLEAVED_EXPERTS = ("GptOss", "OpenAIMoe")
+"""Families whose `gate_up_proj` holds the gate and the input of one unit after the other."""
 
 EXPERT_ROLES = {
     "mlp_in": ("w3", "v1", "input_linear"),
@@ -94,7 +100,11 @@ ON_PURPOSE = {
 }
 """Parameters whose values at the start are part of the method, and why."""
 
-CROSS_ATTENTION = ("crossattention", "encoder_attn", "EncDecAttention", "cross_attn")
+CROSS_ATTENTION = (
+    "crossattention", "encoder_attn", "EncDecAttention", "cross_attn", "multihead_attn",
+)  # fmt: skip
+TOWER_ENDS = ("_model", "_tower", "_encoder")
+"""What follows the name of a tower in the names of modules."""
 
 
 @dataclass(frozen=True)
@@ -136,17 +146,16 @@ def stack_prefix(path: Sequence[str], two_stacks: bool) -> str:
     return f"{prefix}cross_" if any(part in CROSS_ATTENTION for part in path) else prefix
 
 
-def transformer_roles(
-    module: nn.Module, parent: nn.Module, path: Sequence[str], n_out: int, n_in: int
-) -> list[tuple[str, UnitRange | None]]:
-    """Return the roles of the matrices that one parameter holds, and the units of each."""
-    leaf = path[-1]
-    if block_number(path) is None:
-        names = EMBEDDINGS if isinstance(module, nn.Embedding) else {"output": OUTPUTS}
-        roles = [role for role, known in names.items() if leaf in known]
-        return [(roles[0] if roles else ".".join(path), None)]
-    within = path[next(k for k, part in enumerate(path) if part.isdecimal()) + 1 :]
-    return block_roles(parent, path, within, n_out, n_in)
+def outside_role(module: nn.Module, path: Sequence[str]) -> str:
+    """Return the role of what is in no block: of embeddings and the output, or its name."""
+    names = EMBEDDINGS if isinstance(module, nn.Embedding) else {"output": OUTPUTS}
+    roles = [role for role, known in names.items() if path[-1:] and path[-1] in known]
+    return roles[0] if roles else ".".join(path)
+
+
+def in_attention(within: Sequence[str]) -> bool:
+    """Return whether a path from a block on leads through attention."""
+    return any("attn" in part.lower() or "attention" in part.lower() for part in within)
 
 
 def block_roles(
@@ -154,9 +163,13 @@ def block_roles(
 ) -> list[tuple[str, UnitRange | None]]:
     """Return the roles of a module of a block, `within` being its path from there."""
     leaf = path[-1]
-    if any("attn" in part.lower() or "attention" in part.lower() for part in within):
+    if in_attention(within):
         if leaf in FUSED:
             return _fused(parent, path, n_out, n_in)
+        if leaf in LOW_RANK:
+            return [(LOW_RANK[leaf], None)]
+        if leaf == "kv_b_proj" and (latent := _latent(parent, n_out)):
+            return latent
         roles = [role for role, known in ATTENTION_INPUTS.items() if leaf in known]
         if not roles and leaf in ATTENTION_OUTPUTS:
             roles = ["attention_out"]
@@ -200,6 +213,15 @@ def _fused(
         return _consecutive(1, *[n_out // 3] * 3)
     width = getattr(attention, "head_dim", None) or n_in // heads
     return _consecutive(1, heads * width, *[(n_out - heads * width) // 2] * 2)
+
+
+def _latent(attention: nn.Module, n_out: int) -> list[tuple[str, UnitRange | None]]:
+    """Return the units of k and v, head by head, in what expands a latent; none if unknown."""
+    k, v = _number(attention, "qk_nope_head_dim"), _number(attention, "v_head_dim")
+    if not k or not v or n_out % (k + v):
+        return []
+    heads = n_out // (k + v)
+    return [("k_b", UnitRange(heads, 0, k)), ("v_b", UnitRange(heads, k, v))]
 
 
 def _number(attention: nn.Module, *names: str) -> int:

@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 from initscope.errors import UsageError
 from initscope.models.architectures import (
     EXPERT_ROLES,
+    INTERLEAVED_EXPERTS,
     ON_PURPOSE,
     STEP_SIZES,
     VECTORS,
@@ -31,6 +32,9 @@ from initscope.models.architectures import (
 __all__: list[str] = []  # for this package alone
 
 Kind = Literal["layer", "embedding", "gain", "norm bias", "bias", "zero", "kept", "unknown"]
+
+VECTOR_KINDS: tuple[Kind, ...] = ("gain", "norm bias", "bias")
+"""What is no weight."""
 
 LAYERS = (nn.Linear, _ConvNd, nn.MultiheadAttention, nn.RNNBase)
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _NormBase)
@@ -101,6 +105,12 @@ class Place:
         Where it stands among the blocks.
     reason
         Why it is kept, or not known.
+    named
+        Roles that the names on the way to a layer tell, wherever it stands; empty if none do.
+    unnamed
+        Why they do not tell them.
+    block
+        Path of the residual block that it is in; empty outside of blocks.
     """
 
     name: str
@@ -113,6 +123,9 @@ class Place:
     separate: bool = False
     position: Position = NOWHERE
     reason: str = ""
+    named: tuple[Part, ...] = ()
+    unnamed: str = ""
+    block: tuple[str, ...] = ()
 
     @property
     def value(self) -> torch.Tensor:
@@ -393,6 +406,7 @@ class _Site(NamedTuple):
     path: list[str]
     parts: tuple[Part, ...]
     reason: str
+    stands_in: bool = False  # for another of that role
 
     @property
     def role(self) -> str:
@@ -417,7 +431,7 @@ def _site(place: Place, modules: dict[str, nn.Module]) -> _Site:
     ):
         within = ["attention", *within]
     if leaf == "out_proj" and hasattr(parent, "A_log"):
-        return _Site(path, (("attention_out", None),), "")  # a state space in attention's place
+        return _Site(path, (("attention_out", None),), "", stands_in=True)  # a state space
     expert = [role for role, names in EXPERT_ROLES.items() if leaf in names]
     if expert and "expert" in ".".join((*path, type(place.module).__name__)).lower():
         if any("attention" in part or "attn" in part for part in within):
@@ -427,6 +441,10 @@ def _site(place: Place, modules: dict[str, nn.Module]) -> _Site:
         return _Site(path, place.parts, "")
     geometry = cast(Geometry, place.geometry)
     sizes = int(geometry.fan_out), int(geometry.fan_in)
+    if leaf == "gate_up_proj" and type(place.module).__name__.startswith(INTERLEAVED_EXPERTS):
+        half = sizes[0] // 2
+        alternate = ("mlp_gate", UnitRange(half, 0, 1)), ("mlp_in", UnitRange(half, 1, 1))
+        return _Site(path, alternate, "")
     try:
         parts = block_roles(parent, path, within, *sizes)
     except UsageError as error:
@@ -491,6 +509,11 @@ def _with_roles(places: list[Place], modules: dict[str, nn.Module]) -> list[Plac
     result = []
     for place in places:
         position, parts, reason = place.position, place.parts, place.reason
+        named: tuple[Part, ...] = ()
+        unnamed = ""
+        if place in sites:
+            named = () if sites[place].stands_in else sites[place].parts
+            unnamed = sites[place].reason
         if place.kind == "embedding" and stacks:
             width = cast(Geometry, place.geometry).fan_in
             fitting = [p for p in positions.values() if p.n_embd == width]
@@ -505,7 +528,12 @@ def _with_roles(places: list[Place], modules: dict[str, nn.Module]) -> list[Plac
                 position = next(iter(positions.values()))
             else:
                 position = positions[inside[:-1]]._replace(layer=stacks[inside[:-1]][inside])
-        result.append(dataclasses.replace(place, position=position, parts=parts, reason=reason))
+        result.append(
+            dataclasses.replace(
+                place, position=position, parts=parts, reason=reason, named=named, unnamed=unnamed,
+                block=block_of(place.path) or (),
+            )
+        )  # fmt: skip
     return result
 
 

@@ -129,8 +129,8 @@ def sweep_cost(
         n_chunks=len(chunks),
         n_runs_left=sum(chunk.n_runs for chunk in left),
         n_chunks_left=len(left),
-        flops=_flops(chunks),
-        flops_left=_flops(left),
+        flops=operations(chunks),
+        flops_left=operations(left),
         memory=max(
             (c.n_runs * bytes_per_run(spec, c.widths, c.optimizer) for c in left), default=0
         ),
@@ -139,7 +139,7 @@ def sweep_cost(
     )
 
 
-def _flops(chunks: Iterable[Chunk]) -> float:
+def operations(chunks: Iterable[Chunk]) -> float:
     """Return the operations of all updates and evaluations of `chunks`."""
     total = 0
     for chunk in chunks:

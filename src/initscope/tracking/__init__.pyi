@@ -1,5 +1,6 @@
 from .budget import variance_budget
 from .callback import VarianceCallback
+from .coverage import Coverage
 from .growth import GrowthSplit
 from .hooks import LayerRecord, VarianceRecord, layer_variances, record_variances
 from .matrices import weight_matrices
@@ -10,6 +11,7 @@ __all__ = [
     "COLUMNS",
     "HISTOGRAM_COLUMNS",
     "QUANTITIES",
+    "Coverage",
     "GrowthSplit",
     "LayerRecord",
     "VarianceCallback",

@@ -7,14 +7,18 @@ With :math:`\theta_t = (1 - \eta\lambda)\,\theta_{t-1} - \eta\,u_t` and
           - 2\eta(1 - \eta\lambda)\,\langle\theta_{t-1}, u_t\rangle / N
           + \eta^2\,\langle u_t, u_t\rangle / N,
 
-the terms of decay, of alignment and of the step: an identity, whatever the network. All of it is
-found after the step: :math:`u_t` from the optimizer's state, and
-:math:`\theta_{t-1} = (\theta_t + \eta u_t) / (1 - \eta\lambda)`.
+the terms of decay, of alignment and of the step: an identity, whatever the network. Of Adam, AdamW
+and plain SGD all of it is found after the step: :math:`u_t` from the optimizer's state, and
+:math:`\theta_{t-1} = (\theta_t + \eta u_t) / (1 - \eta\lambda)`. Of any other optimizer
+:math:`u_t` is the difference of the weights, decay taken off. Weights of 16 bits are rounded after
+the step, most of them to what they were: a term of its own, found with the weights before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +29,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from initscope import checks
 from initscope.checks import require
+from initscope.errors import UsageError, shown
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
 from initscope.tracking.statistics import (
@@ -41,6 +46,9 @@ __all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
 OPTIMIZERS = (AdamW, Adam, SGD)
 """Those whose step can be read from their state."""
 
+DECOUPLED = ("AdamW", "Adafactor", "Lion", "Muon")
+"""Optimizers, by their class or one above it, that shrink the weights by lr times decay."""
+
 STATS = ("rms", "rotation", "decay", "alignment", "step")
 """Statistics of kind `update`."""
 
@@ -54,13 +62,16 @@ class OptimizerStep(NamedTuple):
 
 
 def variance_budget(
-    optimizer: Optimizer, model: nn.Module | None = None, step: int = 0
+    optimizer: Optimizer,
+    model: nn.Module | None = None,
+    step: int = 0,
+    *,
+    before: Mapping[nn.Parameter, torch.Tensor] | None = None,
 ) -> pd.DataFrame:
     r"""Return the decay, alignment and step terms of the last step of each weight matrix.
 
-    Called after ``optimizer.step()``, before the learning rate changes, and for SGD without
-    momentum before the gradients are cleared. Nothing is changed or kept. The rows of each matrix,
-    all of kind `update`, are
+    Called after ``optimizer.step()``, before the learning rate changes and the gradients are
+    cleared. Nothing is changed or kept. The rows of each matrix, all of kind `update`, are
 
     ================ ============================================================================
     stat             value
@@ -70,35 +81,44 @@ def variance_budget(
     ``decay``        change of the mean square by weight decay
     ``alignment``    change by the part of the step along the matrix
     ``step``         change by the square of the step, at least 0
+    ``rounding``     change by rounding to 16 bits, with `before`, where u can be read
+    ``unchanged``    share of elements of 16 bits that the step left as they were, with `before`
     ``mean_square``  mean square of the elements after the step
     ================ ============================================================================
 
-    `decay`, `alignment` and `step` add up to the change of the mean square (about 0, not about the
-    mean), to within the rounding of the parameters. Decay that the optimizer adds to the gradient
-    (`Adam`, `SGD` with momentum) is part of u, and so of the alignment.
+    `decay`, `alignment`, `step` and `rounding` add up to the change of the mean square (about 0,
+    not about the mean), to within the rounding of float32. Decay that the optimizer adds to the
+    gradient (`Adam`, `SGD` with momentum), or in a way that is not known, is part of u, and so of
+    the alignment.
 
     Parameters
     ----------
     optimizer
-        torch's `AdamW`, `Adam`, or `SGD` without Nesterov momentum or dampening.
+        torch's `AdamW`, `Adam`, or `SGD` without Nesterov momentum or dampening; with `before` any.
     model
         Any model, whose matrices are named as by :func:`initscope.tracking.weight_matrices`.
         Without a model, every parameter of two dimensions or more is a matrix of role ``weight``,
         numbered from 1 as layers.
     step
         What stands in the column `step`.
+    before
+        Copies of the weights before the step,
+        ``{p: p.detach().clone() for p in model.parameters()}``. Needed for any other optimizer;
+        and for weights of 16 bits, which keep nothing of a step smaller than their spacing, or the
+        terms are those of the step that was asked for, with a warning.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``step, layer, role, kind, stat, value``. Matrices that were never stepped (frozen,
+        Columns ``step, layer, role, kind, stat, value``. Matrices that were not stepped (frozen,
         or without a gradient) have no rows.
 
     Raises
     ------
     UsageError
-        Another optimizer, none of whose steps can be read, or one that holds no weight matrix of
-        the model, or that has not made a step.
+        Another optimizer without `before`; one that holds no weight matrix of the model, that has
+        not made a step, or whose state and learning rate are not those of the step that led from
+        `before` to the weights: after a scheduler's step, for example.
 
     Examples
     --------
@@ -111,23 +131,88 @@ def variance_budget(
     {'decay': -0.0975, 'alignment': -0.19, 'step': 0.01, 'mean_square': 0.7225}
     """
     optimizer = unwrap_optimizer(optimizer)
-    check_optimizer(optimizer)
+    check_optimizer(optimizer, known=before is None)
     checks.whole("step", step, at_least=0)
     matrices = _matrices_of(optimizer) if model is None else find_weight_matrices(model)
-    stepped = select_optimized(optimizer, group_by_parameter(matrices))
-    measured = measure_update(optimizer, stepped, with_mean_square=True)
+    optimized = select_optimized([optimizer], group_by_parameter(matrices))
+    past = Past([optimizer])
+    if before is not None:
+        _check_before(before, optimized)
+        past.weights = dict(before)
+    stepped = [group for group in optimized if _was_stepped(optimizer, group.parameter)]
+    narrow = [g for g in stepped if g.parameter.dtype.itemsize < 4]
+    if before is None and narrow:
+        warnings.warn(
+            f"{len(narrow)} weights of {narrow[0].parameter.dtype} are rounded after the step, and "
+            f"most may not have moved: the terms are those of the step that was asked for. Give "
+            f"copies of the weights as before to see what became of it.",
+            stacklevel=2,
+        )
+    measured = measure_update([optimizer], stepped, past, with_mean_square=True)
     require(
-        measured is not None,
+        bool(measured),
         "the optimizer has not made a step yet: call variance_budget after optimizer.step().",
     )
-    assert measured is not None
-    (values,) = DeviceToHostCopy([measured]).values()
+    if before is not None:
+        _check_consistent(optimizer, stepped, past)
     rows = [
         (step, matrix.layer, matrix.role, kind, stat, value)
-        for matrix, row in zip(measured.matrices, values.tolist(), strict=True)
-        for (kind, stat), value in zip(measured.labels, row, strict=True)
+        for one, values in zip(measured, DeviceToHostCopy(measured).values(), strict=True)
+        for matrix, row in zip(one.matrices, values.tolist(), strict=True)
+        for (kind, stat), value in zip(one.labels, row, strict=True)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _check_before(before: Any, groups: Sequence[MatrixGroup]) -> None:
+    """Raise `UsageError` unless `before` holds a copy of every matrix."""
+    require(
+        isinstance(before, Mapping)
+        and all(
+            isinstance(old := before.get(group.parameter), torch.Tensor)
+            and old.shape == group.parameter.shape
+            and old.dtype == group.parameter.dtype
+            for group in groups
+        ),
+        f"before must be a dictionary from each parameter to a copy of what it was before the "
+        f"step, not {shown(before)}.",
+    )
+
+
+def _was_stepped(optimizer: Optimizer, parameter: nn.Parameter) -> bool:
+    """Return whether the last step was one of this parameter, as far as gradients tell.
+
+    The state of one that is frozen, or got no gradient this time, is that of an earlier step. Where
+    all gradients are cleared already, nothing tells.
+    """
+    if not parameter.requires_grad:
+        return False
+    if parameter.grad is not None:
+        return True
+    return all(p.grad is None for group in optimizer.param_groups for p in group["params"])
+
+
+def _check_consistent(optimizer: Optimizer, groups: Sequence[MatrixGroup], past: Past) -> None:
+    """Raise `UsageError` if the state does not lead from the weights before to those after."""
+    if not reads_state(optimizer):
+        return
+    for group in groups:
+        parameter = group.parameter
+        last = last_optimizer_step(optimizer, parameter, past.settings[parameter])
+        if last is None:
+            continue
+        old, new = (at_least_float32(t) for t in (past.weights[parameter], parameter))
+        expected = (1 - last.lr * last.weight_decay) * old - last.lr * last.direction
+        error = (new - expected).abs().max()
+        # Of the number format, of a step fused in it, and of the optimizer's own arithmetic.
+        spacing = torch.finfo(parameter.dtype).eps * torch.maximum(old.abs(), new.abs()).max()
+        moved = last.lr * at_least_float32(last.direction).abs().max()
+        require(
+            not bool(error > 1.1 * spacing + 1e-3 * moved),
+            "the state and the learning rate of the optimizer are not those of the step that led "
+            "from before to the weights: copy the weights right before optimizer.step(), and call "
+            "variance_budget right after it, before a scheduler's step.",
+        )
 
 
 def unwrap_optimizer(optimizer: Any) -> Any:
@@ -137,26 +222,47 @@ def unwrap_optimizer(optimizer: Any) -> Any:
     return optimizer
 
 
-def check_optimizer(optimizer: Any) -> None:
-    """Raise `UsageError` unless the steps of `optimizer` can be read from its state."""
-    names = ", ".join(kind.__name__ for kind in OPTIMIZERS)
-    require(
-        type(optimizer) in OPTIMIZERS,
-        f"the update of {type(optimizer).__name__} cannot be read from its state. Known are "
-        f"torch's {names}; with another optimizer leave 'update' out of the quantities.",
+def reads_state(optimizer: Any) -> bool:
+    """Return whether the steps of `optimizer` can be read from its state."""
+    if type(optimizer) not in OPTIMIZERS:
+        return False
+    return type(optimizer) is not SGD or all(
+        not g["nesterov"] and not g["dampening"] for g in optimizer.param_groups
     )
-    if isinstance(optimizer, SGD):
-        plain = all(not g["nesterov"] and not g["dampening"] for g in optimizer.param_groups)
-        require(
-            plain,
-            "the update of SGD with Nesterov momentum or dampening cannot be read from its state. "
-            "Leave 'update' out of the quantities.",
+
+
+def check_optimizer(optimizer: Any, *, known: bool = True) -> None:
+    """Raise `UsageError` unless it is an optimizer, whose steps can be read if `known`."""
+    require(
+        isinstance(optimizer, Optimizer),
+        f"optimizer must be one of torch's optimizers, not {shown(optimizer)}.",
+    )
+    names = ", ".join(kind.__name__ for kind in OPTIMIZERS)
+    if known and not reads_state(optimizer):
+        how = " with Nesterov momentum or dampening" if type(optimizer) is SGD else ""
+        raise UsageError(
+            f"the update of {type(optimizer).__name__}{how} cannot be read from its state, as "
+            f"those of torch's {names} can: give copies of the weights before the step as before."
         )
 
 
-def select_optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
-    """Return the matrices that `optimizer` trains; raise `UsageError` if there is none."""
-    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+def optimizers_of(optimizer: Any) -> list[Optimizer]:
+    """Return torch's optimizers in one, in several, or in a wrapper; none if None."""
+    if optimizer is None:
+        return []
+    several = isinstance(optimizer, Sequence | set | frozenset) and not isinstance(optimizer, str)
+    found = [unwrap_optimizer(one) for one in (optimizer if several else [optimizer])]
+    require(bool(found), "optimizer must be one optimizer or several: the list is empty.")
+    for one in found:
+        check_optimizer(one, known=False)
+    return list(dict.fromkeys(found))
+
+
+def select_optimized(
+    optimizers: Sequence[Optimizer], groups: Sequence[MatrixGroup]
+) -> list[MatrixGroup]:
+    """Return the matrices that `optimizers` train; raise `UsageError` if there is none."""
+    held = {p for one in optimizers for group in one.param_groups for p in group["params"]}
     found = [group for group in groups if group.parameter in held]
     require(
         bool(found),
@@ -166,18 +272,98 @@ def select_optimized(optimizer: Optimizer, groups: Sequence[MatrixGroup]) -> lis
     return found
 
 
+@dataclass
+class Past:
+    """What is kept of the time before a step: the settings, and weights where they are needed.
+
+    Attributes
+    ----------
+    optimizers
+        Those whose settings are taken now.
+    settings
+        Of the parameter group of each parameter: the learning rate changes when a scheduler steps.
+    holder
+        Optimizer of each parameter.
+    weights
+        Copies, of those whose update cannot be found without.
+    """
+
+    optimizers: Sequence[Optimizer]
+    settings: dict[nn.Parameter, dict[str, Any]] = field(init=False, default_factory=dict)
+    holder: dict[nn.Parameter, Optimizer] = field(init=False, default_factory=dict)
+    weights: dict[nn.Parameter, torch.Tensor] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for optimizer in self.optimizers:
+            self.take_settings(optimizer)
+
+    def take_settings(self, optimizer: Optimizer) -> None:
+        """Keep the settings of one optimizer as they are now."""
+        for group in optimizer.param_groups:
+            kept = {name: value for name, value in group.items() if name != "params"}
+            for parameter in group["params"]:
+                self.settings[parameter] = kept
+                self.holder[parameter] = optimizer
+
+    def take_weights(self, groups: Sequence[MatrixGroup]) -> None:
+        """Copy the weights of 16 bits, and of optimizers whose steps cannot be read."""
+        for group in groups:
+            parameter = group.parameter
+            if parameter.grad is not None and (
+                parameter.dtype.itemsize < 4 or not reads_state(self.holder[parameter])
+            ):
+                self.weights[parameter] = parameter.detach().clone()
+
+
+def is_decoupled(optimizer: Optimizer, settings: Mapping[str, Any]) -> bool:
+    """Return whether decay shrinks the weights by itself, and is no part of the gradient."""
+    known = any(kind.__name__ in DECOUPLED for kind in type(optimizer).__mro__)
+    # Adafactor of transformers decays by a rate that it makes of the weights.
+    known &= not type(optimizer).__module__.startswith("transformers.")
+    return known or bool(settings.get("decoupled_weight_decay", False))
+
+
 def measure_update(
-    optimizer: Optimizer, groups: Sequence[MatrixGroup], *, with_mean_square: bool = False
-) -> MatrixStatistics | None:
-    """Return :data:`STATS` of the matrices that were stepped; None if there is none."""
-    settings = {p: group for group in optimizer.param_groups for p in group["params"]}
+    optimizers: Sequence[Optimizer],
+    groups: Sequence[MatrixGroup],
+    past: Past | None = None,
+    *,
+    with_mean_square: bool = False,
+) -> list[MatrixStatistics]:
+    """Return the statistics of the matrices that were stepped; none if there is none."""
+    past = past or Past(optimizers)
+    read: list[tuple[MatrixGroup, OptimizerStep]] = []
+    compared: list[tuple[MatrixGroup, OptimizerStep | None]] = []
+    for group in groups:
+        parameter = group.parameter
+        optimizer = past.holder[parameter]
+        known, settings = reads_state(optimizer), past.settings[parameter]
+        last = last_optimizer_step(optimizer, parameter, settings) if known else None
+        if parameter in past.weights and (not known or parameter.dtype.itemsize < 4):
+            if last is not None or not known:
+                compared.append((group, last))
+        elif last is not None:
+            read.append((group, last))
+    found = [_read_update(read, with_mean_square)] if read else []
+    for narrow, known in ((True, True), (True, False), (False, False)):
+        alike = [
+            (group, last)
+            for group, last in compared
+            if (group.parameter.dtype.itemsize < 4, last is not None) == (narrow, known)
+        ]
+        if alike:
+            found.append(_compared_update(alike, past, with_mean_square))
+    return found
+
+
+def _read_update(
+    steps: Sequence[tuple[MatrixGroup, OptimizerStep]], with_mean_square: bool
+) -> MatrixStatistics:
+    """Return :data:`STATS`, from the weights after the step and its direction."""
     matrices: list[WeightMatrix] = []
     raws: list[torch.Tensor] = []
     rates: list[tuple[float, float]] = []
-    for group in groups:
-        last = last_optimizer_step(optimizer, group.parameter, settings[group.parameter])
-        if last is None:
-            continue
+    for group, last in steps:
         views = group.views(at_least_float32(group.parameter))
         directions = group.views(at_least_float32(last.direction))
         for (weight, dims), (direction, _) in zip(views, directions, strict=True):
@@ -187,8 +373,6 @@ def measure_update(
             raws.append(torch.stack(products, dim=1))
         matrices += group.matrices
         rates += [(last.lr, last.weight_decay)] * len(group.matrices)
-    if not raws:
-        return None
     eta, decay = np.array(rates).T
 
     def finish(raw: np.ndarray) -> np.ndarray:
@@ -211,8 +395,62 @@ def measure_update(
     return MatrixStatistics(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
 
 
+def _compared_update(
+    steps: Sequence[tuple[MatrixGroup, OptimizerStep | None]], past: Past, with_mean_square: bool
+) -> MatrixStatistics:
+    """Return the statistics from the weights before and after, all of one precision.
+
+    The step is what the state says where it can be read, and the rest of the change is rounding;
+    otherwise it is the whole change but for the decay.
+    """
+    matrices: list[WeightMatrix] = []
+    raws: list[torch.Tensor] = []
+    rates: list[tuple[float, float]] = []
+    for group, last in steps:
+        parameter = group.parameter
+        settings = past.settings[parameter]
+        rate = settings.get("lr")
+        eta = float(rate) if rate is not None else float("nan")
+        if last is None:
+            decoupled = is_decoupled(past.holder[parameter], settings)
+            shrinks = decoupled and rate is not None
+            decay = float(settings.get("weight_decay") or 0.0) if shrinks else 0.0
+        else:
+            decay = last.weight_decay
+        old, new = (at_least_float32(t) for t in (past.weights[parameter], parameter))
+        moved = new - old
+        shrunk = eta * decay if decay else 0.0
+        step = moved + shrunk * old if last is None else last.direction.to(old.dtype) * -eta
+        dtype = widest_dtype(old.device)
+        every = zip(*map(group.views, (old, new, moved, step)), strict=True)
+        for (a, dims), (b, _), (d, _), (m, _) in every:
+            pairs = [(a, a), (a, m), (m, m), (b, b), (a, d), (d, d)]
+            products = [(x * y).mean(dims, dtype=dtype).reshape(-1) for x, y in pairs]
+            products.append((d == 0).to(dtype).mean(dims).reshape(-1))
+            raws.append(torch.stack(products, dim=1))
+        matrices += group.matrices
+        rates += [(eta, shrunk)] * len(group.matrices)
+    eta, shrunk = np.array(rates).T
+    narrow = steps[0][0].parameter.dtype.itemsize < 4
+    known = steps[0][1] is not None
+
+    def finish(raw: np.ndarray) -> np.ndarray:
+        before, aligned, m2, after, turned, d2, unchanged = raw.T
+        kept = 1 - shrunk
+        sine = np.sqrt(np.maximum(before * d2 - turned**2, 0))
+        terms = [(kept**2 - 1) * before, 2 * kept * aligned, m2]
+        columns = [np.sqrt(m2) / eta, np.arctan2(sine, before + turned), *terms]
+        columns += [after - before - sum(terms)] if known else []
+        columns += [unchanged] if narrow else []
+        return np.stack([*columns, after] if with_mean_square else columns, axis=1)
+
+    stats = [*STATS, *["rounding"] * known, *["unchanged"] * narrow]
+    stats += ["mean_square"] * with_mean_square
+    return MatrixStatistics(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
+
+
 def last_optimizer_step(
-    optimizer: Optimizer, parameter: nn.Parameter, settings: dict[str, Any]
+    optimizer: Optimizer, parameter: nn.Parameter, settings: Mapping[str, Any]
 ) -> OptimizerStep | None:
     """Return the step just made, read from the optimizer's state; None if there was none."""
     state = optimizer.state.get(parameter, {})
@@ -235,7 +473,7 @@ def last_optimizer_step(
     second = at_least_float32(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
     denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
     direction = (first / denominator).div_(1 - beta1**step)
-    decoupled = isinstance(optimizer, AdamW) or settings.get("decoupled_weight_decay", False)
+    decoupled = is_decoupled(optimizer, settings)
     return OptimizerStep(direction, lr, weight_decay if decoupled else 0.0)
 
 

@@ -13,6 +13,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
+from initscope.tracking.matrices import Choice, check_choice
 from initscope.tracking.statistics import QUANTILES
 from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
@@ -45,7 +46,7 @@ class VarianceCallback(TrainerCallback):
     ----------
     out_folder
         Made if it is not there.
-    every, quantities, distribution_every, quantiles, histograms
+    every, quantities, matrices, vectors, distribution_every, quantiles, histograms
         As in :class:`initscope.tracking.VarianceTracker`.
     overwrite
         Whether a training run from the start may replace what an earlier one left in `out_folder`.
@@ -69,6 +70,8 @@ class VarianceCallback(TrainerCallback):
         every: StepSchedule = 10,
         *,
         quantities: Sequence[str] = ("weight", "gradient", "update"),
+        matrices: Choice = "attention",
+        vectors: bool = False,
         distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
@@ -78,6 +81,8 @@ class VarianceCallback(TrainerCallback):
         checks.file_path("out_folder", out_folder)
         checks.flag("overwrite", overwrite)
         checks.flag("log", log)
+        checks.flag("vectors", vectors)
+        check_choice(matrices)
         if histograms is not None:
             checks.items("histograms", histograms)
         step_schedule("every", every)
@@ -89,6 +94,8 @@ class VarianceCallback(TrainerCallback):
         self._options: dict[str, Any] = {
             "every": every,
             "quantities": quantities,
+            "matrices": matrices,
+            "vectors": vectors,
             "distribution_every": distribution_every,
             "quantiles": quantiles,
             "histograms": histograms,

@@ -142,7 +142,7 @@ class GrowthSplit:
         groups = group_by_parameter(
             [matrix for matrix in find_weight_matrices(model) if matrix.parameter in parameters]
         )
-        self._groups: list[MatrixGroup] = select_optimized(optimizer, groups)
+        self._groups: list[MatrixGroup] = select_optimized([optimizer], groups)
         require(
             not any(optimizer.state.get(group.parameter) for group in self._groups),
             "the optimizer has made steps already: split the growth from the first one on.",

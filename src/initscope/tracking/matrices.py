@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import UninitializedParameter
 
 from initscope import checks
 from initscope.checks import require
-from initscope.errors import UsageError
-from initscope.init import weight_layers
-from initscope.models.architectures import (
-    WRAPPERS,
-    UnitRange,
-    block_number,
-    is_attention_input,
-    stack_prefix,
-    transformer_roles,
+from initscope.errors import UsageError, shown, unknown_name
+from initscope.models.architectures import UnitRange, block_number, is_attention_input
+from initscope.models.parameters import Part
+from initscope.tracking.roles import (
+    Numbered,
+    Towers,
+    Weight,
+    adapter_at,
+    adapter_parts,
+    find_weights,
+    outside_parts,
 )
 
 __all__ = ["find_weight_matrices", "weight_matrices"]
+
+Choice = str | Mapping[str, str]
+"""Which matrices: "attention", "all", or a regular expression for each role."""
+
+CHOICES = ("attention", "all")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +52,12 @@ class WeightMatrix:
         The module that holds it.
     unit_dim
         Dimension along which the units (output channels) run: 0, or 1 in transformers' `Conv1D`
-        and in transposed convolutions.
+        and in transposed convolutions; among experts, of one expert.
     unit_range
         Which of the units are this matrix; all if None.
+    expert, n_experts
+        Which of so many experts it belongs to, that stand one after the other in the parameter;
+        0 of 0 where it holds none.
     """
 
     layer: int
@@ -58,9 +67,13 @@ class WeightMatrix:
     module: nn.Module
     unit_dim: int
     unit_range: UnitRange | None
+    expert: int = 0
+    n_experts: int = 0
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return this matrix in `tensor`, of the parameter's shape: its gradient, for example."""
+        if self.n_experts:
+            tensor = expert_matrices(tensor, self.n_experts)[self.expert]
         return tensor if self.unit_range is None else self.unit_range.of(tensor, self.unit_dim)
 
     def of_output(self, output: torch.Tensor) -> torch.Tensor:
@@ -71,12 +84,31 @@ class WeightMatrix:
         return self.unit_range.of(output, -1 - n_spatial)
 
     @property
+    def n_elements(self) -> int:
+        """Numbers in the matrix."""
+        n = self.parameter.numel() // max(self.n_experts, 1)
+        if self.unit_range is None:
+            return n
+        dim = self.unit_dim - (2 if self.n_experts else 0)
+        n_units = self.parameter.shape[dim]
+        if self.n_experts and dim == -2 and self.parameter.dim() == 2:
+            n_units //= self.n_experts
+        return n // n_units * self.unit_range.groups * self.unit_range.length
+
+    @property
     def weight(self) -> torch.Tensor:
         """The matrix, a view without gradient."""
         return self.of(self.parameter.detach())
 
 
-def weight_matrices(model: nn.Module) -> Iterator[tuple[int, str, torch.Tensor]]:
+def expert_matrices(tensor: torch.Tensor, n_experts: int) -> torch.Tensor:
+    """Return a view of shape (experts, rows, columns)."""
+    return tensor if tensor.dim() == 3 else tensor.unflatten(0, (n_experts, -1))
+
+
+def weight_matrices(
+    model: nn.Module, matrices: Choice = "attention", *, vectors: bool = False
+) -> Iterator[tuple[int, str, torch.Tensor]]:
     """Yield ``(layer, role, view)`` for each weight matrix and convolution kernel of a model.
 
     In a transformer, blocks are counted from 1; embeddings are layer 0, and an output layer with a
@@ -96,33 +128,46 @@ def weight_matrices(model: nn.Module) -> Iterator[tuple[int, str, torch.Tensor]]
     ============================= ================================================================
 
     A model that reads with an encoder and writes with a decoder has ``encoder_q``, ``decoder_q``,
-    ``decoder_cross_q`` and so on; a matrix of another kind has its name in the model as role, and
-    a convolution before the first block is in layer 0.
+    ``decoder_cross_q`` and so on, one of several towers ``text_q`` and ``vision_q`` (CLIP), its
+    layers counted in each; a matrix of another kind has its name in the model as role, and a
+    convolution before the first block is in layer 0. Of an adapter on q, ``q_lora_A`` and
+    ``q_lora_B`` are its two matrices.
 
     In a model without attention every weight is a role of its own, the name of its module in the
     model (``features.0``); of a module that holds several, the name of the parameter
     (``lstm.weight_ih_l0``, the gates in one). Modules that hold a weight are the layers, counted
     from 1 in the order of their definition; embeddings are layer 0.
 
-    They come layer by layer. Biases, norms and experts in one tensor of three dimensions are left
-    out. A view shares the memory of the parameter and carries no gradient. Its shape is that of the
-    parameter, ``(out, in)``, ``(out, in, height, width)`` and the like or, in transformers'
-    `Conv1D`, ``(in, out)``, or the part of it that is the matrix; where q, k and v of one head
-    stand together (GPT-NeoX), it is ``(heads, head width, in)``. With grouped queries k and v are
-    narrower than q. A weight that several modules share appears once, under its first name.
+    They come layer by layer. A view shares the memory of the parameter and carries no gradient.
+    Its shape is that of the parameter, ``(out, in)``, ``(out, in, height, width)`` and the like or,
+    in transformers' `Conv1D`, ``(in, out)``, or the part of it that is the matrix; where q, k and v
+    of one head stand together (GPT-NeoX), it is ``(heads, head width, in)``. With grouped queries k
+    and v are narrower than q. A weight that several modules share appears once, under its first
+    name.
 
     Parameters
     ----------
     model
         Any model. Attention is found where it names q, k and v separately or fused: in the models
-        of transformers, and torch's own `nn.TransformerEncoder`. It may be compiled or wrapped for
-        several devices, as long as each process holds whole weights.
+        of transformers, and torch's own `nn.MultiheadAttention`. It may be compiled or wrapped for
+        several devices.
+    matrices
+        ``"attention"``: what has the roles above, and every other matrix and kernel beside it.
+        ``"all"``: every weight there is, with experts in one tensor (``mlp_in:expert_3``),
+        positions and class tokens that are parameters, low-rank projections of latent attention
+        (``q_a``, ``q_b``, ``kv_a``, ``k_b``, ``v_b``), and what has a form of its own (rates of a
+        state space, a bilinear form), under its name; blocks of a state space are layers. Or a
+        dictionary from a role to the regular expression that names of its parameters contain; each
+        parameter is a matrix then, and the first number in its name, counted from 1, its layer.
+    vectors
+        Whether gains of norms and biases are among them too, under their names, with ``"all"``.
 
     Raises
     ------
     UsageError
         A model without a weight matrix, one that fuses q, k and v in an order that is not known
-        here, one whose weights are sharded, or not made yet (lazy modules).
+        here, one whose weights are not made yet (lazy modules), or an expression that no name
+        contains.
 
     Examples
     --------
@@ -133,8 +178,11 @@ def weight_matrices(model: nn.Module) -> Iterator[tuple[int, str, torch.Tensor]]
 (1, 'k', (96, 96))]
     >>> [(layer, role, tuple(view.shape)) for layer, role, view in weight_matrices(MLP([3, 8, 2]))]
     [(1, '0', (8, 3)), (2, '2', (2, 8))]
+    >>> [(layer, role) for layer, role, _ in weight_matrices(MLP([3, 8, 2]), {"last": "^2"})]
+    [(3, 'last')]
     """
-    return iter([(m.layer, m.role, m.weight) for m in find_weight_matrices(model)])
+    found = find_weight_matrices(model, matrices, vectors=vectors)
+    return iter([(m.layer, m.role, m.weight) for m in found])
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -148,119 +196,135 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def find_weight_matrices(model: nn.Module) -> list[WeightMatrix]:
+def check_choice(matrices: Any) -> None:
+    """Raise `UsageError` unless `matrices` says which are to be followed."""
+    if isinstance(matrices, Mapping):
+        require(bool(matrices), "matrices must name a role at least: the dictionary is empty.")
+        for role, pattern in matrices.items():
+            require(
+                isinstance(role, str) and bool(role) and isinstance(pattern, str),
+                f"matrices must map roles to regular expressions, not {shown(role)} to "
+                f"{shown(pattern)}.",
+            )
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UsageError(
+                    f"matrices: {shown(pattern)} of role {shown(role)} is no regular expression "
+                    f"({error})."
+                ) from error
+        return
+    if not isinstance(matrices, str) or matrices not in CHOICES:
+        raise unknown_name("matrices", matrices, CHOICES)
+
+
+def find_weight_matrices(
+    model: nn.Module, matrices: Choice = "attention", *, vectors: bool = False
+) -> list[WeightMatrix]:
     """Return what :func:`weight_matrices` yields, with the place of each in its parameter."""
     model = unwrapped(checks.module("model", model, with_data=False))
-    weights = _weights(model)
-    require(
-        bool(weights),
-        f"the model {type(model).__name__} has no weight matrix and no convolution kernel: there "
-        f"is nothing to track.",
-    )
-    found = _of_transformer(model, weights)
-    if not any(is_attention_input(matrix.role) for matrix in found):
-        found = _one_role_each(weights)
+    check_choice(matrices)
+    checks.flag("vectors", vectors)
+    weights = find_weights(model)
+    if isinstance(matrices, Mapping):
+        found = _by_expression(model, weights, matrices)
+    else:
+        everything = matrices == "all"
+        kept = [w for w in weights if w.is_weight(everything, vectors)]
+        require(
+            bool(kept),
+            f"the model {type(model).__name__} has no weight matrix and no convolution kernel: "
+            f"there is nothing to track.",
+        )
+        found = _by_block(kept, everything)
+        blocks = everything and any(weight.place.block for weight in kept)
+        if not blocks and not any(is_attention_input(matrix.role) for matrix in found):
+            found = _one_role_each(kept)
     return sorted(found, key=lambda matrix: matrix.layer)
 
 
-class _Weight(NamedTuple):
-    """A parameter that holds one matrix or several."""
-
-    name: str
-    parameter: nn.Parameter
-    module: nn.Module
-    unit_dim: int
-
-    @property
-    def leaf(self) -> str:
-        return self.name.rpartition(".")[2]
-
-    def path(self, *, to_parameter: bool = False) -> list[str]:
-        """Return the names on the way to the module, or to the parameter, without wrappers."""
-        parts = self.name.split(".")
-        return [part for part in (parts if to_parameter else parts[:-1]) if part not in WRAPPERS]
-
-
-def _weights(model: nn.Module) -> list[_Weight]:
-    """Return every matrix and convolution kernel, in order of definition; shared ones once."""
-    transposed = {module for _, module, is_transposed in weight_layers(model) if is_transposed}
-    found = []
-    for name, parameter in model.named_parameters():
-        place, _, leaf = name.rpartition(".")
-        require(
-            not isinstance(parameter, UninitializedParameter),
-            f"{name} has no shape yet: run one batch through the model first.",
+def _matrices(weight: Weight, layer: int, parts: Sequence[Part]) -> list[WeightMatrix]:
+    """Return the matrices of one parameter: its parts, of each expert."""
+    n = weight.n_experts
+    return [
+        WeightMatrix(
+            layer, f"{role}:expert_{expert}" if n else role, weight.name, weight.parameter,
+            weight.module, weight.unit_dim, units, expert, n,
         )
-        if "weight" in leaf and (parameter.numel() == 0 or hasattr(parameter, "full_tensor")):
-            raise UsageError(
-                f"this process does not hold all of {name}: weights are sharded. They are tracked "
-                f"where every process holds them whole, as in DDP."
-            )
-        module = model.get_submodule(place)
-        kernel = isinstance(module, _ConvNd) and leaf == "weight"
-        if leaf.startswith("bias") or not parameter.is_floating_point():
-            continue
-        if parameter.dim() == 2 or kernel:
-            backwards = module in transposed or (isinstance(module, _ConvNd) and module.transposed)
-            found.append(_Weight(name, parameter, module, int(backwards)))
-    return found
+        for expert in range(max(n, 1))
+        for role, units in parts
+    ]  # fmt: skip
 
 
-def _of_transformer(model: nn.Module, weights: Sequence[_Weight]) -> list[WeightMatrix]:
+def _by_block(weights: Sequence[Weight], everything: bool) -> list[WeightMatrix]:
     """Return the matrices by block and role, as far as names tell; fused ones are split."""
-    holders = []
-    for weight in weights:
-        # torch's own attention holds its matrices itself: in_proj_weight, q_proj_weight, ...
-        if weight.leaf.endswith("_proj_weight"):
-            holders.append((weight, [*weight.path(), weight.leaf.removesuffix("_weight")]))
-        elif weight.leaf == "weight" and weight.path():
-            holders.append((weight, weight.path()))
-    blocks = [block_number(path) for _, path in holders]
-    n_layer = max((block for block in blocks if block), default=0)
-    first = next((k for k, block in enumerate(blocks) if block), len(blocks))
-    inside = {
-        part for (_, path), block in zip(holders, blocks, strict=True) if block for part in path
-    }
-    two_stacks = {"encoder", "decoder"} <= inside
-    found = []
-    for number, ((weight, path), layer) in enumerate(zip(holders, blocks, strict=True)):
-        module, parameter, unit_dim = weight.module, weight.parameter, weight.unit_dim
-        *above, holder = ["", *weight.name.split(".")[:-1]]
-        parent = model.get_submodule(".".join(above[1:])) if holder == path[-1] else module
-        if layer is None:
-            is_stem = isinstance(module, _ConvNd) and number < first
-            layer = 0 if is_stem or isinstance(module, nn.Embedding) else n_layer + 1
-        sizes = parameter.shape[unit_dim], parameter.shape[1 - unit_dim]
-        for role, unit_range in transformer_roles(module, parent, path, *sizes):
-            role = stack_prefix(path, two_stacks) + role
-            found.append(
-                WeightMatrix(layer, role, weight.name, parameter, module, unit_dim, unit_range)
-            )
+    ends = ("weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+    held = [w for w in weights if everything or w.leaf in ends or adapter_at(w.path)]
+    names = Numbered(held)
+    found = _named(held, names)
+    count = Counter((m.layer, m.role) for m in found if is_attention_input(m.role))
+    if any(n > 1 for n in count.values()) and any(weight.place.block for weight in held):
+        found = _named(held, Towers(held))
     return _distinct(found)
 
 
-def _one_role_each(weights: Sequence[_Weight]) -> list[WeightMatrix]:
-    """Return the matrices of a model without attention: one a parameter."""
-    numbers = itertools.count(1)
-    layers: dict[nn.Module, int] = {}
+def _named(weights: Sequence[Weight], names: Numbered | Towers) -> list[WeightMatrix]:
+    """Return the matrices with the layers and roles that `names` gives; adapters after a base."""
+    layers: dict[tuple[str, ...], tuple[int, list[Part]]] = {}
+    for weight in weights:
+        if not adapter_at(weight.path):
+            layers[tuple(weight.path)] = names.of(weight)
     found = []
     for weight in weights:
-        module = weight.module
-        if module not in layers:
-            layers[module] = 0 if isinstance(module, nn.Embedding) else next(numbers)
-        role = ".".join(weight.path(to_parameter=weight.leaf != "weight"))
-        found.append(
-            WeightMatrix(
-                layers[module],
-                role or type(module).__name__,
-                weight.name,
-                weight.parameter,
-                module,
-                weight.unit_dim,
-                None,
-            )
-        )
+        path = weight.path
+        k = adapter_at(path)
+        layer, parts = layers.get(tuple(path[:k] if k else path)) or names.of(weight)
+        found += _matrices(weight, layer, adapter_parts(path[k:], parts) if k else parts)
     return found
+
+
+def _one_role_each(weights: Sequence[Weight]) -> list[WeightMatrix]:
+    """Return the matrices of a model without attention: one a parameter, or an expert."""
+    numbers = itertools.count(1)
+    layers: dict[Any, int] = {}
+    found = []
+    for weight in weights:
+        module, path = weight.module, weight.path
+        k = adapter_at(path)
+        holder = tuple(path[:k]) if k else tuple(path) if weight.is_adapted else module
+        if holder not in layers:
+            layers[holder] = 0 if isinstance(module, nn.Embedding) else next(numbers)
+        parts: list[Part] = [(".".join(path) or type(module).__name__, None)]
+        if k:
+            parts = adapter_parts(path[k:], [(".".join(path[:k]), None)])
+        elif isinstance(module, nn.MultiheadAttention):
+            parts = outside_parts(weight, path)
+        found += _matrices(weight, layers[holder], parts)
+    return _distinct(found)
+
+
+def _by_expression(
+    model: nn.Module, weights: Sequence[Weight], expressions: Mapping[str, str]
+) -> list[WeightMatrix]:
+    """Return the parameters whose names contain an expression, under its role."""
+    found = []
+    taken: dict[str, str] = {}
+    for role, pattern in expressions.items():
+        named = [weight for weight in weights if re.search(pattern, weight.name)]
+        require(
+            bool(named),
+            f"matrices: no parameter of {type(model).__name__} has a name with {shown(pattern)}, "
+            f"of role {shown(role)}; its first are {', '.join(w.name for w in weights[:3])}.",
+        )
+        for weight in named:
+            require(
+                weight.name not in taken,
+                f"matrices: {weight.name} is both of role {shown(taken.get(weight.name))} and "
+                f"{shown(role)}: make the expressions narrower.",
+            )
+            taken[weight.name] = role
+            found += _matrices(weight, block_number(weight.path) or 0, [(role, None)])
+    return _distinct(found)
 
 
 def _distinct(matrices: list[WeightMatrix]) -> list[WeightMatrix]:

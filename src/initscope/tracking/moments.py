@@ -107,7 +107,8 @@ class StackedParameters:
         """
         # A copy, even of a single tensor: what is trained is not touched.
         # Kernels that are stored with their channels last are no row until they are copied.
-        rows = at_least_float32(torch.cat(list(tensors))).reshape(-1, self.row_length)
+        together = torch.cat(list(tensors)) if tensors[0].dim() else torch.stack(list(tensors))
+        rows = at_least_float32(together).reshape(-1, self.row_length)
         mean = rows.mean(1, keepdim=True)
         norm = torch.linalg.vector_norm(rows.sub_(mean), dim=1, keepdim=True)
         return torch.cat([mean, norm], dim=1)
@@ -116,12 +117,13 @@ class StackedParameters:
 def _stack_parameters(groups: Sequence[MatrixGroup]) -> list[StackedParameters]:
     """Return all parameters, stacked where they can be, up to :data:`LARGEST_STACK`."""
     no_matrix = sum(len(group.matrices) for group in groups)
-    found: dict[tuple[torch.Size, int], list[StackedParameters]] = defaultdict(list)
+    found: dict[tuple[int, ...], list[StackedParameters]] = defaultdict(list)
     first = 0
     for place, group in enumerate(groups):
         row_length, owner = _split_into_rows(group, first, no_matrix)
         first += len(group.matrices)
-        alike = found[group.parameter.shape[1:], row_length]
+        shape = group.parameter.shape
+        alike = found[len(shape), *shape[1:], row_length]
         size = group.parameter.numel()
         if alike and len(alike[-1].owner) * row_length + size <= LARGEST_STACK:
             last = alike.pop()
@@ -137,11 +139,11 @@ def _stack_parameters(groups: Sequence[MatrixGroup]) -> list[StackedParameters]:
 
 def _split_into_rows(group: MatrixGroup, first: int, no_matrix: int) -> tuple[int, np.ndarray]:
     """Return the length of a parameter's rows, and the matrix of each, counted from `first`."""
-    n_rows, *columns = group.parameter.shape
+    n_rows, *columns = group.matrix_shape or (1,)
     n_columns = math.prod(columns)
     unit_dim = group.matrices[0].unit_dim
-    of_unit = torch.full((group.parameter.shape[unit_dim],), no_matrix)
-    for number, matrix in enumerate(group.matrices, first):
+    of_unit = torch.full((n_rows, *columns)[unit_dim : unit_dim + 1], no_matrix)
+    for number, matrix in enumerate(group.parts, first):
         part = of_unit if matrix.unit_range is None else matrix.unit_range.of(of_unit, 0)
         part.fill_(number)
     owner = of_unit.numpy()
@@ -154,4 +156,8 @@ def _split_into_rows(group: MatrixGroup, first: int, no_matrix: int) -> tuple[in
         piece = n_units * (n_columns if unit_dim == 0 else math.prod(columns[1:]))
     row_length = next(n for n in range(min(piece, LONGEST_ROW), 0, -1) if piece % n == 0)
     pieces = n_rows * n_columns // (piece * len(owner))
-    return row_length, np.tile(owner.repeat(piece // row_length), pieces)
+    owner = np.tile(owner.repeat(piece // row_length), pieces)
+    if group.n_experts:
+        ahead = np.arange(group.n_experts)[:, None] * len(group.parts)
+        owner = np.where(owner == no_matrix, owner, owner + ahead).ravel()
+    return row_length, owner

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from initscope.models.architectures import UnitRange
-from initscope.tracking.matrices import WeightMatrix
+from initscope.tracking.matrices import WeightMatrix, expert_matrices
 
 __all__: list[str] = []  # for this package alone
 
@@ -36,11 +37,30 @@ class MatrixGroup:
         first = self.matrices[0].unit_range
         if first is None:
             return False
-        n_units = first.groups * first.length * len(self.matrices)
-        return n_units == self.parameter.shape[self.matrices[0].unit_dim] and all(
+        n_units = first.groups * first.length * len(self.parts)
+        return n_units == self.matrix_shape[self.matrices[0].unit_dim] and all(
             matrix.unit_range == UnitRange(first.groups, number * first.length, first.length)
-            for number, matrix in enumerate(self.matrices)
+            for number, matrix in enumerate(self.parts)
         )
+
+    @property
+    def n_experts(self) -> int:
+        """Experts that stand one after the other in the parameter, each with all parts; or 0."""
+        return self.matrices[0].n_experts
+
+    @property
+    def parts(self) -> tuple[WeightMatrix, ...]:
+        """The matrices of one expert; all of them if there are none."""
+        return self.matrices[: len(self.matrices) // max(self.n_experts, 1)]
+
+    @property
+    def matrix_shape(self) -> torch.Size:
+        """Shape of the parameter, or of what one expert has of it."""
+        shape = self.parameter.shape
+        if not self.n_experts:
+            return shape
+        rows = shape[1] if len(shape) == 3 else shape[0] // self.n_experts
+        return torch.Size([rows, shape[-1]])
 
     def views(self, tensor: torch.Tensor) -> Iterator[tuple[torch.Tensor, tuple[int, ...]]]:
         """Return views of `tensor`, of the parameter's shape, and the dimensions to reduce.
@@ -48,11 +68,16 @@ class MatrixGroup:
         What is left after the reductions is one number for each matrix, in order. Equal parts are
         one view, so that one operation serves them all.
         """
-        first = self.matrices[0]
+        first, experts = self.matrices[0], int(self.n_experts > 0)
+        if experts:
+            tensor = expert_matrices(tensor, self.n_experts)
         if first.unit_range is not None and self.even:
-            sizes = (first.unit_range.groups, len(self.matrices), first.unit_range.length)
-            view = tensor.unflatten(first.unit_dim, sizes)
-            yield view, tuple(d for d in range(view.dim()) if d != first.unit_dim + 1)
+            sizes = (first.unit_range.groups, len(self.parts), first.unit_range.length)
+            view = tensor.unflatten(first.unit_dim + experts, sizes)
+            kept = {first.unit_dim + experts + 1, experts - 1}
+            yield view, tuple(d for d in range(view.dim()) if d not in kept)
+        elif experts and first.unit_range is None:
+            yield tensor, (1, 2)
         else:
             for matrix in self.matrices:
                 view = matrix.of(tensor)
@@ -65,6 +90,20 @@ def group_by_parameter(matrices: Sequence[WeightMatrix]) -> list[MatrixGroup]:
     for matrix in matrices:
         groups.setdefault(matrix.parameter, []).append(matrix)
     return [MatrixGroup(parameter, tuple(found)) for parameter, found in groups.items()]
+
+
+class Named(Protocol):
+    """Anything with a layer and a role: a matrix, the product of two, an attention layer."""
+
+    @property
+    def layer(self) -> int:
+        """Its layer."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """Its role there."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +122,7 @@ class MatrixStatistics:
         From `raw` on the host in float64 to an array of shape (matrices, labels).
     """
 
-    matrices: Sequence[WeightMatrix]
+    matrices: Sequence[Named]
     raw: torch.Tensor
     labels: Sequence[tuple[str, str]]
     finish: Callable[[np.ndarray], np.ndarray]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from initscope.schema import (
     TRACKING_SCHEMAS,
     VARIANCES,
 )
+from initscope.tracking.adapters import find_products, product_moments
 from initscope.tracking.arguments import (
     StepSchedule,
     checked_quantiles,
@@ -31,13 +33,15 @@ from initscope.tracking.arguments import (
     step_schedule,
 )
 from initscope.tracking.budget import (
-    check_optimizer,
+    Past,
     measure_update,
+    optimizers_of,
+    reads_state,
     select_optimized,
-    unwrap_optimizer,
 )
+from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
 from initscope.tracking.hooks import MatrixSignals
-from initscope.tracking.matrices import find_weight_matrices
+from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
 from initscope.tracking.statistics import (
     QUANTILES,
@@ -51,6 +55,8 @@ from initscope.tracking.statistics import (
 from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
+
+logger = logging.getLogger("initscope.tracking")
 
 
 class VarianceTracker:
@@ -86,6 +92,8 @@ class VarianceTracker:
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
                    `decay`, `alignment`,  gives them
                    `step`
+    `update`       `rounding`,            of weights of 16 bits, of which most elements do not move
+                   `unchanged`            where a step is smaller than their spacing
     `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t;
                    `forward_mean_square`  none where its module gives no tensor (recurrent ones)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
@@ -100,14 +108,23 @@ class VarianceTracker:
     ----------
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
-        :func:`initscope.tracking.weight_matrices`, frozen ones included.
+        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of an adapter of low rank
+        the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
-        Its optimizer. Without one, call :meth:`after_optimizer_step` after each step.
+        Its optimizer, or several (Muon beside AdamW), which are recorded after the last of them has
+        stepped. Of Adam, AdamW and plain SGD the update is read from the state; of any other, and
+        of weights of 16 bits, it is the difference of the weights: a copy of each is made at steps
+        that are due. Without an optimizer, call :meth:`after_optimizer_step` after each step.
     every
         The steps that are due: every so many, a set of steps, or a function of the step.
     quantities
         Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
         hooks in the forward pass, and without an optimizer `update`.
+    matrices, vectors
+        Which matrices are followed, and whether gains of norms and biases are too: as
+        :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
+        (`logging`, "initscope.tracking") when the tracker is made: as a warning if it is more than
+        1% of the weights.
     distribution_every
         The steps at which the distribution is looked at more closely: kurtosis, quantiles and
         histograms. They are due too.
@@ -126,6 +143,8 @@ class VarianceTracker:
 
     Attributes
     ----------
+    coverage
+        Share of the weights that is followed, and what is left out.
     step
         Steps of the optimizer made so far.
     newest_step, newest
@@ -136,7 +155,7 @@ class VarianceTracker:
     ------
     UsageError
         A model without a weight matrix, or without data (on the device meta), an unknown quantity
-        or role, an optimizer whose steps cannot be read, or that holds none of the matrices,
+        or role, an optimizer that holds none of the matrices,
         activations of a compiled model; when it is entered, a folder that cannot be written, or
         that holds another run.
     """
@@ -144,10 +163,12 @@ class VarianceTracker:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: Optimizer | None = None,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
         *,
         every: StepSchedule = 10,
         quantities: Sequence[str] | None = None,
+        matrices: Choice = "attention",
+        vectors: bool = False,
         distribution_every: StepSchedule = 100,
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
@@ -161,7 +182,10 @@ class VarianceTracker:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
-        self._matrices = find_weight_matrices(checks.module("model", model))
+        checks.module("model", model)
+        self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
+        self.coverage: Coverage = find_coverage(model, self._matrices)
+        self._products = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
@@ -170,12 +194,14 @@ class VarianceTracker:
         checks.flag("overwrite", overwrite)
         if out_folder is not None:
             checks.file_path("out_folder", out_folder)
-        self._optimizer = unwrap_optimizer(optimizer)
+        self._optimizers = optimizers_of(optimizer)
+        self._stepped: set[Optimizer] = set()
         self._optimized: list[MatrixGroup] = []
+        self._past: Past | None = None
+        self._warned = False
         if "update" in self._quantities:
-            require(optimizer is not None, "quantities hold 'update': give the optimizer too.")
-            check_optimizer(self._optimizer)
-            self._optimized = select_optimized(self._optimizer, self._groups)
+            require(bool(self._optimizers), "quantities hold 'update': give the optimizer too.")
+            self._optimized = select_optimized(self._optimizers, self._groups)
         self._overwrite = overwrite
         folder = None if out_folder is None else Path(out_folder)
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
@@ -189,14 +215,19 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
+        logger.log(level, "%s", self.coverage)
+        if "update" in self._quantities:
+            self._say_what_is_not_read()
 
     def __enter__(self) -> VarianceTracker:
         self.start()
-        if self._optimizer is not None:
-            self._handles = [
-                self._optimizer.register_step_pre_hook(lambda *_: self.before_optimizer_step()),
-                self._optimizer.register_step_post_hook(lambda *_: self._after_hook()),
+        for optimizer in self._optimizers:
+            self._handles += [
+                optimizer.register_step_pre_hook(self._before_hook),
+                optimizer.register_step_post_hook(self._after_hook),
             ]
+        if self._optimizers:
             self.begin_step()
         return self
 
@@ -204,11 +235,47 @@ class VarianceTracker:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._stepped:  # of several optimizers one has not stepped again
+            self.after_optimizer_step()
         self.finish()
 
-    def _after_hook(self) -> None:
+    def _before_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        if optimizer in self._stepped:  # the others leave this step out
+            self._end_step()
+        if not self._stepped:
+            self.before_optimizer_step()
+        elif self._past is not None:
+            self._past.take_settings(optimizer)
+
+    def _after_hook(self, optimizer: Optimizer, *_: Any) -> None:
+        self._stepped.add(optimizer)
+        if len(self._stepped) == len(self._optimizers):
+            self._end_step()
+
+    def _end_step(self) -> None:
         self.after_optimizer_step()
         self.begin_step()
+
+    def _say_what_is_not_read(self) -> None:
+        """Warn of optimizers whose update is a difference, and of matrices that none trains."""
+        others = {type(one).__name__ for one in self._optimizers if not reads_state(one)}
+        if others:
+            logger.warning(
+                "the update of %s is not read from its state: it is the difference of the weights, "
+                "of which each due step copies those that are followed.",
+                " and ".join(sorted(others)),
+            )
+        optimized = {group.parameter for group in self._optimized}
+        left = [g for g in self._groups if g.parameter not in optimized]
+        trained = [g.matrices[0].name for g in left if g.parameter.requires_grad]
+        if trained:
+            logger.warning(
+                "%d followed parameters are in no parameter group of the optimizer, and have no "
+                "update: %s%s.",
+                len(trained),
+                ", ".join(trained[:3]),
+                " and more" if len(trained) > 3 else "",
+            )
 
     # --- what a training loop calls, through the optimizer or itself ---
 
@@ -227,6 +294,8 @@ class VarianceTracker:
     def begin_step(self) -> None:
         """Start a step, before its forward pass."""
         self._gradients = []
+        self._past = None
+        self._stepped = set()
         if "activation" in self._quantities and self._due(self.step + 1):
             self._signals.start()
 
@@ -237,13 +306,20 @@ class VarianceTracker:
     def before_optimizer_step(self) -> None:
         """Measure the gradients when they are complete and clipped."""
         self._signals.stop()
-        if "gradient" in self._quantities and self._due(self.step + 1):
+        if not self._due(self.step + 1):
+            return
+        if "gradient" in self._quantities:
             self._gradients = self._measure_gradients()
+        if "update" in self._quantities:
+            # As the step finds them: a scheduler may step before it is recorded.
+            self._past = Past(self._optimizers)
+            self._past.take_weights(self._optimized)
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
         """Measure the new weights; `updated` is False if the optimizer left the step out."""
         checks.flag("updated", updated)
         self.step += 1
+        self._stepped = set()
         if self._due(self.step):
             self._record(updated=updated, with_gradients=True)
 
@@ -319,6 +395,8 @@ class VarianceTracker:
         if "weight" in self._quantities:
             weights = [group.parameter for group in self._groups]
             measured.append(self._moments(self._groups).measure(weights, "weight"))
+            if self._products:
+                measured.append(product_moments(self._products))
             if closer:
                 measured.append(kurtosis_and_quantiles(self._groups, self._quantiles))
         if with_gradients:
@@ -327,8 +405,18 @@ class VarianceTracker:
             measured += self._gradients
         if updated and "update" in self._quantities:
             stepped = [group for group in self._optimized if group.parameter.grad is not None]
-            update = measure_update(self._optimizer, stepped)
-            measured += [] if update is None else [update]
+            if (
+                self._past is None
+                and not self._warned
+                and any(not reads_state(one) for one in self._optimizers)
+            ):
+                self._warned = True
+                logger.warning(
+                    "before_optimizer_step was not called: updates that are not read from the "
+                    "state of the optimizer are missing."
+                )
+            measured += measure_update(self._optimizers, stepped, self._past)
+            self._past = None
         measured += self._signals.statistics()
         counts = None
         if closer and self._histograms:
@@ -367,7 +455,9 @@ class VarianceTracker:
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()
                 names = [(matrix.layer, matrix.role) for matrix in one.matrices]
-                self.newest_step, self.newest = step, dict(zip(names, stds, strict=True))
+                if step != self.newest_step:
+                    self.newest_step, self.newest = step, {}
+                self.newest |= zip(names, stds, strict=True)
 
     def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
         rows = [

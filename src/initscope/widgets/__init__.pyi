@@ -1,6 +1,8 @@
 from .adamw_equilibrium.widget import AdamWEquilibrium
 from .attention_saturation.widget import AttentionSaturation
 from .base import BookWidget, show
+from .gpt_training.widget import GPTTraining
+from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
 from .signal_propagation.widget import SignalPropagation
@@ -11,6 +13,8 @@ __all__ = [
     "AdamWEquilibrium",
     "AttentionSaturation",
     "BookWidget",
+    "GPTTraining",
+    "PhaseDiagram",
     "Prediction",
     "QKVTraining",
     "SignalPropagation",

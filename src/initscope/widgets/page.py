@@ -87,7 +87,7 @@ def page(
     --------
     >>> from initscope.widgets import AdamWEquilibrium
     >>> text = page(AdamWEquilibrium(), "AdamW")
-    >>> text.startswith("<!doctype html>"), "http" in text.split("<script")[0]
+    >>> text.startswith("<!doctype html>"), "https:" in text.split("<script")[0]
     (True, False)
     """
     require(isinstance(widget, BookWidget), f"widget must be a widget, not {shown(widget)}.")

@@ -1,0 +1,241 @@
+"""Say of every parameter of a model which matrices it holds: their layers, roles and units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import UninitializedParameter
+
+from initscope.checks import require
+from initscope.errors import UsageError
+from initscope.models.architectures import (
+    TOWER_ENDS,
+    block_number,
+    in_attention,
+    outside_role,
+    stack_prefix,
+)
+from initscope.models.parameters import ADAPTER, VECTOR_KINDS, Part, Place, find_parameters
+
+__all__: list[str] = []  # for this package alone
+
+
+class Weight(NamedTuple):
+    """A parameter that holds one matrix or several, and what it is."""
+
+    name: str
+    parameter: nn.Parameter
+    module: nn.Module
+    place: Place
+
+    @property
+    def leaf(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    @property
+    def is_computed_from(self) -> bool:
+        """Whether the weight is computed from this parameter, by weight_norm or the like."""
+        return self.place.module._parameters.get(self.place.attribute) is not self.parameter
+
+    @property
+    def path(self) -> list[str]:
+        """Names on the way to the matrix, without wrappers."""
+        return [*self.place.path, *([self.leaf] if self.is_computed_from else [])]
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether an adapter stands beside it."""
+        return "base_layer" in self.name.split(".")
+
+    @property
+    def unit_dim(self) -> int:
+        """Dimension of the units, as `WeightMatrix` has it."""
+        geometry = self.place.geometry
+        if geometry is None or self.place.kind not in ("layer", "zero") or self.is_computed_from:
+            return 0
+        return geometry.unit_dim - geometry.experts
+
+    @property
+    def n_experts(self) -> int:
+        """Experts that stand one after the other; groups of a convolution are none."""
+        geometry = self.place.geometry
+        if geometry is None or isinstance(self.module, _ConvNd) or self.is_computed_from:
+            return 0
+        return geometry.stack if geometry.stack > 1 or geometry.experts else 0
+
+    @property
+    def is_stem(self) -> bool:
+        """Whether it stands before the blocks, if it does not stand in one."""
+        return isinstance(self.module, nn.Embedding) or self.place.kind == "embedding"
+
+    def is_weight(self, everything: bool, vectors: bool) -> bool:
+        """Return whether it is among those that are asked for."""
+        if everything:
+            return vectors or self.place.kind not in VECTOR_KINDS
+        if self.leaf.startswith("bias"):
+            return False
+        return self.parameter.dim() == 2 or (
+            isinstance(self.module, _ConvNd) and self.leaf == "weight"
+        )
+
+    def parts(self, within: Sequence[str]) -> list[Part]:
+        """Return its roles in a block, `within` being its path from there."""
+        place = self.place
+        if place.unnamed:
+            raise UsageError(place.unnamed)
+        named = place.named and place.named[0][0] != "hidden" and not self.is_computed_from
+        if named and place.kind == "layer":
+            return list(place.named)
+        short = in_attention(within) and place.kind not in VECTOR_KINDS
+        return [(within[-1] if short else ".".join(within), None)]
+
+
+def find_weights(model: nn.Module) -> list[Weight]:
+    """Return every parameter of numbers, in order of definition; shared ones once."""
+    places: dict[int, Place] = {}
+    for name, parameter in model.named_parameters():
+        require(
+            not isinstance(parameter, UninitializedParameter),
+            f"{name} has no shape yet: run one batch through the model first.",
+        )
+    for place in find_parameters(model):
+        for tensor in place.tensors:
+            places.setdefault(id(tensor), place)
+    found = []
+    for name, parameter in model.named_parameters():
+        if "weight" in name.rpartition(".")[2] and (
+            parameter.numel() == 0 or hasattr(parameter, "full_tensor")
+        ):
+            raise UsageError(
+                f"this process does not hold all of {name}: weights are sharded. They are tracked "
+                f"where every process holds them whole, as in DDP."
+            )
+        if parameter.is_floating_point():
+            module = model.get_submodule(name.rpartition(".")[0])
+            found.append(Weight(name, parameter, module, places[id(parameter)]))
+    return found
+
+
+def adapter_at(path: Sequence[str]) -> int:
+    """Return where in a path the name of an adapter's matrix stands; 0 if it is none."""
+    return next((k for k, part in enumerate(path) if part in ADAPTER), 0)
+
+
+def adapter_parts(names: Sequence[str], parts: Sequence[Part]) -> list[Part]:
+    """Return the roles of a matrix of an adapter: one before the inputs, one for each output."""
+    kind = names[0].replace("_embedding", "")
+    kind = ".".join([kind, *(name for name in names[1:] if name != "default")])
+    if kind.startswith("lora_B") and names[0] != "lora_embedding_B":
+        return [(f"{role}_{kind}", units) for role, units in parts]
+    roles = [role for role, _ in parts]
+    together = "".join(roles) if all(role in ("q", "k", "v") for role in roles) else "_".join(roles)
+    return [(f"{together}_{kind}", None)]
+
+
+class Numbered:
+    """Layers by the first number in a path: those of one stack of blocks."""
+
+    def __init__(self, weights: Sequence[Weight]) -> None:
+        blocks = [block_number(weight.path) for weight in weights]
+        self._n_layer = max((block for block in blocks if block), default=0)
+        first = next((k for k, block in enumerate(blocks) if block), len(blocks))
+        self._before = {id(weight.parameter) for weight in weights[:first]}
+        inside = {
+            part
+            for weight, block in zip(weights, blocks, strict=True)
+            if block
+            for part in weight.path
+        }
+        self._two_stacks = {"encoder", "decoder"} <= inside
+
+    def of(self, weight: Weight) -> tuple[int, list[Part]]:
+        """Return the layer of a weight, and the roles in it."""
+        path = weight.path
+        layer = block_number(path)
+        if layer is None:
+            early = weight.place.kind not in ("layer", "zero") or isinstance(weight.module, _ConvNd)
+            stem = weight.is_stem or (early and id(weight.parameter) in self._before)
+            layer = 0 if stem else self._n_layer + 1
+            parts = outside_parts(weight, path)
+        else:
+            parts = weight.parts(path[_number_at(path) + 1 :])
+        prefix = stack_prefix(path, self._two_stacks)
+        return layer, [(prefix + role, units) for role, units in parts]
+
+
+def _number_at(path: Sequence[str]) -> int:
+    return next(k for k, part in enumerate(path) if part.isdecimal())
+
+
+def outside_parts(weight: Weight, path: Sequence[str]) -> list[Part]:
+    """Return the roles of what is in no block; torch's attention is split wherever it stands."""
+    if isinstance(weight.module, nn.MultiheadAttention) and weight.place.kind == "layer":
+        return [(".".join([*path[:-1], role]), units) for role, units in weight.place.named]
+    if path == ["out_proj"] and [role for role, _ in weight.place.named] == ["attention_out"]:
+        return list(weight.place.named)  # of torch's attention, the model itself
+    return [(outside_role(weight.module, path) or type(weight.module).__name__, None)]
+
+
+class Towers:
+    """Layers by the blocks of several towers, or of the stages of a pyramid."""
+
+    def __init__(self, weights: Sequence[Weight]) -> None:
+        self._layers: dict[tuple[str, tuple[str, ...]], int] = {}
+        keys: dict[tuple[str, ...], None] = {}
+        for weight in weights:
+            if block := weight.place.block:
+                keys.setdefault(_without_numbers(block[:-1]))
+        self._keys = list(keys)
+        paired = zip(*self._keys, strict=False)
+        self._at = next((k for k, parts in enumerate(paired) if len(set(parts)) > 1), -1)
+        self._blocks: dict[str, list[tuple[str, ...]]] = {}
+        self._seen: dict[int, int] = {}
+        for weight in weights:
+            blocks = self._blocks.setdefault(self._tower(weight.path), [])
+            if weight.place.block and weight.place.block not in blocks:
+                blocks.append(weight.place.block)
+            self._seen[id(weight.parameter)] = len(blocks)
+
+    def _tower(self, path: Sequence[str]) -> str:
+        """Return the name of the tower that a path is in; empty if there is one, or in none."""
+        if len(self._keys) < 2:
+            return ""
+        here = _without_numbers(path)
+        if self._at < 0:  # the one stands in the other
+            inside = [key for key in self._keys if here[: len(key)] == key]
+            return ".".join(sorted(inside, key=len)[-1]) if inside else ""
+        names = {key[self._at] for key in self._keys if here[: self._at] == key[: self._at]}
+        name = here[self._at] if len(here) > self._at and here[self._at] in names else ""
+        for end in TOWER_ENDS:
+            name = name.removesuffix(end)
+        return name
+
+    def of(self, weight: Weight) -> tuple[int, list[Part]]:
+        """Return the layer of a weight, and the roles in it."""
+        path, block = weight.path, weight.place.block
+        tower = self._tower(path)
+        blocks = self._blocks.get(tower, [])
+        if block:
+            layer = blocks.index(block) + 1
+            parts = weight.parts(path[len(block) :])
+            if len(parts) == 1 and "." in parts[0][0]:  # a name, and not from the block on
+                parts = [(".".join(path[len(block) :]), None)]
+            prefix = f"{tower}_" if tower else ""
+            prefix += stack_prefix(path, False)
+            return layer, [(prefix + role, units) for role, units in parts]
+        before = self._seen[id(weight.parameter)]
+        inside = block_number(path) is not None  # of a stage, between its blocks and the next one's
+        early = isinstance(weight.module, _ConvNd) or weight.place.kind not in ("layer", "zero")
+        if weight.is_stem or (early and not before):
+            layer = 0
+        else:
+            every = max(map(len, self._blocks.values()))
+            layer = max(before, 1) if inside else (len(blocks) if tower else every) + 1
+        return layer, outside_parts(weight, path)
+
+
+def _without_numbers(path: Sequence[str]) -> tuple[str, ...]:
+    return tuple(part for part in path if not part.isdecimal())
