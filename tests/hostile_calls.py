@@ -904,6 +904,19 @@ ROWS: dict[str, Row] = {
             reload_after=2.0,
         )
     ),
+    "coordinates.coordinate_check": Row(
+        usual(
+            build=lambda: lambda width: MLP([3, width, 2]),
+            widths=[2, 4],
+            steps=1,
+            optimizer=lambda: lambda model: torch.optim.SGD(model.parameters(), 0.1),
+            batches=lambda: [(torch.ones(2, 3), torch.tensor([0, 1]))],
+            loss=lambda: lambda output, _: output.square().mean(),
+            seeds=2,
+        ),
+        nan="the slope of what is 0, or of what overflows",
+        passes_on=("build", "optimizer", "batches", "loss"),
+    ),
     # predict
     "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
     "predict.forecast.predict": Row(
