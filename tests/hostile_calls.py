@@ -889,6 +889,34 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    "analysis.summary.run_summary": Row(
+        usual(variances=variances), nan="of what was not recorded, as documented"
+    ),
+    "analysis.summary.compared_runs": Row(
+        usual(first=variances, second=variances),
+        says={"first": ("variances", "two runs"), "second": ("variances", "two runs")},
+    ),
+    "widgets.page.page": Row(
+        usual(
+            widget=lambda: initscope.widgets.AdamWEquilibrium(),
+            title="a run",
+            tables=lambda: {"q": std()},
+            reload_after=2.0,
+        )
+    ),
+    "coordinates.coordinate_check": Row(
+        usual(
+            build=lambda: lambda width: MLP([3, width, 2]),
+            widths=[2, 4],
+            steps=1,
+            optimizer=lambda: lambda model: torch.optim.SGD(model.parameters(), 0.1),
+            batches=lambda: [(torch.ones(2, 3), torch.tensor([0, 1]))],
+            loss=lambda: lambda output, _: output.square().mean(),
+            seeds=2,
+        ),
+        nan="the slope of what is 0, or of what overflows",
+        passes_on=("build", "optimizer", "batches", "loss"),
+    ),
     # predict
     "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
     "predict.forecast.predict": Row(
