@@ -289,10 +289,18 @@ class MatrixSignals:
             self._by_module.setdefault(matrix.module, []).append(matrix)
         self._seen: dict[str, dict[WeightMatrix, torch.Tensor]] = {}
         self._hooks = Hooks()
+        self.n_calls: int | None = None
+        """Calls of modules in the pass that is watched; None before :meth:`start`."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is a module whose output is that of a matrix."""
+        return bool(self._by_module)
 
     def start(self) -> None:
         """Watch the next pass."""
         self.stop()
+        self.n_calls = 0
         self._seen = {"activation": {}, "gradient": {}}
         for module, matrices in self._by_module.items():
             self._hooks.after_forward(module, partial(self._after_forward, matrices))
@@ -309,12 +317,15 @@ class MatrixSignals:
                 raw = torch.stack(list(seen.values()))
                 labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
                 found.append(MatrixStatistics(list(seen), raw, labels, lambda raw: raw))
-        self._seen = {}
+        self._seen, self.n_calls = {}, None
         return found
 
     def _after_forward(
         self, matrices: list[WeightMatrix], module: nn.Module, inputs: Any, output: Any
     ) -> None:
+        if self.n_calls is None or "activation" not in self._seen:
+            return  # a compiled pass that goes on to call hooks which are gone
+        self.n_calls += 1
         # Without gradients it is an evaluation, or the first pass of checkpointing, which makes
         # the same pass again with them.
         if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):

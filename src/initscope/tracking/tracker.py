@@ -165,9 +165,9 @@ class VarianceTracker:
     ------
     UsageError
         A model without a weight matrix, or without data (on the device meta), an unknown quantity
-        or role, an optimizer that holds none of the matrices,
-        activations of a compiled model; when it is entered, a folder that cannot be written, or
-        that holds another run.
+        or role, an optimizer that holds none of the matrices, activations of a compiled model, even
+        if it is compiled later; when it is entered, a folder that cannot be written, or that holds
+        another run.
     """
 
     def __init__(
@@ -200,6 +200,7 @@ class VarianceTracker:
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
+        self._model = model
         self.step = checks.whole("step", step, at_least=0)
         checks.flag("overwrite", overwrite)
         if out_folder is not None:
@@ -324,6 +325,7 @@ class VarianceTracker:
         self._stepped = set()
         self._within.clear()
         if "activation" in self._quantities and self._due(self.step + 1):
+            refuse_compiled(self._model)  # it may have been compiled since
             self._signals.start()
 
     def end_batch(self) -> None:
@@ -462,6 +464,13 @@ class VarianceTracker:
                 )
             measured += measure_update(self._optimizers, stepped, self._past)
             self._past = None
+        if with_gradients and self._signals.watches and self._signals.n_calls == 0:
+            require(
+                not self._with_gradients(self._groups),
+                f"no activation was seen in step {self.step}, though there are gradients: the "
+                f"model is compiled from outside, or another one is trained. Leave 'activation' "
+                f"out of the quantities, or train it uncompiled.",
+            )
         measured += self._signals.statistics()
         counts = None
         if closer and self._histograms:
