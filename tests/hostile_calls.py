@@ -838,6 +838,7 @@ ROWS: dict[str, Row] = {
             dict(zip(("model", "optimizer"), trained(), strict=True))
             | {
                 "every": 1,
+                "embeddings_every": None,
                 "quantities": ("weight", "gradient", "update"),
                 "matrices": "attention",
                 "vectors": False,
@@ -866,6 +867,7 @@ ROWS: dict[str, Row] = {
         usual(
             out_folder="variances",
             every=1,
+            embeddings_every=3,
             quantities=("weight",),
             matrices="all",
             vectors=True,
