@@ -53,7 +53,8 @@
         const section = target.closest("section");
         copy.append(...[...section?.children ?? []].slice(0, 2).map((part) => part.cloneNode(true)));
       } else copy.append(target.cloneNode(true));
-      const left = ".live-widget, .steps, .headerlink, .still-note, noscript, script, style, details, .eqno";
+      const left =
+        ".live-widget, .steps, .headerlink, .still-note, noscript, script, style, details, .eqno, .citation > .label";
       for (const part of copy.querySelectorAll(left)) part.remove();
       for (const part of copy.querySelectorAll("*")) {
         for (const name of ["id", "tabindex", "role", "name"]) part.removeAttribute(name);
