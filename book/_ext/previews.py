@@ -209,6 +209,8 @@ _LINK = re.compile(r'<a class="reference internal" href="([^"#]+)#([^"]+)"')
 
 def copy_of(target: Tag) -> str:
     """The markup of what a link leads to, with MathML in place of drawn formulas."""
+    if "math" in target.get("class", []) and (markup := target.select_one("math")) is not None:
+        return str(markup)
     for formula in target.select(".math"):
         if (markup := formula.select_one("math")) is not None:
             formula.replace_with(markup.extract())
