@@ -838,6 +838,7 @@ ROWS: dict[str, Row] = {
             dict(zip(("model", "optimizer"), trained(), strict=True))
             | {
                 "every": 1,
+                "embeddings_every": None,
                 "quantities": ("weight", "gradient", "update"),
                 "matrices": "attention",
                 "vectors": False,
@@ -866,6 +867,7 @@ ROWS: dict[str, Row] = {
         usual(
             out_folder="variances",
             every=1,
+            embeddings_every=3,
             quantities=("weight",),
             matrices="all",
             vectors=True,
@@ -889,6 +891,34 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    "analysis.summary.run_summary": Row(
+        usual(variances=variances), nan="of what was not recorded, as documented"
+    ),
+    "analysis.summary.compared_runs": Row(
+        usual(first=variances, second=variances),
+        says={"first": ("variances", "two runs"), "second": ("variances", "two runs")},
+    ),
+    "widgets.page.page": Row(
+        usual(
+            widget=lambda: initscope.widgets.AdamWEquilibrium(),
+            title="a run",
+            tables=lambda: {"q": std()},
+            reload_after=2.0,
+        )
+    ),
+    "coordinates.coordinate_check": Row(
+        usual(
+            build=lambda: lambda width: MLP([3, width, 2]),
+            widths=[2, 4],
+            steps=1,
+            optimizer=lambda: lambda model: torch.optim.SGD(model.parameters(), 0.1),
+            batches=lambda: [(torch.ones(2, 3), torch.tensor([0, 1]))],
+            loss=lambda: lambda output, _: output.square().mean(),
+            seeds=2,
+        ),
+        nan="the slope of what is 0, or of what overflows",
+        passes_on=("build", "optimizer", "batches", "loss"),
+    ),
     # predict
     "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
     "predict.forecast.predict": Row(
@@ -1260,9 +1290,7 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.prediction.with_guess": Row(
-        usual(figure=lambda: Figure(), along="x", panels=None)
-    ),
+    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
@@ -1557,6 +1585,7 @@ ROWS: dict[str, Row] = {
     "widgets.gpt_training.widget.GPTTraining.train": Row(
         usual(every=5),
         call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+        nan="before the first update there is no loss",
     ),
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
@@ -1619,6 +1648,9 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
+    ),
+    "widgets.residual_stream.widget.ResidualStream": Row(
+        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)

@@ -44,6 +44,10 @@
         ? document.getElementById(place)
         : [...templates].find((one) => one.dataset.copyOf === `${page}#${place}`)?.content;
       if (!target || target.contains(link)) return null;
+      // An answer that waits for the reader's guess is not shown beside it.
+      const waits = target instanceof HTMLElement && target.closest(".answer")
+        && getComputedStyle(target).visibility === "hidden";
+      if (waits) return null;
       const copy = document.createElement("div");
       if (here && target instanceof HTMLElement && target.matches("section, h1, h2, h3, span, .widget-place")) {
         const section = target.closest("section");
