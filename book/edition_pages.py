@@ -28,7 +28,8 @@ _SVG_NAMES = {
 }
 
 _DROPPED = (
-    *("script", "style", "link", "button", "input", "iframe", "summary", "a.headerlink"),
+    *("script", "style", "link", "button", "input", "iframe", "a.headerlink"),
+    ".hide > summary",  # of code
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
 )
 
@@ -43,7 +44,6 @@ class Page:
 
     name: str
     part: str
-    title: str
     live: str
     body: Tag
 
@@ -52,18 +52,28 @@ class Page:
         """Name that can be an id and a file: ``notebooks-05_std_sweep``."""
         return self.name.replace("/", "-")
 
-    def sections(self) -> list[tuple[str, str]]:
+    @property
+    def title(self) -> Tag:
+        """The heading of the page."""
+        heading = self.body.select_one("h1")
+        assert heading is not None, self.name
+        return heading
+
+    def sections(self) -> list[tuple[str, Tag]]:
         """Return id and heading of its sections of the first level."""
         return [
-            (str(heading.parent["id"]), text_of(heading))
+            (str(heading.parent["id"]), heading)
             for heading in self.body.select("h2")
             if heading.parent is not None and heading.parent.has_attr("id")
         ]
 
 
-def text_of(tag: Tag) -> str:
-    """Return the text in one line."""
-    return " ".join(tag.get_text().split())
+def words_of(tag: Tag) -> str:
+    """Return the text in one line, without formulas."""
+    copied = copy.copy(tag)
+    for formula in copied.select(".formula"):
+        formula.decompose()
+    return " ".join(copied.get_text().split())
 
 
 def contents(toc: Path) -> Iterator[tuple[str, str]]:
@@ -89,14 +99,11 @@ def read_pages(book: Path, toc: Path) -> list[Page]:
         # They hold the recorded runs, and take most of the time that reading takes.
         text = re.sub(r"<script\b.*?</script>", "", text, flags=re.DOTALL)
         soup = BeautifulSoup(text, "html.parser")
-        body, heading = soup.select_one("article"), soup.select_one("article h1")
+        body = soup.select_one("article")
         assert body is not None, name
-        assert heading is not None, name
-        for link in heading.select("a.headerlink"):
-            link.decompose()
         canonical = soup.select_one('link[rel="canonical"]')
         live = str(canonical["href"]) if canonical else ""
-        pages.append(Page(name, part, text_of(heading), live, body))
+        pages.append(Page(name, part, live, body))
     for page in pages:
         _clean(page)
     known = {page.name: {str(tag["id"]) for tag in page.body.select("[id]")} for page in pages}
@@ -120,12 +127,15 @@ def _clean(page: Page) -> None:
         comment.extract()
     for tag in body.select("details"):
         tag.name = "div"
+    for tag in body.select("summary"):
+        tag.name = "p"
+        tag["class"] = "fold"
     for tag in body.select("cite:has(code)"):
         tag.unwrap()
     seen: set[str] = set()
     for tag in [body, *body.find_all(True)]:
         for name in list(tag.attrs):
-            if name.startswith(("on", "data-", "aria-")) or name in _ATTRIBUTES_OF_OLD:
+            if name.startswith(("on", "data-")) or name in _OF_SCREENS:
                 del tag[name]
             elif name in _SVG_NAMES:
                 tag[_SVG_NAMES[name]] = tag.attrs.pop(name)
@@ -140,7 +150,10 @@ def _clean(page: Page) -> None:
             _add_note(figure, "On the live page.", f"{page.live}#{figure['id']}")
 
 
-_ATTRIBUTES_OF_OLD = ("border", "align", "valign", "cellpadding", "cellspacing", "scoped")
+_OF_SCREENS = (
+    *("border", "align", "valign", "cellpadding", "cellspacing", "scoped", "tabindex", "open"),
+    *("aria-expanded", "aria-controls", "aria-live", "aria-describedby"),
+)
 
 
 def _mark_formulas(body: Tag) -> None:
@@ -226,7 +239,8 @@ def _lead_links(page: Page, known: dict[str, set[str]]) -> None:
             link.name, link.attrs = "span", {"class": "file"}
     for line, files in unlinked.values():
         if line is not page.body:
-            _name_files(line, [file for file in files if not file.endswith(".html")])
+            # Sphinx keeps copies of files to be downloaded under names of its own.
+            _name_files(line, [f for f in files if not f.endswith(".html") and f[0] != "_"])
 
 
 def _name_files(line: Tag, files: list[str]) -> None:
@@ -237,7 +251,8 @@ def _name_files(line: Tag, files: list[str]) -> None:
     maker = BeautifulSoup("", "html.parser")
     place = maker.new_tag("code", attrs={"class": "place"})
     place.string = common
-    line.extend([" In the project: ", place, "."])
+    ended = line.get_text().rstrip().endswith((".", ":", "?"))
+    line.extend([" In the project: " if ended else ". In the project: ", place, "."])
 
 
 def linked(body: Tag, address: Callable[[str, str], str]) -> Tag:

@@ -9,6 +9,7 @@ takes are the tools that build the book.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import html
 import re
@@ -21,12 +22,13 @@ from pathlib import Path
 
 import pypdfium2
 import yaml
+from bs4 import Tag
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "book"), str(ROOT / "book" / "_ext")]
 
 from edition import edition_of, in_words  # noqa: E402
-from edition_pages import Page, drawn, glyphs, linked, pictures, read_pages  # noqa: E402
+from edition_pages import Page, drawn, glyphs, linked, pictures, read_pages, words_of  # noqa: E402
 from epub import write_epub  # noqa: E402
 
 CHROMIUM = (
@@ -54,7 +56,8 @@ def about(title: str, author: str) -> str:
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
     edition = in_words(edition_of(ROOT), config["repository"]["url"])
     return (
-        f'<div class="title-page"><h1>{html.escape(title)}</h1><p>{html.escape(author)}</p>'
+        f'<div class="title-page"><p class="title">{html.escape(title)}</p>'
+        f"<p>{html.escape(author)}</p>"
         f"<p>{edition}</p>"
         "<p>An interactive paper. On its pages the pictures of instruments move, and every figure "
         "leads to its data; this is what stands in it.</p>"
@@ -121,10 +124,10 @@ def contents(pages: list[Page], at: Mapping[tuple[str, str], int]) -> str:
     return f'<div class="page"><h1>Contents</h1><ol class="contents">{"".join(lines)}</ol></div>'
 
 
-def _entry(page: Page, key: str, words: str, at: Mapping[tuple[str, str], int]) -> str:
-    number = at.get((page.key, key), 0)
-    shown = f' data-page="{number}"' if number else ' data-page="000"'
-    return f'<a href="{_address(page.name, key)}"{shown}>{html.escape(words)}</a>'
+def _entry(page: Page, key: str, heading: Tag, at: Mapping[tuple[str, str], int]) -> str:
+    number = at.get((page.key, key), "000")
+    words = drawn(copy.copy(heading)).decode_contents(formatter="html5")
+    return f'<a href="{_address(page.name, key)}" data-page="{number}">{words}</a>'
 
 
 def print_pdf(page: Path, pdf: Path) -> None:
@@ -152,9 +155,9 @@ def printed_at(pdf: Path, pages: list[Page]) -> dict[tuple[str, str], int]:
     They are found by the outline, which has the headings in their order.
     """
     wanted = [
-        (page.key, key, words)
+        (page.key, key, words_of(heading))
         for page in pages
-        for key, words in [("", page.title), *page.sections()]
+        for key, heading in [("", page.title), *page.sections()]
     ]
     found = {}
     document = pypdfium2.PdfDocument(pdf)

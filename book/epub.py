@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mimetypes
 import uuid
 import zipfile
@@ -9,7 +10,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from edition_pages import Page, linked, pictures, written
+from bs4 import Tag
+from edition_pages import Page, linked, pictures, words_of, written
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every file in it, the first that there is in an archive."""
@@ -47,13 +49,18 @@ def navigation(pages: list[Page]) -> str:
             ]
             part = page.part
         sections = "".join(
-            f'<li><a href="{page.key}.xhtml#{quote(key)}">{escape(heading)}</a></li>'
+            f'<li><a href="{page.key}.xhtml#{quote(key)}">{inside(heading)}</a></li>'
             for key, heading in page.sections()
         )
         below = f"<ol>{sections}</ol>" if sections else ""
-        lines.append(f'<li><a href="{page.key}.xhtml">{escape(page.title)}</a>{below}</li>')
+        lines.append(f'<li><a href="{page.key}.xhtml">{inside(page.title)}</a>{below}</li>')
     lines += ["</ol></li>"] if part else []
     return f'<nav epub:type="toc" id="toc"><h1>Contents</h1><ol>{"".join(lines)}</ol></nav>'
+
+
+def inside(heading: Tag) -> str:
+    """Return what stands in a heading, formulas as MathML."""
+    return written(copy.copy(heading)).decode_contents(formatter="minimal")
 
 
 def package(title: str, author: str, day: str, items: list[tuple[str, str, str]]) -> str:
@@ -106,10 +113,14 @@ def write_epub(
 ) -> None:
     """Write the EPUB; `about` is the markup of its first page."""
     files: dict[str, bytes] = {}
-    items = [("nav.xhtml", "application/xhtml+xml", "nav"), ("edition.css", "text/css", "")]
-    items.insert(0, ("title.xhtml", "application/xhtml+xml", ""))
+    contents = document("Contents", navigation(pages))
+    items = [
+        ("title.xhtml", "application/xhtml+xml", ""),
+        ("nav.xhtml", "application/xhtml+xml", "nav mathml" if "<math" in contents else "nav"),
+        ("edition.css", "text/css", ""),
+    ]
     files["title.xhtml"] = document(title, about).encode()
-    files["nav.xhtml"] = document("Contents", navigation(pages)).encode()
+    files["nav.xhtml"] = contents.encode()
     files["edition.css"] = style.encode()
     for page in pages:
         body = written(linked(page.body, _address))
@@ -122,7 +133,9 @@ def write_epub(
         names = (("math", "mathml"), ("svg", "svg"))
         properties = " ".join(said for tag, said in names if body.find(tag) is not None)
         items.append((f"{page.key}.xhtml", "application/xhtml+xml", properties))
-        files[f"{page.key}.xhtml"] = document(page.title, body.decode(formatter="minimal")).encode()
+        files[f"{page.key}.xhtml"] = document(
+            words_of(page.title), body.decode(formatter="minimal")
+        ).encode()
     with zipfile.ZipFile(path, "w") as packed:
         # First, and as it is: readers look for it at the beginning of the file.
         _add(packed, "mimetype", b"application/epub+zip", zipfile.ZIP_STORED)

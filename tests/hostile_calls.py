@@ -845,6 +845,7 @@ ROWS: dict[str, Row] = {
             dict(zip(("model", "optimizer"), trained(), strict=True))
             | {
                 "every": 1,
+                "embeddings_every": None,
                 "quantities": ("weight", "gradient", "update"),
                 "matrices": "attention",
                 "vectors": False,
@@ -873,6 +874,7 @@ ROWS: dict[str, Row] = {
         usual(
             out_folder="variances",
             every=1,
+            embeddings_every=3,
             quantities=("weight",),
             matrices="all",
             vectors=True,
@@ -1335,6 +1337,7 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
+    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
@@ -1629,10 +1632,18 @@ ROWS: dict[str, Row] = {
     "widgets.gpt_training.widget.GPTTraining.train": Row(
         usual(every=5),
         call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+        nan="before the first update there is no loss",
     ),
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
         call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution": Row(
+        usual(width=16, depth=4, activation="relu", networks=3, seed=1)
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution.moments": Row(
+        usual(per_layer=True),
+        call=lambda **given: initscope.widgets.LogNormDistribution(depth=4).moments(**given),
     ),
     "widgets.phase_diagram.widget.PhaseDiagram": Row(
         usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
@@ -1684,6 +1695,9 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
+    ),
+    "widgets.residual_stream.widget.ResidualStream": Row(
+        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)

@@ -71,6 +71,12 @@ def target_of(found: Object) -> griffe.Object:
     return found.final_target if isinstance(found, griffe.Alias) else found
 
 
+def exported(module: griffe.Module, name: str) -> griffe.Object:
+    """Return what a module exports as `name`, also where one of its modules is named alike."""
+    found = target_of(module[name])
+    return target_of(found[name]) if found.is_module and name in found.members else found
+
+
 @cache
 def public_names() -> dict[str, str]:
     """Return the path under which each definition is public, by that of the definition.
@@ -84,7 +90,7 @@ def public_names() -> dict[str, str]:
     for module in modules:
         assert isinstance(module, griffe.Module)
         for name in module.exports or ():
-            public.setdefault(target_of(module[str(name)]).path, f"{module.path}.{name}")
+            public.setdefault(exported(module, str(name)).path, f"{module.path}.{name}")
     return public
 
 
@@ -131,6 +137,8 @@ def with_full_names(text: str, scope: griffe.Object) -> str:
         role, short, name = match.groups()
         shown = name.rpartition(".")[2] if short else name
         found = find(name, scope)
+        if found is not None and found.is_module and role != "mod" and found.name in found.members:
+            found = target_of(found[found.name])
         if found is None:
             if name.partition(".")[0] == PACKAGE or "." not in name:
                 logger.warning("%s names %s, which there is not", scope.path, name)
@@ -190,6 +198,7 @@ def signature_of(found: griffe.Object) -> str:
     text = found.signature()
     if isinstance(found, griffe.Class) and not (text and list(found.parameters)):
         return found.name  # what it is made from, the class above it says
+    text = re.sub(r"\bcast\([\w.]+, (\w+)\)", r"\1", text)  # what a type checker is told
     return re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
 
 
@@ -206,7 +215,7 @@ def _fields(found: griffe.Class) -> Iterator[str]:
 
 def described(module: griffe.Module, name: str) -> list[str]:
     """Return the lines that describe what `module` exports as `name`."""
-    found = target_of(module[name])
+    found = exported(module, name)
     path = f"{module.path}.{name}"
     owner = public_names().get(found.path, path)
     if owner != path:
@@ -268,7 +277,7 @@ def reference(module: griffe.Module) -> list[str]:
     for name in names:
         lines += [
             f"   * - :py:obj:`{name} <{module.path}.{name}>`",
-            f"     - {first_line(target_of(module[name]))}",
+            f"     - {first_line(exported(module, name))}",
         ]
     lines.append("")
     for name in names:
@@ -318,7 +327,7 @@ def link_to(
     entry = domain.objects.get(path)
     if entry is None:
         return None
-    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown], path)
+    return make_refnode(app.builder, page, entry.docname, entry.node_id, [shown])
 
 
 class LinkNames(SphinxPostTransform):

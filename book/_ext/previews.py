@@ -2,7 +2,8 @@
 
 A formula is given the numbers of the symbols in it that the page on notation explains, and its page
 their meanings. A link to a figure, an equation, a proposition or a source on another page brings a
-copy of it along, its formulas as MathML; for one on the same page the copy is made in the page.
+copy of it along, with formulas as MathML: the letters of drawn ones stand in the page that they are
+of. For a place on the same page the copy is made in the page.
 """
 
 import json
@@ -207,14 +208,12 @@ _LINK = re.compile(r'<a class="reference internal" href="([^"#]+)#([^"]+)"')
 
 
 def copy_of(target: Tag) -> str:
-    """The markup of what a link leads to, with MathML in place of what scripts would set."""
-    for noscript in target.select("noscript"):
-        formula = noscript.select_one(".formula > math")
-        tex = noscript.find_previous_sibling()
-        if formula is not None and isinstance(tex, Tag) and "math" in tex.get("class", []):
-            tex.replace_with(formula.extract())
-        noscript.decompose()
-    for part in target.select("script, style, .headerlink, .steps, .still-note, button, details"):
+    """The markup of what a link leads to, with MathML in place of drawn formulas."""
+    for formula in target.select(".math"):
+        if (markup := formula.select_one("math")) is not None:
+            formula.replace_with(markup.extract())
+    left_out = "script, style, .headerlink, .steps, .still-note, button, details, .label"
+    for part in target.select(left_out):
         part.decompose()
     if target.name == "section":
         parts = target.find_all(["h1", "h2", "h3", "h4", "p"], limit=2)

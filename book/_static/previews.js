@@ -44,12 +44,17 @@
         ? document.getElementById(place)
         : [...templates].find((one) => one.dataset.copyOf === `${page}#${place}`)?.content;
       if (!target || target.contains(link)) return null;
+      // An answer that waits for the reader's guess is not shown beside it.
+      const waits = target instanceof HTMLElement && target.closest(".answer")
+        && getComputedStyle(target).visibility === "hidden";
+      if (waits) return null;
       const copy = document.createElement("div");
       if (here && target instanceof HTMLElement && target.matches("section, h1, h2, h3, span, .widget-place")) {
         const section = target.closest("section");
         copy.append(...[...section?.children ?? []].slice(0, 2).map((part) => part.cloneNode(true)));
       } else copy.append(target.cloneNode(true));
-      const left = ".live-widget, .steps, .headerlink, .still-note, noscript, script, style, details, .eqno";
+      const left =
+        ".live-widget, .steps, .headerlink, .still-note, noscript, script, style, details, .eqno, .citation > .label";
       for (const part of copy.querySelectorAll(left)) part.remove();
       for (const part of copy.querySelectorAll("*")) {
         for (const name of ["id", "tabindex", "role", "name"]) part.removeAttribute(name);

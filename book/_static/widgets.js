@@ -141,6 +141,8 @@
   async function start() {
     const stored = Object.assign({}, ...[...scripts("state")].map((script) => read(script).state));
     const parameters = [...new URLSearchParams(location.search)];
+    // Guesses that were made before, by number; what the address says of them comes after.
+    const guesses = JSON.parse(document.documentElement.dataset.guesses ?? "{}");
     const copies = {};
     await Promise.all([...scripts("view")].map(async (script) => {
       const model = stored[read(script).model_id];
@@ -155,6 +157,9 @@
       const key = copies[name] === 1 ? name : `${name}-${copies[name]}`;
       const { element, picture } = place(script);
       element.dataset.widget = key;
+      const { guess } = (name === "Prediction" && guesses[copies[name]]) || {};
+      const made = guess
+        ? [["guess", guess[0]], ...(guess.length > 1 ? [["guess_high", guess[1]]] : []), ["revealed", "true"]] : [];
       const link = (settings, from = location.href) => {
         const url = new URL(from);
         for (const [setting, value] of Object.entries(settings)) {
@@ -166,9 +171,12 @@
       const steps = element.closest(".widget-room")?.querySelector(".steps");
       let last = "";
       const page = {
-        parameters: parameters
-          .filter(([parameter]) => parameter.startsWith(`${key}.`))
-          .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
+        parameters: [
+          ...made,
+          ...parameters
+            .filter(([parameter]) => parameter.startsWith(`${key}.`))
+            .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
+        ],
         link: (settings) => link(settings),
         steps,
         connect: (handle) => handles.set(key, handle),
@@ -236,10 +244,14 @@
     goal?.scrollIntoView({ behavior: "instant" });
   }
 
-  // Paper is narrower than most windows and cannot be opened: drawings shrink to it, and what is folded
-  // in the text is shown. Afterwards all is as it was.
+  // Paper is white, narrower than most windows, and cannot be opened: colors are those of a light page,
+  // drawings shrink to it, and what is folded in the text is shown. Afterwards all is as it was.
   const undo = [];
   addEventListener("beforeprint", () => {
+    const { dataset } = document.documentElement;
+    const { theme } = dataset;
+    dataset.theme = "light";
+    undo.push(() => { dataset.theme = theme; });
     /** @type {NodeListOf<HTMLDetailsElement>} */
     const folds = document.querySelectorAll("article details:not([open])");
     for (const fold of folds) {

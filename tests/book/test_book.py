@@ -298,7 +298,8 @@ def test_what_is_a_key() -> None:
 def test_no_page_shows_a_key_or_a_placeholder(pages: Pages, site: Path) -> None:
     assert len(pages) > len(DOCUMENTS)
     for path, page in pages.items():
-        assert keys_in(page) == set(), path
+        if "api" not in path.parts:  # the reference is about names
+            assert keys_in(page) == set(), path
         text = page.select_one("article")
         found = PLACEHOLDER.findall(text.get_text() if text else "")
         assert [word for word in found if word.isupper() or "<" in word] == [], path

@@ -196,12 +196,6 @@ def test_page_fits_a_phone(name: str, look: Open) -> None:
         assert box is not None
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 390
-    # Letters that are ten points high in a figure of its own size are nine pixels high or more.
-    shares = page.evaluate(
-        """() => [...document.querySelectorAll("article figure img:not(.still-picture)")]
-            .map(picture => picture.clientWidth / picture.naturalWidth)"""
-    )
-    assert all(share * 10 * 96 / 72 >= 9 for share in shares)
     # Who has no pointer scrolls what has the focus.
     unreached = page.evaluate(
         """() => [...document.querySelectorAll("article *")]
@@ -406,7 +400,8 @@ def test_on_paper_a_widget_shows_what_was_set(name: str, look: Open) -> None:
         assert page.evaluate(values) == set_to
         shown = page.locator(".live-widget .ins-controls > *:visible").count()
         assert shown >= len(WIDGETS[name])
-        assert page.locator(".live-widget button:visible").count() == 0
+        # Words of a story that set it stay words.
+        assert page.locator(".live-widget button:not(.move):visible").count() == 0
 
 
 @pytest.mark.browser

@@ -45,7 +45,7 @@ def test_a_link_arrives_in_every_window(
         key = shown[k % len(shown)]
         page.set_viewport_size({"width": width, "height": height})
         home = site.as_uri() if k % 2 else address
-        page.goto(f"{home}/{name}.html?{key}.seed={k}#{key}")
+        page.goto(f"{home}/{name}.html?{key}.unknown={k}#{key}")
         page.locator("html[data-settled]").wait_for(state="attached")
         top = page.locator(f'[data-widget="{key}"]').evaluate(
             "one => one.getBoundingClientRect().top"

@@ -41,7 +41,10 @@ class Lion(Optimizer):
 
 
 class Halved(AdamW):
-    """A subclass whose step is half of AdamW's: its state tells something else."""
+    """A subclass whose step is half of AdamW's: its state tells something else.
+
+    It calls the step of its base, whose hooks are its own, once there was an AdamW.
+    """
 
     def step(self, closure: None = None) -> None:
         before = {p: p.detach().clone() for group in self.param_groups for p in group["params"]}
@@ -107,6 +110,7 @@ def updates(frame: pd.DataFrame, step: int) -> pd.DataFrame:
 def test_an_update_is_the_difference_of_the_weights(name: str) -> None:
     torch.manual_seed(0)
     model = tiny.llama().double()
+    AdamW(model.parameters())
     build, decay = OTHERS[name]
     tracker, history = train(model, [build(model.parameters())], 3)
     for step, ((rate,), before, after) in enumerate(history, start=1):

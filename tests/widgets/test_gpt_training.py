@@ -326,6 +326,20 @@ def test_the_sentence_in_training(js) -> None:
     assert len(told["table"]["rows"]) == 401  # what is predicted is there for all
 
 
+def test_the_sentence_of_the_run_in_the_chapter(js) -> None:
+    """What the page says at the end of the preset, from the run that chapter 07 made with torch."""
+    widget = GPTTraining()
+    table = pd.read_parquet(
+        ROOT / "notebooks" / "results" / "07_gpt2_qkv_dynamics" / "cpu" / "gpt_in_the_page.parquet"
+    )
+    assert table["step"].iloc[-1] == widget.steps
+    told = js("told", settings_of(widget), records_of(table), 69)["sentence"]
+    check_sentence(told, table, widget)
+    np.testing.assert_allclose(
+        table["predicted"], widget.predictions()[0][table["step"]], rtol=1e-12
+    )
+
+
 def test_the_text_is_not_changed_and_its_source_is_in_the_package() -> None:
     with pytest.raises(Exception, match="read-only"):
         GPTTraining().text = "other"
@@ -363,6 +377,7 @@ WATCHED = """
     window.Worker = class extends Worker {
       constructor(...given) { super(...given); window.started += 1; }
     };
+    null
 """
 
 

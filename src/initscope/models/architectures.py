@@ -55,7 +55,7 @@ EMBEDDINGS = {
 }  # fmt: skip
 OUTPUTS = ("lm_head", "embed_out", "output_projection")
 
-WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module")
+WRAPPERS = ("_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module")
 """Names that a wrapper of one block puts into a path."""
 
 INTERLEAVED_EXPERTS = ("GptOss", "OpenAIMoe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
 
 from initscope import checks
 from initscope.plots.style import COLORS, INK, WIDTH, styled
@@ -17,7 +19,7 @@ from initscope.plots.style import COLORS, INK, WIDTH, styled
 __all__: list[str] = []  # for this package alone
 
 ROLES = {"q": "Q (queries)", "k": "K (keys)", "v": "V (values)"}
-POINTS = 101  # of a curve, few enough for a small file
+POINTS = 71  # of a curve, few enough for a small file
 SMOOTHED = 10  # updates, as in the page
 
 
@@ -53,6 +55,8 @@ def gpt_training(
     """
     if table is not None:
         table = checks.frame("table", table, numbers=("run", "step", "loss", "q_1", "k_1", "v_1"))
+        layers = [name for name in table.columns if re.fullmatch(r"[qkv]_\d+", str(name))]
+        checks.frame("table", table, numbers=layers)
     with styled():
         figure = Figure(figsize=(WIDTH, 5.4))
         panels = figure.subplots(2, 2)
@@ -67,6 +71,9 @@ def gpt_training(
                 _draw_layers(axes, table, role)
             axes.set(title=ROLES[role], xlabel="update", ylabel="std", yscale="log")
             axes.set_xlim(0, steps)
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_locator(NullLocator())
         _draw_losses(panels[1, 1], table, guessing)
         panels[1, 1].set_xlim(0, steps)
         figure.legend(handles=_handles(labels, margin), loc="outside lower center", ncols=3)

@@ -78,9 +78,10 @@ def residual_gradient_variance(
 
     Parameters
     ----------
-    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon, \
-    position_std, gated, attention_ratio
+    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
         As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers.
+    position_std, gated, attention_ratio
+        Likewise.
     norm
         ``"pre"``: x + f(LN(x)), as in GPT-2; ``"post"``: LN(x + f(x)), as in GPT and Vaswani et
         al. (2017).
@@ -179,9 +180,10 @@ def weight_gradient_variance(
 
     Parameters
     ----------
-    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon, \
-    position_std, gated, attention_ratio
+    n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
         As in :func:`residual_gradient_variance`, of which this is the pre-LN case.
+    position_std, gated, attention_ratio
+        Likewise.
 
     Returns
     -------

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from initscope.tracking.matrices import WeightMatrix, unwrapped
+from initscope.tracking.shards import is_dtensor
 from initscope.tracking.statistics import MatrixStatistics, widest_dtype
 
 __all__: list[str] = []  # for this package alone
@@ -50,7 +51,8 @@ class AdapterProduct:
     def mean_and_square(self) -> torch.Tensor:
         """Return mean and mean square of the elements, without the product itself."""
         wide = widest_dtype(self.a.device)
-        b, a = (t.detach().flatten(1).to(wide) for t in (self.b.weight, self.a))
+        b, a = (_whole(tensor).to(wide) for tensor in (self.b.parameter, self.a))
+        b, a = self.b.of(b).flatten(1), a.flatten(1)
         n = b.shape[0] * a.shape[1] or 1
         # Over the rank alone: the sum of (B A)^2 is that of (B^T B) times (A A^T).
         mean = self.scaling * (b.sum(0) @ a.sum(1)) / n
@@ -72,7 +74,14 @@ def find_products(model: nn.Module, matrices: Sequence[WeightMatrix]) -> list[Ad
                 holder = model.get_submodule(place)
                 adapter = rest.partition(".")[0]
                 found.append(AdapterProduct(matrix.layer, role, matrix, a, holder, adapter))
-    return [one for one in found if one.b.parameter.shape[1] == one.a.shape[0]]
+    return [
+        one for one in found if one.b.piece is None and one.b.parameter.shape[1] == one.a.shape[0]
+    ]
+
+
+def _whole(parameter: Any) -> torch.Tensor:
+    found = parameter.detach()
+    return found.full_tensor() if is_dtensor(found) else found
 
 
 def product_moments(products: Sequence[AdapterProduct]) -> MatrixStatistics:

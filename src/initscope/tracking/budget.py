@@ -32,13 +32,14 @@ from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
+from initscope.tracking.shards import local_part
 from initscope.tracking.statistics import (
     DeviceToHostCopy,
     MatrixGroup,
     MatrixStatistics,
     at_least_float32,
     group_by_parameter,
-    widest_dtype,
+    mean_products,
 )
 
 __all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
@@ -201,12 +202,16 @@ def _check_consistent(optimizer: Optimizer, groups: Sequence[MatrixGroup], past:
         last = last_optimizer_step(optimizer, parameter, past.settings[parameter])
         if last is None:
             continue
-        old, new = (at_least_float32(t) for t in (past.weights[parameter], parameter))
-        expected = (1 - last.lr * last.weight_decay) * old - last.lr * last.direction
+        both = (past.weights[parameter], parameter)
+        old, new = (at_least_float32(local_part(tensor)) for tensor in both)
+        if not new.numel():
+            continue
+        direction = at_least_float32(local_part(last.direction))
+        expected = (1 - last.lr * last.weight_decay) * old - last.lr * direction
         error = (new - expected).abs().max()
         # Of the number format, of a step fused in it, and of the optimizer's own arithmetic.
         spacing = torch.finfo(parameter.dtype).eps * torch.maximum(old.abs(), new.abs()).max()
-        moved = last.lr * at_least_float32(last.direction).abs().max()
+        moved = last.lr * direction.abs().max()
         require(
             not bool(error > 1.1 * spacing + 1e-3 * moved),
             "the state and the learning rate of the optimizer are not those of the step that led "
@@ -309,9 +314,7 @@ class Past:
         """Copy the weights of 16 bits, and of optimizers whose steps cannot be read."""
         for group in groups:
             parameter = group.parameter
-            if parameter.grad is not None and (
-                parameter.dtype.itemsize < 4 or not reads_state(self.holder[parameter])
-            ):
+            if parameter.dtype.itemsize < 4 or not reads_state(self.holder[parameter]):
                 self.weights[parameter] = parameter.detach().clone()
 
 
@@ -339,20 +342,29 @@ def measure_update(
         optimizer = past.holder[parameter]
         known, settings = reads_state(optimizer), past.settings[parameter]
         last = last_optimizer_step(optimizer, parameter, settings) if known else None
+        if known and last is None and group.layout is not None and not parameter.numel():
+            # This process holds nothing of it; its settings still count.
+            plain = isinstance(optimizer, SGD) and not settings["momentum"]
+            decay = settings["weight_decay"] if plain or is_decoupled(optimizer, settings) else 0.0
+            nothing = torch.zeros_like(parameter)
+            last = OptimizerStep(nothing, float(settings["lr"]), float(decay))
         if parameter in past.weights and (not known or parameter.dtype.itemsize < 4):
             if last is not None or not known:
                 compared.append((group, last))
         elif last is not None:
             read.append((group, last))
-    found = [_read_update(read, with_mean_square)] if read else []
-    for narrow, known in ((True, True), (True, False), (False, False)):
-        alike = [
-            (group, last)
-            for group, last in compared
-            if (group.parameter.dtype.itemsize < 4, last is not None) == (narrow, known)
-        ]
-        if alike:
-            found.append(_compared_update(alike, past, with_mean_square))
+    found = []
+    for sharded in (False, True):
+        whole = [one for one in read if (one[0].layout is not None) == sharded]
+        found += [_read_update(whole, with_mean_square)] if whole else []
+        for narrow, known in ((True, True), (True, False), (False, False)):
+            alike = [
+                (group, last)
+                for group, last in compared
+                if (group.layout is not None) == sharded
+                and (group.parameter.dtype.itemsize < 4, last is not None) == (narrow, known)
+            ]
+            found += [_compared_update(alike, past, with_mean_square)] if alike else []
     return found
 
 
@@ -361,19 +373,15 @@ def _read_update(
 ) -> MatrixStatistics:
     """Return :data:`STATS`, from the weights after the step and its direction."""
     matrices: list[WeightMatrix] = []
-    raws: list[torch.Tensor] = []
+    factors: list[list[torch.Tensor]] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
-        views = group.views(at_least_float32(group.parameter))
-        directions = group.views(at_least_float32(last.direction))
-        for (weight, dims), (direction, _) in zip(views, directions, strict=True):
-            pairs = [(weight, weight), (weight, direction), (direction, direction)]
-            dtype = widest_dtype(weight.device)
-            products = [(a * b).mean(dims, dtype=dtype).reshape(-1) for a, b in pairs]
-            raws.append(torch.stack(products, dim=1))
+        tensors = (group.parameter, last.direction)
+        factors.append([at_least_float32(local_part(tensor)) for tensor in tensors])
         matrices += group.matrices
         rates += [(last.lr, last.weight_decay)] * len(group.matrices)
     eta, decay = np.array(rates).T
+    raw = mean_products([group for group, _ in steps], factors, [(0, 0), (0, 1), (1, 1)])
 
     def finish(raw: np.ndarray) -> np.ndarray:
         after, aligned_after, u2 = raw.T
@@ -392,7 +400,7 @@ def _read_update(
         return np.stack([*columns, after] if with_mean_square else columns, axis=1)
 
     stats = (*STATS, "mean_square") if with_mean_square else STATS
-    return MatrixStatistics(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
+    return MatrixStatistics(matrices, raw, [("update", stat) for stat in stats], finish)
 
 
 def _compared_update(
@@ -404,7 +412,7 @@ def _compared_update(
     otherwise it is the whole change but for the decay.
     """
     matrices: list[WeightMatrix] = []
-    raws: list[torch.Tensor] = []
+    factors: list[list[torch.Tensor]] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
         parameter = group.parameter
@@ -417,22 +425,21 @@ def _compared_update(
             decay = float(settings.get("weight_decay") or 0.0) if shrinks else 0.0
         else:
             decay = last.weight_decay
-        old, new = (at_least_float32(t) for t in (past.weights[parameter], parameter))
+        both = (past.weights[parameter], parameter)
+        old, new = (at_least_float32(local_part(tensor)) for tensor in both)
         moved = new - old
         shrunk = eta * decay if decay else 0.0
-        step = moved + shrunk * old if last is None else last.direction.to(old.dtype) * -eta
-        dtype = widest_dtype(old.device)
-        every = zip(*map(group.views, (old, new, moved, step)), strict=True)
-        for (a, dims), (b, _), (d, _), (m, _) in every:
-            pairs = [(a, a), (a, m), (m, m), (b, b), (a, d), (d, d)]
-            products = [(x * y).mean(dims, dtype=dtype).reshape(-1) for x, y in pairs]
-            products.append((d == 0).to(dtype).mean(dims).reshape(-1))
-            raws.append(torch.stack(products, dim=1))
+        step = moved + shrunk * old
+        if last is not None:
+            step = local_part(last.direction).to(old.dtype) * -eta
+        factors.append([old, new, moved, step, (moved == 0).to(old.dtype)])
         matrices += group.matrices
         rates += [(eta, shrunk)] * len(group.matrices)
     eta, shrunk = np.array(rates).T
     narrow = steps[0][0].parameter.dtype.itemsize < 4
     known = steps[0][1] is not None
+    pairs = [(0, 0), (0, 3), (3, 3), (1, 1), (0, 2), (2, 2), (4, 4)]
+    raw = mean_products([group for group, _ in steps], factors, pairs)
 
     def finish(raw: np.ndarray) -> np.ndarray:
         before, aligned, m2, after, turned, d2, unchanged = raw.T
@@ -446,7 +453,7 @@ def _compared_update(
 
     stats = [*STATS, *["rounding"] * known, *["unchanged"] * narrow]
     stats += ["mean_square"] * with_mean_square
-    return MatrixStatistics(matrices, torch.cat(raws), [("update", stat) for stat in stats], finish)
+    return MatrixStatistics(matrices, raw, [("update", stat) for stat in stats], finish)
 
 
 def last_optimizer_step(

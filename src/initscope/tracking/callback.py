@@ -13,7 +13,8 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
-from initscope.tracking.matrices import Choice, check_choice
+from initscope.tracking.matrices import Choice, check_choice, find_weight_matrices
+from initscope.tracking.shards import is_sharded
 from initscope.tracking.statistics import QUANTILES
 from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
@@ -36,7 +37,8 @@ class VarianceCallback(TrainerCallback):
     goes, and are in ``variances.parquet`` and ``histograms.parquet`` when it has ended;
     :func:`initscope.tracking.read_variances` reads either. A run that goes on from a checkpoint of
     step s goes on after the rows of step s, so that in the end they are the same as those of an
-    undisturbed run. Under several processes the first one records and writes.
+    undisturbed run. Under several processes the first one writes; all take part where weights are
+    sharded (FSDP, tensor parallelism).
 
     Whenever the Trainer logs, the std of each matrix joins the entry of its ``state.log_history``,
     as ``weight_std/q/layer_01`` and so on; after :meth:`log_through` its loggers (TensorBoard and
@@ -46,7 +48,9 @@ class VarianceCallback(TrainerCallback):
     ----------
     out_folder
         Made if it is not there.
-    every, quantities, matrices, vectors, distribution_every, quantiles, histograms
+    every, embeddings_every, quantities, matrices, vectors
+        As in :class:`initscope.tracking.VarianceTracker`.
+    distribution_every, quantiles, histograms
         As in :class:`initscope.tracking.VarianceTracker`.
     overwrite
         Whether a training run from the start may replace what an earlier one left in `out_folder`.
@@ -69,6 +73,7 @@ class VarianceCallback(TrainerCallback):
         out_folder: str | Path,
         every: StepSchedule = 10,
         *,
+        embeddings_every: StepSchedule | None = None,
         quantities: Sequence[str] = ("weight", "gradient", "update"),
         matrices: Choice = "attention",
         vectors: bool = False,
@@ -87,12 +92,15 @@ class VarianceCallback(TrainerCallback):
             checks.items("histograms", histograms)
         step_schedule("every", every)
         step_schedule("distribution_every", distribution_every)
+        if embeddings_every is not None:
+            step_schedule("embeddings_every", embeddings_every)
         checked_quantities(quantities)
         checked_quantiles(quantiles)
         self.out_folder = Path(out_folder)
         self._log = log
         self._options: dict[str, Any] = {
             "every": every,
+            "embeddings_every": embeddings_every,
             "quantities": quantities,
             "matrices": matrices,
             "vectors": vectors,
@@ -141,7 +149,10 @@ class VarianceCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Find the matrices, and open the tables after the step that training goes on from."""
         self._tracker = None
-        if not state.is_world_process_zero:
+        # What each process holds a part of is measured in all of them.
+        if not state.is_world_process_zero and not is_sharded(
+            find_weight_matrices(kwargs["model"], "all")
+        ):
             return
         if "activation" in self._options["quantities"] and args.torch_compile:
             raise UsageError(

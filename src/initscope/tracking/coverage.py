@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from initscope.models.parameters import VECTOR_KINDS, find_parameters
+from initscope.models.parameters import VECTOR_KINDS
 from initscope.tracking.matrices import WeightMatrix, unwrapped
+from initscope.tracking.roles import find_weights
+from initscope.tracking.shards import flat_pieces
 
 __all__ = ["Coverage"]
 
@@ -78,8 +81,9 @@ class Coverage:
 
 def find_coverage(model: nn.Module, matrices: Sequence[WeightMatrix]) -> Coverage:
     """Return what share of the weights of `model` is in `matrices`."""
+    pieces = flat_pieces(model)
     model = unwrapped(model)
-    kinds = {id(tensor): place.kind for place in find_parameters(model) for tensor in place.tensors}
+    kinds = {id(weight.parameter): weight.place.kind for weight in find_weights(model, pieces)}
     in_matrices: Counter[int] = Counter()
     for matrix in matrices:
         in_matrices[id(matrix.parameter)] += matrix.n_elements
@@ -88,7 +92,9 @@ def find_coverage(model: nn.Module, matrices: Sequence[WeightMatrix]) -> Coverag
     for name, parameter in model.named_parameters():
         if not parameter.is_floating_point():
             continue
-        n, known = parameter.numel(), in_matrices[id(parameter)]
+        piece = pieces.get(id(parameter))
+        n = math.prod(piece.shape) if piece else parameter.numel()
+        known = in_matrices[id(parameter)]
         if kinds.get(id(parameter)) in VECTOR_KINDS:
             vectors += n - known
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from initscope.tracking.roles import (
     find_weights,
     outside_parts,
 )
+from initscope.tracking.shards import FlatPiece, flat_pieces, is_sharded
 
 __all__ = ["find_weight_matrices", "weight_matrices"]
 
@@ -55,6 +57,8 @@ class WeightMatrix:
         and in transposed convolutions; among experts, of one expert.
     unit_range
         Which of the units are this matrix; all if None.
+    piece
+        Which elements this process holds, if FSDP1 has flattened the parameter.
     expert, n_experts
         Which of so many experts it belongs to, that stand one after the other in the parameter;
         0 of 0 where it holds none.
@@ -69,6 +73,7 @@ class WeightMatrix:
     unit_range: UnitRange | None
     expert: int = 0
     n_experts: int = 0
+    piece: FlatPiece | None = None
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return this matrix in `tensor`, of the parameter's shape: its gradient, for example."""
@@ -80,18 +85,23 @@ class WeightMatrix:
         """Return what this matrix computes in an output of its module, a view."""
         if self.unit_range is None:
             return output
-        n_spatial = self.parameter.dim() - 2  # of a convolution, which stand after the channels
+        n_spatial = len(self.shape) - 2  # of a convolution, which stand after the channels
         return self.unit_range.of(output, -1 - n_spatial)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the whole parameter, whatever this process holds of it."""
+        return self.parameter.shape if self.piece is None else self.piece.shape
 
     @property
     def n_elements(self) -> int:
         """Numbers in the matrix."""
-        n = self.parameter.numel() // max(self.n_experts, 1)
+        n = math.prod(self.shape) // max(self.n_experts, 1)
         if self.unit_range is None:
             return n
         dim = self.unit_dim - (2 if self.n_experts else 0)
-        n_units = self.parameter.shape[dim]
-        if self.n_experts and dim == -2 and self.parameter.dim() == 2:
+        n_units = self.shape[dim]
+        if self.n_experts and dim == -2 and len(self.shape) == 2:
             n_units //= self.n_experts
         return n // n_units * self.unit_range.groups * self.unit_range.length
 
@@ -166,8 +176,8 @@ def weight_matrices(
     ------
     UsageError
         A model without a weight matrix, one that fuses q, k and v in an order that is not known
-        here, one whose weights are not made yet (lazy modules), or an expression that no name
-        contains.
+        here, one whose weights are not made yet (lazy modules) or sharded, or an expression that
+        no name contains.
 
     Examples
     --------
@@ -182,6 +192,11 @@ def weight_matrices(
     [(3, 'last')]
     """
     found = find_weight_matrices(model, matrices, vectors=vectors)
+    if is_sharded(found):
+        raise UsageError(
+            f"this process does not hold all of {found[0].name}: weights are sharded, and there is "
+            f"no view of a matrix. VarianceTracker measures them in all processes together."
+        )
     return iter([(m.layer, m.role, m.weight) for m in found])
 
 
@@ -222,10 +237,11 @@ def find_weight_matrices(
     model: nn.Module, matrices: Choice = "attention", *, vectors: bool = False
 ) -> list[WeightMatrix]:
     """Return what :func:`weight_matrices` yields, with the place of each in its parameter."""
-    model = unwrapped(checks.module("model", model, with_data=False))
+    pieces = flat_pieces(checks.module("model", model, with_data=False))
+    model = unwrapped(model)
     check_choice(matrices)
     checks.flag("vectors", vectors)
-    weights = find_weights(model)
+    weights = find_weights(model, pieces)
     if isinstance(matrices, Mapping):
         found = _by_expression(model, weights, matrices)
     else:
@@ -249,7 +265,7 @@ def _matrices(weight: Weight, layer: int, parts: Sequence[Part]) -> list[WeightM
     return [
         WeightMatrix(
             layer, f"{role}:expert_{expert}" if n else role, weight.name, weight.parameter,
-            weight.module, weight.unit_dim, units, expert, n,
+            weight.module, weight.unit_dim, units, expert, n, weight.piece,
         )
         for expert in range(max(n, 1))
         for role, units in parts

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import UninitializedParameter
@@ -19,6 +21,7 @@ from initscope.models.architectures import (
     stack_prefix,
 )
 from initscope.models.parameters import ADAPTER, VECTOR_KINDS, Part, Place, find_parameters
+from initscope.tracking.shards import FlatPiece
 
 __all__: list[str] = []  # for this package alone
 
@@ -30,6 +33,7 @@ class Weight(NamedTuple):
     parameter: nn.Parameter
     module: nn.Module
     place: Place
+    piece: FlatPiece | None = None
 
     @property
     def leaf(self) -> str:
@@ -38,7 +42,8 @@ class Weight(NamedTuple):
     @property
     def is_computed_from(self) -> bool:
         """Whether the weight is computed from this parameter, by weight_norm or the like."""
-        return self.place.module._parameters.get(self.place.attribute) is not self.parameter
+        held = self.place.module._parameters.get(self.place.attribute)
+        return held is not self.parameter
 
     @property
     def path(self) -> list[str]:
@@ -77,9 +82,8 @@ class Weight(NamedTuple):
             return vectors or self.place.kind not in VECTOR_KINDS
         if self.leaf.startswith("bias"):
             return False
-        return self.parameter.dim() == 2 or (
-            isinstance(self.module, _ConvNd) and self.leaf == "weight"
-        )
+        n_dims = len(self.piece.shape if self.piece else self.parameter.shape)
+        return n_dims == 2 or (isinstance(self.module, _ConvNd) and self.leaf == "weight")
 
     def parts(self, within: Sequence[str]) -> list[Part]:
         """Return its roles in a block, `within` being its path from there."""
@@ -93,30 +97,56 @@ class Weight(NamedTuple):
         return [(within[-1] if short else ".".join(within), None)]
 
 
-def find_weights(model: nn.Module) -> list[Weight]:
-    """Return every parameter of numbers, in order of definition; shared ones once."""
-    places: dict[int, Place] = {}
+def find_weights(model: nn.Module, pieces: Mapping[int, FlatPiece]) -> list[Weight]:
+    """Return every parameter of numbers, in order of definition; shared ones once.
+
+    `pieces` are those of parameters that FSDP1 has flattened.
+    """
     for name, parameter in model.named_parameters():
         require(
             not isinstance(parameter, UninitializedParameter),
             f"{name} has no shape yet: run one batch through the model first.",
         )
-    for place in find_parameters(model):
-        for tensor in place.tensors:
-            places.setdefault(id(tensor), place)
+        require(
+            parameter.numel() > 0 or id(parameter) in pieces or "weight" not in name.split(".")[-1],
+            f"this process does not hold all of {name}: weights are sharded, in a way that is not "
+            f"known. Known are FSDP, tensor parallelism by DTensor, and DDP.",
+        )
+    places: dict[int, Place] = {}
+    with _whole(model, pieces) as real:
+        for place in find_parameters(model):
+            for tensor in place.tensors:
+                places.setdefault(real.get(id(tensor), id(tensor)), place)
     found = []
     for name, parameter in model.named_parameters():
-        if "weight" in name.rpartition(".")[2] and (
-            parameter.numel() == 0 or hasattr(parameter, "full_tensor")
-        ):
-            raise UsageError(
-                f"this process does not hold all of {name}: weights are sharded. They are tracked "
-                f"where every process holds them whole, as in DDP."
-            )
         if parameter.is_floating_point():
             module = model.get_submodule(name.rpartition(".")[0])
-            found.append(Weight(name, parameter, module, places[id(parameter)]))
+            key = id(parameter)
+            found.append(Weight(name, parameter, module, places[key], pieces.get(key)))
     return found
+
+
+@contextlib.contextmanager
+def _whole(model: nn.Module, pieces: Mapping[int, FlatPiece]) -> Iterator[dict[int, int]]:
+    """Put parameters of their whole shapes in the place of pieces; yield the ids of those."""
+    replaced: list[tuple[nn.Module, str, nn.Parameter]] = []
+    real: dict[int, int] = {}
+    stand_ins: dict[int, nn.Parameter] = {}
+    try:
+        for module in model.modules() if pieces else ():
+            for attribute, parameter in list(module._parameters.items()):
+                piece = pieces.get(id(parameter))
+                if piece is None or parameter is None:
+                    continue
+                empty = torch.empty(piece.shape, dtype=parameter.dtype, device="meta")
+                stand_in = stand_ins.setdefault(id(parameter), nn.Parameter(empty))
+                real[id(stand_in)] = id(parameter)
+                replaced.append((module, attribute, parameter))
+                module._parameters[attribute] = stand_in
+        yield real
+    finally:
+        for module, attribute, parameter in replaced:
+            module._parameters[attribute] = parameter
 
 
 def adapter_at(path: Sequence[str]) -> int:

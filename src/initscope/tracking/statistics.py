@@ -16,12 +16,18 @@ import torch
 from torch import nn
 
 from initscope.models.architectures import UnitRange
+from initscope.tracking.binned import BinnedValues
 from initscope.tracking.matrices import WeightMatrix, expert_matrices
+from initscope.tracking.shards import Layout, is_sharded, local_part, reduce_sums
 
 __all__: list[str] = []  # for this package alone
 
+Pair = tuple[int, int]
+
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 HISTOGRAM_BINS, HISTOGRAM_STDS = 40, 5
+LARGEST_SORTED = 2**22
+"""Numbers of a matrix that are sorted on a CPU for their quantiles; more are counted in bins."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,11 @@ class MatrixGroup:
 
     parameter: nn.Parameter
     matrices: tuple[WeightMatrix, ...]
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """Which elements this process holds, of a sharded parameter."""
+        return Layout(self.matrices) if is_sharded(self.matrices) else None
 
     @cached_property
     def even(self) -> bool:
@@ -56,7 +67,7 @@ class MatrixGroup:
     @property
     def matrix_shape(self) -> torch.Size:
         """Shape of the parameter, or of what one expert has of it."""
-        shape = self.parameter.shape
+        shape = self.matrices[0].shape
         if not self.n_experts:
             return shape
         rows = shape[1] if len(shape) == 3 else shape[0] // self.n_experts
@@ -187,13 +198,90 @@ def mean_and_variance(
     return mean.squeeze(dims), (tensor - mean).square_().mean(dims)
 
 
+def mean_products(
+    groups: Sequence[MatrixGroup], factors: Sequence[Sequence[torch.Tensor]], pairs: Sequence[Pair]
+) -> torch.Tensor:
+    """Return means over each matrix of products of tensors of its parameter's shape.
+
+    Of sharded parameters what this process holds; the means are over all processes. Either all
+    of `groups` are sharded or none.
+
+    Parameters
+    ----------
+    groups
+        The matrices, by parameter.
+    factors
+        Of each parameter the tensors; of a sharded one the local parts.
+    pairs
+        Which two of them are multiplied, for each number.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (matrices, pairs).
+    """
+    if groups[0].layout is None:
+        raws = []
+        for group, tensors in zip(groups, factors, strict=True):
+            for views in zip(*map(group.views, tensors), strict=True):
+                parts, dims = [view for view, _ in views], views[0][1]
+                dtype = widest_dtype(parts[0].device)
+                products = [
+                    (parts[a] * parts[b]).mean(dims, dtype=dtype).reshape(-1) for a, b in pairs
+                ]
+                raws.append(torch.stack(products, dim=1))
+        return torch.cat(raws)
+    rows = []
+    for group, tensors in zip(groups, factors, strict=True):
+        assert group.layout is not None
+        sums = [group.layout.sums(tensors[a] * tensors[b]) for a, b in pairs]
+        sizes = [matrix.n_elements for matrix in group.matrices]
+        rows.append((group.layout, torch.stack(sums, dim=1) / sums[0].new_tensor(sizes)[:, None]))
+    return torch.cat(reduce_sums(rows))
+
+
+def sharded_moments(
+    groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
+) -> MatrixStatistics:
+    """Return mean, std and rms of sharded matrices, of sums and sums of squares."""
+    factors = []
+    for tensor in tensors:
+        local = at_least_float32(local_part(tensor))
+        factors.append([local, torch.ones_like(local)])
+    raw = mean_products(groups, factors, [(0, 1), (0, 0)])
+
+    def finish(raw: np.ndarray) -> np.ndarray:
+        mean, square = raw.T
+        return np.stack([mean, np.sqrt(np.maximum(square - mean**2, 0)), np.sqrt(square)], axis=1)
+
+    labels = [(kind, stat) for stat in ("mean", "std", "rms")]
+    return MatrixStatistics(_matrices(groups), raw, labels, finish)
+
+
+def weights_of(group: MatrixGroup) -> list[torch.Tensor]:
+    """Return the matrices of a parameter; of a sharded one gathered from all processes."""
+    parameter = group.parameter.detach()
+    whole = parameter if group.layout is None else group.layout.whole(parameter)
+    return [matrix.of(whole) for matrix in group.matrices]
+
+
+def is_binned(values: torch.Tensor) -> bool:
+    """Return whether there are too many to be sorted: a GPU sorts any number fast."""
+    return values.device.type == "cpu" and values.numel() > LARGEST_SORTED
+
+
 def kurtosis_and_quantiles(
     groups: Sequence[MatrixGroup], quantiles: Sequence[float]
 ) -> MatrixStatistics:
     """Return kurtosis (3 for a normal distribution) and quantiles of each weight matrix."""
     rows = []
-    for matrix in (matrix for group in groups for matrix in group.matrices):
-        weights = at_least_float32(matrix.weight).flatten()
+    for matrix in (matrix for group in groups for matrix in weights_of(group)):
+        weights = at_least_float32(matrix).flatten()
+        if is_binned(weights):
+            binned = BinnedValues(weights.numpy())
+            numbers = [binned.moments()[2], *binned.quantiles(quantiles)]
+            rows.append(torch.tensor(numbers, dtype=weights.dtype))
+            continue
         # In units of the std, so that no fourth power overflows.
         deviations = weights - weights.mean()
         normalized = deviations / deviations.square().mean().sqrt()
@@ -209,13 +297,21 @@ def histogram_counts(matrices: Sequence[WeightMatrix]) -> MatrixStatistics:
     Weights beyond are counted in the outermost bins.
     """
     rows = []
-    for matrix in matrices:
-        weights = at_least_float32(matrix.weight).flatten()
+    groups = group_by_parameter(matrices)
+    for matrix in (matrix for group in groups for matrix in weights_of(group)):
+        weights = at_least_float32(matrix).flatten()
+        if is_binned(weights):
+            binned = BinnedValues(weights.numpy())
+            limit = HISTOGRAM_STDS * binned.moments()[1]
+            edges = np.linspace(-limit, limit, HISTOGRAM_BINS + 1)
+            numbers = [-limit, limit, *binned.histogram(edges)]
+            rows.append(torch.tensor(numbers, dtype=torch.float64))
+            continue
         end = HISTOGRAM_STDS * (weights - weights.mean()).square_().mean().sqrt()
         inside = (weights / end).clamp_(-1, 1)
         counts = torch.histc(inside, HISTOGRAM_BINS, -1, 1)
         rows.append(torch.cat([torch.stack([-end, end]), counts]))
-    return MatrixStatistics(matrices, torch.stack(rows), [], lambda raw: raw)
+    return MatrixStatistics(_matrices(groups), torch.stack(rows), [], lambda raw: raw)
 
 
 def _quantiles(values: torch.Tensor, quantiles: Sequence[float]) -> torch.Tensor:

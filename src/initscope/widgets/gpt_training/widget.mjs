@@ -18,9 +18,9 @@ if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlob
 }
 
 const SLICE = 8; // milliseconds of work at once where there is no worker
-const DRAW_EVERY = 150; // milliseconds between pictures while it trains
+const DRAW_EVERY = 250; // milliseconds between pictures while it trains
 const SPEAK_EVERY = 1500; // and between sentences
-const POINTS = 160; // of a curve
+const POINTS = 100; // of a curve
 const PANELS = ["Q (queries)", "K (keys)", "V (values)"];
 const LOST = "#cc4f5c";
 
@@ -40,7 +40,7 @@ const CONTROLS = {
 const PRESETS = {
   "To equilibrium": {},
   "Two starts": { rival: "small_start" },
-  "Too fast for the theory": { learning_rate: 0.01, weight_decay: 0.5 },
+  "Rate 0.01": { learning_rate: 0.01, weight_decay: 0.5, steps: 300 },
   "AdamW or SGD": { rival: "optimizer" },
 };
 
@@ -65,7 +65,7 @@ function render(context) {
     update: restart,
     python,
     table: () => table(runs, f.settings().steps),
-    longest: ({ rival }) => (rival === "none" ? 480 : 900),
+    longest: ({ rival }) => (rival === "none" ? 450 : 760),
   });
 
   const presets = make("div", { class: "ins-buttons ins-presets ins-wide" }, ...Object.entries(PRESETS).map(
@@ -263,7 +263,7 @@ function render(context) {
       shown.push(...few.map(({ loss }) => loss));
       told.push(`${label ? `${label}: ` : ""}${short(smooth.at(-1))} after ${records.at(-1).step} updates`);
     });
-    lossPanel.draw({ x: [0, steps], y: [0, 1.06 * Math.min(Math.max(...shown), 4 * guessing)], layers });
+    lossPanel.draw({ x: [0, steps], y: [0, 1.12 * Math.min(Math.max(...shown), 4 * guessing)], layers });
     lossPanel.describe(`Loss of the batch, mean over ten updates, over ${steps} updates; guessing has ${short(guessing)}. ${told.join("; ") || "Not trained yet"}.`);
   }
 

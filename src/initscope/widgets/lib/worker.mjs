@@ -12,8 +12,10 @@ export function startWorker(text, answer, here) {
   let receive = null;
   let started = false;
   try {
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    worker = new Worker(url, { type: "module" });
+    // A page that is opened from a folder may start scripts from a blob, but no modules.
+    const script = text.replace(/^export default /m, "");
+    const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+    worker = new Worker(url);
     worker.onmessage = ({ data }) => {
       URL.revokeObjectURL(url); // it has started
       started = true;
