@@ -16,10 +16,12 @@ BOOK_TOOLS := $(VENV)/book-tools.stamp
 EVERYTHING := $(VENV)/everything.stamp
 BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
-	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*')
+	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*') \
+	$(shell find src/initscope -name '*.py' -o -name '*.pyi' 2>/dev/null)
+EDITIONS := _build/editions.stamp
 
 .PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve \
-	archive version address clean
+	archive editions version address clean
 
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
@@ -41,6 +43,7 @@ help:
 	@echo "                 and the package under the oldest versions it admits"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make archive     the book as one file to hand on, with its checksum, in _build/archive"
+	@echo "make editions    the book as PDF and EPUB, in _build/editions     1 min; needs Chromium"
 	@echo "make version     print the version"
 	@echo "make address     bring the repository's address from _config.yml into the chapters"
 	@echo "make clean       remove what was built and what tools cached; .venv and results stay"
@@ -99,6 +102,9 @@ serve: $(BOOK)
 archive: $(BOOK)
 	@$(BIN)/python book/archive.py $(VERSION)
 
+editions: $(EDITIONS)
+	@echo "The editions are in _build/editions."
+
 version:
 	@echo $(VERSION)
 
@@ -141,4 +147,9 @@ $(BOOK): $(BOOK_TOOLS) $(BOOK_SOURCES)
 	@rm -rf _build/html _build/.doctrees
 	@$(BIN)/jupyter-book build . --config _config.yml --toc book/_toc.yml \
 		-W -n --keep-going --all --quiet
+	@touch $@
+
+$(EDITIONS): $(BOOK)
+	@echo "Making the PDF and the EPUB of the book: about 1 minute."
+	@$(BIN)/python book/editions.py $(VERSION)
 	@touch $@

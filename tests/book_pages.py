@@ -128,7 +128,8 @@ def small_book(root: Path) -> None:
         (root / "book" / name).symlink_to(ROOT / "book" / name)
     (root / "Makefile").symlink_to(ROOT / "Makefile")
     (root / "book" / "index.md").write_text("# A book\n")
-    toc = {"format": "jb-book", "root": "book/index", "chapters": [{"file": n} for n in CHAPTERS]}
+    part = {"numbered": 1, "chapters": [{"file": name} for name in CHAPTERS]}
+    toc = {"format": "jb-book", "root": "book/index", "parts": [part]}
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     (root / "notebooks" / "results").mkdir(parents=True)
     for name in CHAPTERS:
@@ -181,7 +182,6 @@ Open = Callable[..., Visit]
 
 
 COMES_LATE = (
-    "**/tex-svg-full.js*",
     "**/widgets.js*",
     "**/pydata-sphinx-theme.js*",
     "**/_images/*",
@@ -275,15 +275,6 @@ def opener(browser: Browser, address: str, site: Path) -> Iterator[Open]:
             page.goto(f"{home}/{path}", wait_until="commit" if leads_to else "load")
         if leads_to:
             page.wait_for_url(f"{home}/{leads_to}", wait_until="load")
-        # Not wait_for_function, which evaluates text in the page: its policy refuses that.
-        page.evaluate(
-            """async () => {
-                while (window.MathJax && !MathJax.startup?.promise) {
-                    await new Promise(requestAnimationFrame);
-                }
-                await window.MathJax?.startup.promise;
-            }"""
-        )
         page.locator("html[data-widgets=ready]").wait_for(state="attached")
         if slowly:
             page.locator("html[data-settled]").wait_for(state="attached")

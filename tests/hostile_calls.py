@@ -41,6 +41,7 @@ from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Cases, Claim, Effect, Finding
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
+from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
@@ -220,6 +221,11 @@ def against_theory() -> pd.DataFrame:
 
 
 @functools.cache
+@functools.cache
+def _pretrained() -> pd.DataFrame:
+    return initscope.widgets.GPTTraining(width=16, steps=10).train()
+
+
 def _equilibrium_widget() -> Any:
     return initscope.widgets.AdamWEquilibrium()
 
@@ -459,6 +465,15 @@ def predictions() -> dict[str, list[float]]:
     return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
 
 
+def tiny_config() -> dict[str, Any]:
+    return {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
+
+
+@functools.cache
+def small_prediction() -> ModelPrediction:
+    return predict(tiny_config(), learning_rate=1e-3, steps=40, seq_len=2)
+
+
 NO_ANGLE = "the cosine of an angle with a vector of zeros is not defined, as documented"
 NO_FIXED_POINT = "missing='nan' asks for it"
 
@@ -494,6 +509,7 @@ USUAL: dict[str, Any] = {
     "output_gradient_variance": 1.0,
     "q": 1.0,
     "residual": True,
+    "residual_scaling": True,
     "residual_std": 0.02,
     "roles": ("q",),
     "scales": lambda: weibull_scales("qkv", "o"),
@@ -613,6 +629,8 @@ ROWS: dict[str, Row] = {
             position_std=0.02,
             activation="relu",
             token_repeat=0.0,
+            gated=False,
+            attention_ratio=1.0,
             per_position=False,
         )
     ),
@@ -629,6 +647,9 @@ ROWS: dict[str, Row] = {
             "n_layer n_embd seq_len residual_std mlp_ratio layer_norm_epsilon",
             std=0.02,
             activation="relu",
+            position_std=0.02,
+            gated=True,
+            attention_ratio=1.0,
         )
     ),
     "theory.transformer_gradient.residual_gradient_variance": Row(
@@ -637,6 +658,9 @@ ROWS: dict[str, Row] = {
             std=0.02,
             norm="pre",
             activation="relu",
+            position_std=0.02,
+            gated=True,
+            attention_ratio=1.0,
         )
     ),
     "theory.adamw.adamw_update_rms": Row(usual("betas snr")),
@@ -867,6 +891,70 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    "analysis.summary.run_summary": Row(
+        usual(variances=variances), nan="of what was not recorded, as documented"
+    ),
+    "analysis.summary.compared_runs": Row(
+        usual(first=variances, second=variances),
+        says={"first": ("variances", "two runs"), "second": ("variances", "two runs")},
+    ),
+    "widgets.page.page": Row(
+        usual(
+            widget=lambda: initscope.widgets.AdamWEquilibrium(),
+            title="a run",
+            tables=lambda: {"q": std()},
+            reload_after=2.0,
+        )
+    ),
+    "coordinates.coordinate_check": Row(
+        usual(
+            build=lambda: lambda width: MLP([3, width, 2]),
+            widths=[2, 4],
+            steps=1,
+            optimizer=lambda: lambda model: torch.optim.SGD(model.parameters(), 0.1),
+            batches=lambda: [(torch.ones(2, 3), torch.tensor([0, 1]))],
+            loss=lambda: lambda output, _: output.square().mean(),
+            seeds=2,
+        ),
+        nan="the slope of what is 0, or of what overflows",
+        passes_on=("build", "optimizer", "batches", "loss"),
+    ),
+    # predict
+    "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
+    "predict.forecast.predict": Row(
+        usual(
+            "weight_decay betas residual_scaling seq_len",
+            config=tiny_config,
+            learning_rate=1e-3,
+            steps=4,
+            schedule="linear",
+            warmup_steps=1,
+            final_learning_rate=1e-4,
+            epsilon=1e-8,
+            dtype="float16",
+            batch_tokens=8,
+            std=0.02,
+        ),
+        says={
+            "betas": ("beta",),
+            "dtype": ("number format",),
+            "std": ("std", "n_embd"),
+            "config": ("config", "model_type"),
+            "learning_rate": ("final_learning_rate",),
+        },
+        nan="of a family that is not known, the gradients are not either, as documented",
+    ),
+    "predict.forecast.ModelPrediction.variances": Row(
+        usual(steps=[0, 2]), call=lambda steps: small_prediction().variances(steps)
+    ),
+    "predict.forecast.ModelPrediction.beside": Row(
+        usual(record=variances),
+        call=lambda record: small_prediction().beside(record),
+        says={"record": ("record", "variances", "steps")},
+    ),
+    "predict.forecast.unchanged_share": Row(
+        usual(std=0.02, step=1e-3, dtype="bfloat16"), says={"dtype": ("number format",)}
+    ),
     # analysis
     "analysis.trajectories.weight_std": Row(
         usual("roles", variances=variances), says={"roles": ("role",)}
@@ -1202,6 +1290,7 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
+    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
@@ -1480,6 +1569,42 @@ ROWS: dict[str, Row] = {
     "widgets.base.show": Row(
         usual(widget=lambda: initscope.widgets.SignalPropagation(depth=2, width=16), still=Figure)
     ),
+    "widgets.gpt_training.widget.GPTTraining": Row(
+        usual(
+            std=0.1,
+            learning_rate=3e-3,
+            weight_decay=1.0,
+            width=16,
+            optimizer="adamw",
+            rival="none",
+            steps=10,
+            seed=0,
+            residual_scaling=True,
+        )
+    ),
+    "widgets.gpt_training.widget.GPTTraining.train": Row(
+        usual(every=5),
+        call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+        nan="before the first update there is no loss",
+    ),
+    "widgets.gpt_training.widget.GPTTraining.figure": Row(
+        usual(table=lambda: _pretrained().copy()),
+        call=lambda table: initscope.widgets.GPTTraining(width=16, steps=10).figure(table),
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution": Row(
+        usual(width=16, depth=4, activation="relu", networks=3, seed=1)
+    ),
+    "widgets.log_norm_distribution.widget.LogNormDistribution.moments": Row(
+        usual(per_layer=True),
+        call=lambda **given: initscope.widgets.LogNormDistribution(depth=4).moments(**given),
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram": Row(
+        usual("sigma_w2", activation="tanh", sigma_b2=0.05, correlation=0.5, depth=20, width=64)
+    ),
+    "widgets.phase_diagram.widget.PhaseDiagram.figure": Row(
+        usual(networks=lambda: monte_carlo.correlation_profiles([16] * 5, networks=2)),
+        call=lambda networks: initscope.widgets.PhaseDiagram(depth=4, width=16).figure(networks),
+    ),
     "widgets.prediction.widget.Prediction": Row(
         usual(
             question="How much?",
@@ -1523,6 +1648,9 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
+    ),
+    "widgets.residual_stream.widget.ResidualStream": Row(
+        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)

@@ -1,9 +1,9 @@
-"""Measure how large formulas and widgets are in a browser: run ``python tests/measure_sizes.py``.
+"""Measure how high widgets are in a browser: run ``python tests/measure_sizes.py``.
 
 The pages of the built book keep room for them from the start, so that nothing moves when they
 come: see ``book/_ext/reserved_room.py``. The sizes go into ``book/sizes.json``, which the next
-build reads. The pages carry their font, so they are the same on every machine. Run it when a
-formula or what a widget shows has changed; a test says so.
+build reads. The pages carry their font, so they are the same on every machine. Run it when what a
+widget shows has changed; a test says so.
 """
 
 from __future__ import annotations
@@ -17,24 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from book_pages import DOCUMENTS, PAGES_WITH_WIDGETS, ROOT, SITE, parsed
+from book_pages import PAGES_WITH_WIDGETS, ROOT, SITE
 from conftest import CHROMIUM_FLAGS, chromium
 from playwright.sync_api import Browser, Page, sync_playwright
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from reserved_room import SIZES, formula_key
+from reserved_room import SIZES
 
 WIDTHS = range(240, 921, 10)
 """Pixels: from the narrowest phone to the widest column of text."""
-
-# Of each formula on a page in order: width, height, vertical alignment, in the size of its letters.
-FORMULAS = """() => [...document.querySelectorAll(".math")].map((element) => {
-    const svg = element.querySelector("mjx-container > svg");
-    const em = parseFloat(getComputedStyle(element).fontSize);
-    const box = (element.matches("div") ? element : svg).getBoundingClientRect();
-    const below = element.matches("div") ? 0 : parseFloat(getComputedStyle(svg).verticalAlign);
-    return [box.width, box.height, below].map((length) => Math.round(1000 * length / em) / 1000);
-})"""
 
 # Of each widget on a page: its height at these widths, or that of its picture if that is more.
 HEIGHTS = """async (widths) => {
@@ -70,12 +61,6 @@ def opened(browser: Browser, name: str, width: int = 1280) -> Iterator[Page]:
     page.close()
 
 
-def formulas(page: Page, name: str) -> dict[str, list[float]]:
-    """TeX -> width, height and vertical alignment, in em."""
-    keys = [formula_key(str(element)) for element in parsed(SITE, name).select(".math")]
-    return dict(zip(keys, page.evaluate(FORMULAS), strict=True))
-
-
 def heights(page: Page) -> dict[str, list[list[int]]]:
     """Id of a widget's place -> ``[least width, height]``, ascending, where the height changes."""
     found = {}
@@ -91,15 +76,12 @@ def heights(page: Page) -> dict[str, list[list[int]]]:
 
 
 def measure(browser: Browser) -> dict[str, Any]:
-    """The sizes of all formulas and widgets of the built book."""
-    sizes: dict[str, Any] = {"formulas": {}, "widgets": {}}
-    for name in DOCUMENTS:
+    """The sizes of all widgets of the built book."""
+    widgets = {}
+    for name in PAGES_WITH_WIDGETS:
         with opened(browser, name) as page:
-            sizes["formulas"] |= formulas(page, name)
-            if name in PAGES_WITH_WIDGETS:
-                sizes["widgets"][name] = heights(page)
-    sizes["formulas"] = dict(sorted(sizes["formulas"].items()))
-    return sizes
+            widgets[name] = heights(page)
+    return {"widgets": widgets}
 
 
 def text_of(sizes: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import io
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -208,6 +209,8 @@ def place() -> Iterator[Path]:
             profiles.mkdir(parents=True)
         (notebooks / "profiles" / "smoke.yaml").write_text("")
         (notebooks / "profiles" / "smoke" / "01_a.yaml").write_text("")
+        config = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
+        (folder / "config.json").write_text(json.dumps(config))
         cell = nbformat.v4.new_code_cell(
             "lr = 0.1\nn: int | None = 3\nstds = [0.1]\nname = 'a'\nof: dict[str, float] = {}\n",
             metadata={"tags": ["parameters"]},
@@ -405,13 +408,15 @@ def options_of(command: str) -> list[argparse.Action]:
 
 OPTIONS = [
     (command, action.option_strings[-1], action.nargs if isinstance(action.nargs, int) else 1)
-    for command in ("sweep", "pretrain", "reproduce")
+    for command in ("sweep", "pretrain", "reproduce", "predict", "show")
     for action in options_of(command)
 ]
 RIGHT = {
     "sweep": ["sweep", "--spec", "sweep.yaml", "--out", "taken"],
     "pretrain": ["pretrain", "--spec", "pretrain.yaml", "--out", "taken"],
     "reproduce": ["reproduce", "--list"],
+    "show": ["show", "nowhere"],
+    "predict": ["predict", "--config", "config.json", "--learning-rate", "1e-3"],
 }
 WORDS = st.one_of(
     TEXTS,
@@ -436,7 +441,7 @@ def test_a_hostile_value_of_an_option_is_one_line(
         names = [f.name for f in dataclasses.fields(PretrainSpec)] + ["lr", "n", "stds", "of"]
         values[0] = data.draw(st.one_of(st.sampled_from(names), WORDS))
     status, _ = outcome([*arguments, option, *values])
-    assert status == 2 or command == "reproduce"
+    assert status == 2 or command in ("reproduce", "predict")
 
 
 @given(chapters=st.lists(WORDS, min_size=1, max_size=3))

@@ -8,9 +8,12 @@ the widget in place of the picture as soon as it is alive (see widgets.js). On a
     :alt: What the still picture shows.
 
     The caption.
+
+    1. A step of a story, with {move}`words <SignalPropagation std=0.02>` that set the widget.
     ```
 
-shows the first widget of that class in the notebook, with the state it has there.
+shows the first widget of that class in the notebook, with the state it has there. What follows the
+caption stands with the picture, and in the widget once it is alive, where it has a place for it.
 """
 
 import json
@@ -36,7 +39,7 @@ STILL = (
 
 
 class ChapterWidget(SphinxDirective):
-    """The directive; its content is the caption."""
+    """The directive; its content is the caption, and what stands with the picture."""
 
     has_content = True
     required_arguments = 2
@@ -61,7 +64,9 @@ class ChapterWidget(SphinxDirective):
         uri = f"/{picture.relative_to(self.env.srcdir).as_posix()}"
         image = nodes.image(uri=uri, alt=self.options.get("alt", ""))
         caption = nodes.caption()
-        caption += self.parse_inline(" ".join(self.content))[0]
+        lines = list(self.content)
+        end = lines.index("") if "" in lines else len(lines)
+        caption += self.parse_inline(" ".join(lines[:end]))[0]
         figure = nodes.figure("", place(image, self.arguments[1]), caption)
         self.set_source_info(figure)
         self.add_name(figure)
@@ -70,6 +75,10 @@ class ChapterWidget(SphinxDirective):
         scripts = _script(STATE, stored) + _script(VIEW, {"model_id": model_id})
         output = nodes.container("", figure, nodes.raw(text=STILL + scripts, format="html"))
         output["classes"] = ["cell_output"]
+        if end < len(lines):
+            steps = nodes.container(classes=["steps"])
+            self.state.nested_parse(self.content[end:], self.content_offset + end, steps)
+            output += steps
         return [output]
 
 
@@ -112,6 +121,15 @@ class KeepPicture(SphinxPostTransform):
                 bundle.replace_self([*forms[SVG], *views])
                 for image in forms[SVG][0].findall(nodes.image) if html else ():
                     image.replace_self(place(image.deepcopy(), self.shown(forms[VIEW])))
+        for steps in list(self.document.findall(nodes.container)) if html else ():
+            if "steps" in steps["classes"]:  # with the picture: the room of the widget has both
+                (room,) = (
+                    n
+                    for n in steps.parent.findall(nodes.container)
+                    if "widget-room" in n["classes"]
+                )
+                steps.parent.remove(steps)
+                room += steps
         copies: dict[str, int] = {}
         for room in self.document.findall(nodes.container):
             if name := room.get("widget"):  # the names that widgets.js, too, gives them

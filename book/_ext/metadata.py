@@ -56,6 +56,12 @@ def find_address(app: Sphinx, config: Config) -> None:
     config.html_baseurl = f"{address.rstrip('/')}/" if address else ""
 
 
+def chapter_number(app: Sphinx, page: str) -> str:
+    """Return the number of a chapter, "" of a page that has none."""
+    number = app.env.toc_secnumbers.get(page, {}).get("")
+    return ".".join(map(str, number)) if number else ""
+
+
 def description_of(doctree: nodes.document) -> str:
     """Return the first sentences of a page that can be read without a formula, in 200 letters.
 
@@ -129,8 +135,7 @@ class Metadata:
         """Add to a page what it says of itself; the search, which has no source, says nothing."""
         if doctree is None:
             return
-        title = re.sub(r"<[^>]+>", "", context["title"]).strip()
-        title, description = html.unescape(title), description_of(doctree)
+        title, description = app.env.longtitles[page].astext(), description_of(doctree)
         self.descriptions[page] = title, description
         elements = [_meta("name", "description", description)] if description else []
         if app.config.html_baseurl:
@@ -145,12 +150,14 @@ class Metadata:
         """Return all that the elements of a page are made of."""
         title, description = self.descriptions[page]
         root = app.config.root_doc
-        card = self._card(app, page, title, doctree)
+        number = chapter_number(app, page)
+        card = self._card(app, page, f"{number}{'. ' * bool(number)}{title}", doctree)
         if card is None and page != root:  # a page without a figure has that of the first page
             card = self._card(app, root, app.config.html_title, app.env.get_doctree(root))
         return {
             "kind": "page" if page != root else "book",
             "chapter": page.startswith("notebooks/"),
+            "number": number,
             "title": title,
             "description": description,
             "book": app.config.html_title,
@@ -201,7 +208,9 @@ class Metadata:
             for page in map(str, part.items):
                 title, description = self.descriptions[page]
                 said = f": {description}" if description else ""
-                lines.append(f"- [{title}]({addresses[page]}){said}")
+                number = chapter_number(app, page)
+                chapter = f"Chapter {number}, " if number else ""
+                lines.append(f"- {chapter}[{title}]({addresses[page]}){said}")
         (Path(app.outdir) / "llms.txt").write_text("\n".join([*lines, ""]), encoding="utf8")
 
 
@@ -253,6 +262,7 @@ def _linked_data(facts: dict[str, Any]) -> dict[str, Any]:
         "url": facts["url"],
         "name": facts["title"],
         "headline": facts["title"],
+        "position": facts["number"],
         "description": facts["description"],
         "image": facts["card"],
         "author": [{"@type": "Organization", "name": author} for author in facts["authors"]],
@@ -279,10 +289,15 @@ def _cite_this_page(facts: dict[str, Any]) -> str:
     authors, title = " and ".join(facts["authors"]), facts["title"]
     within = "" if facts["kind"] == "book" else f"In: {facts['book']}. "
     date = facts["day"] or facts["year"]
-    sentence = f"{authors}. {title}. {within}Version {facts['version']}, {date}. {facts['url']}"
+    chapter = f"Chapter {facts['number']}: " if facts["number"] else ""
+    sentence = (
+        f"{authors}. {chapter}{title}. {within}Version {facts['version']}, {date}. {facts['url']}"
+    )
     fields = {"author": f"{{{authors}}}", "title": f"{{{title}}}"}
     if within:
         fields["booktitle"] = f"{{{facts['book']}}}"
+    if facts["number"]:
+        fields["chapter"] = facts["number"]
     fields |= {"year": facts["year"], "version": facts["version"], "url": facts["url"]}
     kind = "incollection" if within else "misc"
     lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())

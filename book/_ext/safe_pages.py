@@ -16,7 +16,7 @@ from sphinx.errors import ExtensionError
 
 NAME = "Content-Security-Policy"
 
-# MathJax and tables set styles in elements. The module of a widget is stored in the page and
+# Formulas and tables set styles in elements. The module of a widget is stored in the page and
 # imported from a blob, as are the workers that it starts.
 POLICY = {
     "default-src": "'none'",

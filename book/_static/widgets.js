@@ -74,9 +74,75 @@
     return { element, picture };
   }
 
+  /** What moves each widget that lives, by its key: {go, standsAt, told} of its frame. */
+  const handles = new Map();
+
+  /** Make buttons of the words in the text that set a widget (see moves.py). */
+  function bringWords(key, element) {
+    const handle = handles.get(key);
+    /** @type {NodeListOf<HTMLElement>} */
+    const all = document.querySelectorAll(`span.move[data-moves="${key}"]`);
+    if (!handle) return;
+    for (const words of all) {
+      const parameters = [...new URLSearchParams(words.dataset.settings)];
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "move";
+      Object.assign(button.dataset, words.dataset);
+      button.append(...words.childNodes); // formulas too, which may be set later
+      button.title = `Set the instrument: ${handle.told(parameters).join(", ")}`;
+      button.addEventListener("click", () => {
+        handle.go(parameters);
+        show(element);
+      });
+      words.replaceWith(button);
+    }
+    mark(key);
+  }
+
+  /** Say which of the words a widget stands at. */
+  function mark(key) {
+    /** @type {NodeListOf<HTMLElement>} */
+    const buttons = document.querySelectorAll(`button.move[data-moves="${key}"]`);
+    for (const button of buttons) {
+      const there = handles.get(key).standsAt([...new URLSearchParams(button.dataset.settings)]);
+      button.setAttribute("aria-pressed", String(there));
+    }
+  }
+
+  /** Scroll as little as it takes for the first picture of a widget to be seen. */
+  function show(element) {
+    const picture = element.querySelector(".ins-chart-box") ?? element.querySelector(".ins-view") ?? element;
+    const { top, bottom } = picture.getBoundingClientRect();
+    const under = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+    if (top >= under && bottom <= innerHeight) return;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth";
+    // @ts-ignore: "instant" is known to browsers longer than to some versions of the type checker
+    picture.scrollIntoView({ block: "nearest", behavior });
+  }
+
+  // The address follows the controls: a copy of it, a page loaded again and the way back lead to what was set.
+  const addresses = new Map(); // of each widget that was moved the settings that are to be in it
+  let writing = 0;
+  function writeAddress() {
+    clearTimeout(writing);
+    writing = 0;
+    let url = location.href;
+    for (const [link, settings] of addresses) url = link(settings, url);
+    addresses.clear();
+    try {
+      history.replaceState(history.state, "", url);
+    } catch {
+      // Some browsers refuse it to pages from a file, or so often: the next move tries again.
+    }
+  }
+  addEventListener("pagehide", () => { if (writing) writeAddress(); });
+
   async function start() {
     const stored = Object.assign({}, ...[...scripts("state")].map((script) => read(script).state));
     const parameters = [...new URLSearchParams(location.search)];
+    // Guesses that were made before, by number; what the address says of them comes after.
+    const guesses = JSON.parse(document.documentElement.dataset.guesses ?? "{}");
     const copies = {};
     await Promise.all([...scripts("view")].map(async (script) => {
       const model = stored[read(script).model_id];
@@ -91,23 +157,47 @@
       const key = copies[name] === 1 ? name : `${name}-${copies[name]}`;
       const { element, picture } = place(script);
       element.dataset.widget = key;
+      const { guess } = (name === "Prediction" && guesses[copies[name]]) || {};
+      const made = guess
+        ? [["guess", guess[0]], ...(guess.length > 1 ? [["guess_high", guess[1]]] : []), ["revealed", "true"]] : [];
+      const link = (settings, from = location.href) => {
+        const url = new URL(from);
+        for (const [setting, value] of Object.entries(settings)) {
+          url.searchParams.set(`${key}.${setting}`, value);
+        }
+        url.hash = element.closest("[id]")?.id ?? "";
+        return url.href;
+      };
+      const steps = element.closest(".widget-room")?.querySelector(".steps");
+      let last = "";
       const page = {
-        parameters: parameters
-          .filter(([parameter]) => parameter.startsWith(`${key}.`))
-          .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
-        link(settings) {
-          const url = new URL(location.href);
-          for (const [setting, value] of Object.entries(settings)) {
-            url.searchParams.set(`${key}.${setting}`, value);
+        parameters: [
+          ...made,
+          ...parameters
+            .filter(([parameter]) => parameter.startsWith(`${key}.`))
+            .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
+        ],
+        link: (settings) => link(settings),
+        steps,
+        connect: (handle) => handles.set(key, handle),
+        /** Called as the widget has drawn what was set. */
+        moved(settings) {
+          const now = JSON.stringify(settings);
+          if (last && now !== last) {
+            addresses.set(link, settings);
+            clearTimeout(writing);
+            writing = setTimeout(writeAddress, 250);
           }
-          url.hash = element.closest("[id]")?.id ?? "";
-          return url.href;
+          last = now;
+          mark(key);
         },
       };
       const fail = (error) => {
         /** @type {HTMLElement | null} */
         const room = element.closest(".widget-room");
         room?.style.setProperty("min-height", "0");
+        handles.delete(key);
+        if (steps && element.contains(steps)) element.after(steps);
         element.remove();
         picture?.classList.remove("still-picture");
         console.error(`The widget ${key} does not start:`, error);
@@ -121,7 +211,10 @@
         const module = await load(values._esm);
         addStyle(values._css);
         await module.default.render({ model: makeModel(values), el: element, page });
-        if (element.isConnected) picture?.classList.add("still-picture");
+        if (element.isConnected) {
+          picture?.classList.add("still-picture");
+          bringWords(key, element);
+        }
       } catch (error) {
         fail(error);
       }
@@ -139,8 +232,7 @@
   /** Go to the goal of the link once more, when everything above it has its height. */
   async function settle() {
     if (document.readyState !== "complete") await new Promise((loaded) => addEventListener("load", loaded));
-    // @ts-ignore: MathJax is there on pages with formulas
-    await Promise.allSettled([document.fonts.ready, window.MathJax?.startup?.promise]);
+    await document.fonts.ready;
     // Charts are drawn in the next frame, and again in the one after, when they know their width.
     for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
     /** @type {any[]} */
@@ -152,10 +244,14 @@
     goal?.scrollIntoView({ behavior: "instant" });
   }
 
-  // Paper is narrower than most windows and cannot be opened: drawings shrink to it, and what is folded
-  // in the text is shown. Afterwards all is as it was.
+  // Paper is white, narrower than most windows, and cannot be opened: colors are those of a light page,
+  // drawings shrink to it, and what is folded in the text is shown. Afterwards all is as it was.
   const undo = [];
   addEventListener("beforeprint", () => {
+    const { dataset } = document.documentElement;
+    const { theme } = dataset;
+    dataset.theme = "light";
+    undo.push(() => { dataset.theme = theme; });
     /** @type {NodeListOf<HTMLDetailsElement>} */
     const folds = document.querySelectorAll("article details:not([open])");
     for (const fold of folds) {

@@ -80,7 +80,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert changed == 1
     (root / "_config.yml").write_text(config)
     toc = yaml.safe_load((root / "book" / "_toc.yml").read_text())
-    toc["chapters"].append({"file": "book/numbers"})
+    toc["parts"].append({"chapters": [{"file": "book/numbers"}]})
     (root / "book" / "_toc.yml").write_text(yaml.safe_dump(toc))
     numbers = "# Your numbers\n\n```{numbers-beside}\n```\n"
     (root / "book" / "numbers.md").write_text(numbers)
@@ -183,6 +183,8 @@ def test_a_page_says_what_it_is_to_those_who_cite_it(published: Path) -> None:
     assert tags["citation_inbook_title"] == ["Weight initialization and variance dynamics"]
     (data,) = (json.loads(tag.string or "") for tag in page.select("[type='application/ld+json']"))
     assert data["@type"] == "Chapter"
+    assert data["position"] == "1"
+    assert data["name"] == "A chapter"
     assert data["url"] == f"{BOOK}{FIRST}.html"
     assert data["isPartOf"]["@id"] == f"{BOOK}book/index.html"
     assert data["description"] == SAID
@@ -199,12 +201,14 @@ def test_the_fold_cites_the_page(published: Path) -> None:
     (fold,) = page_of(published, FIRST).select("article details.cite-page")
     assert not fold.has_attr("open")
     (sentence,) = fold.select("p")
-    assert sentence.get_text().startswith("The initscope authors. A chapter. In: Weight init")
+    assert sentence.get_text().startswith("The initscope authors. Chapter 1: A chapter. In: We")
     assert sentence.get_text().endswith(f" {BOOK}{FIRST}.html")
     (entry,) = fold.select("pre")
     key = FIRST.rpartition("/")[2]
     assert entry.get_text().startswith(f"@incollection{{initscope-{key},\n")
     assert f"  url = {{{BOOK}{FIRST}.html}}" in entry.get_text()
+    assert "  title = {{A chapter}},\n" in entry.get_text()
+    assert "  chapter = {1},\n" in entry.get_text()
     assert entry.get_text().count("{") == entry.get_text().count("}")
     assert len(page_of(published, "book/index").select("details.cite-page")) == 1
 
@@ -221,8 +225,9 @@ def test_machines_find_every_page(published: Path) -> None:
     lines = (html / "llms.txt").read_text().splitlines()
     assert lines[0] == "# Weight initialization and variance dynamics"
     links = [line for line in lines if line.startswith("- ")]
-    assert links[0] == f"- [A chapter]({BOOK}{FIRST}.html): {SAID}"
-    assert links[2] == f"- [A chapter]({BOOK}{CHAPTERS[2]}.html)"
+    assert links[0] == f"- Chapter 1, [A chapter]({BOOK}{FIRST}.html): {SAID}"
+    assert links[2] == f"- Chapter 3, [A chapter]({BOOK}{CHAPTERS[2]}.html)"
+    assert links[-1].startswith(f"- [Your numbers]({BOOK}book/numbers.html)")
     assert len(links) == len(pages) - 1
 
 

@@ -100,7 +100,7 @@ def test_a_summary_of_what_was_found_is_of_the_text(visit: Open, address: str) -
     search(opened, address, "criticality")
     chapter = opened.page.locator("#search-results li", has_text="Criticality").first
     summary = chapter.locator(".context").inner_text()
-    assert summary.strip(".").startswith("Criticality")  # and not with the names of buttons
+    assert summary.strip(".").startswith("2. Criticality")  # and not with the names of buttons
     assert "noscript" not in summary
 
 
@@ -259,7 +259,7 @@ def test_the_table_of_claims_comes_from_records_and_a_stale_one_stops_the_buildi
     cells = [" ".join(cell.get_text().split()) for cell in table.select("tbody td")]
     assert cells[0] == "E1. All of them train. A chapter"
     assert cells[1:3] == ["holds in part: 3 of 4 cases", "does not hold: 0 of 2 cases"]
-    assert cells[3].startswith("share: 0.75 (0.5 to 0.9). 4,000 runs, Table 1, record ")
+    assert cells[3].startswith("share: 0.75 (0.5 to 0.9). 4,000 runs, Table 5.1, record ")
     assert cells[3].endswith(file_digest(record)[:8])
 
     record.write_bytes(b"others")
@@ -298,7 +298,8 @@ def test_what_is_a_key() -> None:
 def test_no_page_shows_a_key_or_a_placeholder(pages: Pages, site: Path) -> None:
     assert len(pages) > len(DOCUMENTS)
     for path, page in pages.items():
-        assert keys_in(page) == set(), path
+        if "api" not in path.parts:  # the reference is about names
+            assert keys_in(page) == set(), path
         text = page.select_one("article")
         found = PLACEHOLDER.findall(text.get_text() if text else "")
         assert [word for word in found if word.isupper() or "<" in word] == [], path

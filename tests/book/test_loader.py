@@ -482,3 +482,116 @@ def test_in_a_notebook_there_is_no_address(visit, framed) -> None:
     notebook.get_by_text('"std":2,').wait_for()
     names = notebook.get_by_role("button").all_inner_texts()
     assert names == ["Show me the Python", "Download CSV", "Reset"]
+
+
+# Words that set a widget, and the address
+
+
+def said_of(key: str, query: str, words: str) -> str:
+    """Markup of words as moves.py writes it."""
+    return f'<span class="move" data-moves="{key}" data-settings="{query}">{words}</span>'
+
+
+def with_words(widgets: list, *words: str) -> str:
+    """A page of widgets, with words below them."""
+    return widget_page(widgets).replace("</main>", f"<p id='words'>{' '.join(words)}</p></main>")
+
+
+def pressed(page: Page) -> list[str | None]:
+    page.evaluate("() => new Promise((f) => requestAnimationFrame(() => requestAnimationFrame(f)))")
+    return [one.get_attribute("aria-pressed") for one in page.locator("button.move").all()]
+
+
+def test_words_set_their_widget_as_a_link_would(visit, framed) -> None:
+    words = [
+        said_of("Framed-2", "std=0.02&amp;secret=5", "two <em>hundredths</em>"),
+        said_of("Framed-2", "scheme=xavier", "Xavier"),
+        said_of("Framed", "std=0.5", "the start of the other"),
+        said_of("Framed-3", "std=1", "nobody"),
+    ]
+    page = visit.html(with_words([framed(), framed(bias=True)], *words))
+    buttons = page.locator("button.move")
+    assert buttons.all_inner_texts() == ["two hundredths", "Xavier", "the start of the other"]
+    assert buttons.first.locator("em").count() == 1
+    assert page.locator("span.move").all_inner_texts() == ["nobody"]
+    assert pressed(page) == ["false", "false", "true"]
+    assert buttons.first.get_attribute("title") == "Set the instrument: std 0.02, secret 5"
+    shown = page.locator(".shown")
+    buttons.first.click()
+    there = START.replace("0.5", "0.02").replace("false", "true").replace("3}", "5}")
+    assert pressed(page) == ["true", "false", "true"]
+    assert shown.all_inner_texts() == [START, there]
+    # What is not named is as the page has it.
+    page.get_by_label("depth").nth(1).fill("40")
+    assert pressed(page) == ["false", "false", "true"]
+    buttons.nth(1).focus()
+    page.keyboard.press("Enter")
+    assert pressed(page) == ["false", "true", "true"]
+    other = START.replace("false", "true").replace("kaiming", "xavier")
+    assert shown.all_inner_texts() == [START, other]
+    assert page.evaluate("document.activeElement.textContent") == "Xavier"
+    page.get_by_label("depth").first.fill("40")
+    page.keyboard.press("Tab")
+    assert pressed(page) == ["false", "true", "false"]
+
+
+def test_words_of_a_widget_that_does_not_start_are_words(visit, framed) -> None:
+    page = visit.html(with_words([framed(fails=True)], said_of("Framed", "std=1", "one")))
+    assert page.locator("button.move").count() == 0
+    assert page.locator("span.move").inner_text() == "one"
+    visit.problems.clear()
+
+
+def test_without_javascript_words_are_words(visit, framed) -> None:
+    text = with_words([framed()], said_of("Framed", "std=1", "one"), "and two.")
+    page = visit.html(text, wait=False, java_script_enabled=False)
+    assert page.locator("#words").inner_text() == "one and two."
+    assert page.get_by_role("button").count() == 0
+
+
+@pytest.mark.parametrize("far", [0, 5000])
+def test_the_widget_is_scrolled_into_view_if_it_is_not(visit, framed, far: int) -> None:
+    gap = f"<div style='height: {far}px'></div>"
+    text = with_words([framed()], gap + said_of("Framed", "std=1", "one"))
+    page = visit.html(text, reduced_motion="reduce")
+    button = page.get_by_role("button", name="one")
+    button.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    button.click()
+    top, bottom = page.locator(".ins-view").evaluate(
+        "one => [one.getBoundingClientRect().top, one.getBoundingClientRect().bottom]"
+    )
+    assert -1 < top < bottom < page.evaluate("innerHeight") + 1
+    assert (page.evaluate("scrollY") != before) == bool(far)
+
+
+def test_the_address_follows_the_controls(visit, framed) -> None:
+    page = visit([framed(), framed()], "Framed.depth=7&other=1")
+    start = page.url
+    page.wait_for_timeout(400)
+    assert page.url == start  # nobody has moved anything
+    page.get_by_label("bias").nth(1).check()
+    page.wait_for_timeout(400)
+    for one in ("Framed-2.std=0.5", "Framed-2.bias=true", "Framed.depth=7", "other=1"):
+        assert one in page.url
+    moved = page.url
+    page.reload()
+    page.locator("html[data-widgets=ready]").wait_for()
+    assert page.locator(".shown").all_inner_texts() == [
+        START.replace(":8", ":7"),
+        START.replace("false", "true"),
+    ]
+    assert page.url == moved
+
+
+def test_back_leads_to_what_was_set(visit, framed) -> None:
+    page = visit([framed()])
+    entries = page.evaluate("history.length")
+    page.locator("input[type=range]").first.fill("-2")
+    page.locator("input[type=range]").first.fill("-3")
+    settings(page)
+    page.goto("about:blank")  # at once: what was set last is written as the page is left
+    page.go_back()
+    page.locator("html[data-widgets=ready]").wait_for()
+    assert settings(page) == START.replace("0.5", "0.001")
+    assert page.evaluate("history.length") == entries + 1

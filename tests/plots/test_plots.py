@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +23,7 @@ from matplotlib.text import Text
 from initscope import plots
 from initscope.analysis import PAPER_BAND, stability_bands
 from initscope.errors import UsageError
+from initscope.reproduce.small_svg import small_svg
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.theory import critical_std
 
@@ -414,3 +418,32 @@ def test_the_critical_std_leaves_the_variance_unchanged() -> None:
     std = critical_std(widths)
     assert math.prod(n * std**2 / 2 for n in widths[:-1]) == pytest.approx(1)
     assert critical_std([128, 128, 10]) == pytest.approx(math.sqrt(2 / 128))
+
+
+def test_a_page_finds_the_panels_for_guesses_where_they_are_drawn() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "_ext"))
+    from guesses import panels_of
+
+    figure = Figure(figsize=(4, 2))
+    figure.set_layout_engine("none")
+    places = [(0.1, 0.2, 0.3, 0.6), (0.6, 0.2, 0.3, 0.5)]
+    first, second = (figure.add_axes(place) for place in places)
+    first.set(xscale="log", xlim=(1e-4, 10))
+    second.set_ylim(-0.5, 2.5)
+    plots.with_guess(figure, 1, 3, panels=[0])
+    plots.with_guess(figure, 2, along="y", panels=[1])
+    with pytest.raises(UsageError, match="the panel 0 is marked already"):
+        plots.with_guess(figure, 1)
+    with pytest.raises(UsageError, match="2 panels, and none 2"):
+        plots.with_guess(figure, 1, panels=[2])
+    picture = io.StringIO()
+    with mpl.rc_context({"savefig.bbox": None}):
+        figure.savefig(picture, format="svg")
+    found = panels_of(small_svg(picture.getvalue()))
+    assert [panel["guesses"] for panel in found] == [[1, 3], [2]]
+    assert [panel["along"] for panel in found] == ["x", "y"]
+    assert [panel["log"] for panel in found] == [True, False]
+    assert [panel["ends"] for panel in found] == [[1e-4, 10], [-0.5, 2.5]]
+    for panel, (left, bottom, width, height) in zip(found, places, strict=True):
+        expected = [left, 1 - bottom - height, width, height]
+        assert panel["box"] == pytest.approx(expected, abs=2e-3)

@@ -50,6 +50,7 @@ NO_EXAMPLE = {
     "initscope.data.load_mnist": "needs the files of MNIST",
     "initscope.data.load_training_logs": "needs the files of published_runs",
     "initscope.data.load_weibull_scales": "needs the files of published_runs",
+    "initscope.predict.ModelPrediction": "predict makes it",
     "initscope.pretrain.PretrainRecord": "read_record makes it",
     "initscope.pretrain.describe_outcome": "needs the record of a training run",
     "initscope.pretrain.load_spec_text": "is load_text, which has one",

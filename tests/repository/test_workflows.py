@@ -54,7 +54,7 @@ def test_there_are_workflows_that_test_and_publish() -> None:
     assert [path.stem for path in WORKFLOWS] == ["publish", "tests"]
     lines = [line for _, line in commands()]
     assert ".ci/run" in lines
-    assert "make archive" in lines
+    assert {"make archive", "make editions"} <= set(lines)
     assert len(lines) == len([line for line in lines if line.strip()])
 
 
@@ -79,15 +79,28 @@ def test_a_step_runs_what_there_is(job: str, line: str) -> None:
         assert (ROOT / named).is_file()
 
 
-def test_what_is_uploaded_is_what_make_archive_makes() -> None:
-    recipe = (ROOT / "book" / "archive.py").read_text(encoding="utf8")
-    for name, job, _ in jobs():
-        for step in job.get("steps", []):
-            path = step.get("with", {}).get("path", "")
-            if path:
-                folder, _, last = path.partition("/")
-                assert folder == "_build", name
-                assert f'"{last}"' in recipe, name
+def test_what_is_uploaded_is_what_make_makes() -> None:
+    made = {
+        f"_build/{folder}"
+        for name in ("archive", "editions")
+        for folder in re.findall(
+            r'ROOT / "_build" / "(\w+)"', (ROOT / "book" / f"{name}.py").read_text(encoding="utf8")
+        )
+    }
+    handed = {step["with"]["path"] for _, job, _ in jobs() for step in job.get("steps", [])
+              if "path" in step.get("with", {})}  # fmt: skip
+    assert handed == made == {"_build/html", "_build/archive", "_build/editions"}
+
+
+def test_what_is_released_has_one_name_each() -> None:
+    """Two files of one name, such as two SHA256SUMS, and the release fails."""
+    (line,) = [line for _, line in commands() if line.startswith("gh release create")]
+    assert line.endswith(" _build/archive/* _build/editions/*")
+    sums = {
+        re.findall(r'"(SHA256SUMS[\w-]*)"', (ROOT / "book" / f"{name}.py").read_text("utf8"))[0]
+        for name in ("archive", "editions")
+    }
+    assert len(sums) == 2
 
 
 def test_a_tag_is_published_only_if_it_is_that_of_the_version(tmp_path: Path) -> None:

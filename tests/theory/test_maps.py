@@ -155,7 +155,7 @@ def test_correlated_moments_by_simulation(name):
         )
 
 
-@pytest.mark.parametrize("name", ["relu", "erf", "tanh", "silu"])
+@pytest.mark.parametrize("name", ["relu", "erf", "gelu", "tanh", "silu"])
 def test_series_closed_forms_and_double_integrals_agree(name):
     known = ACTIVATIONS[name]
     # A kink where the function is smooth forces the double integral.
@@ -166,6 +166,15 @@ def test_series_closed_forms_and_double_integrals_agree(name):
         slow = CorrelatedMoments(forced, np.full(5, q))
         np.testing.assert_allclose(fast.moment(c), slow.moment(c), atol=1e-12)
         np.testing.assert_allclose(fast.derivative_moment(c), slow.derivative_moment(c), atol=1e-11)
+
+
+def test_a_large_signal_makes_relu_of_gelu():
+    c = np.array([-0.9, 0.0, 0.5, 0.97, 0.9999, 1.0])
+    for q in (1e8, 1e15):
+        moments, relu = (CorrelatedMoments(ACTIVATIONS[n], np.full(6, q)) for n in ("gelu", "relu"))
+        np.testing.assert_allclose(moments.moment(c) / q, relu.moment(c) / q, atol=1e-7)
+        expected = relu.derivative_moment(c)
+        np.testing.assert_allclose(moments.derivative_moment(c), expected, atol=1e-4)
 
 
 def test_a_callable_with_a_kink_has_the_kernel_of_relu():

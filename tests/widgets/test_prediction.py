@@ -98,7 +98,7 @@ def test_differences_worked_out_by_hand() -> None:
     assert value(guess=truth / 4).difference() == {
         "factor": pytest.approx(4), "score": "far",
     }  # fmt: skip
-    assert value(guess=truth * 1.99).difference()["score"] == "near"
+    assert value(guess=truth * 1.99, revealed=True).difference()["score"] == "near"
     assert value(guess=truth * 1.24, revealed=True).difference()["score"] == "close"
     # 10^-2..10^0 and 10^-1..10^1 share one of three decades.
     shared = Prediction("?", (0.1, 10), "band", low=1e-4, high=1e2, guess=0.01, guess_high=1)
@@ -108,12 +108,15 @@ def test_differences_worked_out_by_hand() -> None:
         "high": {"factor": pytest.approx(10)},
         "score": "far",
     }
-    assert share(guess=52.345).difference() == {"share": pytest.approx(0.1), "score": "near"}
+    assert share(guess=52.345, revealed=True).difference() == {
+        "share": pytest.approx(0.1),
+        "score": "near",
+    }
 
 
 SENTENCES = [
-    (value(guess=0.05), "You said 0.05, it is 0.0884: too small by a factor of 1.8. That is near "
-     "(within a factor of 2; close would be within a factor of 1.25)."),
+    (value(guess=0.05, revealed=True), "You said 0.05, it is 0.0884: too small by a factor of 1.8. "
+     "That is near (within a factor of 2; close would be within a factor of 1.25)."),
     (value(guess=0.0884, revealed=True), "You said 0.0884, it is 0.0884: right."),
     (value(guess=9), "You said 9, it is 0.0884: too large by a factor of 100. That is far off "
      "(near would be within a factor of 2)."),
@@ -121,10 +124,10 @@ SENTENCES = [
      "close (within 5% of the axis)."),
     (share(unit="layers", guess=90), "You said 90 layers, it is 62.3 layers: 27.7 layers too high. "
      "That is far off (near would be within 15% of the axis)."),
-    (band(guess=0.01, guess_high=0.1), "You said 0.01 to 0.1, it is 0.0123 to 0.456: the two share "
-     "55% of the decades that either covers. Your lower edge is too small by a factor of 1.2, your "
-     "upper edge too small by a factor of 4.6. That is near (at least 40% shared; close would be "
-     "at least 80% shared)."),
+    (band(guess=0.01, guess_high=0.1, revealed=True), "You said 0.01 to 0.1, it is 0.0123 to "
+     "0.456: the two share 55% of the decades that either covers. Your lower edge is too small by "
+     "a factor of 1.2, your upper edge too small by a factor of 4.6. That is near (at least 40% "
+     "shared; close would be at least 80% shared)."),
     (curve(guess=0.03, revealed=True), "You said that it ends at 0.03, it ends at 0.0297: too "
      "large by a factor of 1.01. That is close (within a factor of 1.25)."),
 ]  # fmt: skip
@@ -184,7 +187,9 @@ def test_the_other_edge_and_another_kind_are_refused() -> None:
 
 def test_the_start_gives_nothing_away() -> None:
     assert value().guess == pytest.approx(math.sqrt(1e-4 * 10), rel=0.05)
-    assert (band().guess, band().guess_high) == (0.0046, 0.22)
+    assert (band().guess, band().guess_high) == (0.00032, 0.0032)
+    elsewhere = Prediction("?", (1, 5), "band", low=1e-4, high=10)
+    assert (elsewhere.guess, elsewhere.guess_high) == (0.0046, 0.22)
     assert curve().guess == 0.301 == pytest.approx(DECAY[7], rel=2e-3)
 
 
@@ -215,20 +220,20 @@ def test_no_prediction_starts_at_its_answer(
     assert start != pytest.approx(widget.truth, rel=1e-9)
     assert all(low <= edge <= high for edge in start)
     assert start == sorted(start) or given_guess
-    # Only on an axis on which all answers are close.
+    # Only on an axis on which all answers are near.
     wide_enough = wide > 2 if log else True
-    assert widget.difference()["score"] != "close" or not wide_enough
+    assert widget.difference()["score"] == "far" or not wide_enough
 
 
 def test_a_start_at_the_answer_is_moved_and_a_prediction_that_was_made_is_kept() -> None:
     truth = scheme_std("kaiming", 256, 256)
-    assert value(guess=truth).guess == value(guess=1.2 * truth).guess == 0.001
-    assert value(guess=1.3 * truth).guess == 1.3 * truth
+    assert value(guess=truth).guess == value(guess=1.9 * truth).guess == 0.001
+    assert value(guess=2.1 * truth).guess == 2.1 * truth
     assert value(guess=truth, revealed=True).guess == truth
     moved = band(guess=0.0123, guess_high=0.456)
     assert (moved.guess, moved.guess_high) == (0.00032, 0.0032)
-    assert share().guess == 50
-    assert share(guess=60).guess == 20
+    assert share().guess == share(guess=60).guess == 20
+    assert share(guess=47).guess == 47
     narrow = Prediction("?", 1000.5, low=1000, high=1001, log=False)
     assert narrow.guess == 1000.2
     still = Prediction("?", (STEPS, np.full(30, 0.5)), "curve", low=1e-3, high=1)
@@ -366,6 +371,30 @@ def test_keyboard_mouse_and_touch(open_page: Open) -> None:
 def center(locator) -> tuple[float, float]:
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_is_told_of_a_guess_once_and_of_none_that_the_address_brought(
+    kind: str, open_page: Open
+) -> None:
+    listen = "addEventListener('guess-made', ({ detail }) => (window.told ??= []).push(detail))"
+    told = "() => window.told ?? []"
+    widget = KINDS[kind]()
+    page = open_page(widget, query=f"Prediction.revealed=true&Prediction.guess={widget.low}")
+    page.evaluate(listen)
+    assert page.evaluate(told) == []
+    page.get_by_role("button", name="Try again").click()
+    drawn(page)
+    page.locator("input[type=range]").first.focus()
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Reveal the answer").click()
+    drawn(page)
+    (event,) = page.evaluate(told)
+    edges = [widget.low, widget.guess_high] if kind == "band" else [widget.low]
+    assert event["guess"] == pytest.approx(edges)
+    now = KINDS[kind](guess=edges[0], guess_high=edges[-1], revealed=True)
+    assert event["score"] == now.difference()["score"]
 
 
 @pytest.mark.browser

@@ -43,15 +43,19 @@ def many(node, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_the_track_is_centered_on_kaiming_and_reaches_a_decade(many) -> None:
     for width in WIDTHS:
         center = math.sqrt(2 / width)
-        given = [[place, width, False] for place in (-1, 0, 1)]
+        given = [[place, width, None] for place in (-1, 0, 1)]
         assert many(SLIDER, "stdAt", given) == pytest.approx([center / 10, center, 10 * center])
-        ends = many(SLIDER, "stdAt", [[place, width, True] for place in (-1, 1)])
+        whole = np.log10(STD_RANGE).tolist()
+        ends = many(SLIDER, "stdAt", [[place, width, whole] for place in (-1, 1)])
         assert ends == pytest.approx(STD_RANGE)
-        for whole in (False, True):
+        (zoom,) = many(SLIDER, "zoomed", [[{"low": 0.09, "high": 0.0901}]])
+        band = many(SLIDER, "placeOf", [[std, width, zoom] for std in (0.09, 0.0901)])
+        assert band == pytest.approx([-0.1, 0.1])
+        for track in (None, whole, zoom):
             places = np.linspace(-1, 1, 41).tolist()
-            stds = many(SLIDER, "stdAt", [[place, width, whole] for place in places])
+            stds = many(SLIDER, "stdAt", [[place, width, track] for place in places])
             assert (np.diff(stds) > 0).all()
-            back = many(SLIDER, "placeOf", [[std, width, whole] for std in stds])
+            back = many(SLIDER, "placeOf", [[std, width, track] for std in stds])
             assert back == pytest.approx(places, abs=1e-12)
 
 
@@ -167,15 +171,24 @@ def test_the_axis_stands_still_unless_it_is_to_fit(open_page: Open) -> None:
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "least"), [(900, 12), (390, 10)])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+@pytest.mark.parametrize(
+    ("activation", "zoomed"),
+    [("relu", False), ("leaky_relu", False), ("tanh", False), ("gelu", True), ("relu", True)],
+)
 def test_the_band_is_drawn_where_the_slider_is_good(
-    activation: str, width: int, least: float, open_page: Open
+    activation: str, zoomed: bool, width: int, least: float, open_page: Open
 ) -> None:
     """Its ends are the places of the thumb at which the signal is just kept.
 
-    Under GELU hardly any std keeps both through 50 layers: there the band is a hair.
+    Under GELU hardly any std keeps both through 50 layers: the band is a hair until one zooms in.
     """
     page = open_page(SignalPropagation(draws=1, activation=activation), width=width)
+    if zoomed:
+        press(page, "Zoom")
+        drawn(page)
+        button = page.get_by_role("button", name="Zoom")
+        assert button.get_attribute("aria-pressed") == "true"
+        assert float(slider_of(page).input_value()) == pytest.approx(-1)  # the nearer end
     band = page.locator(".ins-rail-good").bounding_box()
     assert band is not None
     assert band["width"] >= least

@@ -9,7 +9,16 @@ import pytest
 from steadiness import moved_by_dragging
 from widget_page import Open, drawn
 
-from initscope.widgets import AdamWEquilibrium, AttentionSaturation, SignalPropagation, WineTraining
+from initscope.widgets import (
+    AdamWEquilibrium,
+    AttentionSaturation,
+    GPTTraining,
+    LogNormDistribution,
+    PhaseDiagram,
+    ResidualStream,
+    SignalPropagation,
+    WineTraining,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -23,10 +32,27 @@ WIDTHS = (320, 560, 900)
         lambda: SignalPropagation(width=16, draws=2, depth=20, activation="tanh", std=1.0),
         lambda: AdamWEquilibrium(preset="shakespeare"),
         lambda: AttentionSaturation(),
+        lambda: PhaseDiagram(width=16),
+        lambda: LogNormDistribution(networks=5),
+        lambda: ResidualStream(),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
+        lambda: GPTTraining(),
+        lambda: GPTTraining(rival="small_start"),
     ],
-    ids=["signal", "signal in tanh", "adamw", "saturation", "training", "race"],
+    ids=[
+        "signal",
+        "signal in tanh",
+        "adamw",
+        "saturation",
+        "phases",
+        "draw another",
+        "stream",
+        "training",
+        "race",
+        "gpt",
+        "two gpts",
+    ],
 )
 def test_nothing_moves_as_sliders_are_dragged(make, open_page: Open) -> None:
     page = open_page(make())

@@ -39,8 +39,9 @@ CONTROLS = (
 )
 
 PROBE = f"""
-import {{ Network, Training, Workspace, accuracy, finish, standardized }}
+import {{ Network, Training, Workspace, accuracy, standardized }}
   from "{(SCRIPTS / "wine_training/training.mjs").as_uri()}";
+import {{ finish }} from "{(SCRIPTS / "lib/dense.mjs").as_uri()}";
 import {{ summary, table }} from "{(SCRIPTS / "wine_training/message.mjs").as_uri()}";
 import {{ trainingSettings }} from "{(SCRIPTS / "wine_training/widget.mjs").as_uri()}";
 import {{ Generator, fillNormal, permutation, seedSequence }}

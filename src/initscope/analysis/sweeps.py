@@ -15,8 +15,10 @@ from initscope.schema import LAYER_STATISTICS
 
 __all__ = ["COMPARED", "CONFIGURATION", "nearest", "short_widths", "to_tidy", "widths_of"]
 
-CONFIGURATION = ["dataset", "widths", "depth", "activation", "optimizer", "learning_rate"]
-CONFIGURATION += ["momentum", "batch_size", "n_train", "epochs"]
+CONFIGURATION = [
+    *("dataset", "widths", "depth", "activation", "optimizer", "learning_rate"),
+    *("momentum", "batch_size", "n_train", "epochs"),
+]
 """Columns of a sweep that, beside the scheme, its std and the seed, say which run it is."""
 
 COMPARED = [

@@ -50,7 +50,7 @@ class Text:
     Attributes
     ----------
     name
-        The sources, joined by `` + ``.
+        The sources, joined by ``" + "``.
     description
         What each source is and how it was split, for a reader.
     tokenizer

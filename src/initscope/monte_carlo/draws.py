@@ -38,6 +38,7 @@ LARGEST_STD = 1e30
 """Beyond it the variance of a few layers leaves the range of floats."""
 
 DIRECTIONS = ("forward", "backward")
+"""Ways that variance is followed: that of the signal, and that of the gradient."""
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -22,6 +22,7 @@ from .noise_and_drift import (
 )
 from .pairs import gradients_and_weights, paired_curves
 from .plateau import edges_against_law, escape_times
+from .prediction import with_guess
 from .pretraining import signals_through_training, training_losses
 from .propagation import number_format_bands, theory_against_networks
 from .published_runs import (
@@ -124,4 +125,5 @@ __all__ = [
     "weight_gradients_by_block",
     "weights_through_training",
     "winners",
+    "with_guess",
 ]

@@ -8,14 +8,16 @@ import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.analysis.seeds import median_grid
 from initscope.checks import require
-from initscope.plots.style import COLOR_MAP, INK, ON_MAP, WIDTH, cell_edges, palette, styled
+from initscope.plots.style import COLOR_MAP, COLORS, INK, ON_MAP, WIDTH, cell_edges, palette, styled
 
 __all__ = ["correlation_with_depth", "depth_scales", "maps", "phase_diagrams", "trainability_map"]
 
@@ -128,52 +130,114 @@ def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
                 len(frame.loc[frame["activation"] == name, column].unique()) > 1,
                 f"the table frame must have several values of {column} for {name}.",
             )
-    cool = LinearSegmentedColormap.from_list(
-        "phases", ["#3b6fb6", "#a9c3df", "#ecebe4", "#e9b48a", "#c25b1e"]
-    )
     with styled():
         figure = Figure(figsize=(WIDTH, 3.3))
         panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
-            grid = frame[frame["activation"] == name].pivot_table(
-                index="sigma_b2", columns="sigma_w2", values="chi", dropna=False
+            mesh = _phases(
+                axes, frame[frame["activation"] == name], edges[edges["activation"] == name]
             )
-            axes.set_facecolor("#c4c4c4")
-            # An image: thousands of cells as paths would make the page heavy.
-            weight, bias = grid.columns.to_numpy(float), grid.index.to_numpy(float)
-            mesh = axes.imshow(
-                np.log(grid.to_numpy()),
-                cmap=cool,
-                vmin=-0.7,
-                vmax=0.7,
-                origin="lower",
-                aspect="auto",
-                interpolation="nearest",
-                extent=(*_ends(weight), *_ends(bias)),
-            )
-            edge = edges[edges["activation"] == name]
-            for stable, style in ((True, "-"), (False, ":")):
-                part = edge[edge["stable"] == stable]
-                dot = "o" if len(part) == 1 else None
-                axes.plot(
-                    part["sigma_w2"],
-                    part["sigma_b2"],
-                    color=ON_MAP[1],
-                    ls=style,
-                    lw=1.8,
-                    marker=dot,
-                    # Half of a dot on the lower edge lies outside, on a page that may be dark.
-                    markeredgecolor=ON_MAP[0],
-                    clip_on=dot is None,
-                )
-            axes.set_xlim(weight[0], weight[-1])
-            axes.set_ylim(bias[0], bias[-1])
-            axes.grid(False)
             axes.set_title(name)
             axes.set_xlabel(r"$\sigma_w^2$")
         panels[0].set_ylabel(r"$\sigma_b^2$")
         bar = figure.colorbar(mesh, ax=panels, label=r"$\ln \chi_1$", shrink=0.9)
         bar.outline.set_edgecolor("none")
+    return figure
+
+
+def _phases(axes: Axes, frame: pd.DataFrame, edge: pd.DataFrame) -> AxesImage:
+    """Draw one phase diagram with its edge; return the image, for a color bar."""
+    cool = LinearSegmentedColormap.from_list(
+        "phases", ["#3b6fb6", "#a9c3df", "#ecebe4", "#e9b48a", "#c25b1e"]
+    )
+    grid = frame.pivot_table(index="sigma_b2", columns="sigma_w2", values="chi", dropna=False)
+    axes.set_facecolor("#c4c4c4")
+    # An image: thousands of cells as paths would make the page heavy.
+    weight, bias = grid.columns.to_numpy(float), grid.index.to_numpy(float)
+    mesh = axes.imshow(
+        np.log(grid.to_numpy()),
+        cmap=cool,
+        vmin=-0.7,
+        vmax=0.7,
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(*_ends(weight), *_ends(bias)),
+    )
+    for stable, style in ((True, "-"), (False, ":")):
+        part = edge[edge["stable"] == stable]
+        dot = "o" if len(part) == 1 else None
+        axes.plot(
+            part["sigma_w2"],
+            part["sigma_b2"],
+            color=ON_MAP[1],
+            ls=style,
+            lw=1.8,
+            marker=dot,
+            # Half of a dot on the lower edge lies outside, on a page that may be dark.
+            markeredgecolor=ON_MAP[0],
+            clip_on=dot is None,
+        )
+    axes.set_xlim(weight[0], weight[-1])
+    axes.set_ylim(bias[0], bias[-1])
+    axes.grid(False)
+    return mesh
+
+
+def phase_and_path(
+    diagram: pd.DataFrame,
+    edge: pd.DataFrame,
+    path: pd.DataFrame,
+    *,
+    at: tuple[float, float],
+    end: float,
+    limits: dict[str, float],
+    networks: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw a phase diagram with a point, and the correlation of two inputs by layer there.
+
+    Parameters
+    ----------
+    diagram, edge
+        As `frame` and `edges` of :func:`phase_diagrams`, of one activation.
+    path
+        Columns ``layer`` and ``correlation``, by theory.
+    at
+        Variance of the weights and of the biases.
+    end
+        The correlation that theory leads to; NaN for none.
+    limits
+        Depths to mark, by name; those beyond the path are left out.
+    networks
+        Columns ``network``, ``layer`` and ``correlation``.
+    """
+    if networks is not None:
+        checks.frame("networks", networks, numbers=("network", "layer", "correlation"))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.7))
+        left, right = figure.subplots(1, 2)
+        _phases(left, diagram, edge)
+        left.set(xlim=(0, 4), ylim=(0, 1))
+        left.set(xlabel=r"weight variance $\sigma_w^2$", ylabel=r"bias variance $\sigma_b^2$")
+        for size, color in ((11, ON_MAP[1]), (8.5, COLORS[4])):
+            ring = {"marker": "o", "mfc": "none", "mew": 2.4, "ls": "none", "zorder": 5}
+            left.plot(*at, ms=size, mec=color, clip_on=False, **ring)
+        left.set_title("ordered (blue), chaotic (orange)")
+        if networks is not None:
+            for k, (_, one) in enumerate(networks.groupby("network")):
+                label = None if k else "random networks"
+                right.plot(one["layer"], one["correlation"], color=COLORS[2], lw=0.9, label=label)
+        right.plot(path["layer"], path["correlation"], color=COLORS[0], lw=2.2, label="theory")
+        if np.isfinite(end):
+            right.axhline(end, color=COLORS[1], ls="--", lw=1.4, label="where theory leads, c*")
+        last = path["layer"].iloc[-1]
+        for name, depth in limits.items():
+            if depth <= last:
+                right.axvline(depth, color=COLORS[3], ls=":", lw=1.5)
+                right.text(depth, 1.06, name, color=INK, ha="center", va="bottom", fontsize=9)
+        right.set(xlabel="layer (0: the inputs)", ylabel="correlation of two inputs")
+        right.set(xlim=(0, last), ylim=(-0.5, 1.05))
+        figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 

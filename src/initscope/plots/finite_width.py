@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from initscope import checks
+from initscope.analysis.intervals import Z_95
 from initscope.checks import require
 from initscope.errors import shown as printed
 from initscope.plots.style import COLORS, INK, WIDTH, styled
@@ -107,6 +108,10 @@ def _histogram(
     axes.stairs(heights, edges, fill=True, facecolor=(color, opacity), edgecolor=color, lw=0.7)
 
 
+def _normal_density(x: np.ndarray, mean: float, variance: float) -> np.ndarray:
+    return np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
 def log_norm_histograms(
     samples: Mapping[int, np.ndarray], moments: pd.DataFrame, depth: int
 ) -> Figure:
@@ -144,10 +149,7 @@ def log_norm_histograms(
                 (row.mean, row.variance, COLORS[1], "-"),
                 (row.first_mean, row.first_variance, COLORS[2], ":"),
             ):
-                density = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(
-                    2 * np.pi * variance
-                )
-                axes.plot(x, density, color=color, ls=style)
+                axes.plot(x, _normal_density(x, mean, variance), color=color, ls=style)
             axes.axvline(0, color=INK, ls="--", lw=1.1)
             axes.set_title(f"width {row.width}, depth {depth}")
             axes.set_xlabel(r"$\ln(q_L / q_L^\infty)$")
@@ -302,4 +304,41 @@ def jacobian_spread(table: pd.DataFrame) -> Figure:
             Line2D([], [], color=INK, ls="none", marker="o", ms=3.5, label="measured"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=5)
+    return figure
+
+
+def walks_and_histogram(logs: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> Figure:
+    """Draw the log of a signal by layer in many networks, and the histogram of its ends.
+
+    Parameters
+    ----------
+    logs
+        Shape ``(networks, layers + 1)``; -inf where a network is dead.
+    mean, variance
+        By theory, by layer.
+    """
+    layers, std = np.arange(len(mean)), np.sqrt(variance)
+    ends = logs[np.isfinite(logs[:, -1]), -1]
+    low, high = mean[-1] - 4 * std[-1], max(mean[-1] + 4 * std[-1], 0.3)
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.6))
+        left, right = figure.subplots(1, 2)
+        left.axhline(0, color=INK, ls="--", lw=1, label="infinite width")
+        band = (mean - Z_95 * std, mean + Z_95 * std)
+        left.fill_between(layers, *band, color=COLORS[2], alpha=0.2, lw=0, label="95% by theory")
+        for k, path in enumerate(logs):
+            shown = np.where(np.isfinite(path), path, np.nan)
+            label = None if k else "networks"
+            left.plot(layers, shown, color=COLORS[0], lw=0.6, alpha=0.8, label=label)
+        left.plot(layers, mean, color=COLORS[2], lw=2, label="mean by theory")
+        left.set(xlabel="layer", ylabel="ln of what is left of the signal")
+        left.set(xlim=(0, len(mean) - 1), ylim=(low, high))
+        counts, edges = np.histogram(np.clip(ends, low, high), 24, (low, high))
+        _histogram(right, counts, edges, COLORS[0], 0.45)
+        grid = np.linspace(low, high, 200)
+        density = _normal_density(grid, mean[-1], variance[-1])
+        right.plot(grid, max(1, len(ends)) * (edges[1] - edges[0]) * density, color=COLORS[2])
+        right.axvline(0, color=INK, ls="--", lw=1)
+        right.set(xlabel="ln of what is left of the signal", ylabel="networks", xlim=(low, high))
+        figure.legend(loc="outside upper center", ncols=4)
     return figure

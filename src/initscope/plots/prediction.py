@@ -10,9 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from initscope import checks
+from initscope.errors import shown
 from initscope.plots.style import COLORS, INK, WIDTH, styled
 
-__all__: list[str] = []  # for this package alone
+__all__ = ["with_guess"]
 
 
 def question_and_answer(
@@ -82,4 +84,56 @@ def question_and_answer(
                 asked.set_ticks(axis, [f"{value:g}" for value in axis])
         elif unit == "%":
             asked.set_major_formatter("{x:g}%")
+    return figure
+
+
+def with_guess(
+    figure: Figure, *guesses: int, along: str = "x", panels: Sequence[int] | None = None
+) -> Figure:
+    """Return the figure with panels marked in which the book draws guesses of the reader.
+
+    On a page of the book a guess that was made with a :class:`initscope.widgets.Prediction` is laid
+    over the panels, a number as a line and a band as a stretch. Elsewhere nothing is seen of it.
+    Call it when the axes have their limits.
+
+    Parameters
+    ----------
+    figure
+        As it comes from another function of this package.
+    guesses
+        Which guesses of the chapter, from 1 on in their order.
+    along
+        The axis that has the unit of the guesses, "x" or "y".
+    panels
+        Positions of the panels in the figure, by default all.
+
+    Raises
+    ------
+    UsageError
+        A number, an axis or a panel that does not exist; a panel that is marked already.
+
+    Example
+    -------
+    >>> from matplotlib.figure import Figure
+    >>> axes = Figure().subplots()
+    >>> _ = axes.set_xlim(0, 4)
+    >>> with_guess(axes.figure, 1, 2).axes[0].patch.get_gid()
+    'guess_1.2_x_linear_0_4'
+    """
+    checks.require(isinstance(figure, Figure), f"figure must be a figure, not {shown(figure)}.")
+    numbers = [checks.whole("guesses", guess, 1) for guess in guesses]
+    checks.choice("along", along, ("x", "y"))
+    chosen = range(len(figure.axes)) if panels is None else checks.items("panels", panels)
+    for panel in chosen:
+        checks.whole("panels", panel, 0)
+        checks.require(
+            panel < len(figure.axes), f"the figure has {len(figure.axes)} panels, and none {panel}."
+        )
+        axes = figure.axes[panel]
+        checks.require(axes.patch.get_gid() is None, f"the panel {panel} is marked already.")
+        axis = axes.xaxis if along == "x" else axes.yaxis
+        scale = "log" if axis.get_scale() == "log" else "linear"
+        low, high = axis.get_view_interval()
+        which = ".".join(map(str, numbers))
+        axes.patch.set_gid(f"guess_{which}_{along}_{scale}_{low:.6g}_{high:.6g}")
     return figure

@@ -80,6 +80,7 @@ STYLE: dict[str, Any] = {
     # The same figure gives the same file: no random ids in the SVG.
     "svg.hashsalt": "initscope",
 }
+"""Settings of matplotlib that every figure is drawn with: no background, mid-tone lines."""
 
 WIDTH = 7.6
 """Width of a figure in inches: the text column of the book."""

@@ -45,6 +45,7 @@ from initscope.theory.transformer import (
     residual_stream_variance,
 )
 from initscope.theory.transformer_gradient import (
+    GatedWeightGradients,
     WeightGradients,
     residual_gradient_variance,
     weight_gradient_variance,
@@ -67,6 +68,7 @@ __all__ = [
     "CriticalPoint",
     "DataMemory",
     "DepthScaling",
+    "GatedWeightGradients",
     "JacobianMoments",
     "LearningRateFactors",
     "LogNormMoments",

@@ -38,11 +38,11 @@ HERMITE = _weighted_hermite()
 class CorrelatedMoments:
     """The two averages for one activation and an array of variances, at any correlations.
 
-    Homogeneous activations (Cho & Saul 2009, eqs. 3 to 6) and erf (Rasmussen & Williams 2006,
-    eq. 4.29) have closed forms. Smooth ones are summed as a power series in c, whose coefficients
-    are the squared Hermite coefficients of phi (the dual activation of Daniely et al. 2016,
-    arXiv:1602.05897); where 256 terms are not enough, and for functions with kinks, the double
-    integral is done panel by panel.
+    Homogeneous activations (Cho & Saul 2009, eqs. 3 to 6), erf (Rasmussen & Williams 2006,
+    eq. 4.29) and GELU (by Stein's lemma) have closed forms. Other smooth ones are summed as a power
+    series in c, whose coefficients are the squared Hermite coefficients of phi (the dual activation
+    of Daniely et al. 2016, arXiv:1602.05897); where 256 terms are not enough, and for functions
+    with kinks, the double integral is done panel by panel.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class CorrelatedMoments:
     def __init__(self, activation: Activation, q: Array) -> None:
         self.activation = activation
         self.q = q
-        self.closed = activation.slopes is not None or activation.name == "erf"
+        self.closed = activation.slopes is not None or activation.name in ("erf", "gelu")
         if self.closed:
             return
         self.second, self.derivative_second = expectation(
@@ -109,6 +109,8 @@ class CorrelatedMoments:
 
 
 def _closed_moment(activation: Activation, q: Array, c: Array) -> Array:
+    if activation.name == "gelu":
+        return _gelu_moments(q, c)[0]
     if activation.slopes is None:
         return 2 / np.pi * np.arcsin(2 * q * c / (1 + 2 * q))
     # left * x + (right - left) * relu(x)
@@ -119,11 +121,30 @@ def _closed_moment(activation: Activation, q: Array, c: Array) -> Array:
 
 
 def _closed_derivative_moment(activation: Activation, q: Array, c: Array) -> Array:
+    if activation.name == "gelu":
+        return _gelu_moments(q, c)[1]
     if activation.slopes is None:
         ratio = 2 * q / (1 + 2 * q)
         return 4 / np.pi / (1 + 2 * q) / np.sqrt(1 - (ratio * c) ** 2)
     left, right = activation.slopes
     return left * right + (right - left) ** 2 * (np.pi - np.arccos(c)) / (2 * np.pi)
+
+
+def _gelu_moments(q: Array, c: Array) -> tuple[Array, Array]:
+    """Return both averages for GELU, u times the normal distribution function of u.
+
+    Stein's lemma leads from them to the averages of two distribution functions and two densities.
+    Written so that no digits cancel where q is large or c close to 1.
+    """
+    covariance = q * c
+    different = q * (1 - c) * (1 + c) * q  # q^2 - covariance^2
+    root = np.sqrt((1 + q * (1 - c)) * (1 + q * (1 + c)))
+    densities = 1 / (2 * np.pi * root)
+    shares = 0.25 + np.arctan2(covariance, root) / (2 * np.pi)
+    part = (q**2 + covariance**2 + q * different) / (1 + q)
+    second = densities * part + covariance * shares
+    derivative = densities * covariance * (part / root**2 + 2 * (1 - q) / (1 + q) + 1) + shares
+    return second, derivative
 
 
 def _double_integral(activation: Activation, q: float, c: float, order: int) -> float:

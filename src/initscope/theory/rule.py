@@ -18,7 +18,9 @@ Distribution = Literal["normal", "uniform"]
 Scope = Literal["layers", "model", "blocks"]
 
 MODES: tuple[str, ...] = get_args(Mode)
+"""Fans that a variance may be divided by."""
 DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
+"""Distributions that weights are drawn from layer by layer."""
 
 LARGEST_STD = 1e150  # its square is a float
 

@@ -46,6 +46,8 @@ def residual_stream_variance(
     mlp_ratio: float = 4.0,
     layer_norm_epsilon: float = 1e-5,
     token_repeat: float = 0.0,
+    gated: bool = False,
+    attention_ratio: float = 1.0,
     per_position: bool = False,
 ) -> Array:
     r"""Return the variance of a GPT-2's residual stream at initialization, after each block.
@@ -67,7 +69,9 @@ def residual_stream_variance(
     tokens, so that covariance between tokens builds up and attention keeps it.
 
     The scaling of residual branches by :math:`1/\sqrt{2L}` is that of Radford et al. (2019),
-    section 2.3.
+    section 2.3. An MLP with a gate (Shazeer 2020, arXiv:2002.05202) multiplies :math:`\phi(u)` by
+    a second projection of the same variance, independent of u, and its covariance is the product of
+    both: that of Llama, whose RMSNorm does what LayerNorm does to a stream of mean 0.
 
     Parameters
     ----------
@@ -89,6 +93,10 @@ def residual_stream_variance(
     token_repeat
         Probability that two positions hold the same token, and so the same embedding: about 0
         for random tokens, some percent for text.
+    gated
+        Whether the MLP has a gate, `activation` being that of the gate.
+    attention_ratio
+        Width of all query heads together over `n_embd`; 1 in most models.
     per_position
         Keep a last axis of positions instead of averaging over them.
 
@@ -121,6 +129,8 @@ def residual_stream_variance(
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     repeat = one("token_repeat", within("token_repeat", token_repeat, 0.0, 1.0))
+    heads = check_ratio(attention_ratio)
+    flag("gated", gated)
     flag("per_position", per_position)
     known = resolve(activation)
     base = check_std("std", std)
@@ -148,6 +158,8 @@ def residual_stream_variance(
             float(position[index]) ** 2,
             epsilon,
             repeat,
+            heads,
+            bool(gated),
         )
     return plain(result if per_position else result.mean(axis=-1))
 
@@ -165,6 +177,11 @@ def sizes(n_layer: object, n_embd: object, seq_len: object) -> tuple[int, int, i
 def check_std(name: str, std: ArrayLike) -> Array:
     """Return stds whose squares, and some products of them, are in the range of a float."""
     return within(name, nonnegative(name, std), 0.0, LARGEST_STD)
+
+
+def check_ratio(attention_ratio: float) -> float:
+    """Return the width of all heads over that of the stream, checked."""
+    return one("attention_ratio", within("attention_ratio", attention_ratio, 1e-9, 1e9))
 
 
 def check_logits(channels: int, std: Array) -> None:
@@ -189,6 +206,8 @@ def _stream(
     position: float,
     epsilon: float,
     repeat: float,
+    heads: float,
+    gated: bool,
 ) -> Array:
     """Return the variance of each position after each block, ``(depth + 1, length)``."""
     covariance = np.full((length, length), weight * repeat)
@@ -197,9 +216,9 @@ def _stream(
     variances = [covariance.diagonal().copy()]
     for _ in range(depth):
         attended = attention_covariance(layer_norm_covariance(covariance, epsilon), logit_variance)
-        covariance = covariance + channels**2 * weight * out * attended
+        covariance = covariance + heads * channels**2 * weight * out * attended
         hidden = channels * weight * layer_norm_covariance(covariance, epsilon)
-        covariance = covariance + width * out * activation_covariance(activation, hidden)
+        covariance = covariance + width * out * mlp_covariance(activation, hidden, gated)
         variances.append(covariance.diagonal().copy())
     return np.array(variances)
 
@@ -256,6 +275,12 @@ def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
         values[i] = count * (power @ density)
     fit = chebyshev.chebfit(2 * nodes / largest - 1, values, LOGIT_NODES - 1)
     return np.asarray(chebyshev.chebval(2 * spread / largest - 1, fit, tensor=False))
+
+
+def mlp_covariance(activation: Activation, covariance: Array, gated: bool) -> Array:
+    """Return the covariance of what the last matrix of an MLP reads, by that of what comes in."""
+    activated = activation_covariance(activation, covariance)
+    return activated * covariance if gated else activated
 
 
 def activation_covariance(activation: Activation, covariance: Array) -> Array:

@@ -9,6 +9,7 @@ from numpy.polynomial import chebyshev
 
 from initscope.checks import (
     Array,
+    flag,
     one,
     plain,
     positive,
@@ -26,13 +27,20 @@ from initscope.theory.transformer import (
     attention_covariance,
     attention_logit_variance,
     check_logits,
+    check_ratio,
     check_std,
     layer_norm_covariance,
+    mlp_covariance,
     position_differences,
     sizes,
 )
 
-__all__ = ["WeightGradients", "residual_gradient_variance", "weight_gradient_variance"]
+__all__ = [
+    "GatedWeightGradients",
+    "WeightGradients",
+    "residual_gradient_variance",
+    "weight_gradient_variance",
+]
 
 NORMS = ("pre", "post")
 SMALLEST_STD = 1e-100  # the logarithm of the variances between is taken
@@ -49,6 +57,9 @@ def residual_gradient_variance(
     activation: ActivationLike = "gelu_tanh",
     mlp_ratio: float = 4.0,
     layer_norm_epsilon: float = 1e-5,
+    position_std: float | None = None,
+    gated: bool = False,
+    attention_ratio: float = 1.0,
 ) -> Array:
     r"""Return the variance of the gradient along the stream, relative to that after all blocks.
 
@@ -69,6 +80,8 @@ def residual_gradient_variance(
     ----------
     n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
         As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers.
+    position_std, gated, attention_ratio
+        Likewise.
     norm
         ``"pre"``: x + f(LN(x)), as in GPT-2; ``"post"``: LN(x + f(x)), as in GPT and Vaswani et
         al. (2017).
@@ -97,7 +110,18 @@ def residual_gradient_variance(
     """
     require_name("norm", norm, NORMS)
     passed = _pass(
-        n_layer, n_embd, seq_len, std, residual_std, norm, activation, mlp_ratio, layer_norm_epsilon
+        n_layer,
+        n_embd,
+        seq_len,
+        std,
+        residual_std,
+        norm,
+        activation,
+        mlp_ratio,
+        layer_norm_epsilon,
+        position_std,
+        gated,
+        attention_ratio,
     )
     found = [float(gradient.trace()) / passed.length for gradient in passed.gradients[::2]]
     return plain(found)
@@ -114,6 +138,18 @@ class WeightGradients(NamedTuple):
     mlp_output: Array
 
 
+class GatedWeightGradients(NamedTuple):
+    """As :class:`WeightGradients`, of blocks whose MLP has a gate."""
+
+    query: Array
+    key: Array
+    value: Array
+    attention_output: Array
+    mlp_input: Array
+    mlp_output: Array
+    mlp_gate: Array
+
+
 def weight_gradient_variance(
     n_layer: int,
     n_embd: int,
@@ -124,7 +160,10 @@ def weight_gradient_variance(
     activation: ActivationLike = "gelu_tanh",
     mlp_ratio: float = 4.0,
     layer_norm_epsilon: float = 1e-5,
-) -> WeightGradients:
+    position_std: float | None = None,
+    gated: bool = False,
+    attention_ratio: float = 1.0,
+) -> WeightGradients | GatedWeightGradients:
     r"""Return the mean square of weight gradients of a GPT-2 at initialization, block by block.
 
     With G and K_y the covariances over channels, between positions, of the gradient of the stream
@@ -143,10 +182,12 @@ def weight_gradient_variance(
     ----------
     n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
         As in :func:`residual_gradient_variance`, of which this is the pre-LN case.
+    position_std, gated, attention_ratio
+        Likewise.
 
     Returns
     -------
-    WeightGradients
+    WeightGradients or GatedWeightGradients
         Per element and token, for a gradient of the stream of mean square 1 after the last block:
         with a loss summed over N tokens and mean square g there, N g times as much.
 
@@ -175,6 +216,9 @@ def weight_gradient_variance(
         activation,
         mlp_ratio,
         layer_norm_epsilon,
+        position_std,
+        gated,
+        attention_ratio,
     )
     d, weight, out = passed.channels, passed.weight, passed.out
     count = np.arange(1.0, passed.length + 1)
@@ -193,17 +237,22 @@ def weight_gradient_variance(
         average = (after_attention * averaged).sum()
         hidden = passed.hiddens[block]
         slopes = _slopes(passed.activation, hidden)
+        activated = activation_covariance(passed.activation, hidden)
+        # Of two factors, the gradient of one is that of the product times the other.
+        by_input, by_gate = (activated, slopes * hidden) if passed.gated else (slopes, slopes)
         rows.append(
             (
                 logit,
                 logit,
                 d * out * average,
                 d * weight * average,
-                d * out * (after_mlp * slopes * mlp_inputs).sum(),
-                (after_mlp * activation_covariance(passed.activation, hidden)).sum(),
+                d * out * (after_mlp * by_input * mlp_inputs).sum(),
+                (after_mlp * mlp_covariance(passed.activation, hidden, passed.gated)).sum(),
+                d * out * (after_mlp * by_gate * mlp_inputs).sum(),
             )
         )
-    return WeightGradients(*(plain(column / passed.length) for column in np.array(rows).T))
+    columns = [plain(column / passed.length) for column in np.array(rows).T]
+    return GatedWeightGradients(*columns) if passed.gated else WeightGradients(*columns[:-1])
 
 
 class _Pass(NamedTuple):
@@ -225,6 +274,7 @@ class _Pass(NamedTuple):
     weight: float
     out: float
     activation: Activation
+    gated: bool
     inputs: list[Array]
     hiddens: list[Array]
     gradients: list[Array]
@@ -240,12 +290,16 @@ def _pass(
     activation: ActivationLike,
     mlp_ratio: float,
     layer_norm_epsilon: float,
+    position_std: float | None,
+    gated: bool,
+    attention_ratio: float,
 ) -> _Pass:
     """Check the arguments, and follow the signal forward and the gradient back."""
     depth, channels, length = sizes(n_layer, n_embd, seq_len)
     require_memory(8.0 * 5 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
+    heads, gated = check_ratio(attention_ratio), flag("gated", gated)
     known = resolve(activation)
     base = within("std", positive("std", std), SMALLEST_STD, LARGEST_STD)
     check_logits(channels, base)
@@ -253,11 +307,14 @@ def _pass(
     out = weight / (2 * depth)
     if residual_std is not None:
         out = one("residual_std", check_std("residual_std", residual_std)) ** 2
+    position = weight
+    if position_std is not None:
+        position = one("position_std", check_std("position_std", position_std)) ** 2
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
 
     # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance
     # of the MLP's hidden units between positions.
-    covariance = 2 * weight * np.eye(length)
+    covariance = (weight + position) * np.eye(length)
     divisors, hiddens, entered = [], [], []
     for branch in range(2 * depth):
         if norm == "pre":
@@ -267,11 +324,12 @@ def _pass(
             inputs = covariance
         entered.append(inputs)
         if branch % 2 == 0:
-            added = channels**2 * weight * out * attention_covariance(inputs, logit_variance)
+            attended = attention_covariance(inputs, logit_variance)
+            added = heads * channels**2 * weight * out * attended
         else:
             hidden = channels * weight * inputs
             hiddens.append(hidden)
-            added = width * out * activation_covariance(known, hidden)
+            added = width * out * mlp_covariance(known, hidden, gated)
         covariance = covariance + added
         if norm == "post":
             divisors.append(covariance.diagonal() + epsilon)
@@ -287,13 +345,18 @@ def _pass(
         if norm == "post":
             gradient = gradient * scale
         if branch % 2 == 0:
-            added = channels**2 * weight * out * (attention.T @ gradient @ attention)
+            added = heads * channels**2 * weight * out * (attention.T @ gradient @ attention)
         else:
-            slopes = _slopes(known, hiddens[branch // 2])
+            hidden = hiddens[branch // 2]
+            slopes = _slopes(known, hidden)
+            if gated:
+                slopes = slopes * hidden + activation_covariance(known, hidden)
             added = width * channels * weight * out * slopes * gradient
         gradient = gradient + (added * scale if norm == "pre" else added)
         gradients.append(gradient)
-    return _Pass(depth, channels, length, weight, out, known, entered, hiddens, gradients[::-1])
+    return _Pass(
+        depth, channels, length, weight, out, known, gated, entered, hiddens, gradients[::-1]
+    )
 
 
 def _slopes(activation: Activation, covariance: Array) -> Array:

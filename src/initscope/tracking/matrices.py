@@ -259,9 +259,7 @@ def find_weight_matrices(
     return sorted(found, key=lambda matrix: matrix.layer)
 
 
-def _matrices(
-    weight: Weight, layer: int, parts: Sequence[Part]
-) -> list[WeightMatrix]:
+def _matrices(weight: Weight, layer: int, parts: Sequence[Part]) -> list[WeightMatrix]:
     """Return the matrices of one parameter: its parts, of each expert."""
     n = weight.n_experts
     return [

@@ -88,13 +88,13 @@ const part = (share) => (Math.abs(share) > 10 ? `${short(share)} times` : percen
 const [BLUE, ORANGE, GREEN, PURPLE, RED] = COLORS;
 
 function render(context) {
-  const { model, page } = context;
+  const { model } = context;
   /** @type {Record<string, Record<string, any>>} */
   const presets = model.get("published_runs");
   // The settings that a preset sets.
   const presetNames = Object.keys(presets.nanogpt);
   const sameAs = (preset, s) => presetNames.every((name) => presets[preset][name] === s[name]);
-  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 580 });
+  const f = frame(context, { title: "AdamW equilibrium", controls: CONTROLS, update, python, table, longest: () => 580, settle });
   const legendPlace = make("div", { class: "ins-wide" });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(legendPlace);
@@ -121,11 +121,11 @@ function render(context) {
   let seed = 0;
   let frameRequest = 0;
 
-  // A link may name a preset alone; what it says besides holds over the preset.
-  const given = new Set((page?.parameters ?? []).map(([name]) => name));
-  const linked = presets[f.settings().preset];
-  if (given.has("preset") && linked) {
-    f.set(Object.fromEntries(presetNames.filter((name) => !given.has(name)).map((name) => [name, linked[name]])));
+  /** A link may name a preset alone; what it says besides holds over the preset. */
+  function settle(settings, named) {
+    const linked = named.has("preset") && presets[settings.preset];
+    if (!linked) return settings;
+    return { ...settings, ...Object.fromEntries(presetNames.filter((name) => !named.has(name)).map((name) => [name, linked[name]])) };
   }
 
   function update(settings, changed) {

@@ -13,6 +13,7 @@ from initscope.analysis import mean_error
 from initscope.plots.attention import row_and_mean
 from initscope.theory import attention_participation, critical_logit_std
 from initscope.widgets.base import BookWidget
+from initscope.widgets.torch_random import torch_normals
 
 __all__ = ["AttentionSaturation"]
 
@@ -64,12 +65,7 @@ class AttentionSaturation(BookWidget):
 
     def attention(self) -> np.ndarray:
         """Return the weights of the rows that the page draws, shape ``(400, n_keys)``."""
-        # As torch makes them, in blocks of 16 by Box and Muller, which is not needed for it.
-        uniform = np.random.RandomState(self.seed).randint(
-            2**24, size=(ROWS * self.n_keys // 16, 2, 8), dtype=np.uint32
-        ) / float(2**24)
-        radius, angle = np.sqrt(-2 * np.log1p(-uniform[:, 0])), 2 * np.pi * uniform[:, 1]
-        normal = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+        normal = torch_normals(self.seed, ROWS * self.n_keys)
         logits = self.logit_std * normal.reshape(ROWS, self.n_keys)
         weights = np.exp(logits - logits.max(1, keepdims=True))
         return np.asarray(weights / weights.sum(1, keepdims=True))

@@ -43,6 +43,14 @@ export function clamp(control, value) {
   return control.kind === "integer" || control.whole ? Math.round(inside) : inside;
 }
 
+const formatOf = (control) => control.format ?? ((v) => (control.kind === "choice"
+  ? control.options.find(([known]) => known === v)?.[1] ?? "" : short(v)));
+
+/** A setting in words: "depth (layers) 50", "LayerNorm on". */
+export function told(control, value) {
+  return `${control.label} ${control.kind === "switch" ? (value ? "on" : "off") : formatOf(control)(value)}`;
+}
+
 function toSlider(control, value) {
   if (control.kind === "log") return value > 0 ? Math.log10(value) : sliderRange(control)[0];
   if (control.kind === "choice") return control.options.findIndex(([known]) => known === value);
@@ -86,8 +94,7 @@ function longestText(control, format) {
  * `options` and `label`.
  */
 export function input(control, value, change) {
-  const format = control.format ?? ((v) => (control.kind === "choice"
-    ? control.options.find(([known]) => known === v)?.[1] ?? "" : short(v)));
+  const format = formatOf(control);
   const label = make("span", { class: "ins-label" }, control.label);
   if (control.kind === "switch") {
     const box = make("input", { type: "checkbox", onchange: () => change(box.checked) });

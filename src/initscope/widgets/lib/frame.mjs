@@ -1,6 +1,6 @@
 // The frame of a widget: its controls, its sentence, its buttons, and its settings in the address.
 
-import { clamp, input, parse } from "./controls.mjs";
+import { clamp, input, parse, told } from "./controls.mjs";
 import { keepRoom, make } from "./dom.mjs";
 import { csv } from "./format.mjs";
 
@@ -8,7 +8,7 @@ import { csv } from "./format.mjs";
  * Build the frame and keep it in step with the model.
  *
  * context    what render was called with: {model, el, page}. `page` is given by the loader of the
- *            book, {parameters, link}, and missing in a live notebook.
+ *            book, {parameters, link, connect, moved}, and missing in a live notebook.
  * title      name of the widget.
  * controls   trait -> control, see controls.mjs; each is a setting that goes into the address. One
  *            that is `hidden` has no place in the panel: the widget sets it in a way of its own.
@@ -19,6 +19,8 @@ import { csv } from "./format.mjs";
  * longest    (settings) => letters of the longest sentence there can be while a slider is dragged; so
  *            much room it has, so that nothing moves.
  * reset      whether there is a button that sets all back to the start (yes, unless false).
+ * settle     (settings, named) => settings that go together, where one decides another; `named` are those
+ *            that an address or a button in the text gives.
  *
  * Returns {panel, view, message, buttons, settings, set, enable, note, offer, say, refresh, destroy}:
  * elements for more controls, pictures, the sentence and buttons; the settings now; `set(changes)`;
@@ -31,16 +33,32 @@ import { csv } from "./format.mjs";
  *   title: string, controls: Record<string, any>, update: (settings: any, changed: Set<string>) => void,
  *   python?: (settings: any) => string, table?: () => { columns: string[], rows: any[][] },
  *   longest?: (settings: any) => number, reset?: boolean,
+ *   settle?: (settings: any, named: Set<string>) => any,
  * }} options
  */
-export function frame({ model, el, page }, { title, controls, update, python, table, longest, reset = true }) {
+export function frame(
+  { model, el, page }, { title, controls, update, python, table, longest, reset = true, settle = (s) => s },
+) {
   const names = Object.keys(controls);
   const start = Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
+  const complete = Object.fromEntries(names.map((name) => [name, { ...controls[name] }])); // as long as nothing is chosen
+
+  /** The settings that `parameters`, as an address has them, ask for: what they leave out is as at the start. */
+  function asked(parameters, refuse = (_name, _text) => {}) {
+    const given = {};
+    for (const [name, text] of parameters) {
+      const value = complete[name] ? parse(complete[name], text) : undefined;
+      if (value === undefined) refuse(name, text);
+      else given[name] = value;
+    }
+    return settle({ ...start, ...given }, new Set(Object.keys(given)));
+  }
   const notes = [];
-  for (const [name, text] of page?.parameters ?? []) {
-    const value = controls[name] ? parse(controls[name], text) : undefined;
-    if (value === undefined) notes.push(`"${name}=${text}" in the address is not understood and left out.`);
-    else model.set(name, value);
+  if (page?.parameters.length) {
+    const wanted = asked(page.parameters, (name, text) => {
+      notes.push(`"${name}=${text}" in the address is not understood and left out.`);
+    });
+    for (const name of names) model.set(name, wanted[name]);
   }
 
   const settings = () => Object.fromEntries(names.map((name) => [name, clamp(controls[name], model.get(name))]));
@@ -68,6 +86,7 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     }
     if (longest) keepRoom(message, longest(settings()));
     if (python && !code.hidden) listing.textContent = python(settings());
+    page?.moved?.(settings());
   }
   function set(changes) {
     for (const [name, value] of Object.entries(changes)) model.set(name, value);
@@ -145,6 +164,20 @@ export function frame({ model, el, page }, { title, controls, update, python, ta
     } }, "Download CSV"));
   }
   if (reset) buttons.append(make("button", { type: "button", onclick: () => set(start) }, "Reset"));
+
+  // What words of the page ask of the widget, in the terms of an address.
+  page?.connect?.({
+    go: (parameters) => set(asked(parameters)),
+    standsAt(parameters) {
+      const [goal, now] = [asked(parameters), settle(settings(), new Set())];
+      const near = (a, b) => a === b || Math.abs(a - b) <= 1e-3 * Math.max(Math.abs(a), Math.abs(b));
+      return names.every((name) => near(goal[name], now[name]));
+    },
+    told: (parameters) => parameters.map(([name, text]) => {
+      const value = complete[name] && parse(complete[name], text);
+      return value === undefined ? undefined : told(complete[name], value);
+    }),
+  });
 
   el.replaceChildren(make(
     // A group, not a landmark of the page: of those every one must have a name of its own.

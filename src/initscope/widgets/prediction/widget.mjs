@@ -4,12 +4,12 @@ import { make } from "../lib/dom.mjs";
 import { power } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
 import { decades, ticks } from "../lib/ticks.mjs";
-import { fromShare, sentence, toShare, withUnit } from "./message.mjs";
+import { difference, fromShare, sentence, toShare, withUnit } from "./message.mjs";
 
 const GUESS = "#d9772b";
 const TRUTH = "#3f83c9";
 const PROMPT = "Set what you expect, with the keyboard or the pointer, then reveal the answer. "
-  + "Nothing is stored or sent.";
+  + "Nothing is sent.";
 const UNTOUCHED = "Set what you expect first, with the keyboard or the pointer: then the answer can be revealed.";
 const READ = ["question", "kind", "low", "high", "unit", "label", "truth", "explanation", "code", "thresholds",
   "x", "y", "shown", "x_label", "x_log"];
@@ -38,6 +38,7 @@ function render(context) {
   const start = Object.fromEntries(names.map((name) => [name, model.get(name)]));
   // Who has not changed the guess has made none. In a kernel the author may reveal it all the same.
   let touched = model.get("revealed");
+  let asked = false; // by the button: then the page is told
 
   const slider = (label) => ({
     label, kind: q.log ? "log" : "linear", min: q.low, max: q.high, step: (q.high - q.low) / 200,
@@ -63,8 +64,10 @@ function render(context) {
     if (f.settings().revealed) {
       touched = false;
       f.set({ ...start, revealed: false });
-    } else if (touched) f.set({ revealed: true });
-    else f.say(UNTOUCHED);
+    } else if (touched) {
+      asked = true;
+      f.set({ revealed: true });
+    } else f.say(UNTOUCHED);
   } }, "Reveal the answer");
   f.panel.append(make("div", { class: "ins-buttons" }, button));
   const svg = make("svg:svg", { class: "ins-chart", role: "img" });
@@ -190,6 +193,13 @@ function render(context) {
     explanation.hidden = explanation.textContent === "";
     f.say(s.revealed ? sentence(q, guessNow(s), q.truth) : PROMPT);
     draw();
+    if (s.revealed && asked) {
+      asked = false;
+      // For the page, which unfolds what waits for the guess, and keeps the score.
+      const { score } = difference(q, guessNow(s), q.truth);
+      const detail = { guess: guessNow(s), score };
+      context.el.dispatchEvent(new CustomEvent("guess-made", { bubbles: true, detail }));
+    }
   }
 
   // The marks follow the pointer. The listeners are the picture's own: what is in it is drawn anew.

@@ -57,7 +57,7 @@ class Prediction(BookWidget):
     guess, guess_high, revealed
         The prediction (`guess_high`: the upper edge of a band) and whether the answer is shown.
         These alone may be set later, and are synchronized with the page; the others are read once.
-        A prediction that is not revealed yet does not start close to its answer: it is moved to the
+        A prediction that is not revealed yet does not start near its answer: it is moved to the
         other end of the axis. In the page it is revealed only after the reader has changed it.
 
     Raises
@@ -73,6 +73,7 @@ class Prediction(BookWidget):
     >>> prediction = Prediction(
     ...     "Which std keeps the variance of a ReLU network of width 256?",
     ...     scheme_std("kaiming", 256, 256), low=1e-4, high=10, label="std", guess=0.05,
+    ...     revealed=True,
     ... )
     >>> round(prediction.difference()["factor"], 2), prediction.difference()["score"]
     (1.77, 'near')
@@ -163,7 +164,7 @@ class Prediction(BookWidget):
             guess_high=_at(low, high, log, 2 / 3) if guess_high is None else guess_high,
             **others,
         )
-        if not self.revealed and self.difference()["score"] == "close":
+        if not self.revealed and self.difference()["score"] != "far":
             self.guess, self.guess_high = self._elsewhere()
 
     @traitlets.validate("guess", "guess_high")

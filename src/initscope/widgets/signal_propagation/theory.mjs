@@ -7,6 +7,7 @@
 // Settings: {activation, depth, width, std, bias_std, residual, layer_norm}.
 
 import { digamma, gaussianNodes, normalCdf, normalDensity, trigamma } from "../lib/gaussian.mjs";
+import { exactNoise } from "../lib/layer_noise.mjs";
 
 export const LEAKY_SLOPE = 0.01;
 /** Added by LayerNorm to the variance, as in torch. */
@@ -129,24 +130,6 @@ export function propagate({ activation, depth, width, std, bias_std: biasStd, re
   return { forward, backward };
 }
 
-/** Mean and variance of ln(2/n sum relu(g_i)^2) over n units, given that one of them is above 0. */
-function reluNoise(width) {
-  let logChoose = 0; // of the number of units above 0
-  let [total, mean, square] = [0, 0, 0];
-  let within = 0;
-  for (let k = 1; k <= width; k += 1) {
-    logChoose += Math.log((width - k + 1) / k);
-    const weight = Math.exp(logChoose - width * Math.LN2);
-    const value = digamma(k / 2) + Math.log(4 / width);
-    total += weight;
-    mean += weight * value;
-    square += weight * value * value;
-    within += weight * trigamma(k / 2);
-  }
-  mean /= total;
-  return [mean, within / total + square / total - mean * mean];
-}
-
 /**
  * Logarithms of the bounds in which 95% of single networks lie, {forward, backward}, each
  * {low, high} by layer. Null where they are not known: with residual branches or LayerNorm, and
@@ -155,7 +138,7 @@ function reluNoise(width) {
 export function finiteWidth(settings, { forward, backward } = propagate(settings)) {
   const { activation, depth, width, std, bias_std: biasStd, residual, layer_norm: layerNorm } = settings;
   if (residual || layerNorm) return null;
-  const exact = { relu: () => reluNoise(width), linear: () => [digamma(width / 2) + Math.log(2 / width), trigamma(width / 2)] }[activation]?.();
+  const exact = exactNoise(activation, width);
   const weight = Math.log(width) + 2 * Math.log(std);
   /** @type {any[]} */
   const layers = Array.from({ length: depth + 1 }, () => null);

@@ -162,6 +162,14 @@ const FORMULAS = {
 const NO_SPREAD = " The spread at finite width is known for the plain network only: no band is drawn.";
 const SATURATED = " Hardly any unit is not saturated: theory for wide layers says nothing of this gradient and of the spread, and neither is drawn.";
 
+/** A scheme sets the std; a std that a scheme would set is of that scheme. */
+function settle(settings) {
+  const { scheme, std, width } = settings;
+  if (scheme !== "free") return { ...settings, std: schemeStd(scheme, width) };
+  const same = ["kaiming", "xavier"].find((name) => Math.abs(std / schemeStd(name, width) - 1) < 1e-3);
+  return same ? { ...settings, scheme: same } : settings;
+}
+
 function render(context) {
   const { model } = context;
   const f = frame(context, {
@@ -171,6 +179,7 @@ function render(context) {
     python,
     table,
     longest: () => 312,
+    settle,
   });
   const widget = context.el.querySelector(".ins-widget");
   widget.classList.add("ins-stage");
@@ -207,7 +216,9 @@ function render(context) {
   sizesPanel.append(sizesTitle, sizesValues, sizesLegend);
   const foot = make("p", { class: "ins-note ins-wide ins-formula" });
   slider.element.classList.add("ins-wide");
-  f.view.append(...panels.map(({ element }) => element), slider.element, choices, f.message, formulaLine, head, sizesPanel, foot);
+  const steps = context.page?.steps; // of the page's story, each with buttons that set this stage
+  steps?.classList.add("ins-wide");
+  f.view.append(...panels.map(({ element }) => element), slider.element, choices, ...(steps ? [steps] : []), f.message, formulaLine, head, sizesPanel, foot);
   f.view.before(line);
   f.view.after(f.panel); // what there is besides is folded, below
 
@@ -402,8 +413,9 @@ function render(context) {
       const logs = networks.map((network) => network[name][here]);
       const [low, high] = [Math.min(...logs), Math.max(...logs)].map(powerText);
       title.textContent = `${name === "forward" ? "Signal" : "Gradient"}, layer ${here}: rms ${powerText(means[name][here] / 2)}`;
-      const measured = networks.length ? `${low === high ? low : `${low} to ${high}`}; ` : "";
-      values.textContent = `variance ${measured}theory ${powerText(theory[name][here] / LN10)}`;
+      const predicted = powerText(theory[name][here] / LN10);
+      const measured = low === high ? low : `${low} to ${high}`;
+      values.textContent = networks.length ? `variance ${measured}; theory ${predicted}` : `variance by theory ${predicted}`;
       charts[k].cross(layer === null ? null : { x: here, ys: [{ y: means[name][here] / 2, color: [FORWARD, BACKWARD][k] }] });
       readers[k].show(layer);
     });

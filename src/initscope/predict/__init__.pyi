@@ -1,0 +1,4 @@
+from .config import TransformerConfig
+from .forecast import ModelPrediction, predict
+
+__all__ = ["ModelPrediction", "TransformerConfig", "predict"]

@@ -1,0 +1,1 @@
+"""A GPT that is pretrained in the page."""

@@ -1,0 +1,177 @@
+"""The reference of the package: every public name, as it is, read without running anything."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlencode
+
+import griffe
+import pytest
+from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, parsed
+from bs4 import BeautifulSoup, Tag
+
+import initscope
+
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+import api_reference
+
+PAGES = [name for name in DOCUMENTS if name.startswith("book/api/")]
+MODULES = re.findall(
+    r"```\{api\} (\S+)", "".join((ROOT / f"{name}.md").read_text("utf8") for name in PAGES)
+)
+
+
+def exported(module: str) -> list[str]:
+    return list(getattr(importlib.import_module(module), "__all__", ()))
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> list[BeautifulSoup]:
+    return [parsed(site, name) for name in PAGES]
+
+
+def entry(pages: list[BeautifulSoup], path: str) -> Tag:
+    """The entry of a name: its signature and what is said of it."""
+    (found,) = [tag for page in pages for tag in page.find_all(id=path)]
+    assert found.name == "dt"
+    assert isinstance(found.parent, Tag)
+    return found.parent
+
+
+def test_every_package_that_exports_something_is_there() -> None:
+    packages = {
+        module.name
+        for module in pkgutil.iter_modules(initscope.__path__, "initscope.")
+        if module.ispkg and module.name != "initscope.cli"  # it says itself what it takes
+    }
+    assert packages | {"initscope.init", "initscope.claims", "initscope.errors"} <= set(MODULES)
+    assert len(MODULES) == len(set(MODULES))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_exported_name_has_its_entry(module: str, pages: list[BeautifulSoup]) -> None:
+    for name in exported(module):
+        said = entry(pages, f"{module}.{name}")
+        assert len(said.get_text().split()) > 4, f"{name}: nothing is said of it"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_signatures_are_those_of_the_functions(module: str, pages: list[BeautifulSoup]) -> None:
+    for name in exported(module):
+        value = getattr(importlib.import_module(module), name)
+        if not inspect.isfunction(value):
+            continue
+        shown = entry(pages, f"{module}.{name}").select_one("dt")
+        assert shown is not None
+        parameters = [tag.select_one(".n") for tag in shown.select(".sig-param")]
+        found = [tag.get_text() for tag in parameters if tag is not None]
+        assert found == list(inspect.signature(value).parameters), name
+
+
+def test_examples_are_shown(pages: list[BeautifulSoup]) -> None:
+    shown = sum(page.get_text().count(">>> ") for page in pages)
+    assert shown > 300
+    said = entry(pages, "initscope.theory.gain")
+    assert said.select_one(".highlight .gp") is not None
+    assert {"Parameters:", "Raises:"} <= {tag.get_text().strip() for tag in said.select("dt")}
+
+
+def test_names_in_docstrings_lead_to_their_entries(pages: list[BeautifulSoup]) -> None:
+    links = [tag for page in pages for tag in page.select("dd a.reference.internal[href]")]
+    assert len(links) > 300
+    for page in pages:
+        assert ":func:" not in page.get_text()
+        assert ":class:" not in page.get_text()
+        assert not page.select("article cite"), "a backtick that is no code"
+
+
+def test_the_pages_are_light(site: Path) -> None:
+    for name in PAGES:
+        assert (site / f"{name}.html").stat().st_size < 900_000, name
+
+
+def test_chapters_lead_to_the_reference(site: Path) -> None:
+    goals = [
+        link["href"]
+        for name in CHAPTERS
+        for link in parsed(site, name).select("article a[href*='/api/'] code")
+        for link in [link.find_parent("a")]
+    ]
+    assert len(goals) > 10
+    assert any(
+        goal.endswith("theory.html#initscope.theory.finite_width_interval") for goal in goals
+    )
+
+
+@pytest.mark.browser
+def test_the_search_finds_names(visit: Open, address: str) -> None:
+    opened = visit("search.html")
+    for name, path in (
+        ("adamw_equilibrium_rms", "theory.html#initscope.theory.adamw_equilibrium_rms"),
+        ("VarianceTracker", "training.html#initscope.tracking.VarianceTracker"),
+    ):
+        opened.page.goto(f"{address}/search.html?{urlencode({'q': name})}")
+        link = opened.page.locator(f"#search-results a[href*='{path}']").first
+        link.wait_for()
+    assert opened.errors == []
+
+
+def test_nothing_is_imported_to_make_it() -> None:
+    """Neither torch nor a part of the package that computes."""
+    code = (
+        "import sys; sys.path.insert(0, 'book/_ext'); import api_reference as api\n"
+        f"for name in {MODULES!r}:\n"
+        "    module = api.target_of(api.package()[name.removeprefix('initscope.')])\n"
+        "    assert len(api.reference(module)) > 15\n"
+        "loaded = {m.partition('.')[0] for m in sys.modules}\n"
+        "print(sorted(loaded & {'torch', 'numpy', 'initscope'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def module_of(folder: Path, docstring: str) -> griffe.Module:
+    (folder / "sample").mkdir()
+    text = f'__all__ = ["one"]\ndef one(a: int, *, b: float = 2.0) -> str:\n    """{docstring}"""\n'
+    (folder / "sample" / "__init__.py").write_text(text)
+    module = griffe.load("sample", search_paths=[str(folder)], allow_inspection=False)
+    assert isinstance(module, griffe.Module)
+    return module
+
+
+def test_a_role_that_leads_nowhere_fails_the_build(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = module_of(tmp_path, "Return what :func:`initscope.theory.nothing` does.")["one"]
+    with caplog.at_level(logging.WARNING):  # with -W a warning is an error
+        text = api_reference.docstring_of(one)
+    assert "names initscope.theory.nothing, which there is not" in caplog.text
+    assert "``initscope.theory.nothing``" in text
+
+
+def test_roles_lead_to_public_names_and_others_are_code() -> None:
+    scope = api_reference.target_of(api_reference.package()["theory.gain"])
+    for role, shown in {
+        ":func:`gain`": ":py:func:`gain <initscope.theory.gain>`",
+        ":func:`~initscope.theory.gains.gain`": ":py:func:`gain <initscope.theory.gain>`",
+        ":data:`~initscope.init.SCHEMES`": ":py:data:`SCHEMES <initscope.theory.SCHEMES>`",
+        ":func:`length_map`": ":py:func:`length_map <initscope.theory.length_map>`",
+        ":func:`resolve`": "``resolve``",  # of ours, and not exported
+        ":class:`torch.nn.Module`": "``torch.nn.Module``",
+    }.items():
+        assert api_reference.with_full_names(role, scope) == shown
+
+
+def test_a_signature_is_as_it_is_written(tmp_path: Path) -> None:
+    one = module_of(tmp_path, "Return one.")["one"]
+    assert api_reference.signature_of(one) == "one(a: int, *, b: float = 2.0) -> str"
+    budget = api_reference.target_of(api_reference.package()["tracking.VarianceTracker"])
+    assert "self" not in api_reference.signature_of(budget)
