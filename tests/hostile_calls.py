@@ -1697,7 +1697,7 @@ ROWS: dict[str, Row] = {
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
     ),
     "widgets.residual_stream.widget.ResidualStream": Row(
-        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
+        usual(std=0.02, norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)
