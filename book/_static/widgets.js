@@ -244,10 +244,14 @@
     goal?.scrollIntoView({ behavior: "instant" });
   }
 
-  // Paper is narrower than most windows and cannot be opened: drawings shrink to it, and what is folded
-  // in the text is shown. Afterwards all is as it was.
+  // Paper is white, narrower than most windows, and cannot be opened: colors are those of a light page,
+  // drawings shrink to it, and what is folded in the text is shown. Afterwards all is as it was.
   const undo = [];
   addEventListener("beforeprint", () => {
+    const { dataset } = document.documentElement;
+    const { theme } = dataset;
+    dataset.theme = "light";
+    undo.push(() => { dataset.theme = theme; });
     /** @type {NodeListOf<HTMLDetailsElement>} */
     const folds = document.querySelectorAll("article details:not([open])");
     for (const fold of folds) {
