@@ -28,7 +28,8 @@ _SVG_NAMES = {
 }
 
 _DROPPED = (
-    *("script", "style", "link", "button", "input", "iframe", "summary", "a.headerlink"),
+    *("script", "style", "link", "button", "input", "iframe", "a.headerlink"),
+    ".hide > summary",  # of code
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
 )
 
@@ -126,12 +127,15 @@ def _clean(page: Page) -> None:
         comment.extract()
     for tag in body.select("details"):
         tag.name = "div"
+    for tag in body.select("summary"):
+        tag.name = "p"
+        tag["class"] = "fold"
     for tag in body.select("cite:has(code)"):
         tag.unwrap()
     seen: set[str] = set()
     for tag in [body, *body.find_all(True)]:
         for name in list(tag.attrs):
-            if name.startswith(("on", "data-", "aria-")) or name in _ATTRIBUTES_OF_OLD:
+            if name.startswith(("on", "data-")) or name in _OF_SCREENS:
                 del tag[name]
             elif name in _SVG_NAMES:
                 tag[_SVG_NAMES[name]] = tag.attrs.pop(name)
@@ -146,7 +150,10 @@ def _clean(page: Page) -> None:
             _add_note(figure, "On the live page.", f"{page.live}#{figure['id']}")
 
 
-_ATTRIBUTES_OF_OLD = ("border", "align", "valign", "cellpadding", "cellspacing", "scoped")
+_OF_SCREENS = (
+    *("border", "align", "valign", "cellpadding", "cellspacing", "scoped", "tabindex", "open"),
+    *("aria-expanded", "aria-controls", "aria-live", "aria-describedby"),
+)
 
 
 def _mark_formulas(body: Tag) -> None:

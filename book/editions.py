@@ -56,7 +56,8 @@ def about(title: str, author: str) -> str:
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf8"))
     edition = in_words(edition_of(ROOT), config["repository"]["url"])
     return (
-        f'<div class="title-page"><h1>{html.escape(title)}</h1><p>{html.escape(author)}</p>'
+        f'<div class="title-page"><p class="title">{html.escape(title)}</p>'
+        f"<p>{html.escape(author)}</p>"
         f"<p>{edition}</p>"
         "<p>An interactive paper. On its pages the pictures of instruments move, and every figure "
         "leads to its data; this is what stands in it.</p>"

@@ -465,6 +465,13 @@ def predictions() -> dict[str, list[float]]:
     return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
 
 
+def arrays_file() -> str:
+    arrays = {f"{split}_inputs": np.zeros((4, 2)) for split in ("train", "test")}
+    arrays |= {f"{split}_labels": np.array([0, 1, 0, 1]) for split in ("train", "test")}
+    np.savez("mine.npz", **arrays)
+    return "mine.npz"
+
+
 def tiny_config() -> dict[str, Any]:
     return {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
 
@@ -838,6 +845,7 @@ ROWS: dict[str, Row] = {
             dict(zip(("model", "optimizer"), trained(), strict=True))
             | {
                 "every": 1,
+                "embeddings_every": None,
                 "quantities": ("weight", "gradient", "update"),
                 "matrices": "attention",
                 "vectors": False,
@@ -866,6 +874,7 @@ ROWS: dict[str, Row] = {
         usual(
             out_folder="variances",
             every=1,
+            embeddings_every=3,
             quantities=("weight",),
             matrices="all",
             vectors=True,
@@ -889,6 +898,74 @@ ROWS: dict[str, Row] = {
     "tracking.matrices.find_weight_matrices": Row(usual("model", matrices="all", vectors=True)),
     "tracking.tables.read_variances": Row(usual("folder"), valid=False),
     "tracking.tables.read_histograms": Row(usual("folder"), valid=False),
+    "analysis.summary.run_summary": Row(
+        usual(variances=variances), nan="of what was not recorded, as documented"
+    ),
+    "analysis.summary.compared_runs": Row(
+        usual(first=variances, second=variances),
+        says={"first": ("variances", "two runs"), "second": ("variances", "two runs")},
+    ),
+    "widgets.page.page": Row(
+        usual(
+            widget=lambda: initscope.widgets.AdamWEquilibrium(),
+            title="a run",
+            tables=lambda: {"q": std()},
+            reload_after=2.0,
+        )
+    ),
+    "data.arrays.load_arrays": Row(
+        usual(path=arrays_file, standardize=True)
+    ),
+    "data.arrays.load_columns": Row(
+        usual(
+            splits=lambda: {name: {"x": [[0.0], [1.0]], "y": [0, 1]} for name in ("train", "test")},
+            inputs="x",
+            labels="y",
+            train="train",
+            test="test",
+            standardize=True,
+        ),
+        says=dict.fromkeys(("train", "test", "inputs", "labels"), ("split", "column")),
+    ),
+    "sweep.modules.optimizer_by_name": Row(
+        usual(name="adam", parameters=lambda: [torch.zeros(2, requires_grad=True)], lr=0.1),
+        says={"lr": ("options", "lr")},
+    ),
+    "sweep.modules.sweep_modules": Row(
+        usual(
+            build=lambda: lambda: MLP([13, 4, 3]),
+            data="wine",
+            stds=[0.1],
+            schemes=["kaiming"],
+            optimizers=lambda: [{"name": "SGD", "lr": 0.1}],
+            seeds=1,
+            epochs=1,
+            batch_size=32,
+            loss_points=2,
+            progress=False,
+        ),
+        says={
+            "stds": ("std",),
+            "schemes": ("scheme", "std", "gain"),
+            "optimizers": ("optimizer", "torch.optim"),
+            "data": ("data", "class scores"),
+        },
+        nan="the std of what is given by a scheme, as documented",
+        passes_on=("build", "optimizers"),
+    ),
+    "coordinates.coordinate_check": Row(
+        usual(
+            build=lambda: lambda width: MLP([3, width, 2]),
+            widths=[2, 4],
+            steps=1,
+            optimizer=lambda: lambda model: torch.optim.SGD(model.parameters(), 0.1),
+            batches=lambda: [(torch.ones(2, 3), torch.tensor([0, 1]))],
+            loss=lambda: lambda output, _: output.square().mean(),
+            seeds=2,
+        ),
+        nan="the slope of what is 0, or of what overflows",
+        passes_on=("build", "optimizer", "batches", "loss"),
+    ),
     # predict
     "predict.config.TransformerConfig.read": Row(usual(config=tiny_config)),
     "predict.forecast.predict": Row(
@@ -1260,9 +1337,7 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.prediction.with_guess": Row(
-        usual(figure=lambda: Figure(), along="x", panels=None)
-    ),
+    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
@@ -1557,6 +1632,7 @@ ROWS: dict[str, Row] = {
     "widgets.gpt_training.widget.GPTTraining.train": Row(
         usual(every=5),
         call=lambda every: initscope.widgets.GPTTraining(width=16, steps=10).train(every),
+        nan="before the first update there is no loss",
     ),
     "widgets.gpt_training.widget.GPTTraining.figure": Row(
         usual(table=lambda: _pretrained().copy()),
@@ -1619,6 +1695,9 @@ ROWS: dict[str, Row] = {
     ),
     "widgets.qkv_training.pretrained_runs.adamw_prediction": Row(
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
+    ),
+    "widgets.residual_stream.widget.ResidualStream": Row(
+        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)

@@ -219,18 +219,20 @@ def test_findings_as_a_table() -> None:
     }
     claims = {
         "E1": Claim("E1", "claims", texts),
-        "edge": Claim("edge", "predictions", {"expected": "It stays.", "refuted_by": "It moves."}),
+        "edge-stays": Claim(
+            "edge-stays", "predictions", {"expected": "It stays.", "refuted_by": "It moves."}
+        ),
     }
     effect = Effect("share", 0.75, 0.5, 0.9)
     about = {"summary": "Most.", "figure": "fig-a", "files": [__file__]}
     findings = [
         Finding.of(claims["E1"], Cases(3, 1), Cases(0, 2), runs=4000, effect=effect, **about),
-        Finding.of(claims["edge"], Cases(2, 0), runs=4, **about),
+        Finding.of(claims["edge-stays"], Cases(2, 0), runs=4, **about),
     ]
     shown = findings_table(claims, findings)
     assert "All train." in shown.to_html()
     table = shown.data
-    assert table.index.tolist() == ["E1", "edge"]
+    assert table.index.tolist() == ["E1", "edge stays"]
     assert table.loc["E1"].tolist() == [
         "All train.",
         "holds in part: 3 of 4 cases",
@@ -238,8 +240,8 @@ def test_findings_as_a_table() -> None:
         "share: 0.75 (0.5 to 0.9)",
         "4,000",
     ]
-    assert table.loc["edge"].tolist() == ["It stays.", "holds: 2 of 2 cases", "", "", "4"]
-    with pytest.raises(UsageError, match="there is no claim edge"):
+    assert table.loc["edge stays"].tolist() == ["It stays.", "holds: 2 of 2 cases", "", "", "4"]
+    with pytest.raises(UsageError, match="there is no claim edge-stays"):
         findings_table({"E1": claims["E1"]}, findings)
 
 

@@ -408,13 +408,14 @@ def options_of(command: str) -> list[argparse.Action]:
 
 OPTIONS = [
     (command, action.option_strings[-1], action.nargs if isinstance(action.nargs, int) else 1)
-    for command in ("sweep", "pretrain", "reproduce", "predict")
+    for command in ("sweep", "pretrain", "reproduce", "predict", "show")
     for action in options_of(command)
 ]
 RIGHT = {
     "sweep": ["sweep", "--spec", "sweep.yaml", "--out", "taken"],
     "pretrain": ["pretrain", "--spec", "pretrain.yaml", "--out", "taken"],
     "reproduce": ["reproduce", "--list"],
+    "show": ["show", "nowhere"],
     "predict": ["predict", "--config", "config.json", "--learning-rate", "1e-3"],
 }
 WORDS = st.one_of(

@@ -71,6 +71,12 @@ def target_of(found: Object) -> griffe.Object:
     return found.final_target if isinstance(found, griffe.Alias) else found
 
 
+def exported(module: griffe.Module, name: str) -> griffe.Object:
+    """Return what a module exports as `name`, also where one of its modules is named alike."""
+    found = target_of(module[name])
+    return target_of(found[name]) if found.is_module and name in found.members else found
+
+
 @cache
 def public_names() -> dict[str, str]:
     """Return the path under which each definition is public, by that of the definition.
@@ -84,7 +90,7 @@ def public_names() -> dict[str, str]:
     for module in modules:
         assert isinstance(module, griffe.Module)
         for name in module.exports or ():
-            public.setdefault(target_of(module[str(name)]).path, f"{module.path}.{name}")
+            public.setdefault(exported(module, str(name)).path, f"{module.path}.{name}")
     return public
 
 
@@ -131,6 +137,8 @@ def with_full_names(text: str, scope: griffe.Object) -> str:
         role, short, name = match.groups()
         shown = name.rpartition(".")[2] if short else name
         found = find(name, scope)
+        if found is not None and found.is_module and role != "mod" and found.name in found.members:
+            found = target_of(found[found.name])
         if found is None:
             if name.partition(".")[0] == PACKAGE or "." not in name:
                 logger.warning("%s names %s, which there is not", scope.path, name)
@@ -207,7 +215,7 @@ def _fields(found: griffe.Class) -> Iterator[str]:
 
 def described(module: griffe.Module, name: str) -> list[str]:
     """Return the lines that describe what `module` exports as `name`."""
-    found = target_of(module[name])
+    found = exported(module, name)
     path = f"{module.path}.{name}"
     owner = public_names().get(found.path, path)
     if owner != path:
@@ -269,7 +277,7 @@ def reference(module: griffe.Module) -> list[str]:
     for name in names:
         lines += [
             f"   * - :py:obj:`{name} <{module.path}.{name}>`",
-            f"     - {first_line(target_of(module[name]))}",
+            f"     - {first_line(exported(module, name))}",
         ]
     lines.append("")
     for name in names:
@@ -355,9 +363,8 @@ def _parents(node: nodes.Node) -> Iterator[nodes.Node]:
         parent = parent.parent
 
 
-def one_parameter_a_line(app: Sphinx, config: SphinxConfig) -> None:
-    """Break signatures that are longer than a line of the page."""
-    config.maximum_signature_line_length = 72
+def name_in_short(app: Sphinx, config: SphinxConfig) -> None:
+    """Leave out the module where the page names it, and the class in the contents of a page."""
     config.toc_object_entries_show_parents = "hide"
     config.add_module_names = False
 
@@ -366,6 +373,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("api", Api)
     app.add_post_transform(LinkNames)
-    app.connect("config-inited", one_parameter_a_line)
+    app.connect("config-inited", name_in_short)
     app.connect("missing-reference", resolve_type)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

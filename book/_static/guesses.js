@@ -97,7 +97,8 @@
       delete state.skipped;
       delete state.pages?.[name];
       keep();
-      location.reload();
+      // Without what the address says of them, too.
+      location.replace(`${location.pathname}?`);
     };
     const title = document.createElement("strong");
     title.textContent = "Your guesses. ";

@@ -2,9 +2,11 @@
 
 One public name, one package. Each imports only those below it (``make lint`` holds that):
 
-    cli  chapter  widgets                 what people start
+    cli                                   the command line
+    chapter  widgets                      what people start
     pretrain                              a GPT-2 from scratch
-    monte_carlo  plots  sweep             random networks; figures; many small trainings
+    coordinates  monte_carlo              a model at several widths; random networks
+    plots  sweep                          figures; many small trainings
     tracking                              weights, gradients, updates and signals of any model
     predict                               a transformer from its config.json alone
     analysis  init  reproduce             reading tables; filling weights; executing chapters

@@ -180,7 +180,7 @@ def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> 
             isinstance(finding, Finding), f"findings must be those of claims, not {shown(finding)}."
         )
         checks.require(finding.claim in claims, f"there is no claim {finding.claim}.")
-        rows[finding.claim] = {
+        rows[finding.claim.replace("-", " ")] = {  # a name in words, for readers
             "says": claims[finding.claim].statement,
             "in scope": finding.in_words,
             "beyond it": finding.beyond_in_words,

@@ -130,6 +130,7 @@ def test_guesses_open_what_waits_for_them_and_are_scored(
     widgets[0].get_by_role("button", name="Reveal the answer").click()
     widgets[0].get_by_text("You said").wait_for()
     assert kept(page) == before
+    page.wait_for_timeout(500)  # the address follows the controls
     # Who comes again finds all as it was left, before anything is drawn.
     page.reload()
     page.locator("html[data-widgets=ready]").wait_for(state="attached")
@@ -204,6 +205,21 @@ def test_a_link_into_an_answer_arrives(already_there: bool, fresh: Open) -> None
     page.evaluate("location.hash = '#the-networks'")
     page.wait_for_timeout(100)
     assert figure.is_visible()
+
+
+@pytest.mark.browser
+def test_a_preview_does_not_tell_what_waits(fresh: Open) -> None:
+    page = fresh(f"{SWEEP}.html").page
+
+    def previewed() -> int:
+        page.mouse.move(0, 0)
+        page.locator("article a[href='#fig-bands']:visible").first.hover()
+        page.wait_for_timeout(800)
+        return page.locator(".preview:visible").count()
+
+    assert previewed() == 0
+    page.get_by_role("button", name="skip all guesses").first.click()
+    assert previewed() == 1
 
 
 @pytest.mark.browser

@@ -552,12 +552,12 @@ def test_without_javascript_words_are_words(visit, framed) -> None:
 @pytest.mark.parametrize("far", [0, 5000])
 def test_the_widget_is_scrolled_into_view_if_it_is_not(visit, framed, far: int) -> None:
     gap = f"<div style='height: {far}px'></div>"
-    page = visit.html(with_words([framed()], gap + said_of("Framed", "std=1", "one")))
+    text = with_words([framed()], gap + said_of("Framed", "std=1", "one"))
+    page = visit.html(text, reduced_motion="reduce")
     button = page.get_by_role("button", name="one")
     button.scroll_into_view_if_needed()
     before = page.evaluate("scrollY")
     button.click()
-    page.wait_for_timeout(300)
     top, bottom = page.locator(".ins-view").evaluate(
         "one => [one.getBoundingClientRect().top, one.getBoundingClientRect().bottom]"
     )

@@ -49,9 +49,9 @@ def test_charts_and_slider_share_the_window(visit: Open, scheme: str) -> None:
         seen(chapter, 0)
         for page in (front, chapter):
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            # Nothing of the widget is cut off at its side.
+            # Nothing of the widget is cut off at its side, but for steps that scroll.
             cut = page.locator(".ins-stage").first.evaluate(
-                "w => [...w.querySelectorAll('button, input, .ins-line')]"
+                "w => [...w.querySelectorAll('button:not(.move), input, .ins-line')]"
                 ".filter((one) => one.getClientRects().length && one.getBoundingClientRect().right"
                 " > w.getBoundingClientRect().right).map((one) => one.outerHTML)"
             )

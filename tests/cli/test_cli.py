@@ -33,7 +33,7 @@ def test_help_names_every_command_and_explains_it(capsys: pytest.CaptureFixture[
         main(["--help"])
     assert stop.value.code == 0
     overview = capsys.readouterr().out
-    for command in ("reproduce", "sweep", "pretrain", "predict"):
+    for command in ("reproduce", "sweep", "pretrain", "predict", "show"):
         assert f"python -m initscope {command}" in overview
         with pytest.raises(SystemExit):
             main([command, "--help"])
@@ -264,6 +264,8 @@ MISTAKES = [
     ["pretrain", "--text", "stdlib", "--out", "out", "--micro-batch-size", "3"],
     ["pretrain", "--text", "stdlib", "--out", "out", "--precision", "fp16"],
     ["predict", "--config", "none.json"],
+    ["show", "none"],
+    ["show", "notebooks", "tiny.yaml"],
     ["predict", "--config", "bad.yaml"],
     ["reproduce", "-p", "lr", "1e-3"],
     ["reproduce", "--notebooks", "notebooks", "--output", "notebooks"],

@@ -69,6 +69,7 @@ EXEMPT = {
     "initscope.data.text.Text": "made by load_text",
     "initscope.data.published_weights.": "files of others: test_published_weights.py",
     "initscope.theory.published_runs.Recipe": "made by the package, of published settings",
+    "initscope.widgets.qkv_training.widget.QKVTraining.of_runs": "runs that were read before",
     "initscope.schema.require_length": "a check of other arguments: test_sweep.py",
     "initscope.data.tokenizers.Tokenizer": "made by load_tokenizer",
     "initscope.tracking.hooks.LayerRecord": "made by record_variances",

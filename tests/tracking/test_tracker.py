@@ -451,6 +451,47 @@ def test_weights_of_a_compiled_model() -> None:
     assert set(tracker.to_frame()["kind"]) == {"weight", "gradient", "update"}
 
 
+@pytest.mark.parametrize("how", ["wrapped", "wrapped before", "method", "block"])
+def test_activations_of_what_is_compiled_later_are_recorded_or_refused(how: str) -> None:
+    """As `accelerate launch --dynamo_backend` does: the tracker is given the model inside."""
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    model = tiny.gpt2()
+    trained = torch.compile(model, backend="eager") if how.startswith("wrapped") else model
+    tokens = next(batches(1))
+    if how == "wrapped before":  # compiled without hooks
+        trained(input_ids=tokens, labels=tokens).loss.backward()
+    optimizer = AdamW(model.parameters())
+    tracker = VarianceTracker(model, optimizer, every=1, quantities=ALL)
+    if how == "method":
+        model.compile(backend="eager")
+    elif how == "block":
+        model.transformer.h[1] = torch.compile(model.transformer.h[1], backend="eager")
+    refused = ""
+    try:
+        with tracker:
+            for _ in range(3):
+                optimizer.zero_grad()
+                trained(input_ids=tokens, labels=tokens).loss.backward()
+                optimizer.step()
+    except UsageError as error:
+        refused = str(error)
+    assert refused or how == "wrapped"
+    if refused:
+        assert "activation" in refused
+        assert "compiled" in refused
+    else:
+        counts = tracker.to_frame().query("stat == 'forward_variance'").groupby("step").size()
+        assert counts.to_dict() == {1: 14, 2: 14, 3: 14}
+
+
+def test_steps_without_a_pass_are_no_error() -> None:
+    with VarianceTracker(tiny.gpt2(), every=1, quantities=ALL[:2] + ALL[3:]) as tracker:
+        tracker.begin_step()
+        tracker.after_optimizer_step()
+    assert set(tracker.to_frame()["kind"]) == {"weight"}
+
+
 def test_frozen_matrices_have_weights_alone() -> None:
     model = tiny.gpt2()
     model.transformer.h[0].requires_grad_(False)

@@ -528,7 +528,7 @@ def test_bad_input_has_one_clear_error() -> None:
     inputs, labels = batch(16, 6, 3)
     with pytest.raises(UsageError, match="the batch is empty"):
         layer_variances(model, inputs[:0], labels[:0])
-    with pytest.raises(UsageError, match=r"ReLU calls no nn.Linear or Conv1D layer"):
+    with pytest.raises(UsageError, match=r"ReLU calls no nn.Linear, convolution or Conv1D"):
         layer_variances(nn.ReLU(), inputs)
     with pytest.raises(UsageError, match=r"the loss must be one number, not of shape \(16,\)"):
         layer_variances(model, inputs, labels, partial(cross_entropy, reduction="none"))

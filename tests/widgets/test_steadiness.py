@@ -15,6 +15,7 @@ from initscope.widgets import (
     GPTTraining,
     LogNormDistribution,
     PhaseDiagram,
+    ResidualStream,
     SignalPropagation,
     WineTraining,
 )
@@ -33,6 +34,7 @@ WIDTHS = (320, 560, 900)
         lambda: AttentionSaturation(),
         lambda: PhaseDiagram(width=16),
         lambda: LogNormDistribution(networks=5),
+        lambda: ResidualStream(),
         lambda: WineTraining(epochs=2),
         lambda: WineTraining(epochs=2, scheme="race", depth=20, width=8),
         lambda: GPTTraining(),
@@ -45,6 +47,7 @@ WIDTHS = (320, 560, 900)
         "saturation",
         "phases",
         "draw another",
+        "stream",
         "training",
         "race",
         "gpt",

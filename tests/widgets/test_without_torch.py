@@ -13,7 +13,7 @@ for widget in (
     widgets.SignalPropagation(std=0.07, depth=5), widgets.AdamWEquilibrium(),
     widgets.AttentionSaturation(), widgets.WineTraining(), widgets.GPTTraining(),
     widgets.PhaseDiagram(),
-    widgets.LogNormDistribution(networks=3),
+    widgets.LogNormDistribution(networks=3), widgets.ResidualStream(),
     widgets.Prediction("How many?", 3.0, low=1, high=10),
     widgets.StabilityMap.from_tables({"MNIST": "results/05_std_sweep/cpu/mnist.parquet"}),
     widgets.QKVTraining.from_folder("results/07_gpt2_qkv_dynamics/cpu/seed-0"),

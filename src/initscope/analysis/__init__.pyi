@@ -67,6 +67,7 @@ from .seeds import (
     paired_losses,
 )
 from .stability import PAPER_BAND, after_epoch, band_cases, edge_cases, stability_bands
+from .summary import compared_runs, run_summary
 from .sweeps import COMPARED, CONFIGURATION, nearest, short_widths, to_tidy, widths_of
 from .trainability import border_interval, trainability_border
 from .trajectories import (
@@ -105,6 +106,7 @@ __all__ = [
     "border_interval",
     "central_range",
     "compare",
+    "compared_runs",
     "count_ahead",
     "curve_distances",
     "curve_errors",
@@ -169,6 +171,7 @@ __all__ = [
     "row_of_largest",
     "row_of_smallest",
     "run_measures",
+    "run_summary",
     "settling_steps",
     "shallow_first",
     "share_of_std",

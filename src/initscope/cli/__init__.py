@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from initscope import __version__, extras
-from initscope.cli import predict, pretrain, reproduce, sweep
+from initscope.cli import predict, pretrain, reproduce, show, sweep
 from initscope.cli.options import Commands, fail, for_program, one_line
 from initscope.errors import Terminated, UsageError, lack_of_resources
 
@@ -40,6 +40,7 @@ examples:
   python -m initscope predict --config config.json --learning-rate 6e-4 --weight-decay 0.1
                                                       what a model of yours does at its start, and
                                                       where AdamW takes its weights
+  python -m initscope show run --html run.html        what became of the weights of a run
   python -m initscope COMMAND --help                  all there is to say about a command
 
 From Python: `from initscope.init import initialize_` sets the weights of a model of your own, and
@@ -104,6 +105,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"initscope {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     commands = Commands(subparsers, program)
-    for command in (reproduce, sweep, pretrain, predict):
+    for command in (reproduce, sweep, pretrain, predict, show):
         command.add_parser(commands)
     return parser

@@ -101,6 +101,20 @@ def seconds(text: str) -> float:
     return number
 
 
+# --- Tables -----------------------------------------------------------------------------------
+
+
+def table_text(rows: list[list[str]]) -> str:
+    """Return rows of text in columns; the first column to the left, others to the right."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
 # --- Errors: one line ------------------------------------------------------------------------
 
 LONGEST_ERROR = 1000

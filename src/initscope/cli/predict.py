@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from initscope.cli.options import Commands, count, seconds
+from initscope.cli.options import Commands, count, seconds, table_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,14 +221,3 @@ def _shown_matrices(matrices: pd.DataFrame) -> str:
             cells.append(low if low == high else f"{low} to {high}")
         rows.append([str(role), layers, shape, *cells])
     return table_text(rows)
-
-
-def table_text(rows: list[list[str]]) -> str:
-    """Return rows of text in columns; the first column to the left, others to the right."""
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,8 @@ def gpt_training(
     """
     if table is not None:
         table = checks.frame("table", table, numbers=("run", "step", "loss", "q_1", "k_1", "v_1"))
+        layers = [name for name in table.columns if re.fullmatch(r"[qkv]_\d+", str(name))]
+        checks.frame("table", table, numbers=layers)
     with styled():
         figure = Figure(figsize=(WIDTH, 5.4))
         panels = figure.subplots(2, 2)

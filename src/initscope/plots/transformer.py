@@ -296,3 +296,45 @@ def attention_saturation(lines: pd.DataFrame, table: pd.DataFrame) -> Figure:
         handles.append(Line2D([], [], color=INK, ls="--", lw=1.2))
         axes.legend(handles, [*names, "limits of many keys"])
     return figure
+
+
+def bars_of_stream(branches: pd.DataFrame) -> Figure:
+    """Draw what each branch adds to the stream, a bar a branch, and the gradient below it.
+
+    Parameters
+    ----------
+    branches
+        Columns ``block`` (from 0), ``attention``, ``between``, ``mlp``, ``variance`` and
+        ``gradient``, as :meth:`initscope.widgets.ResidualStream.branches` has them.
+    """
+    blocks = branches["block"].to_numpy()[1:]
+    variance = branches["variance"].to_numpy()
+    attention, between, mlp = (branches[name].iloc[1:] for name in ("attention", "between", "mlp"))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 4.6))
+        stream, back = figure.subplots(2, 1, height_ratios=(5, 3))
+        met = {"width": 0.5, "color": COLORS[0], "lw": 0}
+        stream.bar(-0.25, variance[0], label="what a branch meets: the stream", **met)
+        for place, before, added, color, label in (
+            (blocks - 0.75, variance[:-1], attention, COLORS[1], "what attention adds"),
+            (blocks - 0.25, between, mlp, COLORS[2], "what the MLP adds"),
+        ):
+            stream.bar(place, before, **met)
+            stream.bar(place, added, 0.5, before, color=color, lw=0, label=label)
+        named = blocks[:: max(1, len(blocks) // 12)]
+        stream.set_xticks(named - 0.5, [str(block) for block in named])
+        stream.set(xlabel="block, attention and MLP", ylabel="variance of the stream")
+        stream.set(xlim=(-0.6, blocks[-1] + 0.1))
+        back.axhline(1, color=INK, ls="--", lw=1)
+        gradient = branches["gradient"].iloc[1:]
+        back.plot(blocks, gradient, color=COLORS[3], marker="o", ms=4, label="gradient, going back")
+        back.set(xlabel="after block", ylabel="variance", yscale="log")
+        low, high = min(0.5, gradient.min()) / 1.5, max(2.0, gradient.max()) * 1.5
+        back.set(xlim=(0.5, blocks[-1] + 0.5), ylim=(low, high))
+        back.set_xticks(named)
+        plain = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+        back.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        back.yaxis.set_major_formatter(plain)
+        back.yaxis.set_minor_locator(mpl.ticker.NullLocator())
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure

@@ -48,7 +48,9 @@ class VarianceCallback(TrainerCallback):
     ----------
     out_folder
         Made if it is not there.
-    every, quantities, matrices, vectors, distribution_every, quantiles, histograms
+    every, embeddings_every, quantities, matrices, vectors
+        As in :class:`initscope.tracking.VarianceTracker`.
+    distribution_every, quantiles, histograms
         As in :class:`initscope.tracking.VarianceTracker`.
     overwrite
         Whether a training run from the start may replace what an earlier one left in `out_folder`.
@@ -71,6 +73,7 @@ class VarianceCallback(TrainerCallback):
         out_folder: str | Path,
         every: StepSchedule = 10,
         *,
+        embeddings_every: StepSchedule | None = None,
         quantities: Sequence[str] = ("weight", "gradient", "update"),
         matrices: Choice = "attention",
         vectors: bool = False,
@@ -89,12 +92,15 @@ class VarianceCallback(TrainerCallback):
             checks.items("histograms", histograms)
         step_schedule("every", every)
         step_schedule("distribution_every", distribution_every)
+        if embeddings_every is not None:
+            step_schedule("embeddings_every", embeddings_every)
         checked_quantities(quantities)
         checked_quantiles(quantiles)
         self.out_folder = Path(out_folder)
         self._log = log
         self._options: dict[str, Any] = {
             "every": every,
+            "embeddings_every": embeddings_every,
             "quantities": quantities,
             "matrices": matrices,
             "vectors": vectors,

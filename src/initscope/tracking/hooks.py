@@ -8,27 +8,34 @@ Every table has the columns ``step, layer, role, kind, stat, value``.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.conv import _ConvNd
 from torch.utils.hooks import RemovableHandle
 
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
+from initscope.models.parameters import VECTOR_KINDS, behind, find_parameters
 from initscope.schema import COLUMNS
+from initscope.tracking.coverage import ENOUGH
 from initscope.tracking.matrices import WeightMatrix
 from initscope.tracking.shards import is_dtensor
 from initscope.tracking.statistics import MatrixStatistics, at_least_float32, mean_and_variance
 
 __all__ = ["LayerRecord", "VarianceRecord", "layer_variances", "record_variances"]
+
+logger = logging.getLogger("initscope.tracking")
 
 
 class Hooks:
@@ -55,9 +62,15 @@ class Hooks:
         """Call ``see(module, inputs)`` before each call of `module`."""
         self._handles.append(module.register_forward_pre_hook(see))
 
-    def after_forward(self, module: nn.Module, see: Callable[[nn.Module, Any, Any], None]) -> None:
-        """Call ``see(module, inputs, output)`` after each call of `module`."""
-        self._handles.append(module.register_forward_hook(see))
+    def after_forward(
+        self,
+        module: nn.Module,
+        see: Callable[[nn.Module, Any, Any], None],
+        *,
+        always: bool = False,
+    ) -> None:
+        """Call ``see(module, inputs, output)`` after each call of `module`, or `always`."""
+        self._handles.append(module.register_forward_hook(see, always_call=always))
 
     def on_gradient(self, tensor: torch.Tensor, see: Callable[[torch.Tensor], None]) -> None:
         """Call ``see(gradient)`` when a backward pass has found that of `tensor`, if it does."""
@@ -73,15 +86,17 @@ class Hooks:
 
 def layer_variances(
     model: nn.Module,
-    inputs: torch.Tensor,
+    inputs: torch.Tensor | Mapping[str, Any],
     labels: torch.Tensor | None = None,
     loss_fn: Callable[[Any, torch.Tensor], torch.Tensor] = cross_entropy,
     step: int = 0,
 ) -> pd.DataFrame:
     r"""Measure forward variance, backward variance and weight std of each layer on one batch.
 
-    A layer is a call of an `nn.Linear` or of transformers' `Conv1D`, numbered from 1 in the order
-    of execution; its `role` is the module's name in the model. With :math:`z` its output (the
+    A layer is a call of an `nn.Linear`, of a convolution or of transformers' `Conv1D`, numbered
+    from 1 in the order of execution; its `role` is the module's name in the model. The projections
+    of `nn.MultiheadAttention` are layers of their own, ``attention.q``, ``attention.k``,
+    ``attention.v`` and ``attention.out_proj``. With :math:`z` its output (the
     pre-activation) and :math:`W` its weight, the rows of each layer are
 
     ============= ======================== ======================================================
@@ -89,13 +104,17 @@ def layer_variances(
     ============= ======================== ======================================================
     `activation`  `forward_variance`       variance of the elements of z
     `activation`  `forward_mean_square`    mean square of the elements of z
-    `activation`  `dead_fraction`          share of units whose activation is 0 on every example;
-                                           only if an activation module is called on z
+    `activation`  `dead_fraction`          share of units or channels whose activation is 0 for
+                                           every example; only if an activation module is called
+                                           on z
     `gradient`    `backward_variance`      variance of the elements of dL/dz
     `gradient`    `backward_mean_square`   mean square of the elements of dL/dz
     `gradient`    `norm`                   Euclidean norm of dL/dW
     `weight`      `std`                    standard deviation of the elements of W
     ============= ======================== ======================================================
+
+    Embeddings are no layers; experts in one tensor and recurrent layers are none either: a line in
+    the log (`logging`, "initscope.tracking") says what share of the weights was measured.
 
     Variances are per element, over batch and units together, around their common mean, divided
     by the number of elements; they are accumulated in float64. Values that overflow are reported
@@ -114,12 +133,14 @@ def layer_variances(
     Parameters
     ----------
     model
-        Called as ``model(inputs)``.
+        Called as ``model(inputs)``, or ``model(**inputs)`` with a dictionary.
     inputs
-        One batch, examples along the first dimension.
+        One batch, examples along the first dimension; or a dictionary of the model's arguments, as
+        a tokenizer makes it.
     labels
-        What `loss_fn` compares the output with. Without labels nothing is propagated back, and
-        there are no rows of kind `gradient`.
+        What `loss_fn` compares the output with. Without labels, the loss in the output is
+        propagated back, which models of transformers give when their arguments hold labels;
+        without that nothing is, and there are no rows of kind `gradient`.
     loss_fn
         ``loss_fn(model(inputs), labels)``, a scalar.
     step
@@ -148,28 +169,25 @@ def layer_variances(
     [2.0, 2.0, 2.0]
     """
     checks.module("model", model)
-    require(
-        isinstance(inputs, torch.Tensor) and not inputs.is_meta and inputs.dim() > 0,
-        f"inputs must be a batch, a tensor with examples along its first dimension, not "
-        f"{shown(inputs)}.",
-    )
+    tensors = _batch_tensors(inputs)
     require(
         labels is None or (isinstance(labels, torch.Tensor) and not labels.is_meta),
         f"labels must be a tensor or None, not {shown(labels)}.",
     )
     checks.function("loss_fn", loss_fn)
     checks.whole("step", step, at_least=0)
-    if inputs.numel() == 0:
+    if any(tensor.numel() == 0 for tensor in tensors):
         raise UsageError("the batch is empty: variances need at least one example.")
-    with _unchanged(model, inputs), record_variances(model) as record:
-        outputs = model(inputs)
+    with _unchanged(model, tensors), record_variances(model) as record:
+        outputs = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
         if not record.layers:
             raise UsageError(
-                f"the model {type(model).__name__} calls no nn.Linear or Conv1D layer: nothing to "
-                "measure."
+                f"the model {type(model).__name__} calls no nn.Linear, convolution or Conv1D: "
+                f"nothing to measure."
             )
-        if labels is not None:
-            loss = loss_fn(outputs, labels)
+        given = outputs.get("loss") if isinstance(outputs, Mapping) else None
+        if labels is not None or given is not None:
+            loss: Any = given if labels is None else loss_fn(outputs, labels)
             require(
                 isinstance(loss, torch.Tensor) and loss.requires_grad,
                 f"loss_fn must return a tensor that depends on the model, not {shown(loss)}.",
@@ -182,7 +200,34 @@ def layer_variances(
             # Unlike loss.backward(), this leaves every `grad` alone; the hooks see the gradients.
             trainable = [weight for weight in model.parameters() if weight.requires_grad]
             torch.autograd.grad(loss, trainable, allow_unused=True)
+    share, line = measured_share(model, record)
+    logger.log(logging.INFO if share >= ENOUGH else logging.WARNING, "%s", line)
     return record.to_frame(step)
+
+
+def measured_share(model: nn.Module, record: VarianceRecord) -> tuple[float, str]:
+    """Return what share of the weights but for embeddings is in layers that were seen.
+
+    Also a line that names the largest of the rest.
+    """
+    seen = {id(tensor) for tensor in record.weights}
+    total, left = 0, dict[str, int]()
+    for place in find_parameters(model, with_roles=False):
+        embedding = place.kind == "embedding" or isinstance(place.module, nn.Embedding)
+        if place.kind in VECTOR_KINDS or embedding or not place.tensors:
+            continue
+        n = sum(tensor.numel() for tensor in place.tensors)
+        total += n
+        if not {id(tensor) for tensor in place.tensors} & seen:
+            left[place.name] = n
+    share = 1 - sum(left.values()) / total if total else 1.0
+    name = type(model).__name__
+    line = f"the layers measured hold {share:.1%} of the weights of {name} but for embeddings"
+    if left:
+        others = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        first = max(left, key=left.__getitem__)
+        line += f"; not measured: {first}{others}, in no linear map or convolution that was called"
+    return share, f"{line}."
 
 
 @dataclass
@@ -205,6 +250,8 @@ class VarianceRecord:
     """
 
     layers: list[LayerRecord] = field(default_factory=list)
+    weights: list[torch.Tensor] = field(default_factory=list, repr=False)
+    """Parameters of the layers that were called."""
 
     def to_frame(self, step: int = 0) -> pd.DataFrame:
         """Return a table with the columns ``step, layer, role, kind, stat, value``."""
@@ -235,46 +282,110 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
     """
     checks.module("model", model)
     record = VarianceRecord()
-    sharing: dict[torch.Tensor, list[LayerRecord]] = {}  # weight to the layers that use it
-    last: list[Any] = [None, None]  # output and record of the layer called last
+    # Weight to the layers that use it, and which of its rows.
+    sharing: dict[torch.Tensor, list[tuple[LayerRecord, slice]]] = {}
+    last: list[Any] = [None, None, -1]  # output, record and unit dimension of the layer called last
 
-    def after_layer(role: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    def after_layer(role: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, torch.Tensor):
+            return  # a router that is an nn.Linear, and gives what it makes of its product
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
+        record.weights.extend(behind(module, "weight"))
+        is_kernel = isinstance(module, _ConvNd)
+        add(role, weight, slice(None), output, 1 if is_kernel and output.dim() > 1 else -1)
+
+    def add(
+        role: str,
+        weight: torch.Tensor,
+        rows: slice,
+        output: torch.Tensor,
+        unit_dim: int = -1,
+        columns: slice = slice(None),
+    ) -> None:
+        """Record what some rows of a weight computed: those columns of an output.
+
+        The units of the output run along `unit_dim`, the last dimension if it has columns.
+        """
         layer = LayerRecord(role)
         record.layers.append(layer)
-        last[:] = output, layer
-        layer.stats["activation", "forward_variance"] = _variance(output)
-        layer.stats["activation", "forward_mean_square"] = _mean_square(output)
-        layer.stats["weight", "std"] = _variance(weight).sqrt()
-        hooks.on_gradient(output, partial(after_output_gradient, layer))
+        record.weights.append(weight)
+        last[:] = output, layer, unit_dim
+        layer.stats["activation", "forward_variance"] = _variance(output[..., columns])
+        layer.stats["activation", "forward_mean_square"] = _mean_square(output[..., columns])
+        layer.stats["weight", "std"] = _variance(weight[rows]).sqrt()
+        hooks.on_gradient(output, partial(after_output_gradient, layer, columns))
         # One hook a weight: all layers that share it get the norm of its whole gradient.
         if weight not in sharing:
             sharing[weight] = []
             hooks.on_gradient(weight, partial(after_weight_gradient, weight))
-        sharing[weight].append(layer)
+        sharing[weight].append((layer, rows))
 
     def after_activation(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
         if inputs and inputs[0] is last[0]:
-            dead = (output.detach() == 0).reshape(-1, output.shape[-1]).all(dim=0)
+            zero = (output.detach() == 0).movedim(last[2], -1)
+            dead = zero.reshape(-1, zero.shape[-1]).all(dim=0)
             last[1].stats["activation", "dead_fraction"] = dead.double().mean()
 
-    def after_output_gradient(layer: LayerRecord, gradient: torch.Tensor) -> None:
+    def after_output_gradient(layer: LayerRecord, columns: slice, gradient: torch.Tensor) -> None:
+        gradient = gradient[..., columns]
         layer.stats["gradient", "backward_variance"] = _variance(gradient)
         layer.stats["gradient", "backward_mean_square"] = _mean_square(gradient)
 
     def after_weight_gradient(weight: torch.Tensor, gradient: torch.Tensor) -> None:
-        norm = gradient.detach().double().square().sum().sqrt()
-        for layer in sharing[weight]:
-            layer.stats["gradient", "norm"] = norm
+        squares = gradient.detach().double().square()
+        for layer, rows in sharing[weight]:
+            layer.stats["gradient", "norm"] = squares[rows].sum().sqrt()
 
     with Hooks() as hooks:
         for name, module in model.named_modules():
-            if _is_weight_layer(module):
+            if isinstance(module, nn.MultiheadAttention):
+                projections = _Projections(name, module, add)
+                hooks.before_forward(module, projections.start)
+                hooks.after_forward(module, projections.stop, always=True)
+            elif _is_weight_layer(module):
                 hooks.after_forward(module, partial(after_layer, name or type(module).__name__))
             elif _is_activation(module):
                 hooks.after_forward(module, after_activation)
         yield record
+
+
+class _Projections:
+    """See the projections of torch's attention, which calls no module for them."""
+
+    def __init__(self, name: str, module: nn.MultiheadAttention, add: Callable[..., None]) -> None:
+        self._prefix, self._add = f"{name}." if name else "", add
+        self._module = module
+        self._linear: Any = None
+
+    def start(self, module: nn.Module, inputs: Any) -> None:
+        """Put a function that sees them in the place of torch's, until :meth:`stop`."""
+        self._linear = functional.linear
+        functional.linear = cast(Any, self._call)
+
+    def stop(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Put torch's function back."""
+        functional.linear = self._linear
+
+    def _call(self, x: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> torch.Tensor:
+        output = cast(torch.Tensor, self._linear(x, weight, bias))
+        attention = self._module
+        fused = attention.in_proj_weight
+        if weight is attention.out_proj.weight:
+            self._add(f"{self._prefix}out_proj", weight, slice(None), output)
+        elif fused is None:
+            for role in ("q", "k", "v"):
+                own = getattr(attention, f"{role}_proj_weight")
+                if weight is own:
+                    self._add(f"{self._prefix}{role}", own, slice(None), output)
+        elif weight.untyped_storage().data_ptr() == fused.untyped_storage().data_ptr():
+            d = attention.embed_dim  # q, k and v in one, k and v, or one of them
+            first = (weight.storage_offset() - fused.storage_offset()) // (d * d)
+            for k in range(weight.shape[0] // d):
+                rows = slice((first + k) * d, (first + k + 1) * d)
+                columns = slice(k * d, (k + 1) * d)
+                self._add(f"{self._prefix}{'qkv'[first + k]}", fused, rows, output, -1, columns)
+        return output
 
 
 class MatrixSignals:
@@ -289,10 +400,18 @@ class MatrixSignals:
             self._by_module.setdefault(matrix.module, []).append(matrix)
         self._seen: dict[str, dict[WeightMatrix, torch.Tensor]] = {}
         self._hooks = Hooks()
+        self.n_calls: int | None = None
+        """Calls of modules in the pass that is watched; None before :meth:`start`."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is a module whose output is that of a matrix."""
+        return bool(self._by_module)
 
     def start(self) -> None:
         """Watch the next pass."""
         self.stop()
+        self.n_calls = 0
         self._seen = {"activation": {}, "gradient": {}}
         for module, matrices in self._by_module.items():
             self._hooks.after_forward(module, partial(self._after_forward, matrices))
@@ -309,12 +428,15 @@ class MatrixSignals:
                 raw = torch.stack(list(seen.values()))
                 labels = [(kind, f"{direction}_{stat}") for stat in ("variance", "mean_square")]
                 found.append(MatrixStatistics(list(seen), raw, labels, lambda raw: raw))
-        self._seen = {}
+        self._seen, self.n_calls = {}, None
         return found
 
     def _after_forward(
         self, matrices: list[WeightMatrix], module: nn.Module, inputs: Any, output: Any
     ) -> None:
+        if self.n_calls is None or "activation" not in self._seen:
+            return  # a compiled pass that goes on to call hooks which are gone
+        self.n_calls += 1
         # Without gradients it is an evaluation, or the first pass of checkpointing, which makes
         # the same pass again with them.
         if not torch.is_grad_enabled() or not isinstance(output, torch.Tensor):
@@ -355,7 +477,7 @@ def _mean_square(tensor: torch.Tensor) -> torch.Tensor:
 def _is_weight_layer(module: nn.Module) -> bool:
     # A model that holds a Conv1D has imported transformers already; others need not pay for it.
     transformers = sys.modules.get("transformers.pytorch_utils")
-    return isinstance(module, nn.Linear) or (
+    return isinstance(module, nn.Linear | _ConvNd) or (
         transformers is not None and isinstance(module, transformers.Conv1D)
     )
 
@@ -365,17 +487,30 @@ def _is_activation(module: nn.Module) -> bool:
     return any(base.__module__ in homes for base in type(module).__mro__)
 
 
+def _batch_tensors(inputs: Any) -> list[torch.Tensor]:
+    """Return the tensors of a batch; raise `UsageError` if it is none."""
+    values = list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    named = not isinstance(inputs, Mapping) or all(isinstance(name, str) for name in inputs)
+    require(
+        bool(tensors) and named and not any(t.is_meta or t.dim() == 0 for t in tensors),
+        f"inputs must be a batch, a tensor with examples along its first dimension or a dictionary "
+        f"of them, not {shown(inputs)}.",
+    )
+    return tensors
+
+
 @contextlib.contextmanager
-def _unchanged(model: nn.Module, inputs: torch.Tensor) -> Iterator[None]:
+def _unchanged(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Iterator[None]:
     """Let gradients reach every layer, and put back what a pass through `model` changes."""
     frozen = [
         parameter
         for module in model.modules()
-        if _is_weight_layer(module)
+        if _is_weight_layer(module) or isinstance(module, nn.MultiheadAttention)
         for parameter in module.parameters(recurse=False)
         if parameter.is_floating_point() and not parameter.requires_grad
     ]
-    tensors = [inputs, *model.parameters()]
+    tensors = [*inputs, *model.parameters()]
     devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
     with (

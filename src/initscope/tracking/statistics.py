@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from initscope.models.architectures import UnitRange
+from initscope.tracking.binned import BinnedValues
 from initscope.tracking.matrices import WeightMatrix, expert_matrices
 from initscope.tracking.shards import Layout, is_sharded, local_part, reduce_sums
 
@@ -25,6 +26,8 @@ Pair = tuple[int, int]
 
 QUANTILES = (0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999)
 HISTOGRAM_BINS, HISTOGRAM_STDS = 40, 5
+LARGEST_SORTED = 2**22
+"""Numbers of a matrix that are sorted on a CPU for their quantiles; more are counted in bins."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +265,11 @@ def weights_of(group: MatrixGroup) -> list[torch.Tensor]:
     return [matrix.of(whole) for matrix in group.matrices]
 
 
+def is_binned(values: torch.Tensor) -> bool:
+    """Return whether there are too many to be sorted: a GPU sorts any number fast."""
+    return values.device.type == "cpu" and values.numel() > LARGEST_SORTED
+
+
 def kurtosis_and_quantiles(
     groups: Sequence[MatrixGroup], quantiles: Sequence[float]
 ) -> MatrixStatistics:
@@ -269,6 +277,11 @@ def kurtosis_and_quantiles(
     rows = []
     for matrix in (matrix for group in groups for matrix in weights_of(group)):
         weights = at_least_float32(matrix).flatten()
+        if is_binned(weights):
+            binned = BinnedValues(weights.numpy())
+            numbers = [binned.moments()[2], *binned.quantiles(quantiles)]
+            rows.append(torch.tensor(numbers, dtype=weights.dtype))
+            continue
         # In units of the std, so that no fourth power overflows.
         deviations = weights - weights.mean()
         normalized = deviations / deviations.square().mean().sqrt()
@@ -287,6 +300,13 @@ def histogram_counts(matrices: Sequence[WeightMatrix]) -> MatrixStatistics:
     groups = group_by_parameter(matrices)
     for matrix in (matrix for group in groups for matrix in weights_of(group)):
         weights = at_least_float32(matrix).flatten()
+        if is_binned(weights):
+            binned = BinnedValues(weights.numpy())
+            limit = HISTOGRAM_STDS * binned.moments()[1]
+            edges = np.linspace(-limit, limit, HISTOGRAM_BINS + 1)
+            numbers = [-limit, limit, *binned.histogram(edges)]
+            rows.append(torch.tensor(numbers, dtype=torch.float64))
+            continue
         end = HISTOGRAM_STDS * (weights - weights.mean()).square_().mean().sqrt()
         inside = (weights / end).clamp_(-1, 1)
         counts = torch.histc(inside, HISTOGRAM_BINS, -1, 1)

@@ -6,6 +6,7 @@ from .log_norm_distribution.widget import LogNormDistribution
 from .phase_diagram.widget import PhaseDiagram
 from .prediction.widget import Prediction
 from .qkv_training.widget import QKVTraining
+from .residual_stream.widget import ResidualStream
 from .signal_propagation.widget import SignalPropagation
 from .stability_map.widget import StabilityMap
 from .wine_training.widget import WineTraining
@@ -19,6 +20,7 @@ __all__ = [
     "PhaseDiagram",
     "Prediction",
     "QKVTraining",
+    "ResidualStream",
     "SignalPropagation",
     "StabilityMap",
     "WineTraining",

@@ -263,7 +263,7 @@ function render(context) {
       shown.push(...few.map(({ loss }) => loss));
       told.push(`${label ? `${label}: ` : ""}${short(smooth.at(-1))} after ${records.at(-1).step} updates`);
     });
-    lossPanel.draw({ x: [0, steps], y: [0, 1.06 * Math.min(Math.max(...shown), 4 * guessing)], layers });
+    lossPanel.draw({ x: [0, steps], y: [0, 1.12 * Math.min(Math.max(...shown), 4 * guessing)], layers });
     lossPanel.describe(`Loss of the batch, mean over ten updates, over ${steps} updates; guessing has ${short(guessing)}. ${told.join("; ") || "Not trained yet"}.`);
   }
 

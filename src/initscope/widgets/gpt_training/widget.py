@@ -86,6 +86,8 @@ class GPTTraining(BookWidget):
         Of weights and batches, 0 to 99.
     residual_scaling
         Whether matrices that end a branch start at the std over :math:`\\sqrt{2 L}`, as GPT-2's do.
+    margin
+        How near the prediction the median of the layers has to come to count as right: .15.
     text
         What the model reads, set by the class: chapters I to III of E. Brontë, *Wuthering Heights*
         (1847), in the public domain, from ELTeC-eng (CC BY 4.0 for its encoding). Read only.
@@ -105,6 +107,7 @@ class GPTTraining(BookWidget):
     """
 
     module: ClassVar[str] = "gpt_training/widget.mjs"
+    margin: ClassVar[float] = MARGIN
 
     std = traitlets.Float(0.1).tag(sync=True)
     learning_rate = traitlets.Float(0.003).tag(sync=True)
@@ -201,7 +204,7 @@ class GPTTraining(BookWidget):
         vocabulary = len(set(self.text))
         return gpt_training(
             table, self.predictions(), [_label(self.runs(), run) for run in self.runs()],
-            steps=self.steps, margin=MARGIN, guessing=math.log(vocabulary),
+            steps=self.steps, margin=self.margin, guessing=math.log(vocabulary),
         )  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 // criticality and phase_diagram in the browser.
 
 import { gaussianNodes } from "../lib/gaussian.mjs";
+import { seriesOf } from "../lib/hermite.mjs";
 
 const SMALLEST_Q = 1e-12; // below it a derivative in q is that at 0, to rounding
-const TERMS = 256; // of the Hermite series of tanh
 const GRID = Float64Array.from({ length: 512 }, (_, i) => 10 ** (-10 + (20 * i) / 511));
 
 /**
@@ -138,32 +138,6 @@ export function criticalWeight(activation, bias) {
   return at(bisect(GRID[i], GRID[i + 1], (q) => at(q).bias <= bias)).weight;
 }
 
-// Hermite polynomials times density times step, at even nodes: exact to rounding, as in theory.kernels.
-const NODES = Float64Array.from({ length: 385 }, (_, i) => (i - 192) / 16);
-/** @type {Float64Array[]} */
-let hermite = [];
-function hermiteTable() {
-  if (hermite.length) return hermite;
-  const rows = [NODES.map((z) => Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI) / 16)];
-  rows.push(rows[0].map((value, i) => NODES[i] * value));
-  for (let k = 1; k < TERMS - 1; k += 1) {
-    rows.push(NODES.map((z, i) => (z * rows[k][i] - Math.sqrt(k) * rows[k - 1][i]) / Math.sqrt(k + 1)));
-  }
-  hermite = rows;
-  return hermite;
-}
-
-/** Squared Hermite coefficients of tanh(sqrt(q) z); those of even order are 0. */
-function squaresOfTanh(q) {
-  const values = NODES.map((z) => Math.tanh(Math.sqrt(q) * z));
-  return hermiteTable().map((row, k) => {
-    if (k % 2 === 0) return 0;
-    let sum = 0;
-    for (let i = 0; i < row.length; i += 1) sum += row[i] * values[i];
-    return sum * sum;
-  });
-}
-
 /**
  * E[phi(u1) phi(u2)] and E[phi'(u1) phi'(u2)] as a function of the correlation c, for u1 and u2 of variance q:
  * [value, slope]. By Price's theorem q times the second is the derivative of the first in c.
@@ -197,16 +171,8 @@ export function correlated(activation, q) {
       ];
     };
   }
-  const squares = squaresOfTanh(q);
-  return (c) => {
-    if (c === 1) return atOne;
-    let [value, slope] = [0, 0];
-    for (let k = TERMS - 1; k >= 0; k -= 1) {
-      slope = slope * c + value;
-      value = value * c + squares[k];
-    }
-    return [value, slope / q];
-  };
+  const series = seriesOf(Math.tanh, q);
+  return (c) => (c === 1 ? atOne : series(c));
 }
 
 const kept = (c) => Math.max(-1, Math.min(1, c)); // rounding may lead beyond

@@ -205,6 +205,11 @@ class QKVTraining(BookWidget):
         return cls._of([run], roles, points, histogram_points, settings)
 
     @classmethod
+    def of_runs(cls, runs: Sequence[RecordedRun], roles: Sequence[str]) -> QKVTraining:
+        """Make the widget over runs that have been read, whatever recorded them."""
+        return cls._of(runs, roles, 61, 4, {})
+
+    @classmethod
     def _of(
         cls,
         runs: Sequence[RecordedRun],
