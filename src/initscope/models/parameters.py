@@ -296,6 +296,10 @@ def _held(prefix: str, module: nn.Module, parent: nn.Module | None) -> Iterator[
             kind: Kind = "zero" if "lora_embedding_A" in path else "embedding"
             yield place(name, kind, geometry=Geometry(1, p.shape[0], p.shape[1]))
         return
+    if isinstance(module, nn.ParameterDict) and "ia3_l" in path:
+        for name, _ in module.named_parameters(recurse=False):
+            yield place(name, "kept", reason="scale of an adapter, 1 at the start")
+        return
     if "lora_magnitude_vector" in path:
         for name, _ in module.named_parameters(recurse=False):
             yield place(name, "kept", reason="norm of the base's weight, part of the adapter")
