@@ -59,6 +59,7 @@ EXEMPT = {
     # What another library calls.
     "initscope.pretrain.trainer.": "called by transformers' Trainer: test_pretrain.py",
     "initscope.tracking.callback.VarianceCallback.on_": "called by transformers' Trainer",
+    "initscope.tracking.json_lines.JsonLinesCallback.on_": "called by transformers' Trainer",
     "initscope.models.mlp.MLP.forward": "of a torch module: torch says what does not fit",
     "initscope.sweep.full_batch.full_batch_losses": "a training loop: test_rescaling.py",
     "initscope.models.gelu.": "a torch module inside of GPT-2: test_gelu.py",

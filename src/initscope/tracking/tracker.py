@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +241,7 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        self.on_rows: Callable[[pd.DataFrame], object] | None = None  # sees the rows of each step
         if self._sharded and not is_first_process():
             return
         level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
@@ -526,9 +527,10 @@ class VarianceTracker:
             columns = zip(*rows, strict=True)
             self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
         batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
-        self._tables[VARIANCES].append(
-            pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
-        )
+        rows = pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
+        self._tables[VARIANCES].append(rows)
+        if self.on_rows is not None:
+            self.on_rows(rows.to_pandas())
         for one, array in zip(measured, values, strict=True):
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()
