@@ -3,6 +3,7 @@ from .callback import VarianceCallback
 from .coverage import Coverage
 from .growth import GrowthSplit
 from .hooks import LayerRecord, VarianceRecord, layer_variances, record_variances
+from .lightning_callback import LightningVarianceCallback
 from .matrices import weight_matrices
 from .tables import COLUMNS, HISTOGRAM_COLUMNS, read_histograms, read_variances
 from .tracker import QUANTITIES, VarianceTracker
@@ -14,6 +15,7 @@ __all__ = [
     "Coverage",
     "GrowthSplit",
     "LayerRecord",
+    "LightningVarianceCallback",
     "VarianceCallback",
     "VarianceRecord",
     "VarianceTracker",

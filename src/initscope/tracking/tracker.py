@@ -362,8 +362,17 @@ class VarianceTracker:
             return
         if "gradient" in self._quantities:
             self._gradients = self._measure_gradients(self.step + 1)
-        if "update" in self._quantities:
-            # As the step finds them: a scheduler may step before it is recorded.
+        self.keep_past()
+
+    @torch.no_grad()
+    def keep_past(self) -> None:
+        """Keep settings, and weights where they are needed, as the step finds them.
+
+        A scheduler may step before it is recorded. Part of :meth:`before_optimizer_step`, for a
+        loop that clips the gradients after it calls.
+        """
+        self.end_batch()
+        if "update" in self._quantities and self._due(self.step + 1):
             self._past = Past(self._optimizers)
             followed = self._followed(self._optimized, self.step + 1)
             self._past.take_weights(self._with_gradients(followed))
