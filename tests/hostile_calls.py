@@ -465,6 +465,13 @@ def predictions() -> dict[str, list[float]]:
     return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
 
 
+def arrays_file() -> str:
+    arrays = {f"{split}_inputs": np.zeros((4, 2)) for split in ("train", "test")}
+    arrays |= {f"{split}_labels": np.array([0, 1, 0, 1]) for split in ("train", "test")}
+    np.savez("mine.npz", **arrays)
+    return "mine.npz"
+
+
 def tiny_config() -> dict[str, Any]:
     return {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
 
@@ -905,6 +912,46 @@ ROWS: dict[str, Row] = {
             tables=lambda: {"q": std()},
             reload_after=2.0,
         )
+    ),
+    "data.arrays.load_arrays": Row(
+        usual(path=arrays_file, standardize=True)
+    ),
+    "data.arrays.load_columns": Row(
+        usual(
+            splits=lambda: {name: {"x": [[0.0], [1.0]], "y": [0, 1]} for name in ("train", "test")},
+            inputs="x",
+            labels="y",
+            train="train",
+            test="test",
+            standardize=True,
+        ),
+        says=dict.fromkeys(("train", "test", "inputs", "labels"), ("split", "column")),
+    ),
+    "sweep.modules.optimizer_by_name": Row(
+        usual(name="adam", parameters=lambda: [torch.zeros(2, requires_grad=True)], lr=0.1),
+        says={"lr": ("options", "lr")},
+    ),
+    "sweep.modules.sweep_modules": Row(
+        usual(
+            build=lambda: lambda: MLP([13, 4, 3]),
+            data="wine",
+            stds=[0.1],
+            schemes=["kaiming"],
+            optimizers=lambda: [{"name": "SGD", "lr": 0.1}],
+            seeds=1,
+            epochs=1,
+            batch_size=32,
+            loss_points=2,
+            progress=False,
+        ),
+        says={
+            "stds": ("std",),
+            "schemes": ("scheme", "std", "gain"),
+            "optimizers": ("optimizer", "torch.optim"),
+            "data": ("data", "class scores"),
+        },
+        nan="the std of what is given by a scheme, as documented",
+        passes_on=("build", "optimizers"),
     ),
     "coordinates.coordinate_check": Row(
         usual(
