@@ -59,20 +59,12 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-MAY_BE_LARGE = {
-    # Fourteen figures, and two instruments with what they show: recorded runs, a GPT with its text.
-    "notebooks/07_gpt2_qkv_dynamics.ipynb": 2.3,
-}
-"""Files of more than two megabytes, and how large they may be."""
-
-
 def test_the_tree_is_small() -> None:
     sizes = {path: path.stat().st_size for path in tracked()}
     assert sizes
     assert sum(sizes.values()) < 30_000_000
-    for path, size in sizes.items():
-        name = path.relative_to(ROOT).as_posix()
-        assert size < MAY_BE_LARGE.get(name, 2) * MEGABYTE, name
+    large = {path.relative_to(ROOT).as_posix(): s for path, s in sizes.items() if s > 2 * MEGABYTE}
+    assert large == {}
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
@@ -128,8 +120,8 @@ def test_the_pins_are_within_the_ranges_of_the_package() -> None:
     pins = requirements()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = dict(project["optional-dependencies"])
-    # Nothing that is built or tested here needs a cluster, and `all` names other extras.
-    for left_out in ("mpi", "slurm", "all"):
+    # Nothing that is built or tested here needs a cluster or Lightning; `all` names other extras.
+    for left_out in ("lightning", "mpi", "slurm", "all"):
         del extras[left_out]
     ranges = [*project["dependencies"], *(item for extra in extras.values() for item in extra)]
     for requirement in map(Requirement, ranges):
