@@ -12,11 +12,8 @@ from .callback import VarianceCallback
 from .coverage import Coverage
 from .growth import GrowthSplit
 from .hooks import LayerRecord, VarianceRecord, layer_variances, record_variances
-<<<<<<< HEAD
 from .json_lines import JsonLinesCallback
-=======
 from .lightning_callback import LightningVarianceCallback
->>>>>>> tracking
 from .matrices import weight_matrices
 from .tables import COLUMNS, HISTOGRAM_COLUMNS, read_histograms, read_variances
 from .tracker import QUANTITIES, VarianceTracker
