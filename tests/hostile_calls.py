@@ -43,6 +43,7 @@ from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.tracking.alerts import AlertWatch, not_finite
 from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
@@ -465,6 +466,13 @@ def predictions() -> dict[str, list[float]]:
     return {name: [0.5, 0.4, 0.3][: name.count("-")] for name in of_schemes()["widths"].unique()}
 
 
+def arrays_file() -> str:
+    arrays = {f"{split}_inputs": np.zeros((4, 2)) for split in ("train", "test")}
+    arrays |= {f"{split}_labels": np.array([0, 1, 0, 1]) for split in ("train", "test")}
+    np.savez("mine.npz", **arrays)
+    return "mine.npz"
+
+
 def tiny_config() -> dict[str, Any]:
     return {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
 
@@ -863,6 +871,30 @@ ROWS: dict[str, Row] = {
         usual(updated=True),
         call=lambda updated: VarianceTracker(small_gpt2()).after_optimizer_step(updated=updated),
     ),
+    "tracking.alerts.Alert": Row(
+        usual(name="a", test=lambda: lambda rows: rows["value"] > 1, records=2, action="stop")
+    ),
+    "tracking.alerts.rotation_above": Row(usual(limit=0.3, records=3, action="warn")),
+    "tracking.alerts.gradient_below": Row(
+        usual(epsilon=1e-8, times=10.0, records=3, action="warn")
+    ),
+    "tracking.alerts.not_finite": Row(usual(action="warn")),
+    "tracking.alerts.std_leaves_band": Row(
+        usual(predicted=variances, factor=2.0, records=1, action="warn")
+    ),
+    "tracking.alerts.usual_alerts": Row(usual(epsilon=1e-8)),
+    "tracking.alerts.AlertWatch": Row(
+        usual(alerts=lambda: [not_finite()]), call=lambda alerts: AlertWatch(alerts)
+    ),
+    "tracking.alerts.AlertWatch.see": Row(
+        usual(rows=variances), call=lambda rows: AlertWatch([not_finite()]).see(rows)
+    ),
+    "tracking.alerts.AlertWatch.watch": Row(
+        usual(tracker="none"),
+        call=lambda tracker: AlertWatch([not_finite()]).watch(tracker),
+        valid=False,
+    ),
+    "tracking.json_lines.JsonLinesCallback": Row(usual(path="log.jsonl")),
     "tracking.callback.VarianceCallback": Row(
         usual(
             out_folder="variances",
@@ -876,6 +908,7 @@ ROWS: dict[str, Row] = {
             histograms=("q",),
             overwrite=False,
             log=True,
+            alerts=lambda: [not_finite()],
         ),
         says={"quantities": ("quantity",)},
     ),
@@ -905,6 +938,46 @@ ROWS: dict[str, Row] = {
             tables=lambda: {"q": std()},
             reload_after=2.0,
         )
+    ),
+    "data.arrays.load_arrays": Row(
+        usual(path=arrays_file, standardize=True)
+    ),
+    "data.arrays.load_columns": Row(
+        usual(
+            splits=lambda: {name: {"x": [[0.0], [1.0]], "y": [0, 1]} for name in ("train", "test")},
+            inputs="x",
+            labels="y",
+            train="train",
+            test="test",
+            standardize=True,
+        ),
+        says=dict.fromkeys(("train", "test", "inputs", "labels"), ("split", "column")),
+    ),
+    "sweep.modules.optimizer_by_name": Row(
+        usual(name="adam", parameters=lambda: [torch.zeros(2, requires_grad=True)], lr=0.1),
+        says={"lr": ("options", "lr")},
+    ),
+    "sweep.modules.sweep_modules": Row(
+        usual(
+            build=lambda: lambda: MLP([13, 4, 3]),
+            data="wine",
+            stds=[0.1],
+            schemes=["kaiming"],
+            optimizers=lambda: [{"name": "SGD", "lr": 0.1}],
+            seeds=1,
+            epochs=1,
+            batch_size=32,
+            loss_points=2,
+            progress=False,
+        ),
+        says={
+            "stds": ("std",),
+            "schemes": ("scheme", "std", "gain"),
+            "optimizers": ("optimizer", "torch.optim"),
+            "data": ("data", "class scores"),
+        },
+        nan="the std of what is given by a scheme, as documented",
+        passes_on=("build", "optimizers"),
     ),
     "coordinates.coordinate_check": Row(
         usual(

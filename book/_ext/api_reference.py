@@ -363,9 +363,8 @@ def _parents(node: nodes.Node) -> Iterator[nodes.Node]:
         parent = parent.parent
 
 
-def one_parameter_a_line(app: Sphinx, config: SphinxConfig) -> None:
-    """Break signatures that are longer than a line of the page."""
-    config.maximum_signature_line_length = 72
+def name_in_short(app: Sphinx, config: SphinxConfig) -> None:
+    """Leave out the module where the page names it, and the class in the contents of a page."""
     config.toc_object_entries_show_parents = "hide"
     config.add_module_names = False
 
@@ -374,6 +373,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("api", Api)
     app.add_post_transform(LinkNames)
-    app.connect("config-inited", one_parameter_a_line)
+    app.connect("config-inited", name_in_short)
     app.connect("missing-reference", resolve_type)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -209,18 +209,27 @@ _LINK = re.compile(r'<a class="reference internal" href="([^"#]+)#([^"]+)"')
 
 def copy_of(target: Tag) -> str:
     """The markup of what a link leads to, with MathML in place of drawn formulas."""
+    entry = target.find_next_sibling("dd") if target.name == "dt" else None
+    said = entry.find("p") if isinstance(entry, Tag) else None
+    target = copy(target)
+    drawn = target.select_one("math")
+    if drawn is not None and "math" in (target.get("class") or []):
+        return f"<div>{drawn}</div>"
     for formula in target.select(".math"):
         if (markup := formula.select_one("math")) is not None:
             formula.replace_with(markup.extract())
     left_out = "script, style, .headerlink, .steps, .still-note, button, details, .label"
     for part in target.select(left_out):
         part.decompose()
-    if target.name == "section":
+    if target.name == "dt":  # a name of the package: how it is called, and its first sentence
+        markup = f"<div>{target.decode_contents()}</div>{said or ''}"
+    elif target.name == "section":
         parts = target.find_all(["h1", "h2", "h3", "h4", "p"], limit=2)
         markup = "".join(str(part) for part in parts)
     else:
         markup = str(target)
-    return re.sub(r'\s(?:id|role|tabindex)="[^"]*"', "", markup)
+    # A card is read, not followed: where its links lead from is another page.
+    return re.sub(r'</?a\b[^>]*>|\s(?:id|role|tabindex)="[^"]*"', "", markup)
 
 
 def bring_copies(app: Sphinx, error: Exception | None) -> None:
@@ -230,35 +239,34 @@ def bring_copies(app: Sphinx, error: Exception | None) -> None:
     outdir = Path(app.outdir).resolve()
     pages = {
         path: path.read_text(encoding="utf8")
-        for path in sorted(outdir.glob("*/*.html"))
-        if path.parent.name[0] != "_"
+        for path in sorted(outdir.rglob("*.html"))
+        if path.parent != outdir and path.relative_to(outdir).parts[0][0] != "_"
     }
-    links = {
-        path: sorted(
-            {
-                ((path.parent / page).resolve(), unquote(place))
-                for page, place in _LINK.findall(text)
-            }
-        )
-        for path, text in pages.items()
-    }
+    links = {path: sorted(set(_LINK.findall(text))) for path, text in pages.items()}
+
+    def goal(path: Path, page: str, place: str) -> tuple[Path, str]:
+        return (path.parent / page).resolve(), unquote(place)
+
     wanted: dict[Path, set[str]] = {}
-    for page, place in (link for found in links.values() for link in found):
-        wanted.setdefault(page, set()).add(place)
+    for path, found in links.items():
+        for link in found:
+            page, place = goal(path, *link)
+            wanted.setdefault(page, set()).add(place)
     copies: dict[tuple[Path, str], str] = {}
     for page, places in wanted.items():
         text = re.sub(r"<script\b.*?</script>", "", pages.get(page, ""), flags=re.DOTALL)
-        only = SoupStrainer(id=sorted(places))
-        soup = BeautifulSoup(text, "html.parser", parse_only=only)
+        soup = BeautifulSoup(text, "html.parser", parse_only=SoupStrainer(["section", "dl"]))
         for target in soup.find_all(id=sorted(places)):
-            copies[page, str(target["id"])] = copy_of(copy(target))
+            copies[page, str(target["id"])] = copy_of(target)
     for path, text in pages.items():
+        up = "../" * (len(path.relative_to(outdir).parts) - 1)
         templates = "".join(
-            f'<template data-copy-of="{escape(f"{page.name}#{place}")}">{markup}</template>'
+            f'<template data-copy-of="{page}#{place}">{markup}</template>'
             for page, place in links[path]
-            if (markup := copies.get((page, place)))
+            if (markup := copies.get(goal(path, page, place)))
         )
         if templates:
+            templates = re.sub(r'src="(?:\.\./)+_images/', f'src="{up}_images/', templates)
             head, end, tail = text.rpartition("</body>")
             path.write_text(f"{head}{templates}{end}{tail}", encoding="utf8")
 

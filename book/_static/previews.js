@@ -37,12 +37,11 @@
       const url = new URL(link.href);
       const place = decodeURIComponent(url.hash.slice(1));
       const here = url.pathname === location.pathname;
-      const page = url.pathname.split("/").pop();
       /** @type {NodeListOf<HTMLTemplateElement>} */
       const templates = document.querySelectorAll("template[data-copy-of]");
       const target = here
         ? document.getElementById(place)
-        : [...templates].find((one) => one.dataset.copyOf === `${page}#${place}`)?.content;
+        : [...templates].find((one) => one.dataset.copyOf === link.getAttribute("href"))?.content;
       if (!target || target.contains(link)) return null;
       // An answer that waits for the reader's guess is not shown beside it.
       const waits = target instanceof HTMLElement && target.closest(".answer")
@@ -52,6 +51,11 @@
       if (here && target instanceof HTMLElement && target.matches("section, h1, h2, h3, span, .widget-place")) {
         const section = target.closest("section");
         copy.append(...[...section?.children ?? []].slice(0, 2).map((part) => part.cloneNode(true)));
+      } else if (target instanceof HTMLElement && target.matches("dt")) { // a name of the package
+        const call = document.createElement("div");
+        call.append(...[...target.childNodes].map((part) => part.cloneNode(true)));
+        const said = target.nextElementSibling?.querySelector("p");
+        copy.append(call, ...(said ? [said.cloneNode(true)] : []));
       } else copy.append(target.cloneNode(true));
       const left =
         ".live-widget, .steps, .headerlink, .still-note, noscript, script, style, details, .eqno, .citation > .label";

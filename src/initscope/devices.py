@@ -67,7 +67,7 @@ def check_threads(threads: int | None = None, workers: int | None = None) -> Non
     )
 
 
-EXECUTORS = ("processes", "dask")
+EXECUTORS = ("processes", "dask", "slurm")
 
 
 def check_executor(kind: object, workers: object = None, scheduler: object = None) -> None:
@@ -75,9 +75,11 @@ def check_executor(kind: object, workers: object = None, scheduler: object = Non
     require_name("executor", kind, EXECUTORS)
     if workers is not None:
         whole("workers", workers)
-    require(scheduler is None or kind == "dask", "a scheduler is for the executor dask only.")
     require(
-        scheduler is None or workers is None,
+        scheduler is None or kind in ("dask", "slurm"), "a scheduler is for the executor dask only."
+    )
+    require(
+        scheduler is None or workers is None or kind == "slurm",
         "the scheduler at that address knows its workers: give either scheduler or workers.",
     )
     check_threads(workers=cast("int | None", workers))

@@ -168,6 +168,57 @@ def test_a_chapter_has_figures(name: str, site: Path) -> None:
     assert parsed(site, name).select("article figure figcaption")
 
 
+@for_each(CHAPTERS)
+def test_a_chapter_says_what_it_needs_and_what_to_take_along(name: str, site: Path) -> None:
+    article = parsed(site, name).select_one("article section")
+    assert article is not None
+    need = article.find_all("p", recursive=False)[0]
+    assert need.get_text().startswith("What you need.")
+    assert re.search(r"\b(minutes?|hours?)\b", need.get_text())
+    (along,) = [
+        section
+        for section in article.select("section")
+        if section.find("h2") and section.find("h2").get_text().startswith("What to take along")
+    ]
+    said = along.select("li")
+    assert 3 <= len(said) <= 5
+    assert all(one.get_text().strip().endswith(".") for one in said)
+
+
+@pytest.mark.browser
+@for_each(CHAPTERS)
+def test_a_first_picture_stands_within_two_screens(name: str, look: Open) -> None:
+    """Of 1280 by 720: an instrument, or most of a figure."""
+    page = look().page
+    window = page.viewport_size
+    assert window is not None
+    try:
+        page.set_viewport_size({"width": 1280, "height": 720})
+        page.evaluate("scrollTo(0, 0)")
+        places = page.evaluate(
+            """() => [...document.querySelectorAll("article figure img, article .live-widget")]
+                .filter((one) => one.checkVisibility({ visibilityProperty: true }))
+                .map((one) => one.getBoundingClientRect())
+                .filter(({ height }) => height > 40).map(({ top, bottom }) => [top, bottom])"""
+        )
+        top, bottom = min(places)
+        assert (top + bottom) / 2 < 2 * 720
+    finally:
+        page.set_viewport_size(window)
+
+
+# What programs call data, networks and ways to train, where readers have a name for it.
+NAMES_OF_PROGRAMS = {"mnist", "sgd", "adam", "relu", "gelu", "xavier", "kaiming", "qkv", "lecun"}
+
+
+@for_each(CHAPTERS)
+def test_tables_speak_to_readers(name: str, site: Path) -> None:
+    for cell in parsed(site, name).select("article :is(td, th)"):
+        words = set(re.findall(r"[\w-]+", cell.get_text(" ")))
+        assert words & NAMES_OF_PROGRAMS == set(), cell.get_text()
+        assert KEY.findall(cell.get_text(" ")) == []
+
+
 @pytest.mark.browser
 @for_each(DOCUMENTS)
 def test_page_with_all_panels_open_is_accessible(name: str, look: Open) -> None:

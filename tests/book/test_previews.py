@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, for_each, parsed
@@ -53,6 +54,17 @@ def test_every_row_of_symbols_is_read() -> None:
     known = [row for rows_of in previews.notation().values() for row in rows_of]
     assert len(known) == len(rows) - len(composed) > 20
     assert all(look and meaning and "\\" not in look + meaning for _, look, meaning in known)
+
+
+@for_each(DOCUMENTS)
+def test_copies_of_other_pages_need_nothing_of_them(name: str, site: Path) -> None:
+    """Their formulas are MathML, their pictures are found, and no id stands twice."""
+    page = parsed(site, name)
+    for copy in page.select("template[data-copy-of]"):
+        assert copy.get_text(strip=True) or copy.select("img")
+        assert copy.select("[id], use, .headerlink, script") == []
+        for image in copy.select("img"):
+            assert (site / name).parent.joinpath(unquote(image["src"])).exists()
 
 
 @for_each(CHAPTERS)

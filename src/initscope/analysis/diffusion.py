@@ -36,9 +36,13 @@ def growth_in_windows(
 ) -> pd.DataFrame:
     r"""Return what the steps add to the mean square of each matrix, an update, in each window.
 
-    :math:`(\rho_b - \rho_a + \sum_t (1 - (1 - \eta_t \lambda)^2)\, \rho_{t-1}) / (b - a)`: an
-    identity, not an estimate, but for :math:`\rho` between recorded steps, which is interpolated
-    in what decay takes away.
+    .. math::
+
+       \frac{1}{b - a} \Bigl( \rho_b - \rho_a
+       + \sum_t \bigl( 1 - (1 - \eta_t \lambda)^2 \bigr) \rho_{t-1} \Bigr)
+
+    is an identity, not an estimate, but for :math:`\rho` between recorded steps, which is
+    interpolated in what decay takes away.
 
     Parameters
     ----------

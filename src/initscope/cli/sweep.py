@@ -11,6 +11,7 @@ from pathlib import Path
 
 from initscope.cli.options import Commands, add_dry_run, count, fail
 from initscope.errors import UsageError
+from initscope.scalars import require
 
 __all__: list[str] = []  # for this package alone
 
@@ -47,6 +48,9 @@ examples:
   python -m initscope sweep --spec FILE --out results --executor processes --workers 2
   python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
                                                       on a running cluster; needs initscope[dask]
+  python -m initscope sweep --spec FILE --out results --executor slurm --workers 16 \\
+      --slurm timeout_min 120 --slurm slurm_partition gpu
+                                                      as jobs of Slurm; needs initscope[slurm]
 
 `python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """
@@ -69,8 +73,8 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--device", metavar="NAME", help="cpu (default), cuda, cuda:1, ...")
     parser.add_argument(
         "--executor",
-        choices=("processes", "dask"),
-        help="train on several workers: processes of this machine, or those of Dask",
+        choices=("processes", "dask", "slurm"),
+        help="train on several workers: processes of this machine, those of Dask, or jobs of Slurm",
     )
     parser.add_argument(
         "--workers", type=count, metavar="N", help="how many to start (default: one a core)"
@@ -78,7 +82,16 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="of a running Dask cluster, which then has the workers",
+        help="of a running Dask cluster, which has the workers; of slurm: local, to try it out",
+    )
+    parser.add_argument(
+        "--slurm",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="what a job asks Slurm for, as submitit calls it: timeout_min, slurm_partition, "
+        "mem_gb, gpus_per_node, ...; may be repeated",
     )
     parser.add_argument(
         "--threads",
@@ -94,7 +107,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     from initscope.memory import require_address_space
-    from initscope.yaml_files import read_yaml
+    from initscope.yaml_files import parse_option, read_yaml
 
     require_address_space("sweep")
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
@@ -116,14 +129,19 @@ def run(options: argparse.Namespace) -> int:
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} says where the workers are: name an --executor too.")
     # The workers of a running cluster are its own affair.
-    elsewhere = options.executor is None or options.scheduler is not None
+    remote = options.scheduler is not None or options.executor == "slurm"
+    elsewhere = options.executor is None or remote
+    parameters = {name: parse_option(name, text) for name, text in options.slurm}
+    require(
+        not parameters or options.executor == "slurm", "--slurm is for the executor slurm only."
+    )
     workers = 1 if elsewhere else options.workers or cores
     threads = options.threads
     if threads is None and not elsewhere:
         threads = max(1, cores // workers)
-    if options.scheduler is None:
+    if not remote:
         check_threads(threads, workers)
-    require_room(spec, options.device, elsewhere=options.scheduler is not None)
+    require_room(spec, options.device, elsewhere=remote)
 
     from concurrent.futures import BrokenExecutor
 
@@ -139,7 +157,13 @@ def run(options: argparse.Namespace) -> int:
         table = run_sweep(spec, **where)
     else:
         try:
-            with open_executor(options.executor, options.workers, options.scheduler) as executor:
+            with open_executor(
+                options.executor,
+                options.workers,
+                options.scheduler,
+                folder=options.out / f"{spec.name}.slurm",
+                parameters=parameters,
+            ) as executor:
                 table = run_sweep(spec, executor=executor, **where)
         except BrokenExecutor:
             return fail(

@@ -1,3 +1,4 @@
+from .arrays import load_arrays, load_columns
 from .bigrams import bigram_loss
 from .dataset import DATASETS, Dataset, load
 from .mnist import load_mnist
@@ -18,7 +19,9 @@ __all__ = [
     "Text",
     "bigram_loss",
     "load",
+    "load_arrays",
     "load_checkpoint_stds",
+    "load_columns",
     "load_digits",
     "load_mnist",
     "load_text",

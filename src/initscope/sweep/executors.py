@@ -13,11 +13,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,19 +37,28 @@ IMPORTED_ONCE = (
 
 @contextlib.contextmanager
 def open_executor(
-    kind: str, workers: int | None = None, scheduler: str | None = None
+    kind: str,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    *,
+    folder: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[Executor]:
     """Open an executor for :func:`initscope.sweep.run_sweep`; shut it down at the end.
 
     Parameters
     ----------
     kind
-        ``"processes"``, on this machine, or ``"dask"``.
+        ``"processes"``, on this machine, ``"dask"``, or ``"slurm"``: a job a chunk.
     workers
-        How many processes to start; by default one for each core.
+        How many processes to start; by default one for each core. Of Slurm, how many jobs may be in
+        the queue at once; 32 by default.
     scheduler
         Address of a running Dask scheduler, for example ``"tcp://10.0.0.1:8786"``. Without one,
-        a Dask cluster of `workers` is started on this machine.
+        a Dask cluster of `workers` is started on this machine. Of Slurm ``"local"``: processes of
+        this machine in place of jobs, to try it out.
+    folder, parameters
+        Of Slurm: a folder that all machines see, and what submitit asks for with a job.
 
     Raises
     ------
@@ -59,9 +70,17 @@ def open_executor(
     if kind == "processes":
         with processes(number) as pool:
             yield pool
-    else:
-        with _dask(number, scheduler) as executor:
+    elif kind == "slurm":
+        from initscope.sweep.slurm import SlurmExecutor
+
+        if scheduler not in (None, "local"):
+            raise UsageError("the scheduler of slurm is Slurm's own, or local to try it out.")
+        place = folder or Path("slurm")
+        with SlurmExecutor(place, workers or 32, scheduler or "slurm", parameters) as executor:
             yield executor
+    else:
+        with _dask(number, scheduler) as client:
+            yield client
 
 
 # Not by loky, which would take a third of this code: after Ctrl-C its manager prints a traceback

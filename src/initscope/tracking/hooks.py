@@ -286,7 +286,9 @@ def record_variances(model: nn.Module) -> Iterator[VarianceRecord]:
     sharing: dict[torch.Tensor, list[tuple[LayerRecord, slice]]] = {}
     last: list[Any] = [None, None, -1]  # output, record and unit dimension of the layer called last
 
-    def after_layer(role: str, module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
+    def after_layer(role: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, torch.Tensor):
+            return  # a router that is an nn.Linear, and gives what it makes of its product
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
         record.weights.extend(behind(module, "weight"))
