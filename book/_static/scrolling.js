@@ -4,10 +4,13 @@
   /** What scrolls, and as what it is read out. */
   const KINDS = {
     Figure: "article .figure-room",
-    Formula: "article div.math > mjx-container",
+    Formula: "article :is(div.math > mjx-container, span.math)",
     Table: "article .pst-scrollable-table-container, article .cell_output > .output:has(table)",
     Code: "article .highlight pre",
   };
+
+  /** What was given to a box because it scrolls: names of attributes. */
+  const given = new WeakMap();
 
   /** @param {Element} box */
   function tell(box) {
@@ -25,11 +28,12 @@
     tell(box);
     if (scrolls === box.hasAttribute("data-more")) return;
     if (scrolls) {
-      for (const name of ["tabindex", "role", "aria-label"]) box.removeAttribute(name);
-    } else {
-      box.setAttribute("tabindex", "0");
-      box.setAttribute("role", "group");
-      box.setAttribute("aria-label", `${kind}, scrolls sideways`);
+      for (const name of given.get(box) ?? []) box.removeAttribute(name);
+    } else { // what it has already, as a formula that explains its symbols, stays
+      const told = { tabindex: "0", role: "group", "aria-label": `${kind}, scrolls sideways` };
+      const missing = Object.entries(told).filter(([name]) => !box.hasAttribute(name));
+      for (const [name, value] of missing) box.setAttribute(name, value);
+      given.set(box, missing.map(([name]) => name));
     }
   }
 
