@@ -33,18 +33,34 @@ _OWN_FONT = re.compile(r"font-family:[^;\"]+")
 
 
 def main_figure(app: Sphinx, doctree: nodes.document) -> Path | None:
-    """Return the file of the first picture on a page that stands in a figure.
+    """Return the file of the picture that stands for a page: the first one in a figure.
 
-    A page that is being written names it as it lies in the book, any other as it lies in the
+    A cell with the tag `card` comes before all others, and questions to the reader come last. A
+    page that is being written names a picture as it lies in the book, any other as it lies in the
     sources.
     """
+    figures = [figure for figure in doctree.findall(nodes.figure) if _pictures(figure)]
+    if not figures:
+        return None
     written = {name: source for source, (_, name) in app.env.images.items()}
-    for figure in doctree.findall(nodes.figure):
-        for image in figure.findall(nodes.image):
-            uri = image["uri"]
-            source = uri if uri in app.env.images else written[Path(uri).name]
-            return Path(app.srcdir) / source.lstrip("/")
-    return None
+    uri = _pictures(min(figures, key=_rank))[0]["uri"]  # the first of the least
+    source = uri if uri in app.env.images else written[Path(uri).name]
+    return Path(app.srcdir) / source.lstrip("/")
+
+
+def _pictures(figure: nodes.figure) -> list[nodes.image]:
+    return list(figure.findall(nodes.image))
+
+
+def _rank(figure: nodes.figure) -> int:
+    """Rank a figure: chosen by its cell, any other, a question."""
+    node: nodes.Element | None = figure
+    while node is not None:
+        if "tag_card" in node.get("classes", ()):
+            return 0
+        node = node.parent
+    places = figure.findall(nodes.container)
+    return 2 if any(place.get("widget") == "Prediction" for place in places) else 1
 
 
 def draw_card(figure: Path, title: str, book: str) -> bytes:

@@ -40,6 +40,7 @@ FINDING = "What comes out."
 _PANEL = re.compile(
     r'<g id="guess_([\d.]+)_([xy])_(log|linear)_([^_"]+)_([^_"]+)">\s*<path d="([^"]+)"'
 )
+_PICTURE = re.compile(r'<img (?=[^>]*?src="[./]*/_images/([^"]+\.svg)")[^>]*>')
 _VIEW = re.compile(r'viewBox="([^"]+)"')
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
@@ -99,8 +100,6 @@ class WrapAnswers(SphinxPostTransform):
         for end in list(self.document.findall(AnswerEnd)):
             end.parent.remove(end)
         if wanted:
-            for image in list(self.document.findall(nodes.image)):
-                self.let_draw(image)
             score = f'<div class="guess-score" data-guesses="{asked}" hidden></div>\n'
             next(iter(self.document.findall(nodes.section))).append(
                 nodes.raw("", score, format="html")
@@ -142,17 +141,23 @@ class WrapAnswers(SphinxPostTransform):
         whole.extend(inside)
         parent.insert(place, whole)
 
-    def let_draw(self, image: nodes.image) -> None:
-        """Lay over a figure with marked panels what the page can draw a guess in."""
-        path = Path(self.app.srcdir) / image["uri"].lstrip("/")
-        if path.suffix != ".svg" or not path.exists():
-            return
-        panels = panels_of(path.read_text(encoding="utf8"))
-        if panels:
-            data = html.escape(json.dumps(panels))
-            marks = f'<span class="guess-marks" data-panels="{data}"></span>'
-            both = image.deepcopy(), nodes.raw("", marks, format="html")
-            image.replace_self(nodes.container("", *both, classes=["guess-figure"]))
+
+def lay_marks(app: Sphinx, name: str, template: str, context: dict[str, Any], _: object) -> None:
+    """Lay over each figure with marked panels what the page can draw a guess in."""
+    if "guess-score" not in context.get("body", ""):
+        return
+    sources = {name: source for source, (_, name) in app.env.images.items()}
+
+    def marked(match: re.Match[str]) -> str:
+        svg = (Path(app.srcdir) / sources[match[1]]).read_text(encoding="utf8")
+        panels = panels_of(svg)
+        if not panels:
+            return match[0]
+        data = html.escape(json.dumps(panels))
+        marks = f'<span class="guess-marks" data-panels="{data}"></span>'
+        return f'<span class="guess-figure">{match[0]}{marks}</span>'
+
+    context["body"] = _PICTURE.sub(marked, context["body"])
 
 
 def panels_of(svg: str) -> list[dict[str, Any]]:
@@ -218,4 +223,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
         app.add_node(mark)
     app.add_node(Answer, html=(open_answer, close_answer))
     app.add_post_transform(WrapAnswers)
+    # When the figures stand in boxes of their own: see readable_figures.py.
+    app.connect("html-page-context", lay_marks, priority=650)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -35,6 +35,7 @@ import initscope
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
+from cards import draw_card
 from edition import Edition, edition_of, in_words
 from metadata import published_at
 
@@ -51,20 +52,22 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def with_figure(root: Path, name: str) -> None:
-    """Give a chapter of a small book a sentence, and the first figure of the real one."""
+    """Give a chapter of a small book a sentence, and two figures of the real one."""
     chapter, real = root / f"{name}.ipynb", nbformat.read(ROOT / f"{name}.ipynb", 4)
-    figure = next(
+    figures = [
         cell
         for cell in real.cells
         if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", []))
-    )
-    for output in figure.outputs:
+    ][:2]
+    for output in [output for figure in figures for output in figure.outputs]:
         data = output.get("data", {})
         for kind in [kind for kind in data if "svg" not in kind]:
             del data[kind]
+    if name == SECOND:  # its card is of the figure whose cell says so
+        figures[1].metadata.setdefault("tags", []).append("card")
     notebook = nbformat.read(chapter, 4)
     text = '**What comes out.** Where $x<1$ it dies. It "holds" & <so> on (Fig. 1). More of it.'
-    notebook.cells += [nbformat.v4.new_markdown_cell(text), figure]
+    notebook.cells += [nbformat.v4.new_markdown_cell(text), *figures]
     nbformat.write(notebook, chapter)
 
 
@@ -168,6 +171,12 @@ def test_a_chapter_has_a_card_of_its_own_from_its_figure(published: Path) -> Non
         )
         cards.append(hashlib.sha256(content).digest())
     assert cards[0] != cards[1]
+    # The second says which figure it is that stands for it.
+    pictures = [str(image["src"]) for image in page_of(published, SECOND).select("figure img")]
+    assert len(pictures) == 2
+    chosen = html / "_images" / Path(pictures[1]).name
+    book = "Weight initialization and variance dynamics"
+    assert content == draw_card(chosen, "2. A chapter", book)
     # One without a figure has that of the first page, which has none here.
     assert "og:image" not in told(page_of(published, CHAPTERS[2]), "property")
 

@@ -64,7 +64,7 @@ def test_the_finding_waits_and_is_there_all_the_same(name: str, look: Open, site
     assert page.locator(".answer .live-widget").count() == 0
 
 
-@pytest.mark.parametrize("name", [SWEEP, PAIRS])
+@pytest.mark.parametrize("name", ASKING)
 def test_every_start_is_far_from_the_answer(name: str) -> None:
     from initscope.widgets import Prediction
 
