@@ -100,7 +100,7 @@ class WrapAnswers(SphinxPostTransform):
         for end in list(self.document.findall(AnswerEnd)):
             end.parent.remove(end)
         if wanted:
-            score = f'<div class="guess-score" data-guesses="{asked}">{none_made(asked)}</div>\n'
+            score = f'<div class="guess-score" data-guesses="{asked}">{none_made(asked)}</div>'
             next(iter(self.document.findall(nodes.section))).append(
                 nodes.raw("", score, format="html")
             )
