@@ -129,7 +129,7 @@ def _clean(page: Page) -> None:
         tag.name = "div"
     for tag in body.select("summary"):
         tag.name = "p"
-        tag["class"] = "fold"
+        tag["class"] = "fold-title"
     for tag in body.select("cite:has(code)"):
         tag.unwrap()
     seen: set[str] = set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import statistics
 import tempfile
 import time
@@ -87,7 +88,7 @@ class Row(NamedTuple):
             f"{self.weights:,}",
             *(percent(share) for share in shares),
             "{:.1f} / {:.1f}".format(*self.cost),
-            "; ".join(self.reasons) or "–",
+            re.sub(r"\b(\w+_\w+)\b", r"`\1`", "; ".join(self.reasons)) or "–",  # names as code
         ]
 
 

@@ -43,6 +43,7 @@ from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
 from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
+from initscope.tracking.alerts import AlertWatch, not_finite
 from initscope.tracking.callback import VarianceCallback
 from initscope.tracking.hooks import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
@@ -870,6 +871,30 @@ ROWS: dict[str, Row] = {
         usual(updated=True),
         call=lambda updated: VarianceTracker(small_gpt2()).after_optimizer_step(updated=updated),
     ),
+    "tracking.alerts.Alert": Row(
+        usual(name="a", test=lambda: lambda rows: rows["value"] > 1, records=2, action="stop")
+    ),
+    "tracking.alerts.rotation_above": Row(usual(limit=0.3, records=3, action="warn")),
+    "tracking.alerts.gradient_below": Row(
+        usual(epsilon=1e-8, times=10.0, records=3, action="warn")
+    ),
+    "tracking.alerts.not_finite": Row(usual(action="warn")),
+    "tracking.alerts.std_leaves_band": Row(
+        usual(predicted=variances, factor=2.0, records=1, action="warn")
+    ),
+    "tracking.alerts.usual_alerts": Row(usual(epsilon=1e-8)),
+    "tracking.alerts.AlertWatch": Row(
+        usual(alerts=lambda: [not_finite()]), call=lambda alerts: AlertWatch(alerts)
+    ),
+    "tracking.alerts.AlertWatch.see": Row(
+        usual(rows=variances), call=lambda rows: AlertWatch([not_finite()]).see(rows)
+    ),
+    "tracking.alerts.AlertWatch.watch": Row(
+        usual(tracker="none"),
+        call=lambda tracker: AlertWatch([not_finite()]).watch(tracker),
+        valid=False,
+    ),
+    "tracking.json_lines.JsonLinesCallback": Row(usual(path="log.jsonl")),
     "tracking.callback.VarianceCallback": Row(
         usual(
             out_folder="variances",
@@ -883,6 +908,7 @@ ROWS: dict[str, Row] = {
             histograms=("q",),
             overwrite=False,
             log=True,
+            alerts=lambda: [not_finite()],
         ),
         says={"quantities": ("quantity",)},
     ),
@@ -1697,7 +1723,7 @@ ROWS: dict[str, Row] = {
         usual("weight_decay betas snr diffusion alignment", frame=variances, lr=lambda: [0.01] * 20)
     ),
     "widgets.residual_stream.widget.ResidualStream": Row(
-        usual("std", norm="pre", n_layer=2, scaled=True, n_embd=384)
+        usual(std=0.02, norm="pre", n_layer=2, scaled=True, n_embd=384)
     ),
     "widgets.signal_propagation.widget.SignalPropagation": Row(
         usual(depth=4, width=16, std=0.1, activation="relu", seed=1)

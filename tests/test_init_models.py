@@ -6,6 +6,7 @@ import inspect
 import math
 import multiprocessing
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -543,6 +544,35 @@ def test_weights_that_are_not_whole_are_one_clear_error() -> None:
         draw(nn.Linear(3, 3), strict="yes")
 
 
+# --- Branches whose names say something else ------------------------------------------------
+
+
+def test_the_branches_of_xlm_and_of_rwkv_end_where_they_do() -> None:
+    """XLM keeps one list of all attentions and one of all MLPs; RWKV calls its ends otherwise."""
+    xlm = transformers.XLMModel(
+        transformers.XLMConfig(vocab_size=64, emb_dim=32, n_layers=3, n_heads=4)
+    )
+    rwkv = transformers.RwkvModel(
+        transformers.RwkvConfig(
+            vocab_size=64, hidden_size=32, num_hidden_layers=3, attention_hidden_size=32
+        )
+    )
+    ends = {
+        xlm: ("attentions.{}.out_lin.weight", "ffns.{}.lin2.weight"),
+        rwkv: ("blocks.{}.attention.output.weight", "blocks.{}.feed_forward.value.weight"),
+    }
+    for model, names in ends.items():
+        expected = {name.format(k) for name in names for k in range(3)}
+        report = draw(model, "gpt2", std=0.1)
+        scaled = {name for name, std in report.items() if std == pytest.approx(0.1 / 6**0.5)}
+        assert scaled == expected
+        assert all(report[name] in (0.0, 0.1) for name in report.keys() - scaled)
+        assert "no residual branch" not in repr(report)
+        by_block = draw(model, "lir", std=0.1)
+        for name in names:
+            assert by_block[name.format(2)] == pytest.approx(0.1 / 3**0.5)
+
+
 # --- Shards ----------------------------------------------------------------------------------
 
 
@@ -566,20 +596,61 @@ def initialize_beside(folder: Path, rank: int, port: int) -> None:
     distributed.destroy_process_group()
 
 
+def initialize_split(folder: Path, rank: int, port: int) -> None:
+    """Be one process of two that split every matrix of a block: tensor parallelism."""
+    from torch import distributed
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+
+    torch.set_num_threads(1)
+    where = f"tcp://127.0.0.1:{port}"
+    distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=2)
+    model = tiny.llama()
+    mesh = distributed.device_mesh.init_device_mesh("cpu", (2,), mesh_dim_names=("tp",))
+    by_columns = dict.fromkeys(("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"))
+    for block in model.model.layers:
+        for part in (block.self_attn, block.mlp):
+            plan = {
+                name: ColwiseParallel() if name in by_columns else RowwiseParallel()
+                for name, module in part.named_children()
+                if isinstance(module, nn.Linear)
+            }
+            parallelize_module(part, mesh, plan)
+    report = draw(model, "gpt2", seed=7)
+    full = {
+        name: parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+        for name, parameter in model.named_parameters()
+    }
+    held = model.model.layers[0].mlp.down_proj.weight.to_local().shape
+    torch.save((full, dict(report), report.drawn), folder / f"{rank}.pt")
+    torch.save(held, folder / f"held-{rank}.pt")
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("process", [initialize_beside, initialize_split])
 def test_two_processes_draw_the_weights_of_one(
-    tmp_path: Path, server: multiprocessing.context.BaseContext
+    process: Callable[[Path, int, int], None],
+    tmp_path: Path,
+    server: multiprocessing.context.BaseContext,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     both = [
-        server.Process(target=initialize_beside, args=(tmp_path, rank, port), daemon=True)
+        server.Process(target=process, args=(tmp_path, rank, port), daemon=True)
         for rank in (0, 1)
     ]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join()
-    assert [process.exitcode for process in both] == [0, 0]
+    for started in both:
+        started.start()
+    for started in both:
+        started.join()
+    assert [started.exitcode for started in both] == [0, 0]
+    if process is initialize_split:  # half of the columns each
+        width = tiny.SIZES["intermediate_size"]
+        assert torch.load(tmp_path / "held-1.pt") == (tiny.SIZES["hidden_size"], width // 2)
     alone = tiny.llama()
     report = draw(alone, "gpt2", seed=7)
     for rank in (0, 1):

@@ -228,7 +228,8 @@ def copy_of(target: Tag) -> str:
         markup = "".join(str(part) for part in parts)
     else:
         markup = str(target)
-    return re.sub(r'\s(?:id|role|tabindex)="[^"]*"', "", markup)
+    # A card is read, not followed: where its links lead from is another page.
+    return re.sub(r'</?a\b[^>]*>|\s(?:id|role|tabindex)="[^"]*"', "", markup)
 
 
 def bring_copies(app: Sphinx, error: Exception | None) -> None:

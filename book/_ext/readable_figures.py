@@ -16,7 +16,13 @@ from sphinx.util.images import get_image_size
 SMALLEST = 10
 """Pixels."""
 
-_FIGURE = re.compile(r'(<figure\b[^>]*>\s*)(<img (?=[^>]*?src="[./]*/_images/([^"]+\.svg)")[^>]*>)')
+_FIGURE = re.compile(
+    r"""(<figure\b[^>]*>\s*)
+        ((?:<div\ class="guess-figure[^"]*">\s*)?
+        <img\ (?=[^>]*?src="[./]*/_images/([^"]+\.svg)")[^>]*>
+        (?:\s*<span\ class="guess-marks"[^>]*></span>\s*</div>)?)""",
+    re.VERBOSE,
+)
 _GLYPHS = re.compile(r"scale\((0\.\d+) -\1\)")
 _TEXT = re.compile(r'<text [^>]*?style="[^"]*?font-size: ([\d.]+)px')
 

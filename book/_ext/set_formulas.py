@@ -13,7 +13,6 @@ import sys
 from functools import cached_property
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 SCRIPT = Path(__file__).with_suffix(".cjs")
 
+_TEXT = re.compile(r"<article\b[^>]*>")
 _GLYPH = re.compile(r'<use [^>]*?href="#(MJX-[^"]+)"')
 
 
@@ -113,15 +113,31 @@ def write(typesetter: Typesetter, self: HTML5Translator, node: nodes.Element, di
         return f"<code>{html.escape(tex)}</code>"
 
 
-def add_glyphs(typesetter: Typesetter, context: dict[str, Any]) -> None:
-    """Put the letters that the formulas of a page use before its text."""
-    used = sorted(set(_GLYPH.findall(context.get("body", ""))))
-    if used:
-        shapes = "".join(f'<path id="{name}" d="{typesetter.glyphs[name]}"/>' for name in used)
-        context["body"] = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="glyphs" aria-hidden="true">'
-            f"<defs>{shapes}</defs></svg>{context['body']}"
-        )
+def with_glyphs(page: str, glyphs: dict[str, str]) -> str:
+    """Put the letters that all formulas of a page use before its text."""
+    used = sorted(set(_GLYPH.findall(page)))
+    if not used:
+        return page
+    shapes = "".join(f'<path id="{name}" d="{glyphs[name]}"/>' for name in used)
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="glyphs" aria-hidden="true">'
+        f"<defs>{shapes}</defs></svg>"
+    )
+    page, found = _TEXT.subn(lambda start: f"{start[0]}{drawing}", page, count=1)
+    if not found:
+        raise ExtensionError("A page with formulas has no <article>, in which their letters go.")
+    return page
+
+
+def finish(app: Sphinx, error: Exception | None, typesetter: Typesetter) -> None:
+    """Bring letters into all pages, when all that is in them is there."""
+    typesetter.close()
+    if error is not None or app.builder.format != "html":
+        return
+    for path in sorted(Path(app.outdir).rglob("*.html")):
+        page = path.read_text(encoding="utf8")
+        if 'class="glyphs"' not in page:  # one that was not written again
+            path.write_text(with_glyphs(page, typesetter.glyphs), encoding="utf8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -143,7 +159,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
         raise nodes.SkipNode
 
     app.add_html_math_renderer("svg", (visit_math, None), (visit_math_block, None))
-    # Before the theme makes the body of a page its own.
-    app.connect("html-page-context", lambda *given: add_glyphs(typesetter, given[3]))
-    app.connect("build-finished", lambda *_: typesetter.close())
+    # After what copies a part of a page into others: see previews.py.
+    app.connect("build-finished", lambda app, error: finish(app, error, typesetter), priority=450)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -51,8 +51,7 @@
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", `${name}, scrolls`);
-    const picture = room.querySelector("img").cloneNode();
-    place.append(picture);
+    place.append(room.firstElementChild.cloneNode(true));
     screen.append(line, place);
     screen.addEventListener("close", () => {
       screen.remove();

@@ -23,6 +23,7 @@ MODULES = {
         *("matplotlib", "matplotlib_inline", "ipywidgets", "anywidget", "traitlets", "papermill"),
         *("ipykernel", "IPython", "jupyter_client", "myst_nb", "nbclient", "nbformat"),
     ),
+    "lightning": ("lightning",),
     "dask": ("distributed",),
     "mpi": ("mpi4py",),
     "slurm": ("submitit",),

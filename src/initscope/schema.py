@@ -91,7 +91,7 @@ def evaluation_steps(epochs: int, steps_per_epoch: int, per_epoch: int = 1) -> l
 
 # --- What is measured in a model: a row a number, or a histogram ------------------------------
 
-QUANTITIES = ("weight", "gradient", "update", "activation")
+QUANTITIES = ("weight", "gradient", "update", "activation", "attention")
 """Kinds that :class:`initscope.tracking.VarianceTracker` records."""
 
 VARIANCES, HISTOGRAMS = "variances", "histograms"

@@ -11,7 +11,7 @@ from book_pages import ROOT, Open, for_each, make_book, small_book
 from docutils import nodes
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
-from set_formulas import Typesetter, add_glyphs, whole
+from set_formulas import Typesetter, whole, with_glyphs
 
 
 @pytest.fixture
@@ -40,13 +40,12 @@ def test_what_is_not_understood_is_said_and_the_next_formula_is_set(typesetter: 
 
 def test_a_page_holds_each_letter_that_it_uses_once_and_no_other(typesetter: Typesetter) -> None:
     typesetter.set("y")
-    page = {"body": typesetter.set("x + x") + typesetter.set("x")}
-    add_glyphs(typesetter, page)
-    assert page["body"].count("<path ") == 2
-    assert page["body"].index('<path id="MJX-TEX-I-1D465"') < page["body"].index("<use ")
-    without = {"body": "<p>no formula</p>"}
-    add_glyphs(typesetter, without)
-    assert without == {"body": "<p>no formula</p>"}
+    formulas = typesetter.set("x + x") + typesetter.set("x")
+    page = with_glyphs(f'<article class="text">{formulas}</article>', typesetter.glyphs)
+    assert page.count("<path ") == 2
+    assert page.index('<path id="MJX-TEX-I-1D465"') < page.index("<use ")
+    without = "<article>no formula</article>"
+    assert with_glyphs(without, typesetter.glyphs) == without
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_wheel_has_the_package_and_no_link_to_nowhere(unpacked: Path, tmp_path
     sources = {
         path.relative_to(ROOT / "src").as_posix()
         for path in (ROOT / "src" / "initscope").rglob("*")
-        if path.suffix in (".py", ".pyi", ".mjs", ".css") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".mjs", ".css", ".txt") or path.name == "py.typed"
     }
     assert names == sources
 
@@ -217,7 +217,7 @@ def test_what_is_imported_is_asked_for() -> None:
     files = (path for folder in beside for path in folder.rglob("*.py"))
     of_tests = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
     for sources, chosen in (
-        (code, ("train", "notebooks", "dask")),
+        (code, ("train", "notebooks", "dask", "slurm")),
         (tests, ("train", "notebooks", "test", "book")),
     ):
         there = with_all_they_need(asked_for(*chosen)) | {"initscope"}

@@ -59,6 +59,7 @@ EXEMPT = {
     # What another library calls.
     "initscope.pretrain.trainer.": "called by transformers' Trainer: test_pretrain.py",
     "initscope.tracking.callback.VarianceCallback.on_": "called by transformers' Trainer",
+    "initscope.tracking.json_lines.JsonLinesCallback.on_": "called by transformers' Trainer",
     "initscope.models.mlp.MLP.forward": "of a torch module: torch says what does not fit",
     "initscope.sweep.full_batch.full_batch_losses": "a training loop: test_rescaling.py",
     "initscope.models.gelu.": "a torch module inside of GPT-2: test_gelu.py",
@@ -72,6 +73,8 @@ EXEMPT = {
     "initscope.widgets.qkv_training.widget.QKVTraining.of_runs": "runs that were read before",
     "initscope.schema.require_length": "a check of other arguments: test_sweep.py",
     "initscope.data.tokenizers.Tokenizer": "made by load_tokenizer",
+    "initscope.tracking.lightning_callback.": "needs lightning: test_lightning.py",
+    "initscope.tracking.coverage.Coverage": "made by VarianceTracker",
     "initscope.tracking.hooks.LayerRecord": "made by record_variances",
     "initscope.tracking.hooks.VarianceRecord": "made by record_variances",
     "initscope.predict.config.TransformerConfig": "read from a config.json, which has a row",

@@ -267,8 +267,15 @@ def small(svg: str) -> str:
     ("given", "expected"),
     [
         # Where something is ...
-        ('<path d="M 57.600001 -307.5849 L 0.004 1e-05z"/>', '<path d="M 57.6 -307.58 L 0 0z"/>'),
+        ('<path d="M 57.600001 -307.5849 L 0.004 1e-05z"/>', '<path d="M57.6-307.58 0 0z"/>'),
         ('<path d="M.12345.56789-1.23456e1"/>', '<path d="M0.12 0.57-12.35"/>'),
+        # A letter is written once: lines follow a move without one, but no move another.
+        (
+            '<path d="M 1 2 \n L 3 -4 L 5 6 M 7 8 M 9 1 L 2 3 Q 1 2 3 4 Q 5 6 7 8 L 1 1 "/>',
+            '<path d="M1 2 3-4 5 6M7 8M9 1 2 3Q1 2 3 4 5 6 7 8L1 1"/>',
+        ),
+        ('<path d="M 1 2 z L 3 4 l 1 1 L 5 6"/>', '<path d="M1 2zL3 4l 1 1L5 6"/>'),
+        ('<path d="1 2 M 3 4"/>', None),
         ('<polygon points="1.2345,2.3456 3,4"/>', '<polygon points="1.23,2.35 3,4"/>'),
         ("<use x=\"61.2749\" y='-0.001'/>", "<use x=\"61.27\" y='0'/>"),
         ('<circle cx="1.2345" r="3.4999"/>', '<circle cx="1.23" r="3.5"/>'),
@@ -278,7 +285,7 @@ def small(svg: str) -> str:
             '<g transform="rotate(-89.98765 1.23 2.35)"/>',
         ),
         # ... but not how large, nor what is added up, nor what is no coordinate.
-        ('<path d="M 2034 4250z" transform="scale(0.015625)"/>', None),
+        ('<path d="M2034 4250z" transform="scale(0.015625)"/>', None),
         ('<g transform="matrix(0.015625 0.00123 0 -0.015625 7 8)"/>', None),
         ('<path d="M1 2l0.12345 0.54321a1.2345 1 33.3333 01.2345.5"/>', None),
         ('<path style="stroke-width: 0.12345; opacity: 0.66667" stroke-width="0.12345"/>', None),
@@ -290,15 +297,15 @@ def small(svg: str) -> str:
         # What is drawn larger keeps more.
         (
             '<g transform="scale(100)"><path d="M 0.123456 9"/></g><path d="M 0.123456 9"/>',
-            '<g transform="scale(100)"><path d="M 0.1235 9"/></g><path d="M 0.12 9"/>',
+            '<g transform="scale(100)"><path d="M0.1235 9"/></g><path d="M0.12 9"/>',
         ),
         (
             '<svg viewBox="0 0 1 1" width="100pt" height="50pt"><path d="M 0.123456 1"/></svg>',
-            '<svg viewBox="0 0 1 1" width="100pt" height="50pt"><path d="M 0.1235 1"/></svg>',
+            '<svg viewBox="0 0 1 1" width="100pt" height="50pt"><path d="M0.1235 1"/></svg>',
         ),
         (
             '<svg viewBox="0 0 1 1"><path d="M 0.1234567 1"/></svg>',
-            '<svg viewBox="0 0 1 1"><path d="M 0.12346 1"/></svg>',
+            '<svg viewBox="0 0 1 1"><path d="M0.12346 1"/></svg>',
         ),
         ("<text>é &lt; 1.2345</text>", None),
     ],

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import math
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from widget_cases.gpt_training import check_sentence, trained
 from widget_page import ROOT, Open, downloaded, pictures, said, widget_page
 
 from initscope.models import gpt2
+from initscope.widgets.base import SettingError
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.gpt_training import widget as gpt_module
 from initscope.widgets.gpt_training.widget import MATRICES, OPTIMIZERS, RIVALS, GPTTraining
@@ -340,11 +342,13 @@ def test_the_sentence_of_the_run_in_the_chapter(js) -> None:
     )
 
 
-def test_the_text_is_not_changed_and_its_source_is_in_the_package() -> None:
-    with pytest.raises(Exception, match="read-only"):
-        GPTTraining().text = "other"
-    assert GPTTraining().text.startswith("CHAPTER I.\n\n1801")
-    assert len(set(GPTTraining().text)) == 69
+def test_the_page_gets_the_text() -> None:
+    widget = GPTTraining()
+    assert widget.text.startswith("CHAPTER I.\n\n1801")
+    assert len(set(widget.text)) == 69
+    assert zlib.decompress(widget.deflated).decode() == widget.text
+    with pytest.raises(SettingError, match="text"):
+        GPTTraining(text="other")
 
 
 @pytest.mark.parametrize("rival", ["none", "small_start", "optimizer"])

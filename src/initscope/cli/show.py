@@ -142,7 +142,7 @@ def _number(value: float) -> str:
 
 
 def _write_page(path: Path, runs: list[RunFolder], live: bool, every: float) -> None:
-    from initscope.analysis.summary import run_summary
+    from initscope.analysis.summary import compared_runs, run_summary
     from initscope.files import atomic_write
     from initscope.widgets.page import page
     from initscope.widgets.qkv_training.folders import folders_widget
@@ -151,6 +151,9 @@ def _write_page(path: Path, runs: list[RunFolder], live: bool, every: float) -> 
         f"{run.path}: step {run.newest_step:,}, {run.status}": run_summary(run.variances)
         for run in runs
     }
+    if len(runs) == 2:
+        both = compared_runs(*(run.variances for run in runs))
+        tables[f"median std at step {both.attrs['step']:,}, the second over the first"] = both
     going = live and not all(run.ended for run in runs)
     text = page(
         folders_widget(runs),

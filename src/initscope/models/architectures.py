@@ -86,6 +86,15 @@ ZERO_CENTRED_NORMS = (
 """Norms that multiply by 1 + weight, so that a weight of 0 is a gain of 1."""
 
 STEP_SIZES = "step sizes of a state space, spread on purpose"
+OWN_ROLES = {
+    "RwkvSelfAttention": {"output": "attention_out"},
+    "RwkvFeedForward": {"key": "mlp_in", "value": "mlp_out"},
+}
+"""Roles of the matrices of classes whose names say something else elsewhere."""
+
+BRANCH_LISTS = {"attentions": "attention", "ffns": "mlp"}
+"""Lists of XLM that hold one branch of every block, and what the branch is."""
+
 ON_PURPOSE = {
     "A_log": "decay rates of a state space, spread on purpose",
     "D": "skip of a state space",

@@ -18,9 +18,11 @@ from torch.nn.utils import parametrize
 
 from initscope.errors import UsageError
 from initscope.models.architectures import (
+    BRANCH_LISTS,
     EXPERT_ROLES,
     INTERLEAVED_EXPERTS,
     ON_PURPOSE,
+    OWN_ROLES,
     STEP_SIZES,
     VECTORS,
     WRAPPERS,
@@ -419,7 +421,7 @@ class _Site(NamedTuple):
 
 def _site(place: Place, modules: dict[str, nn.Module]) -> _Site:
     """Return a layer's path and the roles that its name tells."""
-    path = place.path
+    path = _by_block(place.path)
     if any(part in ADAPTER for part in path):
         return _Site(path, place.parts, "")
     owner = place.name.rpartition(".")[0]
@@ -441,6 +443,9 @@ def _site(place: Place, modules: dict[str, nn.Module]) -> _Site:
         if any("attention" in part or "attn" in part for part in within):
             expert = ["attention_out" if expert == ["mlp_out"] else "q"]
         return _Site(path, ((expert[0], None),), "")
+    own = OWN_ROLES.get(type(parent).__name__, {}).get(leaf)
+    if own is not None:
+        return _Site(path, ((own, None),), "")
     if place.separate:
         return _Site(path, place.parts, "")
     geometry = cast(Geometry, place.geometry)
@@ -457,6 +462,13 @@ def _site(place: Place, modules: dict[str, nn.Module]) -> _Site:
     if covered not in (0, sizes[0]) or (len(parts) > 1 and not covered):
         return _Site(path, place.parts, "")
     return _Site(path, tuple(parts), "")
+
+
+def _by_block(path: list[str]) -> list[str]:
+    """Return the path as if a list of one branch of every block were a list of blocks."""
+    if len(path) >= 3 and path[-3] in BRANCH_LISTS and path[-2].isdecimal():
+        return [*path[:-3], "blocks", path[-2], BRANCH_LISTS[path[-3]], path[-1]]
+    return path
 
 
 def _block_of(path: Sequence[str], ends: dict[Block, set[str]]) -> Block:

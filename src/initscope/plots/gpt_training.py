@@ -19,7 +19,7 @@ from initscope.plots.style import COLORS, INK, WIDTH, styled
 __all__: list[str] = []  # for this package alone
 
 ROLES = {"q": "Q (queries)", "k": "K (keys)", "v": "V (values)"}
-POINTS = 71  # of a curve, few enough for a small file
+POINTS = 36  # of a curve, few enough for a small file
 SMOOTHED = 10  # updates, as in the page
 
 

@@ -268,6 +268,13 @@ def predict(
     UsageError
         No such file, no sizes in it, an unknown number format or schedule, a number out of range.
 
+    Notes
+    -----
+    Gradients of q and k are from below where the stream grows much from block to block: positions
+    are taken to share one part and to differ in the rest. In four blocks of a Llama of std .05
+    without residual scaling the last are three times as large in mean square; those of the other
+    matrices are within a fifth.
+
     Examples
     --------
     >>> model = {"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12,

@@ -39,6 +39,7 @@ _OWN_UNITS = {"marker", "symbol", "pattern", "mask", "filter"}
 def small_svg(text: str) -> str:
     """Return the same picture on one line, its coordinates rounded to a hundredth of a point.
 
+    A path is written without letters and spaces that mean nothing.
     Coordinates are the numbers of attributes such as ``x``, ``width`` and ``points``, the absolute
     ones of a path (rounded differences would add up) and what a ``transform`` moves by. Where a
     group is drawn larger, its coordinates keep as many more decimals. Factors, angles, widths of
@@ -138,15 +139,37 @@ def _decimals(scale: float) -> int:
 def _rounded(name: str, value: str, decimals: int) -> str:
     """Round what is a coordinate in the value of an attribute."""
     if name == "d":
-        return _SEGMENT.sub(lambda segment: _segment(segment[0], decimals), value)
+        return _path(value, decimals)
     if name == "transform":
         return _FUNCTION.sub(lambda function: _moved(function, decimals), value)
     return _numbers(value, decimals) if name in _COORDINATES else value
 
 
-def _segment(text: str, decimals: int) -> str:
-    """Round an absolute command of a path; arcs have flags and relative ones add up: they stay."""
-    return _numbers(text, decimals) if text[0] in "MLHVCSQT" else text
+def _path(value: str, decimals: int) -> str:
+    """Round the absolute commands of a path; arcs have flags and relative ones add up: they stay.
+
+    A command of the name of the one before goes without it, and lines after a move do.
+    """
+    segments = _SEGMENT.findall(value)
+    if "".join(segments) != value.lstrip():
+        return value
+    parts, last = [], ""
+    for segment in segments:
+        name = segment[0]
+        if name in "MLHVCSQT":
+            numbers = [_short(number, decimals) for number in _NUMBER.findall(segment)]
+            implied = name != "M" and last in (name, "M" if name == "L" else name)
+            parts += ["" if implied else name, _joined(numbers, spaced=implied)]
+        else:
+            parts.append(segment.rstrip())
+        last = name
+    return "".join(parts)
+
+
+def _joined(numbers: list[str], spaced: bool) -> str:
+    """Write numbers one after another: a sign parts two of them as a space does."""
+    text = "".join(number if number[0] == "-" else f" {number}" for number in numbers)
+    return text if spaced else text.removeprefix(" ")
 
 
 def _moved(function: re.Match[str], decimals: int) -> str:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown
+from initscope.schema import QUANTITIES
+from initscope.tracking.alerts import Alert, AlertWatch
 from initscope.tracking.matrices import Choice, check_choice, find_weight_matrices
 from initscope.tracking.shards import is_sharded
 from initscope.tracking.statistics import QUANTILES
@@ -26,6 +30,21 @@ from initscope.tracking.tracker import (
 )
 
 __all__ = ["VarianceCallback"]
+
+
+def _checked_log(log: object) -> tuple[str, ...]:
+    """Return the statistics that go to the Trainer's log, as ``kind/stat``."""
+    if isinstance(log, bool | np.bool_):
+        return ("weight/std",) if log else ()
+    found = checks.items("log", log)
+    for name in found:
+        checks.text("log: each", name)
+        kind, _, stat = name.partition("/")
+        require(
+            kind in QUANTITIES and bool(stat),
+            f"log must hold names such as 'weight/std' or 'update/rotation', not {shown(name)}.",
+        )
+    return tuple(found)
 
 
 class VarianceCallback(TrainerCallback):
@@ -55,7 +74,10 @@ class VarianceCallback(TrainerCallback):
     overwrite
         Whether a training run from the start may replace what an earlier one left in `out_folder`.
     log
-        Whether the std goes to the Trainer's log.
+        Whether the std goes to the Trainer's log; or which statistics do, as ``kind/stat``:
+        ``("weight/std", "update/rotation", "gradient/rms")``.
+    alerts
+        Of :mod:`initscope.tracking.alerts`; what they raised is in ``watch.raised``.
 
     Raises
     ------
@@ -81,11 +103,13 @@ class VarianceCallback(TrainerCallback):
         quantiles: Sequence[float] = QUANTILES,
         histograms: Sequence[str] | None = None,
         overwrite: bool = False,
-        log: bool = True,
+        log: bool | Sequence[str] = True,
+        alerts: Sequence[Alert] = (),
     ) -> None:
         checks.file_path("out_folder", out_folder)
         checks.flag("overwrite", overwrite)
-        checks.flag("log", log)
+        self._log = _checked_log(log)
+        self.watch = AlertWatch(alerts) if checks.items("alerts", alerts) else None
         checks.flag("vectors", vectors)
         check_choice(matrices)
         if histograms is not None:
@@ -97,7 +121,6 @@ class VarianceCallback(TrainerCallback):
         checked_quantities(quantities)
         checked_quantiles(quantiles)
         self.out_folder = Path(out_folder)
-        self._log = log
         self._options: dict[str, Any] = {
             "every": every,
             "embeddings_every": embeddings_every,
@@ -111,6 +134,8 @@ class VarianceCallback(TrainerCallback):
         }
         self._tracker: VarianceTracker | None = None
         self._logged_step = -1
+        self._newest: dict[str, float] = {}
+        self._newest_step = -1
         self._trainer: Trainer | None = None
 
     def log_through(self, trainer: Trainer) -> None:
@@ -166,7 +191,8 @@ class VarianceCallback(TrainerCallback):
             out_folder=self.out_folder,
             **self._options,
         )
-        self._logged_step = -1
+        self._logged_step = self._newest_step = -1
+        self._tracker.on_rows = self._see
         self._tracker.start()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -191,10 +217,24 @@ class VarianceCallback(TrainerCallback):
             skipped = getattr(kwargs["optimizer"], "step_was_skipped", False)
             self._tracker.after_optimizer_step(updated=not skipped)
 
+    def _see(self, rows: pd.DataFrame) -> None:
+        """Keep the chosen statistics of the newest step, and test the alerts."""
+        chosen = rows[(rows["kind"] + "/" + rows["stat"]).isin(self._log)]
+        if len(chosen):
+            self._newest_step = int(chosen["step"].iloc[0])
+            self._newest = {
+                f"{kind}_{stat}/{role}/layer_{layer:02d}": value
+                for _, layer, role, kind, stat, value in chosen.itertuples(index=False)
+            }
+        if self.watch is not None:
+            self.watch.see(rows)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write all rows before a checkpoint is written."""
+        """Write all rows before a checkpoint is written; end the run if an alert says so."""
         if self._tracker is not None and control.should_save:
             self._tracker.flush()
+        if self.watch is not None and self.watch.may_stop and _in_any_process(self.watch.stop):
+            control.should_training_stop = True
 
     on_save = on_step_end
 
@@ -204,13 +244,10 @@ class VarianceCallback(TrainerCallback):
         if tracker is None or not self._log:
             return
         tracker.flush()
-        if tracker.newest_step <= self._logged_step:
+        if self._newest_step <= self._logged_step:
             return
-        self._logged_step = tracker.newest_step
-        stds = {
-            f"weight_std/{role}/layer_{layer:02d}": std
-            for (layer, role), std in tracker.newest.items()
-        }
+        self._logged_step = self._newest_step
+        stds = self._newest
         if state.log_history:
             state.log_history[-1].update(stds)
         loggers = [] if self._trainer is None else self._trainer.callback_handler.callbacks
@@ -223,3 +260,13 @@ class VarianceCallback(TrainerCallback):
         if self._tracker is not None:
             self._tracker.finish()
             self._tracker = None
+
+
+def _in_any_process(flag: bool) -> bool:
+    """Return whether it is so in one of the processes: all must end a run together."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return flag
+    gpu = torch.distributed.get_backend() == "nccl"
+    found = torch.tensor(float(flag), device="cuda" if gpu else "cpu")
+    torch.distributed.all_reduce(found)
+    return bool(found > 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from initscope.tracking.arguments import (
     select_roles,
     step_schedule,
 )
+from initscope.tracking.attention import AttentionWatch, find_attention
 from initscope.tracking.budget import (
     Past,
     measure_update,
@@ -108,6 +109,11 @@ class VarianceTracker:
                    `forward_mean_square`  none where its module gives no tensor (recurrent ones)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
                    `backward_mean_square` scaled for the backward pass
+    `attention`    `logit_std`,           of the first example in that batch, with role
+                   `entropy`,             ``attention`` (``encoder_attention``, ...): std of the
+                   `entropy_share`,       logits of a query, entropy of its weights in nats and as a
+                   `largest_weight`       share of the log of the keys it sees, and its largest
+                                          weight; means over heads and queries that see two or more
     ============== ====================== =========================================================
 
     Variances are divided by the number of elements and accumulated in float32 at least, whatever
@@ -130,8 +136,8 @@ class VarianceTracker:
     every
         The steps that are due: every so many, a set of steps, or a function of the step.
     quantities
-        Which kinds to record, of :data:`QUANTITIES`; by default all but `activation`, which needs
-        hooks in the forward pass, and without an optimizer `update`.
+        Which kinds to record, of :data:`QUANTITIES`; by default all but `activation` and
+        `attention`, which need hooks in the forward pass, and without an optimizer `update`.
     embeddings_every
         The steps at which embeddings and an output layer are measured: with a large vocabulary they
         cost more than a short training step. As `every` if None.
@@ -233,6 +239,9 @@ class VarianceTracker:
         self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
         self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
+        self._attention = AttentionWatch(
+            find_attention(model, self._matrices) if "attention" in self._quantities else []
+        )
         self._handles: list[Any] = []
         self._pending: (
             tuple[int, list[MatrixStatistics], MatrixStatistics | None, DeviceToHostCopy] | None
@@ -241,6 +250,7 @@ class VarianceTracker:
         self._labels: dict[Any, list[pa.Array]] = {}
         self.newest_step = -1
         self.newest: dict[tuple[int, str], float] = {}
+        self.on_rows: Callable[[pd.DataFrame], object] | None = None  # sees the rows of each step
         if self._sharded and not is_first_process():
             return
         level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
@@ -338,20 +348,32 @@ class VarianceTracker:
         if "activation" in self._quantities and self._due(self.step + 1):
             refuse_compiled(self._model)  # it may have been compiled since
             self._signals.start()
+        if "attention" in self._quantities and self._due(self.step + 1):
+            self._attention.start()
 
     def end_batch(self) -> None:
         """End the first batch of several that make one step: what follows is not measured."""
         self._signals.stop()
+        self._attention.stop()
 
     def before_optimizer_step(self) -> None:
         """Measure the gradients when they are complete and clipped."""
-        self._signals.stop()
+        self.end_batch()
         if not self._due(self.step + 1):
             return
         if "gradient" in self._quantities:
             self._gradients = self._measure_gradients(self.step + 1)
-        if "update" in self._quantities:
-            # As the step finds them: a scheduler may step before it is recorded.
+        self.keep_past()
+
+    @torch.no_grad()
+    def keep_past(self) -> None:
+        """Keep settings, and weights where they are needed, as the step finds them.
+
+        A scheduler may step before it is recorded. Part of :meth:`before_optimizer_step`, for a
+        loop that clips the gradients after it calls.
+        """
+        self.end_batch()
+        if "update" in self._quantities and self._due(self.step + 1):
             self._past = Past(self._optimizers)
             followed = self._followed(self._optimized, self.step + 1)
             self._past.take_weights(self._with_gradients(followed))
@@ -382,7 +404,7 @@ class VarianceTracker:
 
     def finish(self) -> None:
         """Write what is left and close the tables."""
-        self._signals.stop()
+        self.end_batch()
         self.flush()
         for table in self._tables.values():
             table.close()
@@ -494,6 +516,9 @@ class VarianceTracker:
                 f"out of the quantities, or train it uncompiled.",
             )
         measured += self._signals.statistics()
+        if "attention" in self._quantities:
+            trained = with_gradients and bool(self._with_gradients(self._groups))
+            measured += self._attention.statistics(trained)
         counts = None
         if closer and self._histograms:
             shown = {g.parameter for g in self._followed(self._groups, self.step)}
@@ -526,9 +551,10 @@ class VarianceTracker:
             columns = zip(*rows, strict=True)
             self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
         batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
-        self._tables[VARIANCES].append(
-            pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
-        )
+        rows = pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
+        self._tables[VARIANCES].append(rows)
+        if self.on_rows is not None:
+            self.on_rows(rows.to_pandas())
         for one, array in zip(measured, values, strict=True):
             if ("weight", "std") in one.labels:
                 stds = array[:, one.labels.index(("weight", "std"))].tolist()

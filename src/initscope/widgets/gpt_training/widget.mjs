@@ -4,6 +4,7 @@ import { COLORS, Chart, legend } from "../lib/chart.mjs";
 import { make, reducedMotion } from "../lib/dom.mjs";
 import { short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
+import { inflate } from "../lib/inflate.mjs";
 import { logTicks } from "../lib/ticks.mjs";
 import { startWorker } from "../lib/worker.mjs";
 import { MARGIN, median, python, smoothLosses, summary, table } from "./message.mjs";
@@ -44,9 +45,9 @@ const PRESETS = {
   "AdamW or SGD": { rival: "optimizer" },
 };
 
-function render(context) {
+async function render(context) {
   const { model } = context;
-  const text = model.get("text");
+  const text = new TextDecoder().decode(await inflate(model.get("deflated")));
   const vocabulary = tokenized(text).characters.length;
   const start = Object.fromEntries(Object.keys(CONTROLS).map((name) => [name, model.get(name)]));
   let runs = [];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,8 +90,8 @@ class GPTTraining(BookWidget):
     margin
         How near the prediction the median of the layers has to come to count as right: .15.
     text
-        What the model reads, set by the class: chapters I to III of E. Brontë, *Wuthering Heights*
-        (1847), in the public domain, from ELTeC-eng (CC BY 4.0 for its encoding). Read only.
+        What the model reads: chapters I to III of E. Brontë, *Wuthering Heights* (1847), in the
+        public domain, from ELTeC-eng (CC BY 4.0 for its encoding). The page gets it `deflated`.
 
     Raises
     ------
@@ -118,10 +119,15 @@ class GPTTraining(BookWidget):
     steps = traitlets.Int(700, min=10, max=3000).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=99).tag(sync=True)
     residual_scaling = traitlets.Bool(True).tag(sync=True)
-    text = traitlets.Unicode(read_only=True).tag(sync=True)
+    deflated = traitlets.Bytes(read_only=True).tag(sync=True)
 
-    @traitlets.default("text")
-    def _text(self) -> str:
+    @traitlets.default("deflated")
+    def _deflated(self) -> bytes:
+        return zlib.compress(passage().encode(), 9)
+
+    @property
+    def text(self) -> str:
+        """What the model reads."""
         return passage()
 
     @traitlets.validate(*_RANGES)

@@ -50,9 +50,9 @@ class LogNormDistribution(BookWidget):
 
     Examples
     --------
-    >>> widget = LogNormDistribution(width=8, depth=20, networks=100)
+    >>> widget = LogNormDistribution(width=32, depth=20, networks=100)
     >>> print(f"{widget.log_norms()[:, -1].mean():.1f} {widget.moments().mean:.1f}")
-    -7.8 -8.0
+    -1.6 -1.7
     """
 
     module: ClassVar[str] = "log_norm_distribution/widget.mjs"

@@ -85,7 +85,7 @@ function sign(text, ground, ...strokes) {
 
 function render(context) {
   const f = frame(context, {
-    title: "Order and chaos", controls: CONTROLS, update, python, table, longest: () => 360,
+    title: "Order and chaos", controls: CONTROLS, update, python, table, longest: () => 300,
   });
   const panel = (...inside) => {
     const holder = make("div", { class: "ins-panel" }, ...inside);
@@ -106,9 +106,9 @@ function render(context) {
   map.element.tabIndex = 0;
   map.element.setAttribute("role", "application");
   const layerPanel = panel(legend([
-    { text: "theory: both maps iterated", color: BLUE, width: 2.4 },
+    { text: "theory", color: BLUE, width: 2.4 },
     { text: `${NETWORKS} random networks`, color: GREEN, width: 1 },
-    { text: "where theory leads, c*", color: ORANGE, dash: "6 4" },
+    { text: "c*, its end", color: ORANGE, dash: "6 4" },
     { text: `${RULE} depth scales`, color: PURPLE, dash: "2 3" },
   ]));
   const layerChart = new Chart(layerPanel, {

@@ -21,7 +21,7 @@ const [BLUE, ORANGE, GREEN, PURPLE] = COLORS;
 
 function render(context) {
   const f = frame(context, {
-    title: "The residual stream, bar by bar", controls: CONTROLS, update, python, table, longest: () => 380,
+    title: "The residual stream, bar by bar", controls: CONTROLS, update, python, table, longest: () => 320,
   });
   f.view.append(make("div", { class: "ins-wide" }, legend([
     { text: "what a branch meets: the stream", color: BLUE, shape: "area" },

@@ -145,6 +145,7 @@ export function stdSlider(change, format) {
     const there = seen !== null && seen[1] > -1 && seen[0] < 1;
     good.hidden = !there;
     key.classList.toggle("ins-unseen", !there);
+    key.style.left = shown === "band" ? "27%" : ""; // the number at the right end is long
     if (there) {
       good.style.left = percent(seen[0]);
       good.style.right = `calc(100% - ${percent(seen[1])})`;
