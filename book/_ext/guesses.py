@@ -100,7 +100,7 @@ class WrapAnswers(SphinxPostTransform):
         for end in list(self.document.findall(AnswerEnd)):
             end.parent.remove(end)
         if wanted:
-            score = f'<div class="guess-score" data-guesses="{asked}" hidden></div>\n'
+            score = f'<div class="guess-score" data-guesses="{asked}">{none_made(asked)}</div>'
             next(iter(self.document.findall(nodes.section))).append(
                 nodes.raw("", score, format="html")
             )
@@ -140,6 +140,16 @@ class WrapAnswers(SphinxPostTransform):
             parent.remove(node)
         whole.extend(inside)
         parent.insert(place, whole)
+
+
+def none_made(asked: int) -> str:
+    """Say at the end of a chapter what guesses.js says before a guess is made: it takes the room."""
+    names = ["Guess " + str(k) for k in range(1, asked + 1)] if asked > 1 else ["The guess"]
+    links = " ".join(
+        f'<a href="#Prediction{f"-{k}" if k > 1 else ""}">{name}</a>: open.'
+        for k, name in enumerate(names, 1)
+    )
+    return f"<p><strong>Your guesses. </strong>None of {asked} made yet. {links}</p>"
 
 
 def lay_marks(app: Sphinx, name: str, template: str, context: dict[str, Any], _: object) -> None:

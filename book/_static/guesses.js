@@ -105,7 +105,6 @@
     const text = document.createElement("p");
     text.append(title, sentence, ...links);
     place.replaceChildren(text, ...(done.length || state.skipped ? [again] : []));
-    place.hidden = false;
   }
 
   function show() {
