@@ -189,7 +189,9 @@ def write_pdf(path: Path, pages: list[Page], book: Path, title: str, first: str)
         for _ in range(2):
             page.write_text(one_page(title, book, first, contents(pages, at), bodies), "utf8")
             print_pdf(page, path)
-            at = printed_at(path, pages)
+            before, at = at, printed_at(path, pages)
+    if at != before:
+        raise SystemExit("The contents name other pages than those that were printed last.")
 
 
 # --- Both ----------------------------------------------------------------------------------
