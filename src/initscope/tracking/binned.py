@@ -32,7 +32,7 @@ class BinnedValues:
     """Counts of numbers in bins of a relative width of 1/128.
 
     >>> values = BinnedValues(np.linspace(1, 2, 2**16, dtype=np.float32))
-    >>> abs(values.quantiles([0.25])[0] - 1.25) < 1.25 / 128
+    >>> bool(abs(values.quantiles([0.25])[0] - 1.25) < 1.25 / 128)
     True
     """
 
