@@ -188,7 +188,7 @@ def weight_matrices(
 (1, 'k', (96, 96))]
     >>> [(layer, role, tuple(view.shape)) for layer, role, view in weight_matrices(MLP([3, 8, 2]))]
     [(1, '0', (8, 3)), (2, '2', (2, 8))]
-    >>> [(layer, role) for layer, role, _ in weight_matrices(MLP([3, 8, 2]), {"last": "^2.weight"})]
+    >>> [(layer, role) for layer, role, _ in weight_matrices(MLP([3, 8, 2]), {"last": "^2.w"})]
     [(3, 'last')]
     """
     found = find_weight_matrices(model, matrices, vectors=vectors)
