@@ -217,7 +217,7 @@ def test_what_is_imported_is_asked_for() -> None:
     files = (path for folder in beside for path in folder.rglob("*.py"))
     of_tests = {path.parent.name if path.stem == "__init__" else path.stem for path in files}
     for sources, chosen in (
-        (code, ("train", "notebooks", "dask", "slurm")),
+        (code, ("train", "notebooks", "dask", "slurm", "lightning")),
         (tests, ("train", "notebooks", "test", "book")),
     ):
         there = with_all_they_need(asked_for(*chosen)) | {"initscope"}
