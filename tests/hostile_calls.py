@@ -939,9 +939,7 @@ ROWS: dict[str, Row] = {
             reload_after=2.0,
         )
     ),
-    "data.arrays.load_arrays": Row(
-        usual(path=arrays_file, standardize=True)
-    ),
+    "data.arrays.load_arrays": Row(usual(path=arrays_file, standardize=True)),
     "data.arrays.load_columns": Row(
         usual(
             splits=lambda: {name: {"x": [[0.0], [1.0]], "y": [0, 1]} for name in ("train", "test")},

@@ -640,8 +640,7 @@ def test_two_processes_draw_the_weights_of_one(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     both = [
-        server.Process(target=process, args=(tmp_path, rank, port), daemon=True)
-        for rank in (0, 1)
+        server.Process(target=process, args=(tmp_path, rank, port), daemon=True) for rank in (0, 1)
     ]
     for started in both:
         started.start()
