@@ -143,7 +143,7 @@ class WrapAnswers(SphinxPostTransform):
 
 
 def none_made(asked: int) -> str:
-    """Say at the end of a chapter what guesses.js says before a guess is made: it takes room."""
+    """Say at the end of a chapter what guesses.js says before a guess: it takes the room."""
     names = ["Guess " + str(k) for k in range(1, asked + 1)] if asked > 1 else ["The guess"]
     links = " ".join(
         f'<a href="#Prediction{f"-{k}" if k > 1 else ""}">{name}</a>: open.'
