@@ -34,7 +34,7 @@ help:
 	@echo "make install     install everything into .venv, and stop         3 min, more if torch is slow"
 	@echo "make reproduce PROFILE=smoke|cpu|gpu"
 	@echo "                 execute the chapters again, then build the book"
-	@echo "                   smoke: 3 min, nothing downloaded; cpu: 4 h on two cores; gpu: see the book"
+	@echo "                   smoke: 3 min, nothing downloaded; cpu: 5 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/;"
 	@echo "                   every number beside the published one in _build/numbers.csv"
 	@echo "make bench       print speed and memory, beside plain loops      20 min"
@@ -82,7 +82,7 @@ reproduce: profile-is-given $(EVERYTHING)
 # A target of its own, so that the answer comes before the installation.
 profile-is-given:
 	@case "$(PROFILE)" in smoke|cpu|gpu) ;; *) \
-		echo "Say how much: make reproduce PROFILE=smoke (3 min), PROFILE=cpu (4 h on two cores)" \
+		echo "Say how much: make reproduce PROFILE=smoke (3 min), PROFILE=cpu (5 h on two cores)" \
 		     "or PROFILE=gpu." >&2; exit 2;; esac
 
 compatibility: $(EVERYTHING)
