@@ -16,6 +16,7 @@ import math
 import pkgutil
 import re
 import resource
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -469,8 +470,9 @@ def predictions() -> dict[str, list[float]]:
 def arrays_file() -> str:
     arrays = {f"{split}_inputs": np.zeros((4, 2)) for split in ("train", "test")}
     arrays |= {f"{split}_labels": np.array([0, 1, 0, 1]) for split in ("train", "test")}
-    np.savez("mine.npz", **arrays)
-    return "mine.npz"
+    path = Path(tempfile.mkdtemp()) / "mine.npz"
+    np.savez(path, **arrays)
+    return str(path)
 
 
 def tiny_config() -> dict[str, Any]:

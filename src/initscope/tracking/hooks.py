@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from initscope import checks
@@ -396,6 +397,9 @@ class MatrixSignals:
         for matrix in matrices:
             # What a module with several weights (an RNN cell) gives is the output of none of them.
             if getattr(matrix.module, "weight", None) is not matrix.parameter:
+                continue
+            # Torch's attention takes the weight of its last linear map and never calls the map.
+            if isinstance(matrix.module, NonDynamicallyQuantizableLinear):
                 continue
             self._by_module.setdefault(matrix.module, []).append(matrix)
         self._seen: dict[str, dict[WeightMatrix, torch.Tensor]] = {}

@@ -66,7 +66,7 @@ class LightningVarianceCallback(Callback):
 
     Examples
     --------
-    >>> callback = LightningVarianceCallback("variances", every=10)  # doctest: +SKIP
+    >>> callback = LightningVarianceCallback("variances", every=10)
     """
 
     def __init__(self, out_folder: str | Path, **options: Any) -> None:

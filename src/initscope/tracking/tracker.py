@@ -106,7 +106,8 @@ class VarianceTracker:
     `update`       `rounding`,            of weights of 16 bits, of which most elements do not move
                    `unchanged`            where a step is smaller than their spacing
     `activation`   `forward_variance`,    of the outputs of the matrix in the first batch of step t;
-                   `forward_mean_square`  none where its module gives no tensor (recurrent ones)
+                   `forward_mean_square`  none where its module gives no tensor (recurrent ones),
+                                          or is never called (torch's own attention)
     `gradient`     `backward_variance`,   of dL/d(outputs) in that batch, with the loss as it was
                    `backward_mean_square` scaled for the backward pass
     `attention`    `logit_std`,           of the first example in that batch, with role
