@@ -110,10 +110,9 @@ def page(
     script = script.replace("</script", "<\\/script")
     parts = []
     for heading, table in (tables or {}).items():
-        text = table.rename_axis(index=None).rename(
-            columns=lambda name: str(name).replace("_", " ")
+        text = table.rename(columns=lambda name: str(name).replace("_", " ")).to_html(
+            float_format=lambda number: f"{number:.3g}", border=0, na_rep="-", index_names=False
         )
-        text = text.to_html(float_format=lambda number: f"{number:.3g}", border=0, na_rep="-")
         parts.append(f'<h2>{html.escape(heading)}</h2>\n<div class="table">{text}</div>')
     again = (
         "" if reload_after is None else f'<meta http-equiv="refresh" content="{reload_after:g}">'
