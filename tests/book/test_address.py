@@ -59,6 +59,9 @@ def with_figure(root: Path, name: str) -> None:
         for cell in real.cells
         if any("image/svg+xml" in output.get("data", {}) for output in cell.get("outputs", []))
     ][:2]
+    for figure in figures:  # the widgets that words of a caption set are not brought along
+        shown = figure.metadata["mystnb"]["figure"]
+        shown["caption"] = re.sub(r"\{move\}`(.*?)\s*<[^>]*>`", r"\1", shown["caption"])
     for output in [output for figure in figures for output in figure.outputs]:
         data = output.get("data", {})
         for kind in [kind for kind in data if "svg" not in kind]:

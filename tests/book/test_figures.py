@@ -62,12 +62,12 @@ def outline(d: str, transform: str) -> Outline | None:
     start = (0.0, 0.0)
     for command, numbers in re.findall(r"([A-Za-z])([^A-Za-z]*)", d):
         code, count = POINTS[command]
-        values = [float(number) for number in numbers.split()]
-        assert len(values) == 2 * count or (count == 1 and len(values) % 2 == 0)
+        values = [float(number) for number in re.findall(r"-?[\d.]+", numbers)]
+        assert len(values) % (2 * count or 1) == 0
         pairs = list(zip(values[::2], values[1::2], strict=True)) or [start]  # z: back there
         start = pairs[0] if command == "M" else start
         points += pairs
-        codes += [code] * len(pairs)
+        codes += [code, *([Outline.LINETO] if command == "M" else [code]) * (len(pairs) - 1)]
     return affine(transform).transform_path(Outline(points, codes)) if points else None
 
 

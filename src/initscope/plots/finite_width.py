@@ -329,7 +329,7 @@ def walks_and_histogram(logs: np.ndarray, mean: np.ndarray, variance: np.ndarray
         for k, path in enumerate(logs):
             shown = np.where(np.isfinite(path), path, np.nan)
             label = None if k else "networks"
-            left.plot(layers, shown, color=COLORS[0], lw=0.6, alpha=0.8, label=label)
+            left.plot(layers, shown, color=COLORS[0], lw=0.6, alpha=0.9, label=label)
         left.plot(layers, mean, color=COLORS[2], lw=2, label="mean by theory")
         left.set(xlabel="layer", ylabel="ln of what is left of the signal")
         left.set(xlim=(0, len(mean) - 1), ylim=(low, high))
