@@ -397,7 +397,7 @@ def test_on_paper_nothing_is_cut_off_or_folded(name: str, look: Open, site: Path
     with on_paper(page):
         lost = page.evaluate(
             """() => [...document.querySelectorAll(
-                "article :is(pre, table, img, math, mjx-container, .live-widget svg)")]
+                "article :is(pre, table, img, math, mjx-container, .live-widget svg:not(svg svg))")]
                 .filter((element) => !element.closest(".still-picture, mjx-assistive-mml"))
                 .filter((element) => element.checkVisibility()
                     ? element.getBoundingClientRect().right > innerWidth + 1

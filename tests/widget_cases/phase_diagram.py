@@ -58,7 +58,7 @@ def check(widget: PhaseDiagram, shown: Shown) -> None:
     assert of["χ₁"] == "none" or numbers_in(of["χ₁"]) == [near(point["chi_1"])]
     assert numbers_in(of["q*"]) == ([] if unbounded else [near(point["q"])])
     assert numbers_in(of["c*"]) == ([] if unbounded else [near(point["c"])])
-    for sign, scale in zip(("ξ_c", "ξ_q", "ξ_∇"), scales, strict=True):
+    for sign, scale in zip(("ξ_c", "ξ_q", "ξ_grad"), scales, strict=True):
         known = of[sign] != "none"
         assert known or unbounded
         finite = known and math.isfinite(scale)
@@ -97,6 +97,6 @@ CASE = Case(
     "PhaseDiagram(width=16)",
     "variance of the weights, σ_w²", "sigma_w2", {"sigma_w2": 1.5, "sigma_b2": 0.5}, 9.0,
     "sigma_w2 must be from 0.05 to 4, not 9", ("sigma_w2", "1e9"), 4.0,
-    29, copies, check, tables, (1e-7, 1e-9),
+    30, copies, check, tables, (1e-7, 1e-9),
     refused=REFUSED,
 )  # fmt: skip

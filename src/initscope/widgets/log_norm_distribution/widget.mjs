@@ -119,7 +119,7 @@ function render(context) {
       layers: [
         { kind: "hline", at: 0, color: "currentColor", dash: "4 3", width: 1 },
         { kind: "band", x: layers, low: end(-1), high: end(1), color: GREEN, opacity: 0.2 },
-        ...shown.slice(-WALKS, -1).map((path) => ({ kind: "line", x: layers, y: path, color: BLUE, width: 0.7, opacity: 0.7 })),
+        ...shown.slice(-WALKS, -1).map((path) => ({ kind: "line", x: layers, y: path, color: BLUE, width: 0.7, opacity: 0.9 })),
         { kind: "line", x: layers, y: law.map((one) => one.mean), color: GREEN, width: 2 },
         ...shown.slice(-1).map((path) => ({ kind: "line", x: layers, y: path, color: ORANGE, width: 2.4 })),
       ],

@@ -147,7 +147,7 @@ function render(context) {
     networks = Array.from({ length: NETWORKS }, (_, k) => correlations(s, k, draws));
     const layers = Array.from({ length: s.depth + 1 }, (_, l) => l);
     /** @type {import("../lib/chart.mjs").Layer[]} */
-    const limits = [["correlation", "ξ_c"], ["gradient", "ξ_∇"]].flatMap(([kind, name], row) => (RULE * found[kind] <= s.depth
+    const limits = [["correlation", "ξ_c"], ["gradient", "ξ_grad"]].flatMap(([kind, name], row) => (RULE * found[kind] <= s.depth
       ? [{ kind: "vline", at: RULE * found[kind], color: PURPLE, dash: "2 3", width: 1.4, label: `${RULE} ${name}`, row }] : []));
     layerChart.draw({
       x: [0, s.depth],
@@ -168,7 +168,7 @@ function render(context) {
       ["variance at the fixed point, q*", known(found.q)],
       ["correlation there, c*", found.phase === "unbounded" ? "none" : known(found.c)],
       ["depth scale of the correlation, ξ_c", found.phase === "unbounded" ? "none" : layersOf(found.correlation)],
-      ["of the gradient, ξ_∇", layersOf(found.gradient)],
+      ["of the gradient, ξ_grad", layersOf(found.gradient)],
       ["of the variance, ξ_q", found.phase === "unbounded" ? "none" : layersOf(found.length)],
     ];
     facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
