@@ -156,6 +156,10 @@ def result(summary: str, findings: Iterable[Finding] = ()) -> Any:
     return Markdown(f"**What comes out.** {summary}" + (f"\n{found}" if found else ""))
 
 
+_MATRICES = {"qkv": "Q, K and V", "qk": "Q and K", "v": "V"}
+"""What readers call them."""
+
+
 def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> Styler:
     """Return what became of the claims of a chapter as a table to read, with whole sentences.
 
@@ -180,7 +184,8 @@ def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> 
             isinstance(finding, Finding), f"findings must be those of claims, not {shown(finding)}."
         )
         checks.require(finding.claim in claims, f"there is no claim {finding.claim}.")
-        rows[finding.claim.replace("-", " ")] = {  # a name in words, for readers
+        words = [_MATRICES.get(word, word) for word in finding.claim.split("-")]
+        rows[" ".join(words)] = {  # a name in words, for readers
             "says": claims[finding.claim].statement,
             "in scope": finding.in_words,
             "beyond it": finding.beyond_in_words,

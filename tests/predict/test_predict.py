@@ -106,9 +106,9 @@ WIDE = {
     ids=["gate", "gate, wide heads, scaled embedding", "no gate", "ReLU, positions"],
 )  # fmt: skip
 def test_the_start_is_that_of_the_model(config: Any, std: float) -> None:
-    """Mean over 8 draws: the stream, its gradient, and the gradient of the matrices of values."""
+    """Mean over 16 draws: the stream, its gradient, and the gradient of the matrices of values."""
     signals, gradients, weights = [], [], []
-    for seed in range(8):
+    for seed in range(16):
         torch.manual_seed(seed)
         model = transformers.AutoModelForCausalLM.from_config(config).double()
         initialize_(model, "gpt2", std=std, residual_scaling=False)
@@ -124,7 +124,11 @@ def test_the_start_is_that_of_the_model(config: Any, std: float) -> None:
     found = predict(config, std=std, residual_scaling=False, seq_len=48, batch_tokens=96)
     blocks = found.blocks
     np.testing.assert_allclose(np.mean(signals, 0), blocks["signal_std"] ** 2, rtol=0.1)
-    np.testing.assert_allclose(np.mean(gradients, 0), blocks["gradient_std"] ** 2, rtol=0.3)
+    ratios = np.mean(gradients, 0) / blocks["gradient_std"].to_numpy() ** 2
+    np.testing.assert_allclose(ratios[1:], 1, rtol=0.25)
+    # Before the first norm the stream is as small as the embedding: few tokens make most of it, and
+    # theory, which takes their mean, is from below.
+    assert 0.8 < ratios[0] < 1.45
     rms = found.matrices.query("role == 'v'")["gradient_rms"]
     np.testing.assert_allclose(np.mean(weights, 0), rms**2, rtol=0.3)
 
