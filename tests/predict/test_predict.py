@@ -123,7 +123,7 @@ def test_the_start_is_that_of_the_model(config: Any, std: float) -> None:
         )
     found = predict(config, std=std, residual_scaling=False, seq_len=48, batch_tokens=96)
     blocks = found.blocks
-    np.testing.assert_allclose(np.mean(signals, 0), blocks["signal_std"] ** 2, rtol=0.1)
+    np.testing.assert_allclose(np.mean(signals, 0), blocks["signal_std"] ** 2, rtol=0.15)
     ratios = np.mean(gradients, 0) / blocks["gradient_std"].to_numpy() ** 2
     np.testing.assert_allclose(ratios[1:], 1, rtol=0.25)
     # Before the first norm the stream is as small as the embedding: few tokens make most of it, and
