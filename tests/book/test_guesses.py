@@ -33,6 +33,8 @@ def guess(page: Page, widget: Locator) -> None:
     widget.locator("input[type=range]").first.focus()
     page.keyboard.press("ArrowLeft")
     button = widget.get_by_role("button", name="Reveal the answer")
+    # The move is seen with the next frame, which may be late on a busy machine.
+    button.and_(page.locator("[aria-disabled=false]")).wait_for()
     button.focus()
     page.keyboard.press("Enter")
     widget.get_by_text("You said").wait_for()
