@@ -36,6 +36,7 @@ class BookWidget(anywidget.AnyWidget):
     """
 
     module: ClassVar[str]
+    _RANGES: ClassVar[dict[str, tuple[float, float]]]  # of traits that have one: lowest, highest
     message = traitlets.Unicode(read_only=False).tag(sync=True)
 
     def __init__(self, *args: object, **settings: Any) -> None:
@@ -68,6 +69,14 @@ class BookWidget(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self.message}" if self.message else type(self).__name__
+
+    def _within_range(self, proposal: Any) -> Any:
+        """Return a proposed value, or raise unless it lies in the range of its trait."""
+        name, value = proposal["trait"].name, proposal["value"]
+        low, high = self._RANGES[name]
+        if not low <= value <= high:  # NaN is not
+            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
+        return value
 
 
 def _short(text: str) -> str:

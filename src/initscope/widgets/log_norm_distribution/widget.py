@@ -63,7 +63,7 @@ class LogNormDistribution(BookWidget):
     networks = traitlets.Int(20).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)
 
-    _RANGES: ClassVar[dict[str, tuple[int, int]]] = {
+    _RANGES: ClassVar[dict[str, tuple[float, float]]] = {
         "depth": (1, LAYERS),
         "networks": (0, 500),
         "seed": (0, 99),
@@ -71,11 +71,7 @@ class LogNormDistribution(BookWidget):
 
     @traitlets.validate(*_RANGES)
     def _in_range(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = self._RANGES[name]
-        if not low <= value <= high:
-            raise traitlets.TraitError(f"{name} must be from {low} to {high}, not {value}.")
-        return value
+        return self._within_range(proposal)
 
     def moments(self, *, per_layer: bool = False) -> LogNormMoments:
         """Return mean and variance of the logarithm by theory, over networks that are alive.

@@ -87,11 +87,7 @@ class PhaseDiagram(BookWidget):
 
     @traitlets.validate(*_RANGES)
     def _in_range(self, proposal: Any) -> Any:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = self._RANGES[name]
-        if not low <= value <= high:  # NaN is not
-            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
-        return value
+        return self._within_range(proposal)
 
     @property
     def _here(self) -> tuple[str, float, float]:

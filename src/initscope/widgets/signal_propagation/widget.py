@@ -112,11 +112,7 @@ class SignalPropagation(BookWidget):
 
     @traitlets.validate(*_RANGES)
     def _in_range(self, proposal: Any) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = self._RANGES[name]
-        if not low <= value <= high:  # NaN is not
-            raise traitlets.TraitError(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
-        return value
+        return self._within_range(proposal)
 
     @traitlets.validate(*_CHOICES)
     def _is_choice(self, proposal: Any) -> Any:
