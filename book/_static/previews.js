@@ -43,11 +43,12 @@
         ? document.getElementById(place)
         : [...templates].find((one) => one.dataset.copyOf === link.getAttribute("href"))?.content;
       if (!target || target.contains(link)) return null;
-      // An answer that waits for the reader's guess is not shown beside it.
-      const waits = target instanceof HTMLElement && target.closest(".answer")
-        && getComputedStyle(target).visibility === "hidden";
-      if (waits) return null;
       const copy = document.createElement("div");
+      // An answer that waits for the reader's guess is not shown beside it.
+      if (target instanceof HTMLElement && target.closest(".answer") && getComputedStyle(target).visibility === "hidden") {
+        copy.textContent = "An answer that waits for your guess.";
+        return copy;
+      }
       if (here && target instanceof HTMLElement && target.matches("section, h1, h2, h3, span, .widget-place")) {
         const section = target.closest("section");
         copy.append(...[...section?.children ?? []].slice(0, 2).map((part) => part.cloneNode(true)));

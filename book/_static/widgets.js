@@ -177,7 +177,12 @@
             .filter(([parameter]) => parameter.startsWith(`${key}.`))
             .map(([parameter, value]) => [parameter.slice(key.length + 1), value]),
         ],
-        link: (settings) => link(settings),
+        /** The address with these settings, and those of all other widgets, which is the page's from now on. */
+        link(settings) {
+          addresses.set(link, settings);
+          writeAddress();
+          return link(settings);
+        },
         steps,
         connect: (handle) => handles.set(key, handle),
         /** Called as the widget has drawn what was set. */

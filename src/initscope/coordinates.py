@@ -107,8 +107,8 @@ def coordinate_check(
     ...     batches=[batch],
     ... )
     >>> slopes = found.slopes.query("quantity == 'update' and step == 2").set_index("role")["slope"]
-    >>> print(slopes.round(0).to_dict())
-    {'0': -0.0, '2': 1.0, 'model output': 1.0}
+    >>> print(slopes.round().astype(int).to_dict())
+    {'0': 0, '2': 1, 'model output': 1}
     """
     checks.function("build", build)
     checks.function("optimizer", optimizer)

@@ -505,7 +505,7 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(
     page.on("pageerror", lambda error: errors.append(str(error)))
     # What the policy of the page refuses is said there.
     page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-    moved, links = {}, []
+    moved = {}
     assert [widget.get_attribute("data-widget") for widget in live_widgets(page)] == keys(name)
     for key, widget in zip(keys(name), live_widgets(page), strict=True):
         slider = widget.locator("input[type=range]:visible:enabled").first
@@ -519,11 +519,10 @@ def test_sliders_are_heard_and_a_link_brings_the_setting_back(
         widget.get_by_role("button", name="Copy link to this configuration").click()
         link = urlsplit(widget.locator(".ins-address").input_value())
         assert link.fragment == key
-        links.append(link.query)
         moved[key] = float(after)
     assert errors == []
     middle = keys(name)[len(moved) // 2]
-    again = visit(f"{name}.html?{'&'.join(links)}#{middle}", width=900)
+    again = visit(f"{name}.html?{link.query}#{middle}", width=900)  # the last has all
     again.page.locator("html[data-settled]").wait_for(state="attached")
     assert opened_at(again.page, middle)
     for key, value in moved.items():
