@@ -214,9 +214,11 @@ export function point(activation, weight, bias) {
   const { slope, derivative } = moments(activation, q);
   const chi = activation === "relu" ? weight / 2 : weight * derivative;
   const [c, rate] = solveCorrelation(activation, weight, bias, q);
+  // The map of correlations is divided by V(q), which is q at a fixed point above 0 alone.
+  const slopeOfMap = (unbiased || q === 0) && weight > 0 ? 1 : rate;
   return {
     q: fixedPoint(activation, weight, bias), chi, c,
-    correlation: scale(rate), length: Number.isNaN(q) ? NaN : scale(weight * slope), gradient: scale(chi),
+    correlation: scale(slopeOfMap), length: Number.isNaN(q) ? NaN : scale(weight * slope), gradient: scale(chi),
   };
 }
 
