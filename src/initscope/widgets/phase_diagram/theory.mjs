@@ -163,7 +163,7 @@ export function correlated(activation, q) {
       const p = q * c;
       const root = Math.sqrt((1 + q * (1 - c)) * (1 + q * (1 + c))); // of (1 + q)^2 - p^2
       const both = 1 / (2 * Math.PI * root);
-      const share = 0.25 + Math.atan2(p, root) / (2 * Math.PI);
+      const share = Math.atan2(root, -p) / (2 * Math.PI);
       const bracketed = (q * q + p * p + q * q * q * (1 - c) * (1 + c)) / (1 + q);
       return [
         both * bracketed + p * share,
