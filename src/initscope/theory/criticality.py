@@ -115,8 +115,8 @@ def depth_scale(
     Parameters
     ----------
     activation, sigma_w2, sigma_b2, missing
-        As in :func:`fixed_point`. For a smooth activation a 200 x 200 diagram takes about ten
-        seconds; with a kink (SELU, hardtanh) each point of the chaotic phase takes 50 ms.
+        As in :func:`fixed_point`. For a smooth activation a 200 x 200 diagram takes a few
+        seconds; with a kink (SELU, hardtanh) a point of the chaotic phase takes up to 10 ms.
     kind
         ``"correlation"``, ``"length"`` or ``"gradient"``.
 
