@@ -20,12 +20,12 @@ from initscope.memory import require_memory
 from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import expectation
 from initscope.theory.kernels import CorrelatedMoments
-from initscope.theory.transformer import (
+from initscope.theory.logits import attention_logit_variance
+from initscope.theory.transformer_blocks import (
     CORRELATIONS,
     LARGEST_STD,
     activation_covariance,
     attention_covariance,
-    attention_logit_variance,
     check_logits,
     check_ratio,
     check_std,

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from initscope.plots.transformer import bars_of_stream
 from initscope.theory import residual_gradient_variance, residual_stream_variance
 from initscope.theory.activations import resolve
-from initscope.theory.transformer import (
+from initscope.theory.logits import attention_logit_variance
+from initscope.theory.transformer_blocks import (
     activation_covariance,
     attention_covariance,
-    attention_logit_variance,
     layer_norm_covariance,
 )
 from initscope.widgets.base import BookWidget
