@@ -24,6 +24,7 @@ from initscope.theory.transformer_blocks import (
     layer_norm_covariance,
     mlp_covariance,
     sizes,
+    softmax_of,
 )
 
 __all__ = ["residual_stream_variance"]
@@ -179,7 +180,8 @@ def _stream(
     logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
     variances = [covariance.diagonal().copy()]
     for _ in range(depth):
-        attended = attention_covariance(layer_norm_covariance(covariance, epsilon), logit_variance)
+        inputs = layer_norm_covariance(covariance, epsilon)
+        attended = attention_covariance(inputs, softmax_of(inputs, logit_variance))
         covariance = covariance + heads * channels**2 * weight * out * attended
         hidden = channels * weight * layer_norm_covariance(covariance, epsilon)
         covariance = covariance + width * out * mlp_covariance(activation, hidden, gated)

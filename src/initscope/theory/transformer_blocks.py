@@ -5,6 +5,8 @@ Covariances are over channels, shape ``(seq_len, seq_len)``, of a wide model wit
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numpy.polynomial import chebyshev
@@ -48,7 +50,7 @@ def check_ratio(attention_ratio: float) -> float:
 
 
 def check_logits(channels: int, std: Array) -> None:
-    """Raise where the averages of :func:`_sum_of_squares` leave the range of floats."""
+    """Raise where the averages of :func:`_softmax_moments` leave the range of floats."""
     largest = np.max(attention_logit_variance(channels, std), initial=0.0)
     if largest > LARGEST_LOGIT_VARIANCE:
         raise UsageError(
@@ -59,39 +61,77 @@ def check_logits(channels: int, std: Array) -> None:
 
 
 def layer_norm_covariance(covariance: Array, epsilon: float) -> Array:
+    """Return the covariance of what LayerNorm passes on, or RMSNorm of a stream of mean 0."""
     scale = 1 / np.sqrt(covariance.diagonal() + epsilon)
     return covariance * scale[:, None] * scale[None, :]
 
 
-def attention_covariance(covariance: Array, logit_variance: float) -> Array:
+class Softmax(NamedTuple):
+    r"""Attention at initialization: over the positions up to each one, shape ``(seq_len,)``.
+
+    Attributes
+    ----------
+    different
+        Part of the variance in which the positions differ, on average.
+    squares
+        :math:`E \sum_j p_j^2`; 1/t where all weights are equal.
+    jacobian
+        :math:`E \operatorname{tr} J^2` of softmax's Jacobian
+        :math:`J = \operatorname{diag}(p) - p p^T`; (t - 1)/t^2 where all weights are equal.
+    """
+
+    different: Array
+    squares: Array
+    jacobian: Array
+
+
+def softmax_of(covariance: Array, logit_variance: float) -> Softmax:
+    """Return what softmax makes of the logits of inputs with this covariance."""
+    count = np.arange(1, len(covariance) + 1)
+    different = position_differences(covariance)
+    # Logits are as alike as the keys: what all share drops out of the softmax.
+    spread = logit_variance * covariance.diagonal() * different
+    return Softmax(different, *_softmax_moments(count, spread))
+
+
+def attention_covariance(covariance: Array, softmax: Softmax) -> Array:
     """Return the covariance of causal attention averages of vectors with this covariance.
 
     Uniform averages, and on the diagonal the sum over p^2 in excess of 1/t that the spread of the
     logits brings, times the part of the variance in which the positions differ.
     """
     count = np.arange(1, len(covariance) + 1)
-    average = covariance.cumsum(axis=0).cumsum(axis=1) / (count[:, None] * count[None, :])
-    different = position_differences(covariance)
-    # Logits are as alike as the keys: what all share drops out of the softmax.
-    spread = logit_variance * covariance.diagonal() * different
-    excess = _sum_of_squares(count, spread) - 1 / count
-    average[np.diag_indices_from(average)] += excess * different
+    average = prefix_sums(covariance) / np.outer(count, count)
+    excess = softmax.squares - 1 / count
+    average[np.diag_indices_from(average)] += excess * softmax.different
     return average
+
+
+def prefix_sums(matrix: Array) -> Array:
+    """Return sums over all entries up to each one in rows and columns."""
+    return matrix.cumsum(axis=0).cumsum(axis=1)
 
 
 def position_differences(covariance: Array) -> Array:
     """Return the part of the variance in which the positions up to each one differ, on average."""
     count = np.arange(1, len(covariance) + 1)
-    common = covariance.cumsum(axis=0).cumsum(axis=1).diagonal() / count
+    common = prefix_sums(covariance).diagonal() / count
     total = covariance.diagonal().cumsum() - common
     return np.asarray(np.maximum(total, 0.0) / np.maximum(count - 1, 1))
 
 
-def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
-    r"""Return E sum p^2 for a softmax over `count` independent logits N(0, `spread`).
+def _softmax_moments(count: npt.NDArray[np.intp], spread: Array) -> tuple[Array, Array]:
+    r"""Return E sum p^2 and E tr J^2 for a softmax over `count` logits N(0, `spread`).
 
-    With L(x) = E exp(-x e^a), the Laplace transform of one weight before normalization, it is
-    :math:`t \int_0^\infty x L''(x) L(x)^{t-1} dx`; tabulated in the variance.
+    With L(x) = E exp(-x e^a), the Laplace transform of one weight before normalization, and its
+    derivatives,
+
+    .. math::
+        E \sum p^n &= \frac{t}{(n-1)!} \int_0^\infty x^{n-1} |L^{(n)}(x)| L(x)^{t-1} dx, \\
+        E \sum_{j \ne k} p_j^2 p_k^2 &= \frac{t (t - 1)}{3!} \int_0^\infty x^3 L''(x)^2
+            L(x)^{t-2} dx,
+
+    and tr J^2 is :math:`\sum p^2 - 2 \sum p^3 + (\sum p^2)^2`; tabulated in the variance.
     """
     largest = max(float(spread.max()), 1e-12)
     nodes = (chebyshev.chebpts1(LOGIT_NODES) + 1) / 2 * largest
@@ -99,17 +139,23 @@ def _sum_of_squares(count: npt.NDArray[np.intp], spread: Array) -> Array:
     weight = weight / weight.sum()
     low, high = -np.log(count.max()) - 25 - 3 * largest, 6 + 9 * np.sqrt(largest)
     x = np.exp(np.arange(low, high, STEP))
-    values = np.empty((LOGIT_NODES, len(count)))
+    values = np.empty((2, LOGIT_NODES, len(count)))
     for i, variance in enumerate(nodes):
-        weights = np.exp(np.sqrt(variance) * z)
-        decay = np.exp(-x[:, None] * weights) * weight
+        scaled = np.minimum(x[:, None] * np.exp(np.sqrt(variance) * z), 800.0)
+        decay = np.exp(-scaled) * weight
         with np.errstate(under="ignore", divide="ignore"):
-            log_transform = np.log(decay.sum(axis=1))
-            density = x**2 * (decay @ weights**2) * STEP
-            power = np.exp(np.outer(count - 1, np.maximum(log_transform, -800)))
-        values[i] = count * (power @ density)
-    fit = chebyshev.chebfit(2 * nodes / largest - 1, values, LOGIT_NODES - 1)
-    return np.asarray(chebyshev.chebval(2 * spread / largest - 1, fit, tensor=False))
+            log_transform = np.maximum(np.log(decay.sum(axis=1)), -800)
+            second, third, fourth = ((decay * scaled**n).sum(axis=1) * STEP for n in (2, 3, 4))
+            others = np.exp(np.outer(count - 1, log_transform))
+            rest = np.exp(np.outer(np.maximum(count - 2, 0), log_transform))
+        squares = count * (others @ second)
+        of_two = count * (count - 1) * (rest @ second**2) / (6 * STEP)
+        values[0, i] = squares
+        values[1, i] = squares - count * (others @ (third - fourth / 6)) + of_two
+    position = 2 * spread / largest - 1
+    fits = (chebyshev.chebfit(2 * nodes / largest - 1, one, LOGIT_NODES - 1) for one in values)
+    squares, jacobian = (chebyshev.chebval(position, fit, tensor=False) for fit in fits)
+    return np.asarray(squares), np.maximum(jacobian, 0.0)
 
 
 def mlp_covariance(activation: Activation, covariance: Array, gated: bool) -> Array:
