@@ -154,12 +154,20 @@ def test_traces_are_those_of_normal_inputs() -> None:
     np.testing.assert_allclose(found, np.array(expected), rtol=0.02, atol=1e-9)
 
 
-def test_what_comes_back_through_queries_and_keys() -> None:
+UNRELATED = torch.eye(6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("width", "scale", "factor"), [(16, 0.02, FACTOR), (48, 0.02, UNRELATED), (48, 0.14, UNRELATED)]
+)
+def test_what_comes_back_through_queries_and_keys(
+    width: int, scale: float, factor: torch.Tensor
+) -> None:
     """By autograd through the logits of one attention, whose values are held."""
-    width, draws, scale = 16, 4000, 0.02
+    draws = 4000
     generator = torch.Generator().manual_seed(2)
     mix = torch.as_tensor(np.tril(np.random.default_rng(6).uniform(-0.5, 1, (6, 6))))
-    y = inputs_of(draws, width, FACTOR).requires_grad_()
+    y = inputs_of(draws, width, factor).requires_grad_()
     weights = [
         scale * torch.randn(draws, width, width, generator=generator, dtype=torch.float64)
         for _ in range(4)
@@ -171,36 +179,42 @@ def test_what_comes_back_through_queries_and_keys() -> None:
     gradient = mix @ torch.randn(draws, 6, width, generator=generator, dtype=torch.float64)
     (found,) = torch.autograd.grad((attended * gradient).sum(), y)
     measured = (found @ found.mT).mean(0) / width
-    covariance, back = (FACTOR @ FACTOR.T).numpy(), (mix @ mix.T).numpy()
-    softmax = softmax_of(covariance, 0.0)
+    covariance, back = (factor @ factor.T).numpy(), (mix @ mix.T).numpy()
+    softmax = softmax_of(covariance, (width * scale**2) ** 2)
     traces = jacobian_traces(covariance, softmax, width, np.ones((6, 6)))
     expected = width**2 * scale**8 * through_logits(back, covariance, softmax, traces, width)
+    assert np.trace(measured) == pytest.approx(np.trace(expected), rel=0.08)
     largest = np.abs(expected).max()
-    np.testing.assert_allclose(measured / largest, expected / largest, atol=0.06)
+    np.testing.assert_allclose(measured / largest, expected / largest, atol=0.08)
 
 
-@pytest.mark.parametrize(("block", "excess"), [(0, False), (1, True), (2, True)])
-def test_inner_products_stray_more_with_each_block(block: int, excess: bool) -> None:
+@pytest.mark.parametrize(
+    ("block", "heads", "std", "excess"),
+    [(0, 4, 0.08, 1.0), (1, 4, 0.08, 1.1), (2, 4, 0.08, 1.2), (1, 1, 0.125, 1.4)],
+)
+def test_inner_products_stray_more_with_each_block(
+    block: int, heads: int, std: float, excess: float
+) -> None:
     """E tr C_t^2 at the last position, for equal weights, of what LayerNorm passes on."""
-    std, width, length = 0.08, 64, 32
+    width, length = 64, 32
     traces = []
     for seed in range(32):
-        model = Transformer(width, 3, 4, length, std, std, seed)
+        model = Transformer(width, 3, heads, length, std, std, seed)
         model()
         y = norm(model.streams[block]).detach()
         y = y - y.mean(0)
         traces.append(((y @ y.T).square().sum() / length**2).item())
     passed = _pass(3, width, length, std, std, "pre", "gelu_tanh", 4.0, EPSILON, None, False, 1.0)
     factors = gram_fluctuations(
-        passed.streams, passed.softmaxes, passed.slopes, channels=width, heads=4,
+        passed.streams, passed.softmaxes, passed.slopes, channels=width, heads=heads,
         strength=passed.strength, width_ratios=(1.0, 4.0),
     )  # fmt: skip
     inputs = passed.inputs[2 * block]
     equal = softmax_of(inputs, 0.0)
     found = jacobian_traces(inputs, equal, width, factors[block])[-1, -1]
-    assert found == pytest.approx(np.mean(traces), rel=0.08)
+    assert found == pytest.approx(np.mean(traces), rel=0.15)
     normal = jacobian_traces(inputs, equal, width, np.ones_like(inputs))[-1, -1]
-    assert (normal < 0.9 * found) == excess
+    assert found == normal if excess == 1 else found > excess * normal
 
 
 def test_heads_of_keys_gather_what_their_queries_send_back() -> None:

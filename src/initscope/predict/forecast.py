@@ -471,8 +471,8 @@ def _start(
         }
     )
     blocks.loc[0, "logit_std"] = np.nan
-    heads = {"n_head": sizes.n_head, "n_kv_head": sizes.n_kv_head}
-    squares = weight_gradient_variance(*shape, **model, **heads)
+    model |= {"n_head": sizes.n_head, "n_kv_head": sizes.n_kv_head}
+    squares = weight_gradient_variance(*shape, **model)
     found = {}
     for role, name in ROLES_OF_GRADIENTS.items():
         if (square := getattr(squares, name, None)) is not None:
