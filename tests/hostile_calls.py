@@ -42,7 +42,8 @@ from initscope.analysis.trajectories import expansion_rates, layer_spread
 from initscope.claims import Cases, Claim, Effect, Finding
 from initscope.errors import UsageError
 from initscope.models import MLP, gpt2
-from initscope.predict.forecast import ModelPrediction, predict
+from initscope.predict.forecast import predict
+from initscope.predict.model_prediction import ModelPrediction
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.tracking.alerts import AlertWatch, not_finite
 from initscope.tracking.callback import VarianceCallback
@@ -625,7 +626,7 @@ ROWS: dict[str, Row] = {
     "theory.propagation.residual_propagate": Row(
         usual("width depth weight_std bias_std residual layer_norm", activation="relu")
     ),
-    "theory.schemes.scheme_std": Row(usual("scheme gain", fan_in=4, fan_out=2)),
+    "theory.scheme_stds.scheme_std": Row(usual("scheme gain", fan_in=4, fan_out=2)),
     "theory.transformer_scaling.depth_scaling": Row(
         usual("n_embd", scheme="gpt2", n_layer=2, std=0.02)
     ),
@@ -678,7 +679,7 @@ ROWS: dict[str, Row] = {
     "theory.adamw.adamw_rotation": Row(
         usual("weight_decay betas snr diffusion alignment", lr=0.01)
     ),
-    "theory.adamw.adamw_variance_trajectory": Row(
+    "theory.adamw_trajectory.adamw_variance_trajectory": Row(
         usual(
             "std0 weight_decay betas snr diffusion alignment",
             lr=0.01,
@@ -722,7 +723,7 @@ ROWS: dict[str, Row] = {
         says={"model": ("layer",)},
     ),
     "models.mlp.MLP": Row(usual("widths activation")),
-    "sweep.spec.Optimizer": Row(
+    "sweep.optimizers.Optimizer": Row(
         usual(name="sgd", learning_rate=0.1, momentum=0.9), says={"name": ("optimizer",)}
     ),
     "theory.scheme.Scheme": Row(
@@ -1015,15 +1016,15 @@ ROWS: dict[str, Row] = {
         },
         nan="of a family that is not known, the gradients are not either, as documented",
     ),
-    "predict.forecast.ModelPrediction.variances": Row(
+    "predict.model_prediction.ModelPrediction.variances": Row(
         usual(steps=[0, 2]), call=lambda steps: small_prediction().variances(steps)
     ),
-    "predict.forecast.ModelPrediction.beside": Row(
+    "predict.model_prediction.ModelPrediction.beside": Row(
         usual(record=variances),
         call=lambda record: small_prediction().beside(record),
         says={"record": ("record", "variances", "steps")},
     ),
-    "predict.forecast.unchanged_share": Row(
+    "predict.rounding.unchanged_share": Row(
         usual(std=0.02, step=1e-3, dtype="bfloat16"), says={"dtype": ("number format",)}
     ),
     # analysis
@@ -1073,7 +1074,7 @@ ROWS: dict[str, Row] = {
         lambda: {"parts": [parts(), parts()], "roles": ["q"], "share": 0.75},
         says={"roles": ("role",)},
     ),
-    "analysis.published_runs.weibull_std": Row(usual("share", scale=0.02)),
+    "analysis.weibull.weibull_std": Row(usual("share", scale=0.02)),
     "analysis.published_runs.share_of_std": Row(
         usual(
             scales=lambda: weibull_scales("o", "ffn_in", "ffn_out"),

@@ -34,7 +34,8 @@ from initscope.pretrain import plan_training
 from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.chunks import require_room
 from initscope.sweep.cost import sweep_cost
-from initscope.sweep.spec import Optimizer, SweepSpec
+from initscope.sweep.optimizers import Optimizer
+from initscope.sweep.spec import SweepSpec
 from initscope.yaml_files import parse_yaml
 
 FEW = settings(

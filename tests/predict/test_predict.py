@@ -22,7 +22,7 @@ from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.plots import weights_through_training
 from initscope.predict import TransformerConfig, predict
-from initscope.predict.forecast import unchanged_share
+from initscope.predict.rounding import unchanged_share
 from initscope.theory import adamw_equilibrium_rms, residual_stream_variance
 from initscope.tracking import VarianceTracker, weight_matrices
 

@@ -78,7 +78,7 @@ EXEMPT = {
     "initscope.tracking.hooks.LayerRecord": "made by record_variances",
     "initscope.tracking.hooks.VarianceRecord": "made by record_variances",
     "initscope.predict.config.TransformerConfig": "read from a config.json, which has a row",
-    "initscope.predict.forecast.ModelPrediction": "made by predict",
+    "initscope.predict.model_prediction.ModelPrediction": "made by predict",
     "initscope.theory.activations.Activation": "made by the package, for those with a name",
 }
 """Beginnings of the names of what is public and has no row, and why."""

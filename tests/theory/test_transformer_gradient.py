@@ -18,7 +18,7 @@ from initscope.theory.attention_gradient import (
     through_values,
 )
 from initscope.theory.transformer_blocks import softmax_of
-from initscope.theory.transformer_gradient import _pass
+from initscope.theory.transformer_pass import follow
 
 VOCABULARY = 2000
 EPSILON = 1e-5
@@ -204,7 +204,7 @@ def test_inner_products_stray_more_with_each_block(
         y = norm(model.streams[block]).detach()
         y = y - y.mean(0)
         traces.append(((y @ y.T).square().sum() / length**2).item())
-    passed = _pass(3, width, length, std, std, "pre", "gelu_tanh", 4.0, EPSILON, None, False, 1.0)
+    passed = follow(3, width, length, std, std, "pre", "gelu_tanh", 4.0, EPSILON, None, False, 1.0)
     factors = gram_fluctuations(
         passed.streams, passed.softmaxes, passed.slopes, channels=width, heads=heads,
         strength=passed.strength, width_ratios=(1.0, 4.0),

@@ -40,7 +40,6 @@ from .published_runs import (
     predicted_through_training,
     recipe_table,
     share_of_std,
-    weibull_std,
 )
 from .qkv_claims import (
     bad_ends_foretold,
@@ -84,6 +83,7 @@ from .trajectories import (
     weight_std,
 )
 from .verdicts import ahead, count_ahead, where_one_trains
+from .weibull import weibull_std
 
 __all__ = [
     "COMPARED",

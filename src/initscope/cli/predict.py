@@ -16,7 +16,7 @@ from initscope.cli.options import Commands, count, seconds, table_text
 if TYPE_CHECKING:
     import pandas as pd
 
-    from initscope.predict.forecast import ModelPrediction
+    from initscope.predict.model_prediction import ModelPrediction
 
 __all__: list[str] = []  # for this package alone
 

@@ -27,7 +27,7 @@ from initscope.errors import UsageError, shown
 from initscope.memory import require_memory
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import ACTIVATIONS
-from initscope.theory.schemes import layer_stds
+from initscope.theory.scheme_stds import layer_stds
 
 __all__ = ["CHUNK_BYTES", "DIRECTIONS"]
 

@@ -1,4 +1,5 @@
 from .config import TransformerConfig
-from .forecast import ModelPrediction, predict
+from .forecast import predict
+from .model_prediction import ModelPrediction
 
 __all__ = ["ModelPrediction", "TransformerConfig", "predict"]

@@ -1,7 +1,8 @@
 from .chunks import chunks_of
 from .modules import optimizer_by_name, sweep_modules
+from .optimizers import Optimizer
 from .run import SweepInterrupted, run_sweep
-from .spec import Optimizer, SweepSpec
+from .spec import SweepSpec
 
 __all__ = [
     "Optimizer",

@@ -25,8 +25,9 @@ from initscope.data.dataset import DATASETS
 from initscope.errors import shown
 from initscope.memory import require_memory
 from initscope.schema import evaluation_steps
+from initscope.sweep.optimizers import Optimizer
 from initscope.sweep.schedule import fewest_probes
-from initscope.sweep.spec import Optimizer, SweepSpec, digest_of
+from initscope.sweep.spec import SweepSpec, digest_of
 from initscope.theory.scheme import Scheme
 
 if TYPE_CHECKING:

@@ -38,13 +38,12 @@ from initscope.errors import (
 from initscope.files import file_digest
 from initscope.memory import require_memory
 from initscope.models.activations import ACTIVATION_MODULES
+from initscope.sweep.optimizers import OPTIMIZERS, Optimizer, optimizer_from_dict
 from initscope.theory.scheme import Scheme
 from initscope.theory.schemes import SCHEMES
 
 if TYPE_CHECKING:
-    import torch
-
-OPTIMIZERS = ("sgd", "adam")
+    pass
 
 LONGEST_NAME = 200
 """Bytes of the name of a sweep: files in its folder have up to 50 more, of 255 there can be."""
@@ -64,66 +63,6 @@ _COUNTS = (
     "evaluations_per_epoch",
     "validation_size",
 )
-
-
-@dataclass(frozen=True)
-class Optimizer:
-    """Optimizer of the networks of a sweep.
-
-    Attributes
-    ----------
-    name
-        ``"sgd"`` or ``"adam"``, with torch's defaults for what is not named here.
-    learning_rate
-        Step size, above 0.
-    momentum
-        For SGD, from 0 to below 1.
-
-    Examples
-    --------
-    >>> print(Optimizer("sgd", 0.1, momentum=0.9))
-    Optimizer(name='sgd', learning_rate=0.1, momentum=0.9)
-    """
-
-    name: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.name, str) and self.name == "adamw":
-            raise UsageError(
-                f"unknown optimizer 'adamw'. Valid: {', '.join(OPTIMIZERS)}. The networks of a "
-                f"sweep are trained without weight decay, so that adam is all there is of it."
-            )
-        require_name("optimizer", self.name, OPTIMIZERS)
-        require(
-            is_number(self.learning_rate, 0) and self.learning_rate > 0,
-            f"learning_rate must be a finite number above 0, not {given(self.learning_rate)}",
-        )
-        require(
-            is_number(self.momentum, 0) and self.momentum < 1,
-            f"momentum must be a number from 0 to below 1, not {given(self.momentum)}",
-        )
-        require(self.name == "sgd" or not self.momentum, "momentum is an option of SGD only.")
-        for name in ("learning_rate", "momentum"):
-            object.__setattr__(self, name, float(getattr(self, name)))
-
-    @property
-    def tensors_per_parameter(self) -> int:
-        """Tensors of the size of a parameter kept in training: itself, gradient, state."""
-        if self.name == "adam":
-            return 4
-        return 3 if self.momentum else 1
-
-    def build(self, parameters: list[torch.Tensor]) -> torch.optim.Optimizer:
-        """Return the torch optimizer for `parameters`."""
-        import torch
-
-        if self.name == "adam":
-            return torch.optim.Adam(parameters, lr=self.learning_rate, fused=True)
-        return torch.optim.SGD(
-            parameters, lr=self.learning_rate, momentum=self.momentum, fused=True
-        )
 
 
 @dataclass(frozen=True)
@@ -354,7 +293,7 @@ class SweepSpec:
             )
         if _is_list(optimizers):
             values["optimizers"] = tuple(
-                _optimizer_from_dict(o) if isinstance(o, Mapping) else o for o in optimizers
+                optimizer_from_dict(o) if isinstance(o, Mapping) else o for o in optimizers
             )
         return cls(**values)
 
@@ -425,12 +364,3 @@ def _is_list(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
-
-
-def _optimizer_from_dict(mapping: Mapping[str, Any]) -> Optimizer:
-    """Return the optimizer of a mapping; `UsageError` for a field that it has not."""
-    names = [f.name for f in dataclasses.fields(Optimizer)]
-    for key in mapping:
-        if key not in names:
-            raise unknown_name("key of an optimizer", key, names)
-    return Optimizer(**mapping)

@@ -21,8 +21,8 @@ from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk
+from initscope.sweep.optimizers import Optimizer
 from initscope.sweep.schedule import loss_steps, probe_steps
-from initscope.sweep.spec import Optimizer
 from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000

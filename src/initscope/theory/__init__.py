@@ -7,9 +7,9 @@ from initscope.theory.adamw import (
     adamw_momentum_alignment,
     adamw_rotation,
     adamw_update_rms,
-    adamw_variance_trajectory,
     data_memory,
 )
+from initscope.theory.adamw_trajectory import adamw_variance_trajectory
 from initscope.theory.correlation_map import correlation_fixed_point, correlation_map
 from initscope.theory.criticality import CriticalPoint, chi, critical_point, depth_scale
 from initscope.theory.escape import escape_rate, escape_ratio, escape_updates
@@ -28,11 +28,8 @@ from initscope.theory.phase_diagram import CriticalLine, correlation_path, criti
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
 from initscope.theory.published_runs import RECIPES, Recipe
 from initscope.theory.rescaling import LearningRateFactors, fan_ratios, xavier_as_kaiming
-from initscope.theory.schemes import (
-    DEPTH_RULES,
-    SCHEMES,
-    scheme_std,
-)
+from initscope.theory.scheme_stds import scheme_std
+from initscope.theory.schemes import DEPTH_RULES, SCHEMES
 from initscope.theory.softmax import attention_participation, critical_logit_std
 from initscope.theory.stability import (
     NUMBER_FORMATS,

@@ -28,7 +28,7 @@ from initscope.errors import UsageError, shown
 from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import LARGEST_Q, SMALLEST_Q, expectation
 from initscope.theory.propagation import Propagation, propagate
-from initscope.theory.schemes import layer_stds
+from initscope.theory.scheme_stds import layer_stds
 
 __all__ = ["LogNormMoments", "WidthInterval", "finite_width_interval", "log_norm_moments"]
 

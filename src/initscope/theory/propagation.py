@@ -26,7 +26,7 @@ from initscope.checks import (
 from initscope.errors import UsageError
 from initscope.theory.activations import Activation, ActivationLike, resolve
 from initscope.theory.expectations import expectation
-from initscope.theory.schemes import layer_stds
+from initscope.theory.scheme_stds import layer_stds
 
 __all__ = [
     "LAYER_NORM_EPSILON",
