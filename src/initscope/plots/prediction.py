@@ -142,7 +142,7 @@ def with_guess(
         checks.require(axes.patch.get_gid() is None, f"the panel {panel} is marked already.")
         axis = axes.xaxis if along == "x" else axes.yaxis
         scale = "log" if axis.get_scale() == "log" else "linear"
-        low, high = axis.get_view_interval() / unit
+        low, high = (end / unit for end in axis.get_view_interval())
         which = ".".join(map(str, numbers))
         axes.patch.set_gid(f"guess_{which}_{along}_{scale}_{low:.6g}_{high:.6g}")
     return figure
