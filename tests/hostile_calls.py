@@ -1363,7 +1363,9 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
+    "plots.prediction.with_guess": Row(
+        usual(figure=lambda: Figure(), along="x", panels=None, unit=1.0)
+    ),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(
