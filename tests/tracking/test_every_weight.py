@@ -19,7 +19,8 @@ from torch import nn
 
 from initscope.errors import UsageError
 from initscope.models import MLP
-from initscope.models.parameters import VECTOR_KINDS, find_parameters
+from initscope.models.parameters import find_parameters
+from initscope.models.places import VECTOR_KINDS
 from initscope.tracking import VarianceTracker, weight_matrices
 from initscope.tracking.matrices import find_weight_matrices, unwrapped
 

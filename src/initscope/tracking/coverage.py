@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from initscope.models.parameters import VECTOR_KINDS
+from initscope.models.places import VECTOR_KINDS
 from initscope.tracking.matrices import WeightMatrix, unwrapped
 from initscope.tracking.roles import find_weights
 from initscope.tracking.shards import flat_pieces

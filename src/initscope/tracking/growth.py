@@ -27,8 +27,12 @@ from initscope import checks
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.tracking.arguments import select_roles
-from initscope.tracking.budget import last_optimizer_step, select_optimized, unwrap_optimizer
 from initscope.tracking.matrices import find_weight_matrices
+from initscope.tracking.optimizers import (
+    last_optimizer_step,
+    select_optimized,
+    unwrap_optimizer,
+)
 from initscope.tracking.statistics import MatrixGroup, group_by_parameter
 
 __all__ = ["GrowthSplit"]

@@ -34,23 +34,18 @@ from initscope.tracking.arguments import (
     step_schedule,
 )
 from initscope.tracking.attention import AttentionWatch, find_attention
-from initscope.tracking.budget import (
-    Past,
-    measure_update,
-    optimizers_of,
-    reads_state,
-    select_optimized,
-)
+from initscope.tracking.budget import measure_update
 from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
-from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.optimizers import Past, optimizers_of, reads_state, select_optimized
 from initscope.tracking.shards import (
     decided_by_first,
     have_gradients,
     is_first_process,
     is_sharded,
 )
+from initscope.tracking.signals import MatrixSignals
 from initscope.tracking.statistics import (
     QUANTILES,
     DeviceToHostCopy,
