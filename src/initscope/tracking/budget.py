@@ -38,12 +38,14 @@ from initscope.tracking.optimizers import (
     is_decoupled,
     last_optimizer_step,
     reads_state,
+    rows_of,
     select_optimized,
     unwrap_optimizer,
 )
 from initscope.tracking.shards import local_part
 from initscope.tracking.statistics import (
     DeviceToHostCopy,
+    Factors,
     MatrixGroup,
     MatrixStatistics,
     at_least_float32,
@@ -202,7 +204,7 @@ def _check_consistent(optimizer: Optimizer, groups: Sequence[MatrixGroup], past:
         old, new = (at_least_float32(local_part(tensor)) for tensor in both)
         if not new.numel():
             continue
-        direction = at_least_float32(local_part(last.direction))
+        direction = at_least_float32(local_part(last.direction(slice(None))))
         expected = (1 - last.lr * last.weight_decay) * old - last.lr * direction
         error = (new - expected).abs().max()
         # Of the number format, of a step fused in it, and of the optimizer's own arithmetic.
@@ -236,7 +238,7 @@ def measure_update(
             # This process holds nothing of it; its settings still count.
             plain = isinstance(optimizer, SGD) and not settings["momentum"]
             decay = settings["weight_decay"] if plain or is_decoupled(optimizer, settings) else 0.0
-            nothing = torch.zeros_like(parameter)
+            nothing = rows_of(torch.zeros_like(parameter))
             last = OptimizerStep(nothing, float(settings["lr"]), float(decay))
         if parameter in past.weights and (not known or parameter.dtype.itemsize < 4):
             if last is not None or not known:
@@ -263,15 +265,20 @@ def _read_update(
 ) -> MatrixStatistics:
     """Return :data:`STATS`, from the weights after the step and its direction."""
     matrices: list[WeightMatrix] = []
-    factors: list[list[torch.Tensor]] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
-        tensors = (group.parameter, last.direction)
-        factors.append([at_least_float32(local_part(tensor)) for tensor in tensors])
         matrices += group.matrices
         rates += [(last.lr, last.weight_decay)] * len(group.matrices)
     eta, decay = np.array(rates).T
-    raw = mean_products([group for group, _ in steps], factors, [(0, 0), (0, 1), (1, 1)])
+
+    def factors(group: MatrixGroup, last: OptimizerStep) -> Factors:
+        weight = local_part(group.parameter)
+        return lambda rows: [
+            at_least_float32(tensor) for tensor in (weight[rows], local_part(last.direction(rows)))
+        ]
+
+    groups = [group for group, _ in steps]
+    raw = mean_products(groups, [factors(*one) for one in steps], [(0, 0), (0, 1), (1, 1)])
 
     def finish(raw: np.ndarray) -> np.ndarray:
         after, aligned_after, u2 = raw.T
@@ -302,7 +309,7 @@ def _compared_update(
     otherwise it is the whole change but for the decay.
     """
     matrices: list[WeightMatrix] = []
-    factors: list[list[torch.Tensor]] = []
+    factors: list[Factors] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
         parameter = group.parameter
@@ -315,14 +322,8 @@ def _compared_update(
             decay = float(settings.get("weight_decay") or 0.0) if shrinks else 0.0
         else:
             decay = last.weight_decay
-        both = (past.weights[parameter], parameter)
-        old, new = (at_least_float32(local_part(tensor)) for tensor in both)
-        moved = new - old
         shrunk = eta * decay if decay else 0.0
-        step = moved + shrunk * old
-        if last is not None:
-            step = local_part(last.direction).to(old.dtype) * -eta
-        factors.append([old, new, moved, step, (moved == 0).to(old.dtype)])
+        factors.append(_before_and_after(past.weights[parameter], parameter, last, eta, shrunk))
         matrices += group.matrices
         rates += [(eta, shrunk)] * len(group.matrices)
     eta, shrunk = np.array(rates).T
@@ -354,3 +355,25 @@ def _matrices_of(optimizer: Optimizer) -> list[WeightMatrix]:
         WeightMatrix(number, "weight", "", parameter, nn.Identity(), 0, None)
         for number, parameter in enumerate(parameters, start=1)
     ]
+
+
+def _before_and_after(
+    before: torch.Tensor,
+    parameter: nn.Parameter,
+    last: OptimizerStep | None,
+    eta: float,
+    shrunk: float,
+) -> Factors:
+    """Return what makes weights before and after, their difference, the step, what stayed."""
+    both = local_part(before), local_part(parameter)
+
+    def factors(rows: slice) -> list[torch.Tensor]:
+        old, new = (at_least_float32(tensor[rows]) for tensor in both)
+        moved = new - old
+        if last is None:
+            step = moved + shrunk * old
+        else:
+            step = local_part(last.direction(rows)).to(old.dtype) * -eta
+        return [old, new, moved, step, (moved == 0).to(old.dtype)]
+
+    return factors

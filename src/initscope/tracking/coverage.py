@@ -39,6 +39,8 @@ class Coverage:
         Weights that are not followed, by parameter.
     vectors
         Gains and biases that are not followed.
+    coarse, coarse_steps
+        Roles of matrices that are measured less often than the others, and when they are.
 
     Examples
     --------
@@ -55,6 +57,8 @@ class Coverage:
     frozen: int = 0
     left: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
+    coarse: tuple[str, ...] = ()
+    coarse_steps: str = ""
 
     @property
     def share(self) -> float:
@@ -76,6 +80,8 @@ class Coverage:
             line += f"; left out: {first}{others} (matrices='all' follows every weight)"
         if self.vectors:
             line += f"; its {self.vectors:,} gains and biases are not followed"
+        if self.coarse:
+            line += f"; {' and '.join(self.coarse)} {self.coarse_steps}"
         return f"{line}."
 
 

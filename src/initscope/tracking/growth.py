@@ -204,7 +204,7 @@ class GrowthSplit:
             zero = torch.zeros_like(parameter)
             return dict.fromkeys((*SUMS, *(f"rest_{lag}" for lag in self._lags)), zero)
         eta, decay = last.lr, last.weight_decay
-        keep, update = 1 - eta * decay, last.direction
+        keep, update = 1 - eta * decay, last.direction(slice(None))
         before = past.weights[-1]
         found = {"growth": update * (eta**2 * update - 2 * keep * eta * before)}
 

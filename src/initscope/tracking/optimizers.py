@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,9 +24,12 @@ DECOUPLED = ("AdamW", "Adafactor", "Lion", "Muon")
 
 
 class OptimizerStep(NamedTuple):
-    """The last step of one parameter: its direction u, learning rate and decoupled decay."""
+    """The last step of one parameter: its direction u, learning rate and decoupled decay.
 
-    direction: torch.Tensor
+    The direction is made of the rows that are asked for: of a large matrix it is not held whole.
+    """
+
+    direction: Callable[[slice], torch.Tensor]
     lr: float
     weight_decay: float
 
@@ -146,20 +149,28 @@ def last_optimizer_step(
     if isinstance(optimizer, SGD):
         if settings["momentum"]:
             buffer = state.get("momentum_buffer")
-            return None if buffer is None else OptimizerStep(buffer, lr, 0.0)
+            return None if buffer is None else OptimizerStep(rows_of(buffer), lr, 0.0)
         if parameter.grad is None:
             return None
         gradient = -parameter.grad if settings["maximize"] else parameter.grad
-        return OptimizerStep(gradient, lr, weight_decay)
+        return OptimizerStep(rows_of(gradient), lr, weight_decay)
     if "exp_avg" not in state:
         return None
     beta1, beta2 = settings["betas"]
     step = state["step"]
     if not step.is_cuda:  # on a GPU it stays there
         step = step.item()
-    first = at_least_float32(state["exp_avg"])
-    second = at_least_float32(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
-    denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
-    direction = (first / denominator).div_(1 - beta1**step)
+
+    def direction(rows: slice) -> torch.Tensor:
+        name = "max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"
+        first, second = (at_least_float32(rows_of(state[n])(rows)) for n in ("exp_avg", name))
+        denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
+        return (first / denominator).div_(1 - beta1**step)
+
     decoupled = is_decoupled(optimizer, settings)
     return OptimizerStep(direction, lr, weight_decay if decoupled else 0.0)
+
+
+def rows_of(tensor: torch.Tensor) -> Callable[[slice], torch.Tensor]:
+    """Return what gives rows of a tensor; all of them as they are, spread over devices or not."""
+    return lambda rows: tensor if rows == slice(None) else tensor[rows]
