@@ -41,6 +41,8 @@ class Coverage:
         Gains and biases that are not followed.
     coarse, coarse_steps
         Roles of matrices that are measured less often than the others, and when they are.
+    without_product
+        Matrices of low-rank adapters whose product with the other one is not measured.
 
     Examples
     --------
@@ -59,6 +61,7 @@ class Coverage:
     vectors: int = 0
     coarse: tuple[str, ...] = ()
     coarse_steps: str = ""
+    without_product: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -82,6 +85,10 @@ class Coverage:
             line += f"; its {self.vectors:,} gains and biases are not followed"
         if self.coarse:
             line += f"; {' and '.join(self.coarse)} {self.coarse_steps}"
+        if self.without_product:
+            first, *rest = self.without_product
+            others = f" and {len(rest)} more" if rest else ""
+            line += f"; the product of {first}{others} with its other half is not measured"
         return f"{line}."
 
 

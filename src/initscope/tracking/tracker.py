@@ -221,13 +221,14 @@ class VarianceTracker:
         self._quantiles = checked_quantiles(quantiles)
         checks.module("model", model)
         self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
-        self._products = find_products(model, self._matrices)
+        self._products, without_product = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
         self._coarse, self._coarse_due, how_often = self._find_coarse(every, embeddings_every)
         self.coverage: Coverage = replace(
             find_coverage(model, self._matrices),
             coarse=tuple(group.matrices[0].role for group in self._coarse.values()),
             coarse_steps=how_often,
+            without_product=tuple(without_product),
         )
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
