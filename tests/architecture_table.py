@@ -25,7 +25,8 @@ from torch import nn
 from initscope.errors import UsageError
 from initscope.init import initialize_
 from initscope.tracking import VarianceTracker
-from initscope.tracking.hooks import measured_share, record_variances
+from initscope.tracking.layer_records import record_variances
+from initscope.tracking.layers import measured_share
 
 PAGE = Path(__file__).parent.parent / "book" / "architectures.md"
 STEPS, WARM_UP = 12, 2

@@ -46,7 +46,7 @@ from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.tracking.alerts import AlertWatch, not_finite
 from initscope.tracking.callback import VarianceCallback
-from initscope.tracking.hooks import VarianceRecord, record_variances
+from initscope.tracking.layer_records import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
 
 
@@ -815,7 +815,7 @@ ROWS: dict[str, Row] = {
         says={"width": ("n_embd",)},
     ),
     # what is measured in a model
-    "tracking.hooks.layer_variances": Row(
+    "tracking.layers.layer_variances": Row(
         usual(
             model=mlp,
             inputs=lambda: torch.ones(2, 3),
@@ -827,10 +827,10 @@ ROWS: dict[str, Row] = {
         nan="what overflows is reported as inf or NaN, as documented",
         passes_on=("model", "loss_fn"),
     ),
-    "tracking.hooks.record_variances": Row(
+    "tracking.layer_records.record_variances": Row(
         usual(model=mlp), call=lambda model: _entered(record_variances(model))
     ),
-    "tracking.hooks.VarianceRecord.to_frame": Row(
+    "tracking.layer_records.VarianceRecord.to_frame": Row(
         usual(step=3), call=lambda step: VarianceRecord().to_frame(step)
     ),
     "tracking.growth.GrowthSplit": Row(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +28,29 @@ from initscope.schema import (
 from initscope.tracking.adapters import find_products, product_moments
 from initscope.tracking.arguments import (
     StepSchedule,
+    are_among,
     checked_quantiles,
     checked_quantities,
+    coarser_schedule,
     refuse_compiled,
     select_roles,
     step_schedule,
 )
 from initscope.tracking.attention import AttentionWatch, find_attention
-from initscope.tracking.budget import (
-    Past,
-    measure_update,
-    optimizers_of,
-    reads_state,
-    select_optimized,
-)
+from initscope.tracking.budget import measure_update
 from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
-from initscope.tracking.hooks import MatrixSignals
 from initscope.tracking.matrices import Choice, find_weight_matrices
 from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.optimizers import Past, optimizers_of, reads_state, select_optimized
 from initscope.tracking.shards import (
     decided_by_first,
     have_gradients,
     is_first_process,
     is_sharded,
 )
+from initscope.tracking.signals import MatrixSignals
 from initscope.tracking.statistics import (
+    LARGE,
     QUANTILES,
     DeviceToHostCopy,
     MatrixGroup,
@@ -61,7 +60,12 @@ from initscope.tracking.statistics import (
     kurtosis_and_quantiles,
     sharded_moments,
 )
-from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
+from initscope.tracking.tables import (
+    VarianceTable,
+    noted_frame,
+    open_table,
+    refuse_another_run,
+)
 
 __all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
 
@@ -140,8 +144,13 @@ class VarianceTracker:
         Which kinds to record, of :data:`QUANTITIES`; by default all but `activation` and
         `attention`, which need hooks in the forward pass, and without an optimizer `update`.
     embeddings_every
-        The steps at which embeddings and an output layer are measured: with a large vocabulary they
-        cost more than a short training step. As `every` if None.
+        The steps at which embeddings and an output layer are measured. By default as `every`, but
+        for a matrix of more than a million numbers where `every` is a number below 10: it is
+        measured at the first multiple of `every` from 10 on, and of that, because with a large
+        vocabulary it costs more than a short training step; and at `distribution_every`. What is
+        recorded of it is exact (a sample of its rows would miss the few tokens that have a
+        gradient). The line at the start names it, and so does the record: see :meth:`to_frame`.
+        With the same number as `every` it is measured as often as the rest.
     matrices, vectors
         Which matrices are followed, and whether gains of norms and biases are too: as
         :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
@@ -201,7 +210,7 @@ class VarianceTracker:
     ) -> None:
         self._every = step_schedule("every", every)
         self._distribution_every = step_schedule("distribution_every", distribution_every)
-        self._embeddings_every = (
+        self._own_clock = (
             None
             if embeddings_every is None
             else step_schedule("embeddings_every", embeddings_every)
@@ -212,9 +221,15 @@ class VarianceTracker:
         self._quantiles = checked_quantiles(quantiles)
         checks.module("model", model)
         self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
-        self.coverage: Coverage = find_coverage(model, self._matrices)
-        self._products = find_products(model, self._matrices)
+        self._products, without_product = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
+        self._coarse, self._coarse_due, how_often = self._find_coarse(every, embeddings_every)
+        self.coverage: Coverage = replace(
+            find_coverage(model, self._matrices),
+            coarse=tuple(group.matrices[0].role for group in self._coarse.values()),
+            coarse_steps=how_often,
+            without_product=tuple(without_product),
+        )
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
@@ -237,7 +252,9 @@ class VarianceTracker:
         # All processes measure what they hold parts of; one writes, and says what there is to say.
         self._writes = not self._sharded or out_folder is None or is_first_process()
         folder = None if out_folder is None or not self._writes else Path(out_folder)
-        self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
+        coarse = [(g.matrices[0].layer, g.matrices[0].role) for g in self._coarse.values()]
+        note = {"coarse": coarse, "coarse_steps": how_often} if coarse else None
+        self._tables = {name: VarianceTable(folder, name, note) for name in TRACKING_SCHEMAS}
         self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
         self._attention = AttentionWatch(
@@ -411,7 +428,12 @@ class VarianceTracker:
             table.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``.
+
+        If some matrices are measured less often than the others, ``attrs["coarse"]`` of the table
+        lists their layers and roles, and ``attrs["coarse_steps"]`` says when they are;
+        :func:`initscope.tracking.read_variances` gives the same of a run on disk.
+        """
         return self._frame(VARIANCES)
 
     def histograms_to_frame(self) -> pd.DataFrame:
@@ -425,19 +447,39 @@ class VarianceTracker:
     def _frame(self, name: str) -> pd.DataFrame:
         self.flush()
         table = self._tables[name].read()
-        return (TRACKING_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+        return noted_frame(TRACKING_SCHEMAS[name].empty_table() if table is None else table)
 
     # --- measuring ---
 
+    def _find_coarse(
+        self, every: StepSchedule, own: StepSchedule | None
+    ) -> tuple[dict[nn.Parameter, MatrixGroup], Callable[[int], bool], str]:
+        """Return the matrices with a clock of their own, that clock, and what it says."""
+        vocabularies = {g.parameter: g for g in self._groups if _is_vocabulary(g)}
+        if self._own_clock is not None:
+            if are_among(every, own):
+                return {}, self._own_clock, ""
+            return vocabularies, self._own_clock, "only at the steps of embeddings_every"
+        large = {p: g for p, g in vocabularies.items() if g.n_elements > LARGE}
+        coarser = coarser_schedule(every)
+        if coarser is None or not large:
+            return {}, self._every, ""
+        stride, due = coarser
+        how_often = (
+            f"only every {stride} steps and at those of distribution_every "
+            f"(embeddings_every={every} for as often as the rest)"
+        )
+        return large, lambda step: due(step) or self._distribution_every(step), how_often
+
     def _due(self, step: int) -> bool:
-        own = self._embeddings_every is not None and self._embeddings_every(step)
+        own = self._own_clock is not None and self._own_clock(step)
         return self._every(step) or self._distribution_every(step) or own
 
     def _followed(self, groups: Sequence[MatrixGroup], step: int) -> list[MatrixGroup]:
         """Return which of these are measured at a step: embeddings have a clock of their own."""
-        if self._embeddings_every is None or self._embeddings_every(step):
+        if not self._coarse or self._coarse_due(step):
             return list(groups)
-        return [group for group in groups if not _is_vocabulary(group)]
+        return [group for group in groups if group.parameter not in self._coarse]
 
     def _with_gradients(self, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
         """Return those with a gradient, here or in another process."""
