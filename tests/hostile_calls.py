@@ -644,10 +644,10 @@ ROWS: dict[str, Row] = {
             per_position=False,
         )
     ),
-    "theory.transformer.attention_logit_variance": Row(
+    "theory.logits.attention_logit_variance": Row(
         usual("n_embd input_variance", std=0.02, key_std=0.02, head_dim=4)
     ),
-    "theory.transformer.initial_loss": Row(
+    "theory.logits.initial_loss": Row(
         usual("n_embd input_variance", vocab_size=100, std=0.02)
     ),
     "theory.softmax.critical_logit_std": Row(usual(n_keys=8)),
