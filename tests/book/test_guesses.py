@@ -212,6 +212,37 @@ def test_a_guess_is_drawn_where_the_axis_has_it(fresh: Open) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(
+    ("key", "said"), [("Home", "your guess, lower"), ("End", "your guess, higher")]
+)
+def test_a_guess_beyond_the_axis_stands_at_its_end_and_says_so(
+    key: str, said: str, fresh: Open
+) -> None:
+    page = fresh("notebooks/08_noise_and_drift.html").page
+    guess(page, guesses_of(page)[0])
+    widget = guesses_of(page)[1]
+    slider = widget.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press(key)
+    button = widget.get_by_role("button", name="Reveal the answer")
+    button.and_(page.locator("[aria-disabled=false]")).wait_for()
+    button.click()
+    widget.get_by_text("You said").wait_for()
+    marks = page.locator(".guess-marks").last
+    (panel,) = json.loads(marks.get_attribute("data-panels") or "")
+    label = marks.locator(".guess-mark > span")
+    assert label.inner_text() == said
+    whole, box = marks.bounding_box(), label.bounding_box()
+    assert whole is not None
+    assert box is not None
+    top = whole["y"] + panel["box"][1] * whole["height"]
+    bottom = top + panel["box"][3] * whole["height"]
+    assert top <= box["y"] < box["y"] + box["height"] <= bottom
+    end = box["y"] + box["height"] - bottom if key == "Home" else box["y"] - top
+    assert abs(end) < 6
+
+
+@pytest.mark.browser
 def test_who_skips_skips_in_all_chapters_and_may_come_back(fresh: Open) -> None:
     page = fresh(f"{SWEEP}.html").page
     button = page.get_by_role("button", name="skip all guesses").first
