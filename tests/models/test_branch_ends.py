@@ -88,8 +88,9 @@ class NoStream(nn.Module):
         self.c, self.place = nn.Conv2d(3, 3, 5, padding=2), nn.Parameter(torch.zeros(3, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.a(x) + self.place + 1.0
+        x = self.a(x)
         x = x + functional.dropout(x)  # no weight is between the two
+        x = x + self.place + 1.0
         x = x + self.b(x) * self.c(x)  # neither ends the branch alone
         return self.c(x) + self.b(self.a(x))  # two branches, neither a stream
 
