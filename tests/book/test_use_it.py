@@ -25,6 +25,7 @@ EXPECTED = {  # something that its output has to say
     "A vision transformer": r"weight +std",
     "LoRA": r"lora_BA",
     "Lightning": r"weight  std",
+    "Loggers": r'"step": 20, .*"weight_std/q/layer_01": 0\.0',
     "Another width": r"model output",
     "Several starts at once": r"kaiming +(0\.[89]|1)",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any, cast
@@ -18,7 +19,8 @@ from initscope.models.architectures import (
     VECTORS,
     UnitRange,
 )
-from initscope.models.blocks import add_roles
+from initscope.models.blocks import BRANCH_ENDS, add_roles
+from initscope.models.branch_ends import branch_ends
 from initscope.models.places import (
     ADAPTER,
     Geometry,
@@ -228,7 +230,9 @@ def _is_bias(attribute: str, parameter: torch.Tensor, family: str) -> bool:
     return named and (parameter.dim() <= 1 or "expert" in family.lower())
 
 
-def find_parameters(model: nn.Module, *, with_roles: bool = True) -> list[Place]:
+def find_parameters(
+    model: nn.Module, *, with_roles: bool = True, with_ends: bool = False
+) -> list[Place]:
     """Return every parameter of a model and what it is, module by module.
 
     A parameter that several modules share is found in each of them.
@@ -239,6 +243,9 @@ def find_parameters(model: nn.Module, *, with_roles: bool = True) -> list[Place]
         Any module.
     with_roles
         Whether to find the roles and positions of weights in residual blocks too.
+    with_ends
+        Whether to find what ends residual branches, by these roles, and in convolutional networks
+        by the sums in a traced pass.
     """
     modules = dict(model.named_modules())
     found: list[Place] = []
@@ -252,4 +259,13 @@ def find_parameters(model: nn.Module, *, with_roles: bool = True) -> list[Place]
             reason = f"not a parameter that is known of {type(modules[owner]).__name__}"
             place = Place(name, modules[owner], attribute, "unknown", (parameter,), reason=reason)
             found.append(place)
-    return add_roles(found, modules) if with_roles else found
+    found = add_roles(found, modules) if with_roles else found
+    if not with_ends:
+        return found
+    ends = branch_ends(model)
+    return [
+        dataclasses.replace(place, ends_branch=True)
+        if place.name in ends or (place.block and place.parts[0][0] in BRANCH_ENDS)
+        else place
+        for place in found
+    ]

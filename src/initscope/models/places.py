@@ -89,6 +89,9 @@ class Place:
         Why they do not tell them.
     block
         Path of the residual block that it is in; empty outside of blocks.
+    ends_branch
+        Whether it is the last of a residual branch that scales it, if that was asked for: a weight,
+        the gain of a norm or a layer scale behind it.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Place:
     named: tuple[Part, ...] = ()
     unnamed: str = ""
     block: tuple[str, ...] = ()
+    ends_branch: bool = False
 
     @property
     def value(self) -> torch.Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -233,7 +232,7 @@ class VarianceCallback(TrainerCallback):
         """Write all rows before a checkpoint is written; end the run if an alert says so."""
         if self._tracker is not None and control.should_save:
             self._tracker.flush()
-        if self.watch is not None and self.watch.may_stop and _in_any_process(self.watch.stop):
+        if self.watch is not None and self.watch.stops_any_process():
             control.should_training_stop = True
 
     on_save = on_step_end
@@ -260,13 +259,3 @@ class VarianceCallback(TrainerCallback):
         if self._tracker is not None:
             self._tracker.finish()
             self._tracker = None
-
-
-def _in_any_process(flag: bool) -> bool:
-    """Return whether it is so in one of the processes: all must end a run together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return flag
-    gpu = torch.distributed.get_backend() == "nccl"
-    found = torch.tensor(float(flag), device="cuda" if gpu else "cpu")
-    torch.distributed.all_reduce(found)
-    return bool(found > 0)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -16,11 +21,10 @@ from initscope.tracking.statistics import MatrixGroup, at_least_float32
 
 __all__: list[str] = []  # for this package alone
 
+logger = logging.getLogger("initscope.tracking")
+
 OPTIMIZERS = (AdamW, Adam, SGD)
 """Those whose step can be read from their state."""
-
-DECOUPLED = ("AdamW", "Adafactor", "Lion", "Muon")
-"""Optimizers, by their class or one above it, that shrink the weights by lr times decay."""
 
 
 class OptimizerStep(NamedTuple):
@@ -133,11 +137,81 @@ class Past:
 
 
 def is_decoupled(optimizer: Optimizer, settings: Mapping[str, Any]) -> bool:
-    """Return whether decay shrinks the weights by itself, and is no part of the gradient."""
-    known = any(kind.__name__ in DECOUPLED for kind in type(optimizer).__mro__)
-    # Adafactor of transformers decays by a rate that it makes of the weights.
-    known &= not type(optimizer).__module__.startswith("transformers.")
-    return known or bool(settings.get("decoupled_weight_decay", False))
+    """Return whether decay shrinks the weights by itself, and is no part of the gradient.
+
+    Of those whose steps are read, they say it. Of any other it is seen from what it does: a copy of
+    it steps a weight without a gradient, once for each kind of settings.
+    """
+    if not settings.get("weight_decay"):
+        return False
+    if type(optimizer) in OPTIMIZERS:
+        return isinstance(optimizer, AdamW) or bool(settings.get("decoupled_weight_decay", False))
+    kept = {name: value for name, value in settings.items() if name not in CHANGING}
+    known = _SHRINKS.setdefault(optimizer, {})
+    if (key := repr(sorted(kept.items()))) not in known:
+        known[key] = _shrinks_alone(optimizer, settings)
+    return known[key]
+
+
+CHANGING = ("lr", "initial_lr", "weight_decay")
+"""Settings that change in training, and do not say what is done with them."""
+
+_SHRINKS: WeakKeyDictionary[Optimizer, dict[str, bool]] = WeakKeyDictionary()
+
+
+def _shrinks_alone(optimizer: Optimizer, settings: Mapping[str, Any]) -> bool:
+    """Return whether three steps of no gradient leave (1 - lr decay)^3 of a weight.
+
+    Decay that is part of the gradient passes through momentum, or is normalized. The random numbers
+    that the steps may draw are put back.
+    """
+    rate, decay = 0.125, 0.25
+    held = next(p for group in optimizer.param_groups for p in group["params"])
+    start = torch.linspace(0.5, 2.0, 16, device=held.device).reshape(4, 4)
+    failed: Exception | None = None
+    with torch.random.fork_rng(devices=[held.device] if held.is_cuda else []), torch.no_grad():
+        for alike in (_copy_of, _made_like):
+            weight = nn.Parameter(start.clone())
+            group = {**settings, "params": [weight], "lr": rate, "weight_decay": decay}
+            try:
+                probe = alike(optimizer, group)
+                for _ in range(3):
+                    weight.grad = torch.zeros_like(weight)
+                    type(optimizer).step(probe)
+            except Exception as error:  # whatever an optimizer of anyone's needs
+                failed = failed or error
+                continue
+            left = (weight / start).double()
+            return bool(((left - (1 - rate * decay) ** 3).abs() < 1e-4).all())
+    logger.warning(
+        "whether %s decays the weights by themselves cannot be seen (%s: %s): decay counts as a "
+        "part of its update.",
+        type(optimizer).__name__, type(failed).__name__, str(failed)[:100],
+    )  # fmt: skip
+    return False
+
+
+def _copy_of(optimizer: Optimizer, group: dict[str, Any]) -> Optimizer:
+    """Return a copy with a group of its own, without state, hooks and the parameters."""
+    kind = type(optimizer)
+    probe = kind.__new__(kind)
+    memo: dict[int, Any] = {
+        id(optimizer.state): defaultdict(dict), id(optimizer.param_groups): [group],
+    }  # fmt: skip
+    for name, value in vars(optimizer).items():
+        # A scheduler puts a step that counts in the place of the class's.
+        if not callable(getattr(kind, name, None)):
+            vars(probe)[name] = type(value)() if "hook" in name else copy.deepcopy(value, memo)
+    return probe
+
+
+def _made_like(optimizer: Optimizer, group: dict[str, Any]) -> Optimizer:
+    """Return a new one of its class, of those that have their state before the first step."""
+    make: Any = type(optimizer)
+    named = inspect.signature(make).parameters
+    probe: Optimizer = make(**{name: value for name, value in group.items() if name in named})
+    probe.param_groups[0].update(group)
+    return probe
 
 
 def last_optimizer_step(
