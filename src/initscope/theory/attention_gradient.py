@@ -145,7 +145,7 @@ def gram_fluctuations(
     strength
         What attention makes of a variance of 1 at a single position.
     width_ratios
-        Widths of all heads together and of the MLP over the channels.
+        Widths of all heads of values together and of the MLP, over the channels.
 
     Returns
     -------

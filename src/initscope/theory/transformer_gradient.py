@@ -122,7 +122,7 @@ def residual_gradient_variance(
     Examples
     --------
     >>> print(f"{residual_gradient_variance(12, 768, 64)[0]:.0f}")
-    107
+    112
     """
     require_name("norm", norm, NORMS)
     passed = _pass(
@@ -180,6 +180,7 @@ def weight_gradient_variance(
     gated: bool = False,
     attention_ratio: float = 1.0,
     n_head: int | None = None,
+    n_kv_head: int | None = None,
 ) -> WeightGradients | GatedWeightGradients:
     r"""Return the mean square of weight gradients of a GPT-2 at initialization, block by block.
 
@@ -205,6 +206,9 @@ def weight_gradient_variance(
         Likewise.
     n_head
         Query heads; heads of 64 channels, as GPT-2's, if None.
+    n_kv_head
+        Heads of keys and values, of which each gathers the gradients of a group of query heads;
+        `n_head` if None.
 
     Returns
     -------
@@ -245,9 +249,12 @@ def weight_gradient_variance(
         attention_ratio,
     )
     d, weight, out = passed.channels, passed.weight, passed.out
-    heads = max(1, round(d * passed.width_ratios[0] / HEAD))
+    attention_width, mlp_width = passed.width_ratios
+    heads = max(1, round(d * attention_width / HEAD))
     if n_head is not None:
         heads = whole("n_head", n_head, at_most=10**9)
+    key_heads = heads if n_kv_head is None else whole("n_kv_head", n_kv_head, at_most=heads)
+    group = heads / key_heads
     fluctuations = gram_fluctuations(
         passed.streams,
         passed.softmaxes,
@@ -255,7 +262,7 @@ def weight_gradient_variance(
         channels=d,
         heads=heads,
         strength=passed.strength,
-        width_ratios=passed.width_ratios,
+        width_ratios=(attention_width / group, mlp_width),
     )
     rows = []
     for block in range(passed.depth):
@@ -274,8 +281,8 @@ def weight_gradient_variance(
         rows.append(
             (
                 logit,
-                logit,
-                d * out * average,
+                group * logit,
+                group * d * out * average,
                 d * weight * average,
                 d * out * (after_mlp * by_input * mlp_inputs).sum(),
                 (after_mlp * mlp_covariance(passed.activation, hidden, passed.gated)).sum(),
