@@ -118,6 +118,11 @@ class Part:
     """Of a legend: its entries."""
 
     @property
+    def is_panel(self) -> bool:
+        """Whether data are drawn in it, and not what colors mean."""
+        return any(frame.width < 8 * frame.height < 64 * frame.width for frame in self.frames)
+
+    @property
     def is_upright(self) -> bool:
         """Whether it is a text from below to above."""
         return not self.frames and not self.pieces and self.box.height > 3 * self.box.width
@@ -338,7 +343,7 @@ def stack_of(svg: str) -> list[Strip] | None:
         return None
     picture = Picture(svg)
     parts = _merged(picture.parts)
-    panels = [part for part in parts if part.frames]
+    panels = [part for part in parts if part.is_panel]
     if len(panels) < 2:
         return None
     # The title of an axis that all panels share stands upright left of them: each is shown with it.
@@ -349,7 +354,7 @@ def stack_of(svg: str) -> list[Strip] | None:
     ]
     strips = []
     for part in _in_order([part for part in parts if part not in titles]):
-        if part.frames:
+        if part.is_panel:
             box = _grown(part.box, [one.box for one in parts])
             strips.append(_strip(_panel(part, box, panels, titles), True, picture))
         else:

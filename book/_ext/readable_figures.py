@@ -94,9 +94,12 @@ def stacked(svg: str, source: str) -> str:
 
 
 def _least(strip: Strip) -> float:
-    """Return how many pixels wide a strip has to be: a legend is as large as on a wide screen."""
-    scale = SMALLEST / strip.letter
-    return strip.width * (scale if strip.is_panel else max(scale, 96 / 72))
+    """Return how many pixels wide a strip has to be.
+
+    A legend is shown as large as on a wide screen if there is room.
+    """
+    least = strip.width * SMALLEST / strip.letter
+    return least if strip.is_panel else max(least, min(PHONE, strip.width * 96 / 72))
 
 
 def _strip(strip: Strip, wide: float, figure: Box, source: str) -> str:
