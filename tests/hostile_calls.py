@@ -647,9 +647,7 @@ ROWS: dict[str, Row] = {
     "theory.logits.attention_logit_variance": Row(
         usual("n_embd input_variance", std=0.02, key_std=0.02, head_dim=4)
     ),
-    "theory.logits.initial_loss": Row(
-        usual("n_embd input_variance", vocab_size=100, std=0.02)
-    ),
+    "theory.logits.initial_loss": Row(usual("n_embd input_variance", vocab_size=100, std=0.02)),
     "theory.softmax.critical_logit_std": Row(usual(n_keys=8)),
     "theory.softmax.attention_participation": Row(usual("logit_std", n_keys=8, limit=False)),
     "theory.transformer_gradient.weight_gradient_variance": Row(
