@@ -395,7 +395,7 @@ def test_terms_have_the_colors_of_their_controls(dark: bool, open_page: Open) ->
 
 @pytest.mark.browser
 def test_a_drag_lays_the_page_out_once_a_picture(open_page: Open) -> None:
-    """A chart that asks for its width as it is drawn has the browser lay out all anew, each time."""
+    """A chart that asks for its width as it is drawn has the browser lay out all anew each time."""
     page = open_page(SignalPropagation(draws=2, width=64, depth=20))
     drawn(page)
     browser_told = page.context.new_cdp_session(page)
