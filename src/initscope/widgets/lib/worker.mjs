@@ -18,9 +18,11 @@ export function startWorker(text, answer, here) {
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     worker = new Worker(url);
     worker.onmessage = ({ data }) => {
-      URL.revokeObjectURL(url); // it has started
-      started = true;
-      asked.length = 0;
+      if (!started) { // once: to take back an address asks the browser, and waits for its answer
+        URL.revokeObjectURL(url);
+        started = true;
+        asked.length = 0;
+      }
       heard(data);
     };
     worker.onerror = (event) => {

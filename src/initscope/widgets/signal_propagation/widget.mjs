@@ -200,8 +200,12 @@ function render(context) {
   f.buttons.prepend(keep, again);
 
   /** The taller the more room there is, in three steps: so it does not depend on the window's height. */
+  let room = 0;
+  const rooms = new ResizeObserver(([{ contentRect }]) => { room = contentRect.width; }); // before the charts' own
+  rooms.observe(f.view);
   const heightNow = () => {
-    const width = f.view.clientWidth || 640;
+    if (!room) room = f.view.clientWidth;
+    const width = room || 640;
     if (width >= 600) return 230;
     return width >= 480 ? 140 : 165;
   };
@@ -514,6 +518,7 @@ function render(context) {
     clearTimeout(rest);
     compute.stop();
     f.destroy();
+    rooms.disconnect();
     for (const chart of [...charts, sizesChart]) chart.destroy();
   };
 }
