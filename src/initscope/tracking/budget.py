@@ -272,9 +272,9 @@ def _read_update(
     eta, decay = np.array(rates).T
 
     def factors(group: MatrixGroup, last: OptimizerStep) -> Factors:
-        weight = local_part(group.parameter)
+        weight = rows_of(local_part(group.parameter))
         return lambda rows: [
-            at_least_float32(tensor) for tensor in (weight[rows], local_part(last.direction(rows)))
+            at_least_float32(tensor) for tensor in (weight(rows), local_part(last.direction(rows)))
         ]
 
     groups = [group for group, _ in steps]
@@ -365,10 +365,10 @@ def _before_and_after(
     shrunk: float,
 ) -> Factors:
     """Return what makes weights before and after, their difference, the step, what stayed."""
-    both = local_part(before), local_part(parameter)
+    both = rows_of(local_part(before)), rows_of(local_part(parameter))
 
     def factors(rows: slice) -> list[torch.Tensor]:
-        old, new = (at_least_float32(tensor[rows]) for tensor in both)
+        old, new = (at_least_float32(of(rows)) for of in both)
         moved = new - old
         if last is None:
             step = moved + shrunk * old
