@@ -239,6 +239,22 @@ def test_an_update_is_the_difference_of_the_weights(name: str) -> None:
         assert "unchanged" not in found
 
 
+@pytest.mark.parametrize("build", [AdamW, Lion])
+def test_a_parameter_without_a_dimension_has_an_update(build: Any) -> None:
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.logit_scale = nn.Parameter(torch.tensor(2.0))
+
+    model = Scaled()
+    optimizer = build(model.parameters(), lr=0.25, weight_decay=0.0)
+    with VarianceTracker(model, optimizer, matrices="all", every=1) as tracker:
+        (model(torch.ones(1, 3)).sum() + model.logit_scale).backward()
+        optimizer.step()
+    found = updates(tracker.to_frame(), 1)
+    assert found["rms"].tolist() == pytest.approx([1.0, 1.0], rel=1e-4)
+
+
 def test_the_size_of_lion_s_step_is_one() -> None:
     torch.manual_seed(0)
     model = tiny.llama()

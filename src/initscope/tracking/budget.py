@@ -368,7 +368,7 @@ def _before_and_after(
     both = rows_of(local_part(before)), rows_of(local_part(parameter))
 
     def factors(rows: slice) -> list[torch.Tensor]:
-        old, new = (at_least_float32(part(rows)) for part in both)
+        old, new = (at_least_float32(of(rows)) for of in both)
         moved = new - old
         if last is None:
             step = moved + shrunk * old

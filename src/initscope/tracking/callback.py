@@ -16,10 +16,10 @@ from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import QUANTITIES
 from initscope.tracking.alerts import Alert, AlertWatch
+from initscope.tracking.folder_frames import FolderFrames
 from initscope.tracking.matrices import Choice, check_choice, find_weight_matrices
 from initscope.tracking.shards import is_sharded
 from initscope.tracking.statistics import QUANTILES
-from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
     StepSchedule,
     VarianceTracker,
@@ -46,7 +46,7 @@ def _checked_log(log: object) -> tuple[str, ...]:
     return tuple(found)
 
 
-class VarianceCallback(TrainerCallback):
+class VarianceCallback(FolderFrames, TrainerCallback):
     """Record the weight matrices of a model while a `Trainer` trains it.
 
     ``Trainer(..., callbacks=[VarianceCallback("variances")])`` is all that is needed. The rows are
@@ -153,18 +153,6 @@ class VarianceCallback(TrainerCallback):
             f"trainer must be a transformers.Trainer, not {shown(trainer)}.",
         )
         self._trainer = trainer
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_variances(self.out_folder)
-
-    def histograms_to_frame(self) -> pd.DataFrame:
-        """Return the histograms so far: columns ``step, layer, role, low, high, counts``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_histograms(self.out_folder)
 
     def checksums(self) -> dict[str, str]:
         """Return the checksum of each table so far; none in a process that writes nothing."""

@@ -248,3 +248,29 @@ def last_optimizer_step(
 def rows_of(tensor: torch.Tensor) -> Callable[[slice], torch.Tensor]:
     """Return what gives rows of a tensor; all of them as they are, spread over devices or not."""
     return lambda rows: tensor if rows == slice(None) else tensor[rows]
+
+
+def say_what_is_not_read(
+    optimizers: Sequence[Optimizer],
+    groups: Sequence[MatrixGroup],
+    optimized: Sequence[MatrixGroup],
+) -> None:
+    """Warn of optimizers whose update is a difference, and of matrices that none trains."""
+    others = {type(one).__name__ for one in optimizers if not reads_state(one)}
+    if others:
+        logger.warning(
+            "the update of %s is not read from its state: it is the difference of the weights, "
+            "of which each due step copies those that are followed.",
+            " and ".join(sorted(others)),
+        )
+    trained_here = {group.parameter for group in optimized}
+    left = [g for g in groups if g.parameter not in trained_here]
+    trained = [g.matrices[0].name for g in left if g.parameter.requires_grad]
+    if trained:
+        logger.warning(
+            "%d followed parameters are in no parameter group of the optimizer, and have no "
+            "update: %s%s.",
+            len(trained),
+            ", ".join(trained[:3]),
+            " and more" if len(trained) > 3 else "",
+        )

@@ -284,7 +284,7 @@ def sharded_moments(
 
     def factors(tensor: torch.Tensor) -> Factors:
         local = at_least_float32(local_part(tensor))
-        return lambda rows: (local[rows], torch.ones_like(local[rows]))
+        return lambda rows: (local, torch.ones_like(local))  # sharded ones are read whole
 
     raw = mean_products(groups, [factors(tensor) for tensor in tensors], [(0, 1), (0, 0)])
 
