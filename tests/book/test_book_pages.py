@@ -116,7 +116,7 @@ def test_punctuation_stays_with_its_formula(name: str, look: Open) -> None:
 @for_each(DOCUMENTS)
 def test_every_picture_is_described_and_shown(name: str, look: Open) -> None:
     page = look().page
-    # Windows on its panels, for a phone, show the figure that is described: test_readable_figures.py.
+    # Windows on its panels, for a phone: test_readable_figures.py.
     for image in page.locator("img:not(.figure-stack img)").all():
         alt = (image.get_attribute("alt") or "").strip()
         source = Path(unquote(urlsplit(image.get_attribute("src") or "").path))
