@@ -30,6 +30,7 @@ _SVG_NAMES = {
 _DROPPED = (
     *("script", "style", "link", "button", "input", "iframe", "a.headerlink"),
     ".hide > summary",  # of code
+    ".figure-stack",  # another look of the picture before it
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
 )
 

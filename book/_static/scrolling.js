@@ -68,7 +68,7 @@
   function start() {
     for (const room of document.querySelectorAll("article .figure-room")) {
       const figure = room.closest("figure");
-      for (const opener of [room.querySelector("img"), figure?.querySelector(".figure-open button")]) {
+      for (const opener of [room, figure?.querySelector(".figure-open button")]) {
         opener?.addEventListener("click", () => open(figure));
       }
     }

@@ -476,6 +476,32 @@ def test_where_no_worker_can_be_started_the_page_computes_itself(browser, tmp_pa
 
 
 @pytest.mark.browser
+def test_a_worker_computes_in_a_page_that_is_opened_from_a_folder(browser, tmp_path) -> None:
+    (tmp_path / "page.html").write_text(widget_page([SignalPropagation(depth=10, width=64)]))
+    page = browser.new_page()
+    wrong: list[str] = []
+    page.on("console", lambda message: wrong.append(message.text))
+    # What comes back from a worker, and is not computed here.
+    page.add_init_script(
+        """window.answers = 0;
+        const Own = window.Worker;
+        window.Worker = class extends Own {
+            set onmessage(heard) {
+                super.onmessage = (event) => { window.answers += 1; heard(event); };
+            }
+        };"""
+    )
+    page.goto((tmp_path / "page.html").as_uri())
+    page.locator("html[data-settled]").wait_for(state="attached")
+    drawn(page)
+    assert "vanishes" in said(page)
+    assert page.evaluate("window.answers") > 0
+    assert len(page.workers) == 1
+    assert wrong == []
+    page.close()
+
+
+@pytest.mark.browser
 def test_charts_beside_each_other_stand_on_one_line(open_page: Open) -> None:
     page = open_page(SignalPropagation(draws=1, width=64), width=640)
     titles = page.locator(".ins-panel-title")

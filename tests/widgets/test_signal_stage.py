@@ -391,3 +391,31 @@ def test_terms_have_the_colors_of_their_controls(dark: bool, open_page: Open) ->
     before = alive.inner_text()
     set_to(page, 0.2)
     assert alive.inner_text() != before
+
+
+@pytest.mark.browser
+def test_a_drag_lays_the_page_out_once_a_picture(open_page: Open) -> None:
+    """A chart that asks for its width as it is drawn has the browser lay out all anew each time."""
+    page = open_page(SignalPropagation(draws=2, width=64, depth=20))
+    drawn(page)
+    browser_told = page.context.new_cdp_session(page)
+    browser_told.send("Performance.enable")
+
+    def layouts() -> float:
+        told = browser_told.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in told if one["name"] == "LayoutCount")
+
+    slider = page.locator("input[type=range]").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert box
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, middle)
+    page.mouse.down()
+    before = layouts()
+    for k in range(30):
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.4 * math.sin(k / 5)), middle)
+        page.wait_for_timeout(20)
+    done = layouts() - before
+    page.mouse.up()
+    assert 10 < done < 60  # at most two a move: what came back from the worker is drawn, too

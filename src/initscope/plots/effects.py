@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from initscope import checks
 from initscope.analysis.sweeps import widths_of
 from initscope.plots.schemes import DATASETS, check_measures, not_empty, training_name
-from initscope.plots.style import INK, LINE_MAP, WIDTH, palette, styled
+from initscope.plots.style import INK, LINE_MAP, PAIR_WIDTH, WIDTH, palette, styled
 
 __all__ = ["delays_by_rate", "ratios_by_depth"]
 
@@ -145,7 +145,7 @@ def delays_by_rate(effects: pd.DataFrame) -> Figure:
     colors = dict(zip(depths, LINE_MAP(np.linspace(0, 1, len(depths))), strict=True))
     datasets = list(rows["dataset"].unique())
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.9))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.9))
         panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
         for axes, dataset in zip(panels, datasets, strict=True):
             here = rows[rows["dataset"] == dataset]

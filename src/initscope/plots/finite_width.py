@@ -18,7 +18,7 @@ from initscope import checks
 from initscope.analysis.intervals import Z_95
 from initscope.checks import require
 from initscope.errors import shown as printed
-from initscope.plots.style import COLORS, INK, WIDTH, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, styled
 
 __all__ = [
     "fan_of_networks",
@@ -58,7 +58,7 @@ def fan_of_networks(
     checks.whole("shown", shown, at_least=0)
     titles = {"forward": "activations, forward", "backward": "gradients, backward"}
     with styled():
-        figure = Figure(figsize=(WIDTH, 2.5 * len(tables) + 0.6))
+        figure = Figure(figsize=(PAIR_WIDTH, 2.5 * len(tables) + 0.6))
         panels = figure.subplots(len(tables), 2, sharex=True, sharey="row", squeeze=False)
         for (row, (width, table)), (k, direction) in itertools.product(
             enumerate(tables.items()), enumerate(titles)
@@ -205,7 +205,7 @@ def log_spread_by_depth(table: pd.DataFrame) -> Figure:
     """
     _check_spread(table, "width")
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.1))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.1))
         widths = sorted(table["width"].unique())
         panels = figure.subplots(1, len(widths), squeeze=False)[0]
         for axes, width in zip(panels, widths, strict=True):

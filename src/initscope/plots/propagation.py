@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from initscope import checks
 from initscope.checks import require, require_name
-from initscope.plots.style import INK, WIDTH, palette, styled
+from initscope.plots.style import INK, PAIR_WIDTH, WIDTH, palette, styled
 from initscope.theory import NUMBER_FORMATS
 
 __all__ = ["number_format_bands", "theory_against_networks"]
@@ -42,11 +42,11 @@ def theory_against_networks(
     for table in tables.values():
         checks.frame("in tables", table, numbers=columns, texts=("direction",))
     panels = (
-        ("forward", "pre-activations, from input to output"),
-        ("backward", "gradients, from output to input"),
+        ("forward", "pre-activations, forward"),
+        ("backward", "gradients, backward"),
     )
     with styled():
-        figure = Figure(figsize=(WIDTH, 4.0))
+        figure = Figure(figsize=(PAIR_WIDTH, 4.0))
         both = figure.subplots(1, 2, sharex=True)
         for axes, (direction, name) in zip(both, panels, strict=True):
             colors = palette(len(tables))

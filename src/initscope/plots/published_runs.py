@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from initscope import checks
-from initscope.plots.style import COLORS, INK, PAPER_COLOR, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, PAPER_COLOR, WIDTH, palette, styled
 from initscope.theory.published_runs import COMPONENTS, RECIPES
 
 __all__ = [
@@ -159,7 +159,7 @@ def alignment_through_training(
         checks.require(len(ends) == 2, "stated must hold two numbers: the ends of a range.")
     names = list(dict.fromkeys(table["run"]))
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.8))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.8))
         left, right = figure.subplots(1, 2, sharex=True)
         if stated is not None:
             right.axhspan(*ends, color=PAPER_COLOR, alpha=0.15, lw=0)

@@ -122,7 +122,7 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                 axes.set_title(f"{DATASETS.get(dataset, dataset)}: {training_name(*training)}")
             line[0].set_ylabel("learning rate")
         bar = figure.colorbar(
-            mesh, ax=panels, location="top", aspect=45, shrink=0.8, extend="neither"
+            mesh, ax=panels, location="top", aspect=36, shrink=0.62, extend="neither"
         )
         bar.set_ticks(
             [-1, -0.1, -0.01, 0, 0.01, 0.1, 1],

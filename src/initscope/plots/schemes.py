@@ -19,7 +19,7 @@ from initscope import checks
 from initscope.analysis.rates import accuracy_of_schemes
 from initscope.analysis.sweeps import short_widths
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, palette, styled
 
 __all__ = [
     "differences_by_depth",
@@ -109,7 +109,7 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
     start = not_empty(ratios[ratios["step"] == ratios["step"].min()])
     groups = list(start.groupby("widths", sort=False))
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.1))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.1))
         panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)
         for axes, (widths, group) in zip(panels[0], groups, strict=True):
             predicted = np.asarray(predictions[str(widths)], float)

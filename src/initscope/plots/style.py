@@ -85,6 +85,12 @@ STYLE: dict[str, Any] = {
 WIDTH = 7.6
 """Width of a figure in inches: the text column of the book."""
 
+PAIR_WIDTH = 6.5
+"""Width in inches of a figure of two panels that have powers of ten along their axes.
+
+On a phone each stands by itself, and the exponents are to be read: see ``book/_ext``.
+"""
+
 
 def use_in_notebook() -> None:
     """Show figures as SVG, in the book's style, the same file for the same figure.

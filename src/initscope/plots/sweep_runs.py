@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from initscope.analysis.seeds import layer_medians, losses_over_seeds
 from initscope.analysis.sweeps import nearest, to_tidy
 from initscope.checks import require
-from initscope.plots.style import INK, WIDTH, palette, styled
+from initscope.plots.style import INK, PAIR_WIDTH, WIDTH, palette, styled
 from initscope.plots.sweeps import trainings_of, with_std
 from initscope.schema import LAYER_STATISTICS
 
@@ -94,7 +94,7 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     chosen = nearest(table["std"], stds)
     trainings = trainings_of(table)
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.4))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.6))
         panels = figure.subplots(1, len(trainings), sharey=True, squeeze=False)
         for axes, (title, runs) in zip(panels[0], trainings, strict=True):
             for color, std in zip(palette(len(chosen)), chosen, strict=True):
@@ -110,7 +110,7 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
             axes.set_title(title)
             axes.set_xlabel("update")
             # Below: wherever in the panel, it would lie on one curve or the other.
-            axes.legend(title="std", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+            axes.legend(title="std", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
             axes.get_legend().get_title().set_color(INK)
         panels[0, 0].set_ylabel("training loss")
     return figure

@@ -21,6 +21,7 @@ from initscope.plots.style import (
     COLOR_MAP,
     INK,
     ON_MAP,
+    PAIR_WIDTH,
     PAPER_COLOR,
     WIDTH,
     cell_edges,
@@ -84,7 +85,7 @@ def accuracy_against_std(table: pd.DataFrame) -> Figure:
     table = with_std(table)
     optimizers = list(table["optimizer"].unique())
     with styled():
-        figure = Figure(figsize=(WIDTH, 5.4))
+        figure = Figure(figsize=(PAIR_WIDTH, 5.4))
         panels = figure.subplots(2, len(optimizers), sharex=True, sharey="row", squeeze=False)
         critical = critical_std(widths_of(table["widths"].iloc[0]))
         for (row, (column, name)), (k, optimizer) in itertools.product(

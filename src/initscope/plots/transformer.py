@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, WIDTH, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, styled
 
 __all__ = [
     "attention_saturation",
@@ -176,7 +176,7 @@ def gradients_along_stream(table: pd.DataFrame) -> Figure:
         texts=("scale", "norm"),
     )
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.3))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.3))
         scales = list(table["scale"].unique())
         panels = figure.subplots(1, len(scales), sharey=True, squeeze=False)[0]
         for axes, scale in zip(panels, scales, strict=True):
@@ -228,7 +228,7 @@ def weight_gradients_by_block(
     )
     unit = measured["value"].iloc[0]
     with styled():
-        figure = Figure(figsize=(WIDTH, 3.9))
+        figure = Figure(figsize=(PAIR_WIDTH, 3.9))
         left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
         for color, name in zip(COLORS, measured, strict=False):
             left.plot(np.sqrt(predicted[name] / unit), color=color, lw=1.3)

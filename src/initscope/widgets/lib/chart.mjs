@@ -49,7 +49,13 @@ export class Chart {
     this.element = make("div", { class: "ins-chart-box" }, this.svg);
     parent.append(this.element);
     this.drawing = null;
-    this.observer = new ResizeObserver(() => this.drawing && this.draw(this.drawing));
+    this.room = 0; // as the page last told it: to ask while drawing makes the browser lay out all anew
+    this.observer = new ResizeObserver(([{ contentRect }]) => {
+      const width = Math.round(contentRect.width);
+      if (width === this.room) return;
+      this.room = width;
+      if (this.drawing) this.draw(this.drawing);
+    });
     this.observer.observe(this.element);
   }
 
@@ -66,7 +72,8 @@ export class Chart {
   }
 
   get width() {
-    return Math.max(220, this.element.clientWidth || 600);
+    if (!this.room) this.room = this.element.clientWidth;
+    return Math.max(220, this.room || 600);
   }
 
   /** Positions in pixels of values on the axes of the last drawing; values beyond are clipped. */

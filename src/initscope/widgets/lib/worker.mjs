@@ -7,7 +7,8 @@
 export function startWorker(text, answer, here) {
   let stopped = false;
   const heard = (data) => { if (!stopped) answer(data); };
-  const asked = [];
+  /** @type {any[]} */
+  const asked = []; // for what takes over, until it is known that the worker runs
   let worker = null;
   let receive = null;
   let started = false;
@@ -17,8 +18,11 @@ export function startWorker(text, answer, here) {
     const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     worker = new Worker(url);
     worker.onmessage = ({ data }) => {
-      URL.revokeObjectURL(url); // it has started
-      started = true;
+      if (!started) { // once: to take back an address asks the browser, and waits for its answer
+        URL.revokeObjectURL(url);
+        started = true;
+        asked.length = 0;
+      }
       heard(data);
     };
     worker.onerror = (event) => {
@@ -35,7 +39,7 @@ export function startWorker(text, answer, here) {
     ask(message) {
       if (receive) receive(message);
       else {
-        asked.push(message);
+        if (!started) asked.push(message);
         worker.postMessage(message);
       }
     },

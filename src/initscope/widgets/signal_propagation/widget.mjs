@@ -5,6 +5,7 @@ import { keepRoom, make } from "../lib/dom.mjs";
 import { percent, power, short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
 import { ticks } from "../lib/ticks.mjs";
+import { startWorker } from "../lib/worker.mjs";
 import { formula } from "./formula.mjs";
 import { goodStd, meanLogs, powerText, sentence } from "./message.mjs";
 import { NUMBER_FORMATS, elsewhere, histogram, serve, shownLayers } from "./network.mjs";
@@ -117,42 +118,8 @@ function axisRange(values, steps = STEPS) {
 
 const tick = (value) => (Number.isInteger(Math.round(value * 1e6) / 1e6) ? power(Math.round(value)) : "");
 
-/** Where `compute` is done: in a worker, or where there can be none, here in small slices. */
-function computer(text, answer) {
-  const here = () => serve(answer, 8);
-  let receive = null;
-  let worker = null;
-  let last = null;
-  try {
-    if (!text) throw new Error("no text to start a worker from");
-    const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    worker = new Worker(url, { type: "module" });
-    worker.onmessage = ({ data }) => {
-      URL.revokeObjectURL(url); // it has started
-      answer(data);
-    };
-    worker.onerror = (event) => { // the page forbids workers
-      event.preventDefault();
-      worker.terminate();
-      worker = null;
-      receive = here();
-      if (last) receive(last);
-    };
-    receive = (message) => worker.postMessage(message);
-  } catch {
-    receive = here();
-  }
-  return {
-    ask(message) {
-      last = message;
-      receive(message);
-    },
-    stop() {
-      worker?.terminate();
-      answer = () => {};
-    },
-  };
-}
+/** Milliseconds of work at once where there is no worker. */
+const SLICE = 8;
 
 const FORMULAS = {
   plain: "z₁ = W₁x + b₁, then zₗ = Wₗ φ(zₗ₋₁) + bₗ",
@@ -233,8 +200,12 @@ function render(context) {
   f.buttons.prepend(keep, again);
 
   /** The taller the more room there is, in three steps: so it does not depend on the window's height. */
+  let room = 0;
+  const rooms = new ResizeObserver(([{ contentRect }]) => { room = contentRect.width; }); // before the charts' own
+  rooms.observe(f.view);
   const heightNow = () => {
-    const width = f.view.clientWidth || 640;
+    if (!room) room = f.view.clientWidth;
+    const width = room || 640;
     if (width >= 600) return 230;
     return width >= 480 ? 140 : 165;
   };
@@ -280,7 +251,7 @@ function render(context) {
   let known = []; // of each network its last result, {settings, theory, result}
   /** @type {{ of: string, kept: any }} */
   let keptFor = { of: "", kept: null };
-  const compute = computer(model.get("_esm"), ({ id: answered, settings, theory, kept, networks }) => {
+  const compute = startWorker(model.get("_esm"), ({ id: answered, settings, theory, kept, networks }) => {
     if (kindOf(settings) === kindOf(wanted)) {
       networks.forEach((result, k) => { known[k] = { settings, theory, result }; });
     }
@@ -289,7 +260,7 @@ function render(context) {
     if (answered === sentId && networks.length === settings.draws) sent = null;
     if (answered !== id && !rest && sent !== wanted) send(); // the controls have moved on
     sketch();
-  });
+  }, (answer) => serve(answer, SLICE));
 
   function send() {
     rest = 0;
@@ -547,6 +518,7 @@ function render(context) {
     clearTimeout(rest);
     compute.stop();
     f.destroy();
+    rooms.disconnect();
     for (const chart of [...charts, sizesChart]) chart.destroy();
   };
 }
