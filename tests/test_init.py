@@ -768,3 +768,20 @@ def test_layers_of_a_block_are_told_by_their_whole_names() -> None:
     for part, layers in expected.items():
         for name, stds in layers.items():
             assert std(part, name) == pytest.approx(stds, rel=0.06), (part, name)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(5)), "1 has no shape yet: call the model"),
+        (nn.Linear(4, 4).to(torch.float8_e4m3fn), "initialize the model in bfloat16"),
+        (nn.Linear(4, 4, dtype=torch.complex64), "must hold floating-point numbers"),
+    ],
+    ids=["lazy", "float8", "complex"],
+)
+def test_layers_that_cannot_be_drawn_are_one_clear_error(model: nn.Module, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        initialize_(model, "kaiming")
+    if isinstance(model, nn.Sequential):
+        model(torch.zeros(1, 4))
+        assert len(initialize_(model, "kaiming")) == 4

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 from torch.nn.utils.weight_norm import WeightNorm
 
@@ -527,6 +528,11 @@ def _check_layers(model: nn.Module) -> None:
             f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
         )
     for name, module in layers:
+        if any(is_lazy(p) for p in module.parameters(recurse=False)):
+            raise UsageError(
+                f"{name or type(model).__name__} has no shape yet: call the model once, with a "
+                f"batch, before it is initialized."
+            )
         tensors = behind(module, "weight")
         if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
             tensors = tuple(module.parameters(recurse=False))
@@ -534,6 +540,11 @@ def _check_layers(model: nn.Module) -> None:
             _check_fillable("the weight of a layer of the model", cast(Any, module.weight))
         for tensor in tensors:
             _check_fillable("the weight of a layer of the model", tensor)
+            if tensor.element_size() == 1:
+                raise UsageError(
+                    f"the weight of {name or type(model).__name__} is of {tensor.dtype}, of which "
+                    f"torch draws no numbers: initialize the model in bfloat16, then convert it."
+                )
             if tensor.numel() == 0:
                 raise UsageError(
                     f"a weight tensor of {name or type(model).__name__}, of shape "
