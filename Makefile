@@ -40,7 +40,8 @@ help:
 	@echo "make bench       print speed and memory, beside plain loops      20 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
-	@echo "                 and the package under the oldest versions it admits"
+	@echo "                 and the package under the oldest versions it admits;"
+	@echo "                 and what TensorBoard, W&B and MLflow are told"
 	@echo "make serve       show the book at http://127.0.0.1:$(PORT)/ (PORT=... for another port)"
 	@echo "make archive     the book as one file to hand on, with its checksum, in _build/archive"
 	@echo "make editions    the book as PDF and EPUB, in _build/editions     1 min; needs Chromium"
@@ -88,7 +89,8 @@ profile-is-given:
 compatibility: $(EVERYTHING)
 	@echo "Installing two other versions of transformers for a moment: about 1 minute."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto \
-		-m compatibility tests/repository/test_transformers_versions.py tests/repository/test_packaging.py
+		-m compatibility tests/repository/test_transformers_versions.py \
+		tests/repository/test_packaging.py tests/tracking/test_loggers.py
 
 bench: $(EVERYTHING)
 	@echo "Measuring speed and memory: about 20 minutes. The result is what is printed."

@@ -8,9 +8,10 @@ is ``nano12``, 8 x 128 bytes a step, and the time spent in the tracker is taken;
 whole steps.
 
 A large vocabulary on few tokens is the worst case: an embedding costs more to read than to train.
-So 50,000 words of 128 channels in a model of two blocks, 128 tokens a step, are timed too: with all
-quantities at every step, with embeddings on a coarser clock, and the distribution by sorting all
-weights and by counting them in bins.
+So 50,000 words of 128 channels in a model of two blocks, 128 tokens a step, are timed too: by
+default, where the embedding is measured at every tenth step (the mean of steps of both kinds), with
+all at every step, without the embedding, and the distribution by sorting all weights and by
+counting them in bins. What others add to a step is in ``benchmarks/trackers.py``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from initscope.models import gpt2
 from initscope.tracking import VarianceTracker, weight_matrices
 from initscope.tracking import statistics as tracking_statistics
 
-ROUNDS, WARM_UP = 15, 3
+ROUNDS, WARM_UP = 20, 3
 NEVER: set[int] = set()
 
 
@@ -137,7 +138,8 @@ def bench_vocabulary(folder: Path) -> None:
         return VarianceTracker(model, optimizer, every=1, out_folder=folder / name, **options)
 
     trackers = {
-        "all at every step": tracker("all", distribution_every=NEVER),
+        "by default, every step": tracker("default", distribution_every=NEVER),
+        "all at every step": tracker("all", distribution_every=NEVER, embeddings_every=1),
         "embeddings never": tracker("blocks", distribution_every=NEVER, embeddings_every=NEVER),
         "distribution in bins": tracker("bins", quantities=["weight"], distribution_every=1),
     }
@@ -161,10 +163,14 @@ def bench_vocabulary(folder: Path) -> None:
     tracking_statistics.LARGEST_SORTED = largest
     plain = statistics.median(times[names[0]])
     print("\n50,000 words, 128 channels, 2 blocks, 128 tokens a step, one thread")
-    print(f"{'':<32}{'ms':>9}{'share':>9}")
+    print(f"{'':<32}{'ms':>9}{'share':>9}   aim")
     for name, took in times.items():
         median = statistics.median(took)
-        print(f"{name:<32}{1e3 * median:>9.2f}{median / plain:>9.2%}")
+        aim = ""
+        if name == "by default, every step":  # of ten steps one is dear
+            dear = sorted(took)[-(ROUNDS // 10) :]
+            median, aim = statistics.median(took) * 0.9 + statistics.median(dear) * 0.1, "under 6%"
+        print(f"{name:<32}{1e3 * median:>9.2f}{median / plain:>9.2%}   {aim}")
 
 
 def bench_cuda(folder: Path) -> None:

@@ -46,7 +46,7 @@ from initscope.predict.forecast import ModelPrediction, predict
 from initscope.sweep import Optimizer, SweepSpec, run_sweep
 from initscope.tracking.alerts import AlertWatch, not_finite
 from initscope.tracking.callback import VarianceCallback
-from initscope.tracking.hooks import VarianceRecord, record_variances
+from initscope.tracking.layer_records import VarianceRecord, record_variances
 from initscope.tracking.tracker import VarianceTracker
 
 
@@ -644,12 +644,10 @@ ROWS: dict[str, Row] = {
             per_position=False,
         )
     ),
-    "theory.transformer.attention_logit_variance": Row(
+    "theory.logits.attention_logit_variance": Row(
         usual("n_embd input_variance", std=0.02, key_std=0.02, head_dim=4)
     ),
-    "theory.transformer.initial_loss": Row(
-        usual("n_embd input_variance", vocab_size=100, std=0.02)
-    ),
+    "theory.logits.initial_loss": Row(usual("n_embd input_variance", vocab_size=100, std=0.02)),
     "theory.softmax.critical_logit_std": Row(usual(n_keys=8)),
     "theory.softmax.attention_participation": Row(usual("logit_std", n_keys=8, limit=False)),
     "theory.transformer_gradient.weight_gradient_variance": Row(
@@ -815,7 +813,7 @@ ROWS: dict[str, Row] = {
         says={"width": ("n_embd",)},
     ),
     # what is measured in a model
-    "tracking.hooks.layer_variances": Row(
+    "tracking.layers.layer_variances": Row(
         usual(
             model=mlp,
             inputs=lambda: torch.ones(2, 3),
@@ -827,10 +825,10 @@ ROWS: dict[str, Row] = {
         nan="what overflows is reported as inf or NaN, as documented",
         passes_on=("model", "loss_fn"),
     ),
-    "tracking.hooks.record_variances": Row(
+    "tracking.layer_records.record_variances": Row(
         usual(model=mlp), call=lambda model: _entered(record_variances(model))
     ),
-    "tracking.hooks.VarianceRecord.to_frame": Row(
+    "tracking.layer_records.VarianceRecord.to_frame": Row(
         usual(step=3), call=lambda step: VarianceRecord().to_frame(step)
     ),
     "tracking.growth.GrowthSplit": Row(
@@ -1363,7 +1361,9 @@ ROWS: dict[str, Row] = {
         usual("differences measures", first="kaiming", second="xavier"),
         says={"first": ("scheme",), "second": ("scheme",)},
     ),
-    "plots.prediction.with_guess": Row(usual(figure=lambda: Figure(), along="x", panels=None)),
+    "plots.prediction.with_guess": Row(
+        usual(figure=lambda: Figure(), along="x", panels=None, unit=1.0)
+    ),
     "plots.plateau.escape_times": Row(
         usual(
             escapes=lambda: pd.DataFrame({"ratio": [0.5, 0.7], "updates": [40.0, 20.0]}).assign(

@@ -36,6 +36,7 @@ MOST = 6
 """Guesses of a chapter: so many rules there are in book.css."""
 
 FINDING = "What comes out."
+CALLED = "The finding"
 
 _PANEL = re.compile(
     r'<g id="guess_([\d.]+)_([xy])_(log|linear)_([^_"]+)_([^_"]+)">\s*<path d="([^"]+)"'
@@ -93,8 +94,8 @@ class WrapAnswers(SphinxPostTransform):
         if asked > MOST:
             raise ExtensionError(f"{self.env.docname} asks for {asked} guesses, more than {MOST}")
         begins = list(self.document.findall(AnswerBegin))
-        if wanted and not begins:
-            begins = self.finding()
+        if wanted and not any(begin["called"] == CALLED for begin in begins):
+            begins += self.finding()
         for begin in begins:
             self.wrap(begin, asked if wanted else 0)
         for end in list(self.document.findall(AnswerEnd)):
@@ -110,7 +111,7 @@ class WrapAnswers(SphinxPostTransform):
         for paragraph in self.document.findall(nodes.paragraph):
             first = next((child for child in paragraph.children if child.astext().strip()), None)
             if isinstance(first, nodes.strong) and first.astext() == FINDING:
-                begin, parent = AnswerBegin(called="The finding", guesses=""), paragraph.parent
+                begin, parent = AnswerBegin(called=CALLED, guesses=""), paragraph.parent
                 place = parent.index(paragraph)
                 parent.insert(place, begin)
                 parent.insert(place + 2, AnswerEnd())

@@ -5,11 +5,12 @@ In prose and in captions::
     with a std of {move}`0.02 <SignalPropagation std=0.02 depth=50>` nothing is left
 
 is a button that sets the widget of this name as a link with these settings would: what is not named
-is as the page has it. The second widget of its class on a page is ``SignalPropagation-2``. Where no
-scripts run, and on paper, the words are words.
+is as the page has it. A value with a space stands between quotes. The second widget of its class
+on a page is ``SignalPropagation-2``. Where no scripts run, and on paper, the words are words.
 """
 
 import re
+import shlex
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,7 +23,9 @@ from sphinx.util.docutils import SphinxRole
 logger = logging.getLogger(__name__)
 
 ROLE = re.compile(
-    r"(?P<words>.+?)\s*<(?P<widget>[A-Z]\w*(?:-\d+)?)(?P<settings>(?:\s+\w+=\S+)+)>", re.DOTALL
+    r"(?P<words>.+?)\s*<(?P<widget>[A-Z]\w*(?:-\d+)?)"
+    r"(?P<settings>(?:\s+\w+=(?:\"[^\"<>]+\"|[^\s\"]+))+)>",
+    re.DOTALL,
 )
 
 
@@ -35,12 +38,14 @@ def parsed(text: str) -> tuple[str, str, dict[str, str]] | None:
 
     >>> parsed("0.02 <SignalPropagation std=0.02 depth=50>")
     ('0.02', 'SignalPropagation', {'std': '0.02', 'depth': '50'})
+    >>> parsed('SGD <StabilityMap training="sgd 0.1" std=1>')[2]
+    {'training': 'sgd 0.1', 'std': '1'}
     >>> parsed("0.02")
     """
     found = ROLE.fullmatch(text)
     if found is None:
         return None
-    settings = dict(one.split("=", 1) for one in found["settings"].split())
+    settings = dict(one.split("=", 1) for one in shlex.split(found["settings"]))
     return found["words"], found["widget"], settings
 
 

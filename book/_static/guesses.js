@@ -49,9 +49,11 @@
         if (!made()[k]) return [];
         const scale = log ? Math.log : Number;
         const [from, to] = ends.map(scale);
-        const shares = made()[k].guess
-          .map((value) => Math.min(1, Math.max(0, (scale(value) - from) / (to - from))))
-          .sort((a, b) => a - b);
+        const at = made()[k].guess
+          .map((value) => (scale(value) - from) / (to - from)).sort((a, b) => a - b);
+        const shares = at.map((share) => Math.min(1, Math.max(0, share)));
+        // A guess that the axis does not reach is drawn at its end, and said to lie beyond.
+        const beyond = at[at.length - 1] < 0 ? ", lower" : at[0] > 1 ? ", higher" : "";
         const [left, top, width, height] = box;
         const low = shares[0];
         const long = shares[shares.length - 1] - low;
@@ -60,9 +62,11 @@
           : [left, top + (1 - low - long) * height, width, long * height];
         const mark = document.createElement("span");
         mark.className = `guess-mark along-${along}${long ? "" : " of-a-number"}`;
+        // Below a line at the lower end there is no room for its name.
+        mark.classList.toggle("named-above", along === "y" && low + long < 0.15);
         ["left", "top", "width", "height"].forEach((side, i) => { mark.style[side] = `${100 * place[i]}%`; });
         const label = document.createElement("span");
-        label.textContent = several ? `guess ${k}` : "your guess";
+        label.textContent = (several ? `guess ${k}` : "your guess") + beyond;
         mark.append(label);
         return [mark];
       }));

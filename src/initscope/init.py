@@ -21,14 +21,8 @@ from initscope import checks
 from initscope.checks import require_name
 from initscope.errors import UsageError, shown
 from initscope.initialization_report import Initialization, by_reason
-from initscope.models.parameters import (
-    LAYERS,
-    Geometry,
-    Place,
-    behind,
-    conv1d_class,
-    find_parameters,
-)
+from initscope.models.parameters import LAYERS, find_parameters
+from initscope.models.places import Geometry, Place, behind, conv1d_class
 from initscope.theory.rule import (
     DISTRIBUTIONS,
     LARGEST_STD,

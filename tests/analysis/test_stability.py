@@ -178,6 +178,36 @@ def test_the_interval_of_an_edge_is_that_of_its_median_over_seeds() -> None:
     assert math.isnan(band({0.01: [0.1] * 2, 0.1: [0.9] * 2}, resamples=0)["low_from"])
 
 
+def test_an_interval_is_widened_by_what_the_grid_leaves_open() -> None:
+    """All seeds change sides between the same two stds: anywhere between them."""
+    runs = {0.01: [0.1] * 3, 0.1: [0.9] * 3, 1.0: [0.9] * 3, 10.0: [0.1] * 3}
+    found = band(runs)
+    assert found["low_from"] == found["low_to"] == found["low"]
+    assert (found["low_least"], found["low_most"]) == pytest.approx((0.01, 0.1))
+    assert (found["high_least"], found["high_most"]) == pytest.approx((1.0, 10.0))
+    open_low = band({0.1: [0.9] * 3, 1.0: [0.9] * 3, 10.0: [0.1] * 3})
+    assert (open_low["low_least"], open_low["low_most"]) == (0.1, 0.1)  # and the sign says more
+    for alone in (band({0.01: [0.1], 0.1: [0.9]}), band(runs, resamples=0)):
+        assert math.isnan(alone["low_least"])
+        assert math.isnan(alone["high_most"])
+
+
+@pytest.mark.parametrize("step", [1.0, 0.3])
+def test_a_widened_interval_holds_the_edge_that_a_coarse_grid_does_not_show(step: float) -> None:
+    rng = np.random.default_rng(2)
+    stds = 10 ** np.arange(-4, 0.01, step)
+    held = {"seeds": 0, "grid": 0}
+    for _ in range(100):
+        true = rng.uniform(-2.5, -1.5)
+        edges = 10 ** rng.normal(true, 0.1, size=9)
+        found = band({std: [0.9 if std > e else 0.1 for e in edges] for std in stds})
+        assert found["low_least"] <= found["low_from"] <= found["low_to"] <= found["low_most"]
+        held["seeds"] += found["low_from"] <= 10**true <= found["low_to"]
+        held["grid"] += found["low_least"] <= 10**true <= found["low_most"]
+    assert held["grid"] >= 95
+    assert held["seeds"] < 70
+
+
 def test_a_single_std() -> None:
     found = band({0.05: [0.9, 0.91]})
     assert (found["low"], found["high"], found["decades"]) == (0.05, 0.05, 0.0)

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from book_pages import DOCUMENTS, ROOT, STATE, WIDGETS, Open, for_each, opener, parsed, violations
+from book_pages import (
+    CHAPTERS,
+    DOCUMENTS,
+    ROOT,
+    STATE,
+    WIDGETS,
+    Open,
+    for_each,
+    opener,
+    parsed,
+    violations,
+)
 from playwright.sync_api import Browser, Locator, Page
 
 ASKING = [name for name in DOCUMENTS if "Prediction" in WIDGETS[name]]
@@ -45,6 +56,31 @@ def fresh(browser: Browser, address: str, site: Path) -> Iterator[Open]:
     """Open pages in one browser that has kept nothing: those opened later find what was kept."""
     with opener(browser, address, site) as open_page:
         yield open_page
+
+
+@for_each(CHAPTERS)
+def test_every_chapter_asks_and_draws_each_guess_below_its_question(name: str, site: Path) -> None:
+    page = parsed(site, name)
+    asked = WIDGETS[name].count("Prediction")
+    assert asked >= 1
+    order = page.select('article [id^="fig-predict-"], article .guess-marks')
+    questions = [k for k, one in enumerate(order) if one.get("id", "").startswith("fig-predict-")]
+    assert len(questions) == asked
+    panels = {
+        k: {number for panel in json.loads(one["data-panels"]) for number in panel["guesses"]}
+        for k, one in enumerate(order)
+        if "guess-marks" in one.get("class", [])
+    }
+    for guess, place in enumerate(questions, 1):
+        drawn = [k for k, guesses in panels.items() if guess in guesses]
+        assert drawn, f"guess {guess} is drawn in no figure"
+        assert min(drawn) > place
+    # What answers it waits for it.
+    for one in page.select("article .guess-marks"):
+        waits = one.find_parent(class_="after-guess")
+        assert waits is not None
+        numbers = {n for panel in json.loads(one["data-panels"]) for n in panel["guesses"]}
+        assert numbers <= set(map(int, waits["data-after"].split()))
 
 
 @pytest.mark.browser
@@ -86,8 +122,11 @@ def test_every_start_is_far_from_the_answer(name: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("on_phone", [False, True], ids=["served", "file on a dark phone"])
-@pytest.mark.parametrize("name", [SWEEP, PAIRS])
+@pytest.mark.parametrize(
+    ("name", "on_phone"),
+    [*((name, False) for name in ASKING), (SWEEP, True), (PAIRS, True)],
+    ids=[*(Path(name).name for name in ASKING), "05 on a dark phone", "06 on a dark phone"],
+)
 def test_guesses_open_what_waits_for_them_and_are_scored(
     name: str, on_phone: bool, fresh: Open
 ) -> None:
@@ -110,7 +149,10 @@ def test_guesses_open_what_waits_for_them_and_are_scored(
         assert f"{scores.count(word)} {words[word]}" in score.inner_text()
     # Each is drawn in a figure, within it, and where the axis has it.
     marks = page.locator(".guess-mark").all()
-    assert len(marks) >= len(widgets)
+    panels = page.locator(".guess-marks").evaluate_all(
+        "all => all.flatMap((one) => JSON.parse(one.dataset.panels))"
+    )
+    assert len(marks) == sum(len(panel["guesses"]) for panel in panels) >= len(widgets)
     for mark in marks:
         panel = mark.evaluate("m => m.closest('.guess-figure').getBoundingClientRect().toJSON()")
         picture = mark.evaluate(
@@ -170,6 +212,37 @@ def test_a_guess_is_drawn_where_the_axis_has_it(fresh: Open) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize(
+    ("key", "said"), [("Home", "your guess, lower"), ("End", "your guess, higher")]
+)
+def test_a_guess_beyond_the_axis_stands_at_its_end_and_says_so(
+    key: str, said: str, fresh: Open
+) -> None:
+    page = fresh("notebooks/08_noise_and_drift.html").page
+    guess(page, guesses_of(page)[0])
+    widget = guesses_of(page)[1]
+    slider = widget.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press(key)
+    button = widget.get_by_role("button", name="Reveal the answer")
+    button.and_(page.locator("[aria-disabled=false]")).wait_for()
+    button.click()
+    widget.get_by_text("You said").wait_for()
+    marks = page.locator(".guess-marks").last
+    (panel,) = json.loads(marks.get_attribute("data-panels") or "")
+    label = marks.locator(".guess-mark > span")
+    assert label.inner_text() == said
+    whole, box = marks.bounding_box(), label.bounding_box()
+    assert whole is not None
+    assert box is not None
+    top = whole["y"] + panel["box"][1] * whole["height"]
+    bottom = top + panel["box"][3] * whole["height"]
+    assert top <= box["y"] < box["y"] + box["height"] <= bottom
+    end = box["y"] + box["height"] - bottom if key == "Home" else box["y"] - top
+    assert abs(end) < 6
+
+
+@pytest.mark.browser
 def test_who_skips_skips_in_all_chapters_and_may_come_back(fresh: Open) -> None:
     page = fresh(f"{SWEEP}.html").page
     button = page.get_by_role("button", name="skip all guesses").first
@@ -213,15 +286,21 @@ def test_a_link_into_an_answer_arrives(already_there: bool, fresh: Open) -> None
 def test_a_preview_does_not_tell_what_waits(fresh: Open) -> None:
     page = fresh(f"{SWEEP}.html").page
 
-    def previewed() -> int:
+    def previewed() -> Locator:
         page.mouse.move(0, 0)
+        page.locator(".preview:visible").first.wait_for(state="detached")
         page.locator("article a[href='#fig-bands']:visible").first.hover()
-        page.wait_for_timeout(800)
-        return page.locator(".preview:visible").count()
+        shown = page.locator(".preview:visible")
+        shown.wait_for()
+        return shown
 
-    assert previewed() == 0
+    waits = previewed()
+    assert waits.inner_text() == "An answer that waits for your guess."
+    assert waits.locator("img").count() == 0
     page.get_by_role("button", name="skip all guesses").first.click()
-    assert previewed() == 1
+    told = previewed()
+    assert "waits" not in told.inner_text()
+    assert told.locator("img").count() == 1
 
 
 @pytest.mark.browser

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from book_pages import DOCUMENTS, PAGES_WITH_WIDGETS, Open, for_each, keys, live_widgets, opened_at
+from book_pages import (
+    CHAPTERS,
+    DOCUMENTS,
+    PAGES_WITH_WIDGETS,
+    Open,
+    for_each,
+    keys,
+    live_widgets,
+    opened_at,
+    parsed,
+)
 from playwright.sync_api import Browser, Page
 from steadiness import RECORD_SHIFTS
 from widget_page import drawn
@@ -30,6 +40,13 @@ def test_words_set_what_they_name(name: str, visit: Open) -> None:
         button.evaluate("one => one.click()")
         drawn(page)
         assert button.get_attribute("aria-pressed") == "true", told
+
+
+@for_each(CHAPTERS)
+def test_the_caption_of_every_instrument_has_words_that_set_it(name: str, site: Path) -> None:
+    instruments = [key for key in keys(name) if not key.startswith("Prediction")]
+    in_captions = parsed(site, name).select("article figcaption .move")
+    assert {words["data-moves"] for words in in_captions} == set(instruments)
 
 
 @pytest.mark.browser

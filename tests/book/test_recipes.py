@@ -52,6 +52,22 @@ def test_both_codes_draw_the_same_mlp(activation: str) -> None:
         assert ours["0.weight"] == pytest.approx(gain / 200**0.5, rel=0.02)
 
 
+@pytest.mark.parametrize(("activation", "name"), [("gelu", "GELU"), ("silu", "SiLU")])
+def test_the_stds_of_the_table_are_those_that_the_code_draws(
+    activation: str, name: str, site: object
+) -> None:
+    (row,) = [
+        row
+        for row in parsed(site, "book/recipes").select("tr:has(a)")  # type: ignore[arg-type]
+        if row.select_one('td a[href="#recipe-gelu"]')
+    ]
+    (shown,) = re.findall(rf"([\d.]+) \({name}\)", row.get_text())
+    model = nn.Sequential(nn.Linear(400, 500))
+    for code in (OURS, PLAIN):
+        drawn = stds(model, code["draw_mlp"], activation)["0.weight"]
+        assert drawn * 400**0.5 == pytest.approx(float(shown), rel=0.01)
+
+
 @pytest.mark.parametrize("width", [96, 192])
 def test_both_codes_draw_the_same_gpt2(width: int) -> None:
     config = GPT2Config(n_layer=3, n_embd=width, n_head=3, n_positions=32, vocab_size=64)

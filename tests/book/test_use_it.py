@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -25,6 +26,7 @@ EXPECTED = {  # something that its output has to say
     "A vision transformer": r"weight +std",
     "LoRA": r"lora_BA",
     "Lightning": r"weight  std",
+    "Loggers": r'"step": 20, .*"weight_std/q/layer_01": 0\.0',
     "Another width": r"model output",
     "Several starts at once": r"kaiming +(0\.[89]|1)",
 }
@@ -60,3 +62,19 @@ def test_a_command_knows_its_options(command: str) -> None:
 
     words = shlex.split(command, comments=True)[3:]
     assert _parser("initscope").parse_args(words).run
+
+
+def test_the_table_of_trackers_is_that_of_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers are of one run on one machine; all else is what the benchmark writes now."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    trackers = importlib.import_module("trackers")
+    _, _, rest = PAGE.partition(trackers.BEGIN)
+    on_page, end, _ = rest.partition(trackers.END)
+    assert end
+    rows = re.findall(r"^\| (.+?) \| ([\d.]+%) \| (.+?) \|$", on_page, re.MULTILINE)
+    found = {name: float(share.removesuffix("%")) / 100 for name, share, _ in rows}
+    assert list(found) == [one.name for one in trackers.TRACKERS]
+    (load,) = re.findall(r"load ([\d.]+) at the start", on_page)
+    without_versions = r"\(torch .*?, load"
+    expected, shown = trackers.table(found, float(load)).strip(), on_page.strip()
+    assert re.sub(without_versions, "", shown) == re.sub(without_versions, "", expected)

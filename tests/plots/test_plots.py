@@ -431,7 +431,7 @@ def test_a_page_finds_the_panels_for_guesses_where_they_are_drawn() -> None:
     first.set(xscale="log", xlim=(1e-4, 10))
     second.set_ylim(-0.5, 2.5)
     plots.with_guess(figure, 1, 3, panels=[0])
-    plots.with_guess(figure, 2, along="y", panels=[1])
+    plots.with_guess(figure, 2, along="y", panels=[1], unit=0.5)
     with pytest.raises(UsageError, match="the panel 0 is marked already"):
         plots.with_guess(figure, 1)
     with pytest.raises(UsageError, match="2 panels, and none 2"):
@@ -443,7 +443,7 @@ def test_a_page_finds_the_panels_for_guesses_where_they_are_drawn() -> None:
     assert [panel["guesses"] for panel in found] == [[1, 3], [2]]
     assert [panel["along"] for panel in found] == ["x", "y"]
     assert [panel["log"] for panel in found] == [True, False]
-    assert [panel["ends"] for panel in found] == [[1e-4, 10], [-0.5, 2.5]]
+    assert [panel["ends"] for panel in found] == [[1e-4, 10], [-1.0, 5.0]]
     for panel, (left, bottom, width, height) in zip(found, places, strict=True):
         expected = [left, 1 - bottom - height, width, height]
         assert panel["box"] == pytest.approx(expected, abs=2e-3)

@@ -218,6 +218,41 @@ def test_depth_scales_are_the_rates_of_the_maps(weight):
     assert found == pytest.approx(1 / abs(np.log(chi_1)))
 
 
+def test_correlations_of_relu_go_to_one_as_a_power_of_depth():
+    # 1 - c shrinks by (2 sqrt 2 / 3 pi) (1 - c)^(3/2) a layer, so that l^2 (1 - c) -> 9 pi^2 / 2.
+    weight = np.array([0.3, 1.0, 2.0, 3.7])
+    np.testing.assert_array_equal(depth_scale("relu", weight), np.inf)
+    c = np.full(4, 0.5)
+    for _ in range(3000):
+        c = correlation_map(c, "relu", weight)
+    np.testing.assert_allclose(3000**2 * (1 - c), 9 * np.pi**2 / 2, rtol=0.02)
+    # With biases it is exponential: chi is half the variance of a weight at every correlation.
+    biased = depth_scale("relu", [0.3, 1.0, 1.9], 0.2)
+    np.testing.assert_allclose(biased, -1 / np.log([0.15, 0.5, 0.95]), rtol=1e-12)
+    assert depth_scale("relu", 0.0, 0.1) == 0
+    assert depth_scale("relu", 0.5, [0.0, 0.1]) == pytest.approx([np.inf, 1 / np.log(4)])
+    # The variance and its gradient do change at a rate.
+    for kind in ("length", "gradient"):
+        assert depth_scale("relu", 1.5, 0.0, kind) == pytest.approx(-1 / np.log(0.75))
+
+
+@pytest.mark.parametrize("name", [*ACTIVATIONS, np.tanh])
+def test_the_scale_of_a_correlation_is_that_of_its_map(name):
+    weight, bias = np.meshgrid([0.3, 0.7, 1.0, 1.4], [0.0, 0.3])
+    found = depth_scale(name, weight, bias, missing="nan")
+    c = correlation_fixed_point(name, weight, bias, missing="nan")
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(c))
+    step = 1e-6
+    for i in np.flatnonzero(~np.isnan(found)):
+        ends = correlation_map([c.flat[i] - step, c.flat[i]], name, weight.flat[i], bias.flat[i])
+        slope = float(np.diff(ends)[0]) / step
+        # The slope beside a kink's 1 is less by the root of the step.
+        tolerance = 2e-3 if resolve(name).kinks != () else 1e-5
+        assert np.exp(-1 / found.flat[i]) == pytest.approx(slope, abs=tolerance)
+    if resolve(name).slopes is not None or name in ("tanh", "hardtanh"):
+        assert np.isinf(found[0, :2]).all()  # the variance keeps no size, or vanishes
+
+
 def test_slope_of_the_length_map_needs_no_second_derivative():
     # Schoenholz et al. (2017) write it as chi_1 + sigma_w^2 E[phi'' phi].
     q, weight = 0.8, 1.9

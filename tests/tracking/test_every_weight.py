@@ -19,7 +19,8 @@ from torch import nn
 
 from initscope.errors import UsageError
 from initscope.models import MLP
-from initscope.models.parameters import VECTOR_KINDS, find_parameters
+from initscope.models.parameters import find_parameters
+from initscope.models.places import VECTOR_KINDS
 from initscope.tracking import VarianceTracker, weight_matrices
 from initscope.tracking.matrices import find_weight_matrices, unwrapped
 
@@ -215,6 +216,25 @@ def test_an_adapter_has_base_a_b_and_their_product(name: str) -> None:
         assert frame[layer, role, "rms"] == pytest.approx(np.sqrt((part**2).mean()), rel=1e-5)
     n_adapted = len(layers)
     assert len({(layer, role[:-1]) for layer, role, _ in products}) >= n_adapted
+
+
+def test_a_product_that_is_not_measured_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    model = build("LoRA on Llama")
+    caplog.set_level(logging.INFO, "initscope.tracking")
+    assert VarianceTracker(model).coverage.without_product == ()
+    assert "product" not in caplog.text
+    own = {"mine": r"layers.0.self_attn.q_proj.lora_B"}
+    with VarianceTracker(model, matrices=own, quantities=["weight"]) as tracker:
+        pass
+    assert set(tracker.to_frame()["role"]) == {"mine", "mine_lora_BA"}
+    for path, parameter in list(model.named_parameters()):
+        if "lora_A" in path:  # an A of another rank than that of B
+            module = model.get_submodule(path.rpartition(".")[0])
+            module.weight = nn.Parameter(torch.cat([parameter, parameter]))
+    caplog.clear()
+    assert len(VarianceTracker(model).coverage.without_product) == 4
+    first = "model.layers.0.self_attn.q_proj.lora_B.default.weight"
+    assert f"; the product of base_model.model.{first} and 3 more with its other" in caplog.text
 
 
 def test_roles_of_ones_own() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import tiny_transformers as tiny
@@ -12,8 +17,9 @@ from hypothesis import strategies as st
 from torch.optim import AdamW
 
 from initscope.errors import UsageError
-from initscope.tracking import VarianceTracker, statistics
+from initscope.tracking import VarianceTracker, read_histograms, read_variances, statistics
 from initscope.tracking.binned import RELATIVE_WIDTH, BinnedValues
+from initscope.tracking.matrices import find_weight_matrices
 from initscope.tracking.statistics import QUANTILES
 
 DRAWS = {
@@ -130,3 +136,109 @@ def test_embeddings_have_a_clock_of_their_own() -> None:
     assert set(histograms["role"]) == {"q"}
     with pytest.raises(UsageError, match="embeddings_every must be a whole number"):
         VarianceTracker(model, embeddings_every=0)
+
+
+class Words(torch.nn.Sequential):
+    """An embedding of more than a million numbers, and a small layer behind it."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Embedding(17_500, 64), torch.nn.Linear(64, 3))
+
+    def train_step(self, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        self(torch.arange(0, 17_500, 7)).square().mean().backward()
+        optimizer.step()
+
+
+def test_a_large_vocabulary_is_measured_less_often_by_default_and_this_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "initscope.tracking")
+    model = Words()
+    optimizer = AdamW(model.parameters())
+    with VarianceTracker(
+        model, optimizer, every=3, distribution_every=10, out_folder=tmp_path
+    ) as tracker:
+        for _ in range(24):
+            model.train_step(optimizer)
+            tracker.to_frame()
+    assert "; 0 only every 12 steps and at those of distribution_every (embeddings_every=3 for" in (
+        caplog.text
+    )
+    for frame in (tracker.to_frame(), read_variances(tmp_path)):
+        steps = {role: set(rows["step"]) for role, rows in frame.groupby("role")}
+        assert steps["1"] == {0, 3, 6, 9, 10, 12, 15, 18, 20, 21, 24}
+        assert steps["0"] == {0, 10, 12, 20, 24}
+        assert frame.attrs["coarse"] == [[0, "0"]]
+        assert frame.attrs["coarse_steps"].startswith("only every 12 steps")
+    assert read_histograms(tmp_path).attrs["coarse"] == [[0, "0"]]
+    # A run that goes on keeps the note; one that replaces it has none, as it has none to make.
+    with VarianceTracker(model, step=24, every=12, out_folder=tmp_path):
+        pass
+    assert read_variances(tmp_path).attrs["coarse"] == [[0, "0"]]
+    with VarianceTracker(model, every=12, out_folder=tmp_path, overwrite=True):
+        pass
+    assert read_variances(tmp_path).attrs == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "coarse"),
+    [
+        ({"every": 1}, True),
+        ({"every": 9}, True),
+        ({"every": 10}, False),
+        ({"every": {0, 1, 2}}, False),
+        ({"every": lambda step: step < 3}, False),
+        ({"every": 1, "embeddings_every": 1}, False),
+    ],
+)
+def test_it_is_as_often_as_the_rest_where_steps_are_far_apart_or_picked(
+    options: dict[str, Any], coarse: bool
+) -> None:
+    model = Words()
+    optimizer = AdamW(model.parameters())
+    with VarianceTracker(model, optimizer, **options) as tracker:
+        for _ in range(2):
+            model.train_step(optimizer)
+    frame = tracker.to_frame()
+    steps = {role: set(rows["step"]) for role, rows in frame.groupby("role")}
+    assert (steps["0"] != steps["1"]) == (coarse and options["every"] == 1)
+    assert bool(tracker.coverage.coarse) == coarse
+    small = torch.nn.Sequential(torch.nn.Embedding(100, 8), torch.nn.Linear(8, 3))
+    assert VarianceTracker(small, every=1).coverage.coarse == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "Adagrad"])
+def test_a_large_update_piece_by_piece_is_that_of_the_whole(
+    optimizer: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = []
+    for piece in (2**40, 9 * 64, 2**17):  # the second leaves a last piece that is shorter
+        torch.manual_seed(0)
+        model = Words().to(dtype)
+        made = getattr(torch.optim, optimizer)(model.parameters(), lr=0.01, weight_decay=0.1)
+        monkeypatch.setattr(statistics, "PIECE", piece)
+        embedding = statistics.group_by_parameter(find_weight_matrices(model))[0]
+        assert (len(embedding.pieces) > 1) == (piece < 2**40)
+        with VarianceTracker(
+            model, made, every={2}, quantities=["update"], distribution_every=set()
+        ) as tracker:
+            for _ in range(2):
+                model.train_step(made)
+        frames.append(tracker.to_frame())
+    assert {"rms", "rotation", "decay", "alignment", "step"} <= set(frames[0]["stat"])
+    whole = frames[0]
+    # What is left when terms of the order of 1 are subtracted has their rounding.
+    spacing = np.where(whole["stat"] == "rounding", 2e-7, 0.0)
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(whole.drop(columns="value"), frame.drop(columns="value"))
+        error = (frame["value"] - whole["value"]).abs()
+        assert (error <= 2e-5 * whole["value"].abs() + spacing).all()
+
+
+def test_pieces_take_each_row_once() -> None:
+    group = statistics.group_by_parameter(find_weight_matrices(Words()))[0]
+    rows = torch.arange(17_500)
+    assert torch.cat([rows[piece] for piece in group.pieces]).tolist() == rows.tolist()
+    assert len(group.pieces) == 9

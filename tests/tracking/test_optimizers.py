@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from initscope.errors import UsageError
 from initscope.tracking import VarianceTracker, variance_budget, weight_matrices
+from initscope.tracking.optimizers import is_decoupled
 
 TOKENS = torch.arange(40).reshape(4, 10)
 
@@ -65,6 +67,12 @@ OTHERS: dict[str, tuple[Callable[[Any], Optimizer], float]] = {
         ),
         0.0,
     ),
+    "adafactor of transformers, by its rate": (
+        lambda p: transformers.Adafactor(
+            p, lr=0.01, relative_step=False, scale_parameter=False, weight_decay=0.3
+        ),
+        0.3,
+    ),
     "nadam": (lambda p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.3), 0.0),
     "nadam, decoupled": (
         lambda p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.3, decoupled_weight_decay=True),
@@ -77,6 +85,105 @@ OTHERS: dict[str, tuple[Callable[[Any], Optimizer], float]] = {
         0.0,
     ),
 }
+
+
+class AdamW8bit(Optimizer):
+    """Like that of bitsandbytes: AdamW by what it does, and no subclass of torch's."""
+
+    coupled = False
+
+    def __init__(self, params: Any, lr: float = 1e-3, weight_decay: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr, "betas": (0.9, 0.99), "weight_decay": weight_decay})
+        self.manager = {"steps": 0}  # what is not in its state
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        self.manager["steps"] += 1
+        for group in self.param_groups:
+            rate, decay = group["lr"], group["weight_decay"]
+            for p in group["params"]:
+                p.grad.add_(torch.rand_like(p) * 1e-9)  # draws as the rounding to 8 bits may
+                gradient = p.grad + decay * p if self.coupled else p.grad
+                m = self.state[p].setdefault("state1", torch.zeros_like(p))
+                m.lerp_(gradient, 1 - group["betas"][0])
+                p.mul_(1 if self.coupled else 1 - rate * decay).add_(m, alpha=-rate)
+
+
+def impostor(params: Any) -> Optimizer:
+    """One whose name says the opposite of what it does."""
+    kind = type("AdamW", (AdamW8bit,), {"coupled": True})
+    return kind(params, weight_decay=0.3)
+
+
+class NeedsAnother(Optimizer):
+    """One that cannot step by itself."""
+
+    def __init__(self, params: Any, other: Any) -> None:
+        super().__init__(params, {"lr": 0.1, "weight_decay": 0.3})
+        self.other = other
+
+    def step(self, closure: None = None) -> None:
+        raise ValueError("step needs a closure")
+
+
+class Subclass(AdamW):
+    """AdamW under another name."""
+
+
+class HeavyBall(torch.optim.SGD):
+    """SGD under another name."""
+
+
+@pytest.mark.parametrize(
+    ("build", "decoupled"),
+    [
+        (lambda p: AdamW(p, weight_decay=0.3), True),
+        (lambda p: Adam(p, weight_decay=0.3), False),
+        (lambda p: Adam(p, weight_decay=0.3, decoupled_weight_decay=True), True),
+        (lambda p: Subclass(p, weight_decay=0.3), True),
+        (lambda p: Subclass(p, weight_decay=0.0), False),
+        (lambda p: AdamW8bit(p, weight_decay=0.3), True),
+        (impostor, False),
+        (lambda p: HeavyBall(p, lr=0.1, momentum=0.9, weight_decay=0.3), False),
+        (lambda p: HeavyBall(p, lr=0.1, weight_decay=0.3), True),  # the same thing without momentum
+        (lambda p: torch.optim.Muon(p, weight_decay=0.3), True),
+        (lambda p: torch.optim.RAdam(p, weight_decay=0.3), False),
+        (lambda p: torch.optim.Adagrad(p, weight_decay=0.3), False),  # has its state at the start
+        (lambda p: torch.optim.SGD(p, momentum=0.9, nesterov=True, weight_decay=0.3), False),
+    ],
+)
+def test_decay_beside_the_step_is_told_by_what_an_optimizer_does(
+    build: Callable[[Any], Optimizer], decoupled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.randn(6, 5))
+    optimizer = build([weight])
+    called = []
+    optimizer.register_step_pre_hook(lambda *_: called.append(1))
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    called.clear()
+    kept = weight.detach().clone(), torch.get_rng_state(), copy.deepcopy(vars(optimizer))
+    settings = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+    for _ in range(2):
+        assert is_decoupled(optimizer, settings) == decoupled
+    assert torch.equal(weight, kept[0])
+    assert torch.equal(torch.get_rng_state(), kept[1])
+    assert str(vars(optimizer)["state"]) == str(kept[2]["state"])
+    assert vars(optimizer).get("manager") == kept[2].get("manager")
+    assert called == []
+    assert caplog.text == ""
+    scheduler.step()
+
+
+def test_it_is_said_if_decay_cannot_be_told(caplog: pytest.LogCaptureFixture) -> None:
+    weight = nn.Parameter(torch.ones(4, 4))
+    optimizer = NeedsAnother([weight], other=None)
+    for _ in range(2):
+        assert not is_decoupled(optimizer, {"lr": 0.1, "weight_decay": 0.3})
+    assert caplog.text.count("whether NeedsAnother decays the weights by themselves") == 1
+    assert "step needs a closure" in caplog.text
 
 
 def train(model: nn.Module, optimizers: list[Optimizer], steps: int, **options: Any) -> Any:
@@ -130,6 +237,22 @@ def test_an_update_is_the_difference_of_the_weights(name: str) -> None:
             cosine = ((old * new).sum() / (old.norm() * new.norm())).item()
             assert math.cos(row["rotation"]) == pytest.approx(cosine, abs=1e-12)
         assert "unchanged" not in found
+
+
+@pytest.mark.parametrize("build", [AdamW, Lion])
+def test_a_parameter_without_a_dimension_has_an_update(build: Any) -> None:
+    class Scaled(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.logit_scale = nn.Parameter(torch.tensor(2.0))
+
+    model = Scaled()
+    optimizer = build(model.parameters(), lr=0.25, weight_decay=0.0)
+    with VarianceTracker(model, optimizer, matrices="all", every=1) as tracker:
+        (model(torch.ones(1, 3)).sum() + model.logit_scale).backward()
+        optimizer.step()
+    found = updates(tracker.to_frame(), 1)
+    assert found["rms"].tolist() == pytest.approx([1.0, 1.0], rel=1e-4)
 
 
 def test_the_size_of_lion_s_step_is_one() -> None:

@@ -33,7 +33,12 @@ def mixtral() -> nn.Module:
     return model
 
 
+def lora() -> nn.Module:
+    return ARCHITECTURES["LoRA on GPT-2"].build()  # of q, k and v in one
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
+    "lora": lora,
     "gpt2": tiny.gpt2,
     "llama": tiny.llama,
     "gpt_neox": gpt_neox,
@@ -90,7 +95,9 @@ def train(folder: Path, name: str, kind: str, optimizer: str, rank: int = 0) -> 
     # So exact that halves of a batch added up are the batch, and Adam takes no signs of noise.
     model = MODELS[name]().double()
     for parameter in model.parameters():
-        parameter.data += 0.1 * (parameter.dim() == 1)  # nothing turns that is 0
+        parameter.data += 0.1 * (
+            parameter.dim() == 1 or not parameter.any()
+        )  # nothing turns that is 0
     parallel = kind in KINDS
     if parallel:
         model = KINDS[kind](model)
@@ -125,9 +132,9 @@ def train_beside(
 @pytest.mark.parametrize(
     ("kind", "names", "optimizer"),
     [
-        ("fsdp2", ["gpt2", "gpt_neox", "mixtral"], "adamw"),
+        ("fsdp2", ["gpt2", "gpt_neox", "mixtral", "lora"], "adamw"),
         ("fsdp2", ["llama"], "nadam"),
-        ("fsdp1", ["gpt2", "gpt_neox"], "adamw"),
+        ("fsdp1", ["gpt2", "gpt_neox", "lora"], "adamw"),
         ("fsdp1", ["llama"], "nadam"),
         ("tensor parallel", ["llama"], "adamw"),
     ],
@@ -151,6 +158,8 @@ def test_two_processes_have_the_table_of_one(
     for name in names:
         train(tmp_path / "one" / name, name, "one", optimizer)
         check_the_same(tmp_path / "one" / name, tmp_path / "two" / name)
+        products = read_variances(tmp_path / "two" / name)["role"].str.endswith("lora_BA")
+        assert products.any() == (name == "lora")
 
 
 def check_the_same(one_folder: Path, two_folder: Path) -> None:

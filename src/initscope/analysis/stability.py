@@ -55,11 +55,19 @@ def stability_bands(
         One row a configuration: its columns, then ``best_std``, ``best_accuracy``, the edges
         ``low`` and ``high`` (std, NaN without a band) with their 95% intervals over seeds,
         ``low_from``, ``low_to``, ``high_from``, ``high_to`` (bootstrap, the best std chosen anew in
-        each resample; NaN for a single seed or without resamples), ``decades``
+        each resample; NaN for a single seed or without resamples), the same widened by the grid,
+        ``low_least``, ``low_most``, ``high_least``, ``high_most``, ``decades``
         (``log10(high / low)``), ``open_low`` and ``open_high`` (the band reaches the end of the
         grid, which stands for the edge: the true one lies beyond), and ``paper_share``, how much of
         the paper's band lies within, in decades
         (NaN if the grid has no std there).
+
+    Notes
+    -----
+    The edge of a seed is known to lie between two stds of the grid and no better, and where all
+    seeds change sides between the same two, no resample of them says otherwise: the interval over
+    seeds then has no width. The widened one is that of the median over seeds if each edge may lie
+    anywhere between its two stds: for such seeds, from the one std to the other.
 
     >>> runs = pd.DataFrame({"std": [0.01, 0.1, 1.0], "test_accuracy": [0.1, 0.9, 0.85]})
     >>> runs = runs.assign(dataset="digits", widths="64-8-10", depth=2, activation="relu", seed=0)
@@ -92,7 +100,11 @@ def stability_bands(
 
 
 class _Edges(NamedTuple):
-    """What resamples of the seeds give; the edges in decades, infinite beyond the grid."""
+    """What resamples of the seeds give; the edges in decades, infinite beyond the grid.
+
+    Of each edge three: with that of every seed half way between its two stds, at the lower of the
+    two, and at the upper.
+    """
 
     best: np.ndarray
     accuracy: np.ndarray
@@ -108,7 +120,7 @@ def _band(group: pd.DataFrame, tolerance: float, choose: str, resamples: int) ->
     stds, n_seeds = tested.index.to_numpy(float), tested.shape[1]
     arrays = tested.to_numpy(float), chosen.reindex_like(tested).to_numpy(float)
     found = _edges(stds, *arrays, np.arange(n_seeds)[None], 1 / n_classes, tolerance)
-    low, high = float(found.low[0]), float(found.high[0])
+    low, high = float(found.low[0, 0]), float(found.high[0, 0])
     row: dict[str, Any] = {
         "best_std": float(stds[found.best[0]]),
         "best_accuracy": float(found.accuracy[0]),
@@ -118,15 +130,19 @@ def _band(group: pd.DataFrame, tolerance: float, choose: str, resamples: int) ->
         "low": _on_grid(low, on_grid) if trains else math.nan,
         "high": _on_grid(high, on_grid) if trains else math.nan,
     }
-    names = ("low_from", "low_to", "high_from", "high_to")
+    names = [f"{edge}_{end}" for edge in ("low", "high") for end in ("from", "to")]
+    names += [f"{edge}_{end}" for edge in ("low", "high") for end in ("least", "most")]
     row |= dict.fromkeys(names, math.nan)
     if trains and n_seeds > 1 and resamples:
         draws = np.random.default_rng(0).integers(n_seeds, size=(resamples, n_seeds))
         resampled = _edges(stds, *arrays, draws, 1 / n_classes, tolerance)
-        ends = [
-            *bootstrap_interval(resampled.low, n_seeds),
-            *bootstrap_interval(resampled.high, n_seeds),
+        sides = (resampled.low, resampled.high)
+        between = [bootstrap_interval(middle, n_seeds) for middle, _, _ in sides]
+        within = [
+            (bootstrap_interval(lower, n_seeds)[0], bootstrap_interval(upper, n_seeds)[1])
+            for _, lower, upper in sides
         ]
+        ends = [end for interval in (*between, *within) for end in interval]
         row |= {name: _on_grid(end, on_grid) for name, end in zip(names, ends, strict=True)}
     row["decades"] = math.log10(row["high"] / row["low"]) if trains and row["low"] else math.nan
     row["open_low"], row["open_high"] = trains and math.isinf(low), trains and math.isinf(high)
@@ -155,7 +171,8 @@ def _edges(
 ) -> _Edges:
     """Return best std and edges for each row of `seeds`; `tested`, `chosen` are stds × seeds.
 
-    A row in which nothing trains has its low edge at infinity and its high one below all.
+    The edges are 3 × rows. A row in which nothing trains has its low edge at infinity and its high
+    one below all.
     """
     accuracy, chosen = tested[:, seeds], chosen[:, seeds]  # stds, resamples, seeds
     with np.errstate(invalid="ignore"):
@@ -171,21 +188,23 @@ def _edges(
     above = np.where(failing & (position >= best[:, None]), position, len(stds)).min(axis=0)
     with np.errstate(divide="ignore"):
         decades = np.log10(stds)
-    between = np.concatenate([[-np.inf], (decades[1:] + decades[:-1]) / 2, [np.inf]])
+    at = np.concatenate([[-np.inf], decades, [np.inf]])
+    middle = np.concatenate([[-np.inf], (decades[1:] + decades[:-1]) / 2, [np.inf]])
+    places = np.stack([middle, at[:-1], at[1:]])
     # A seed that fails at the best std has no stretch round it: an empty one.
     broken = trains[best, rows] == 0
-    low = np.where(broken, np.inf, between[np.clip(below + 1, 0, len(stds))])
-    high = np.where(broken, -np.inf, between[np.clip(above, 0, len(stds))])
+    low = np.where(broken, np.inf, places[:, np.clip(below + 1, 0, len(stds))])
+    high = np.where(broken, -np.inf, places[:, np.clip(above, 0, len(stds))])
     low, high = _median(low), _median(high)
     nothing = reached - chance < (1 - chance) / 2
     return _Edges(best, reached, np.where(nothing, np.inf, low), np.where(nothing, -np.inf, high))
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """Return the median of each row; between two of which one is infinite, that one."""
-    ordered = np.sort(values, axis=1)
-    lower = ordered[:, (values.shape[1] - 1) // 2]
-    upper = ordered[:, values.shape[1] // 2]
+    """Return the median along the last axis; between two of which one is infinite, that one."""
+    ordered = np.sort(values, axis=-1)
+    lower = ordered[..., (values.shape[-1] - 1) // 2]
+    upper = ordered[..., values.shape[-1] // 2]
     with np.errstate(invalid="ignore"):
         middle = (lower + upper) / 2
     return np.where(np.isnan(middle), lower, middle)

@@ -45,6 +45,9 @@ examples:
   python -m initscope sweep --spec FILE --out results --dry-run
                                                       what it would cost; nothing is trained
   python -m initscope sweep --spec FILE --out results
+  python -m initscope sweep --spec FILE --out results --dataset mine.npz
+                                                      on your own arrays train_inputs,
+                                                      train_labels, test_inputs, test_labels
   python -m initscope sweep --spec FILE --out results --executor processes --workers 2
   python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
                                                       on a running cluster; needs initscope[dask]
@@ -66,6 +69,11 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--spec", type=Path, required=True, metavar="FILE", help="what to train, in YAML"
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="mnist, wine, digits, or an .npz file of your own, in place of FILE's",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the table"
@@ -111,6 +119,9 @@ def run(options: argparse.Namespace) -> int:
 
     require_address_space("sweep")
     fields = {"name": options.spec.stem} | read_yaml(options.spec)
+    if options.dataset is not None:
+        fields = {n: v for n, v in fields.items() if n != "dataset_digest"}
+        fields["dataset"] = options.dataset
 
     # All that can be wrong is looked for before torch is imported, which takes seconds.
     from initscope.checks import result_folder

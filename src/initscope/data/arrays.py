@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from initscope import checks
 from initscope.checks import require
-from initscope.data.dataset import Dataset
+from initscope.data.dataset import Dataset, DatasetSizes
 from initscope.errors import UsageError, shown
 
 if TYPE_CHECKING:
@@ -48,18 +50,49 @@ def load_arrays(path: str | Path, *, standardize: bool = True) -> Dataset:
     """
     place = checks.file_path("path", path)
     checks.flag("standardize", standardize)
+    with _opened(place) as file:
+        arrays = [file[name] for name in ARRAYS]
+    return _dataset(place.stem, *arrays, standardize=standardize)
+
+
+def array_sizes(path: str | Path) -> DatasetSizes:
+    """Return the sizes of the data set in an .npz file, of which the labels alone are read."""
+    place = checks.file_path("path", path)
+    with _opened(place) as file:
+        labels = [file[name] for name in ("train_labels", "test_labels")]
+        with zipfile.ZipFile(place) as archive, archive.open("train_inputs.npy") as member:
+            if np.lib.format.read_magic(member) == (1, 0):
+                shape, _, _ = np.lib.format.read_array_header_1_0(member)
+            else:
+                shape, _, _ = np.lib.format.read_array_header_2_0(member)
+    require(
+        len(shape) >= 2 and all(one.size and one.dtype.kind in "iub" for one in labels),
+        f"path {place.name} must hold inputs of an example along the first axis, and labels that "
+        f"are whole numbers.",
+    )
+    n_classes = int(max(one.max() for one in labels)) + 1
+    return DatasetSizes(math.prod(shape[1:]), n_classes, shape[0])
+
+
+@contextlib.contextmanager
+def _opened(place: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an .npz file that has the :data:`ARRAYS`, or raise `UsageError`."""
     try:
-        with np.load(place, allow_pickle=False) as file:
+        loaded = np.load(place, allow_pickle=False)
+        require(
+            isinstance(loaded, np.lib.npyio.NpzFile),
+            f"path {place.name} is no .npz file: it is a single array.",
+        )
+        with loaded as file:
             missing = [name for name in ARRAYS if name not in file]
             require(not missing, f"path {place.name} lacks the arrays {', '.join(missing)}.")
-            arrays = [file[name] for name in ARRAYS]
+            yield file
     except UsageError:
         raise
     except FileNotFoundError:
         raise UsageError(f"path: there is no file {shown(str(place))}.") from None
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UsageError(f"path {shown(str(place))} is no .npz file: {error}.") from None
-    return _dataset(place.stem, *arrays, standardize=standardize)
 
 
 def load_columns(

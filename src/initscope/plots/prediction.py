@@ -88,7 +88,11 @@ def question_and_answer(
 
 
 def with_guess(
-    figure: Figure, *guesses: int, along: str = "x", panels: Sequence[int] | None = None
+    figure: Figure,
+    *guesses: int,
+    along: str = "x",
+    panels: Sequence[int] | None = None,
+    unit: float = 1.0,
 ) -> Figure:
     """Return the figure with panels marked in which the book draws guesses of the reader.
 
@@ -106,11 +110,15 @@ def with_guess(
         The axis that has the unit of the guesses, "x" or "y".
     panels
         Positions of the panels in the figure, by default all.
+    unit
+        What that axis has where the guess is 1: a guess at a ratio is drawn among the sizes that
+        have this one for their unit.
 
     Raises
     ------
     UsageError
-        A number, an axis or a panel that does not exist; a panel that is marked already.
+        A number, an axis or a panel that does not exist; a panel that is marked already; a unit
+        that is not above 0.
 
     Example
     -------
@@ -123,6 +131,7 @@ def with_guess(
     checks.require(isinstance(figure, Figure), f"figure must be a figure, not {shown(figure)}.")
     numbers = [checks.whole("guesses", guess, 1) for guess in guesses]
     checks.choice("along", along, ("x", "y"))
+    unit = checks.one("unit", checks.positive("unit", unit))
     chosen = range(len(figure.axes)) if panels is None else checks.items("panels", panels)
     for panel in chosen:
         checks.whole("panels", panel, 0)
@@ -133,7 +142,7 @@ def with_guess(
         checks.require(axes.patch.get_gid() is None, f"the panel {panel} is marked already.")
         axis = axes.xaxis if along == "x" else axes.yaxis
         scale = "log" if axis.get_scale() == "log" else "linear"
-        low, high = axis.get_view_interval()
+        low, high = (end / unit for end in axis.get_view_interval())
         which = ".".join(map(str, numbers))
         axes.patch.set_gid(f"guess_{which}_{along}_{scale}_{low:.6g}_{high:.6g}")
     return figure

@@ -270,10 +270,10 @@ def predict(
 
     Notes
     -----
-    Gradients of q and k are from below where the stream grows much from block to block: positions
-    are taken to share one part and to differ in the rest. In four blocks of a Llama of std .05
-    without residual scaling the last are three times as large in mean square; those of the other
-    matrices are within a fifth.
+    Measured on models of width 128 of std .05 without residual scaling, means over 16 draws: signal
+    and gradient of the stream and of v are within 25% in mean square, those of q and k within 20%
+    in OPT. Rotated by their positions keys keep what they share, which is left out: q and k receive
+    up to 1.5 times as much in the last of four blocks of a Llama.
 
     Examples
     --------
@@ -282,7 +282,7 @@ def predict(
     >>> found = predict(model, learning_rate=6e-4, weight_decay=0.1, steps=5000, seq_len=64)
     >>> print(found.blocks[["block", "signal_std", "gradient_std"]].iloc[[0, 12]].round(6))
         block  signal_std  gradient_std
-    0       0    0.028284      0.010803
+    0       0    0.028284      0.011023
     12     12    0.299485      0.001043
     >>> print(found.matrices.query("layer == 1 and role in ['q', 'mlp_out']").iloc[:, [1, 4, 6]])
           role  std_start  std_equilibrium
@@ -471,14 +471,12 @@ def _start(
         }
     )
     blocks.loc[0, "logit_std"] = np.nan
+    model |= {"n_head": sizes.n_head, "n_kv_head": sizes.n_kv_head}
     squares = weight_gradient_variance(*shape, **model)
-    groups = sizes.n_head / sizes.n_kv_head
     found = {}
     for role, name in ROLES_OF_GRADIENTS.items():
         if (square := getattr(squares, name, None)) is not None:
-            # One head of keys and values gathers the gradients of a group of query heads.
-            several = groups if role in ("k", "v") else 1.0
-            found[role] = np.sqrt(several * tokens * at_end * np.asarray(square))
+            found[role] = np.sqrt(tokens * at_end * np.asarray(square))
     return blocks, found
 
 

@@ -342,6 +342,7 @@ def build_trainer(
     tracker = VarianceCallback(
         record_folder(out),
         every=spec.track_every,
+        embeddings_every=spec.track_every,  # all matrices at the same steps, whatever their size
         quantities=spec.track_quantities,
         distribution_every=spec.distribution_every,
         overwrite=True,

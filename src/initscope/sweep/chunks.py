@@ -13,17 +13,20 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from initscope import data
 from initscope.checks import require
+from initscope.data.arrays import array_sizes
 from initscope.data.dataset import DATASETS
+from initscope.errors import shown
 from initscope.memory import require_memory
 from initscope.schema import evaluation_steps
 from initscope.sweep.schedule import fewest_probes
-from initscope.sweep.spec import Optimizer, SweepSpec
+from initscope.sweep.spec import Optimizer, SweepSpec, digest_of
 from initscope.theory.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class Chunk:
     probe_size: int
     evaluations_per_epoch: int = 1
     validation_size: int = 0
+    dataset_digest: str | None = None
 
     @functools.cached_property
     def digest(self) -> str:
@@ -66,11 +70,23 @@ class Chunk:
             for s in self.initializations
         ]
         fields = dataclasses.asdict(self) | {"initializations": schemes}
-        for name, at_first in (("evaluations_per_epoch", 1), ("validation_size", 0)):
+        later = {"evaluations_per_epoch": 1, "validation_size": 0, "dataset_digest": None}
+        for name, at_first in later.items():
             if fields[name] == at_first:
                 del fields[name]
+        if self.dataset_digest is not None:  # which is the same wherever the file lies
+            del fields["dataset"]
         text = json.dumps([RECORD_FORMAT, fields], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    @property
+    def dataset_name(self) -> str:
+        """Name of the data set in the table: of a file, what stands before .npz."""
+        return self.dataset if self.dataset_digest is None else Path(self.dataset).stem
+
+    def data(self, seed: int) -> Dataset:
+        """Load the data set of a seed."""
+        return dataset_of_seed(self.dataset, seed, self.dataset_digest)
 
     @property
     def n_runs(self) -> int:
@@ -115,8 +131,25 @@ def _load(name: str, seed: int) -> Dataset:
     return data.load(name, seed=seed)
 
 
-def dataset_of_seed(name: str, seed: int) -> Dataset:
-    """Load the data set of one seed; MNIST is published split, so that all seeds share it."""
+@functools.lru_cache(maxsize=8)
+def _load_own(path: str, digest: str) -> Dataset:
+    found = digest_of(path)
+    require(
+        found == digest,
+        f"{shown(path)} has changed since its sweep was specified: its SHA-256 begins with "
+        f"{found[:12]}, not {digest[:12]}. Specify it anew, without dataset_digest and by another "
+        f"name.",
+    )
+    own = data.load_arrays(path)
+    return dataclasses.replace(
+        own, train_inputs=own.train_inputs.flatten(1), test_inputs=own.test_inputs.flatten(1)
+    )
+
+
+def dataset_of_seed(name: str, seed: int, digest: str | None = None) -> Dataset:
+    """Load the data set of one seed; MNIST and files come split, so that all seeds share them."""
+    if digest is not None:
+        return _load_own(name, digest)
     return _load(name, 0 if name == "mnist" else seed)
 
 
@@ -131,7 +164,9 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
     [2]
     """
     seeds = spec.seed_numbers
-    example = dataset_of_seed(spec.dataset, seeds[0])
+    # A worker may have another working directory.
+    dataset = str(Path(spec.dataset).absolute()) if spec.dataset_digest else spec.dataset
+    example = dataset_of_seed(dataset, seeds[0], spec.dataset_digest)
     n_train = check_sizes(spec, len(example.train_labels))
     initializations = spec.initializations
     chunks = []
@@ -144,7 +179,8 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
             bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
             chunks += [
                 Chunk(
-                    dataset=spec.dataset,
+                    dataset=dataset,
+                    dataset_digest=spec.dataset_digest,
                     widths=widths,
                     activation=spec.activation,
                     optimizer=optimizer,
@@ -207,7 +243,7 @@ def require_room(spec: SweepSpec, device: str | None = None, *, elsewhere: bool 
     elsewhere
         Whether the chunks are trained by workers that may be on other machines.
     """
-    sizes = DATASETS[spec.dataset]
+    sizes = array_sizes(spec.dataset) if spec.dataset_digest else DATASETS[spec.dataset]
     if sizes.n_train is not None:
         n_train = check_sizes(spec, sizes.n_train)
     else:  # of a copy that may have any number of examples, but as many as are asked for

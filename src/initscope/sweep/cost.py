@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from initscope.devices import check_device
-from initscope.sweep.chunks import Chunk, bytes_per_run, chunks_of, dataset_of_seed
+from initscope.sweep.chunks import Chunk, bytes_per_run, chunks_of
 from initscope.sweep.records import finished_table, read_chunk, table_path
 from initscope.sweep.spec import SweepSpec
 
@@ -143,7 +143,7 @@ def operations(chunks: Iterable[Chunk]) -> float:
     """Return the operations of all updates and evaluations of `chunks`."""
     total = 0
     for chunk in chunks:
-        n_test = len(dataset_of_seed(chunk.dataset, chunk.seeds[0]).test_labels)
+        n_test = len(chunk.data(chunk.seeds[0]).test_labels)
         n_test += chunk.validation_size
         products = sum(i * o for i, o in itertools.pairwise(chunk.widths))
         total += chunk.flops + chunk.n_runs * chunk.n_evaluations * n_test * 2 * products

@@ -62,9 +62,15 @@ def finished_table(folder: Path, spec: SweepSpec) -> pa.Table | None:
     # A field that an older table does not name had no other value than its default then.
     defaults = {f.name: f.default for f in dataclasses.fields(spec)}
     found, wanted = defaults | found, defaults | spec.to_dict()
+    if wanted["dataset_digest"] and wanted["dataset_digest"] == found["dataset_digest"]:
+        found["dataset"] = wanted["dataset"]  # wherever it lay
     different = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
     if metadata.get("format", 1) != RECORD_FORMAT:
         different.append("the version of initscope, which records something else now")
+    different = [
+        f"the contents of {Path(spec.dataset).name}" if name == "dataset_digest" else name
+        for name in different
+    ]
     if different:
         raise UsageError(
             f"{path} holds the results of another specification (different: "

@@ -19,6 +19,7 @@ import numpy as np
 from initscope.checks import (
     LARGEST_SEED,
     LARGEST_WHOLE,
+    file_path,
     is_number,
     require,
     require_name,
@@ -34,6 +35,7 @@ from initscope.errors import (
     unknown_name,
     yaml_hint,
 )
+from initscope.files import file_digest
 from initscope.memory import require_memory
 from initscope.models.activations import ACTIVATION_MODULES
 from initscope.theory.scheme import Scheme
@@ -131,7 +133,9 @@ class SweepSpec:
     Attributes
     ----------
     dataset
-        One of :data:`initscope.data.DATASETS`. Wine and digits are split anew by each seed.
+        One of :data:`initscope.data.DATASETS`, of which Wine and digits are split anew by each
+        seed; or an .npz file of one's own, as :func:`initscope.data.load_arrays` reads it, whose
+        inputs are flattened.
     hidden
         Hidden widths of each architecture: ``((256, 128),)`` is one network with two hidden
         layers, three weight layers.
@@ -175,6 +179,10 @@ class SweepSpec:
         Number of examples at the end of the training split that are never trained on. The
         accuracy on them is recorded beside that on the test set: choose a std by the one, and
         report the other.
+    dataset_digest
+        SHA-256 of the .npz file: that of the file as it is, unless it is given. It stands for the
+        data in what is recorded, wherever the file lies; a file that has another one by the time
+        it is read is refused.
 
     Examples
     --------
@@ -199,11 +207,14 @@ class SweepSpec:
     name: str = "sweep"
     evaluations_per_epoch: int = 1
     validation_size: int = 0
+    dataset_digest: str | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
+        if isinstance(self.dataset, Path):
+            put("dataset", str(self.dataset))
         if isinstance(self.optimizers, Optimizer):
             put("optimizers", (self.optimizers,))
         if isinstance(self.seeds, numbers.Real):
@@ -228,6 +239,8 @@ class SweepSpec:
         )
         put("hidden", tuple(tuple(widths) for widths in self.hidden))
         self._validate(check_seeds=not counted)
+        if is_own(self.dataset) and self.dataset_digest is None:
+            put("dataset_digest", digest_of(self.dataset))
         # Plain values, for the specification is written as JSON.
         put("hidden", tuple(tuple(int(width) for width in widths) for widths in self.hidden))
         put("stds", tuple(float(std) for std in self.stds))
@@ -251,7 +264,21 @@ class SweepSpec:
 
     def _validate(self, *, check_seeds: bool) -> None:
         """Raise `UsageError` for a field that no sweep can have, or for two that do not fit."""
-        require_name("data set", self.dataset, DATASETS)
+        if not is_own(self.dataset):
+            require(
+                not (isinstance(self.dataset, str) and set(self.dataset) & set("./\\")),
+                f"dataset {shown(self.dataset)} is no .npz file, nor one of {', '.join(DATASETS)}.",
+            )
+            require_name("data set", self.dataset, DATASETS)
+        require(
+            self.dataset_digest is None
+            or (isinstance(self.dataset_digest, str) and len(self.dataset_digest) == 64),
+            f"dataset_digest must be a SHA-256 of 64 letters, not {shown(self.dataset_digest)}.",
+        )
+        require(
+            self.dataset_digest is None or is_own(self.dataset),
+            f"dataset_digest is of an .npz file, not of {self.dataset}.",
+        )
         require_name("activation", self.activation, ACTIVATION_MODULES)
         require(bool(self.hidden), "hidden is empty: give at least one architecture.")
         for widths in self.hidden:
@@ -273,7 +300,7 @@ class SweepSpec:
             )
         require(bool(self.seed_numbers), "seeds is empty: give at least one.")
         # Wine and digits are split by scikit-learn, whose seeds have 32 bits.
-        largest = LARGEST_WHOLE if self.dataset == "mnist" else LARGEST_SEED
+        largest = LARGEST_SEED if self.dataset in ("wine", "digits") else LARGEST_WHOLE
         for seed in self.seed_numbers if check_seeds else ():
             require(
                 is_number(seed, 0, whole=True),
@@ -338,6 +365,8 @@ class SweepSpec:
         # Records of before there was validation do not name it, and are not to look like others.
         if not self.validation_size:
             del plain["validation_size"]
+        if self.dataset_digest is None:
+            del plain["dataset_digest"]
         return plain
 
     @property
@@ -356,6 +385,21 @@ class SweepSpec:
     def seed_numbers(self) -> tuple[int, ...]:
         """The seeds; a count given as `seeds` has become ``0, 1, ...``."""
         return cast("tuple[int, ...]", self.seeds)
+
+
+def is_own(dataset: object) -> bool:
+    """Return whether a data set is a file of one's own, in place of a name."""
+    return isinstance(dataset, str) and dataset.lower().endswith(".npz")
+
+
+def digest_of(dataset: str) -> str:
+    """Return the SHA-256 of a file of one's own, or raise `UsageError`."""
+    try:
+        return file_digest(file_path("dataset", dataset))
+    except FileNotFoundError:
+        raise UsageError(f"dataset: there is no file {shown(dataset)}.") from None
+    except OSError as error:
+        raise UsageError(f"dataset {shown(dataset)} cannot be read: {error.strerror}.") from None
 
 
 IN_A_SWEEP = [n for n, rule in SCHEMES.items() if rule.scope == "layers" and n != "normal"]

@@ -20,7 +20,7 @@ from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
 from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
-from initscope.sweep.chunks import Chunk, dataset_of_seed
+from initscope.sweep.chunks import Chunk
 from initscope.sweep.schedule import loss_steps, probe_steps
 from initscope.sweep.spec import Optimizer
 from initscope.theory.scheme import Scheme
@@ -142,7 +142,7 @@ class ChunkTraining:
     def __init__(self, chunk: Chunk, device: torch.device) -> None:
         self.chunk, self.device = chunk, device
         self.n_initializations = len(chunk.initializations)
-        datasets = [dataset_of_seed(chunk.dataset, seed) for seed in chunk.seeds]
+        datasets = [chunk.data(seed) for seed in chunk.seeds]
         shared = all(d is datasets[0] for d in datasets)
 
         def per_seed(split: str, rows: slice = slice(None)) -> list[torch.Tensor]:
@@ -333,7 +333,7 @@ def run_chunk(
     runs = [(seed, scheme) for seed in chunk.seeds for scheme in chunk.initializations]
     n = len(runs)
     columns: dict[str, Any] = {
-        "dataset": [chunk.dataset] * n,
+        "dataset": [chunk.dataset_name] * n,
         "widths": ["-".join(map(str, chunk.widths))] * n,
         "depth": [len(chunk.widths) - 1] * n,
         "activation": [chunk.activation] * n,

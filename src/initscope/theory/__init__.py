@@ -23,6 +23,7 @@ from initscope.theory.gains import ActivationMoments, activation_moments, gain
 from initscope.theory.implied_decay import implied_weight_decay
 from initscope.theory.jacobian import JacobianMoments, jacobian_moments
 from initscope.theory.length_map import fixed_point, length_map
+from initscope.theory.logits import attention_logit_variance, initial_loss
 from initscope.theory.phase_diagram import CriticalLine, correlation_path, critical_line
 from initscope.theory.propagation import Propagation, propagate, residual_propagate
 from initscope.theory.published_runs import RECIPES, Recipe
@@ -39,11 +40,7 @@ from initscope.theory.stability import (
     critical_std,
     stability_band,
 )
-from initscope.theory.transformer import (
-    attention_logit_variance,
-    initial_loss,
-    residual_stream_variance,
-)
+from initscope.theory.transformer import residual_stream_variance
 from initscope.theory.transformer_gradient import (
     GatedWeightGradients,
     WeightGradients,

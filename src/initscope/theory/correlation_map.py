@@ -128,7 +128,9 @@ def solve_correlation(
     solution = np.where(np.isnan(length), np.nan, 1.0)
     chi_star = np.where(np.isnan(length), np.nan, chi_1)
     chaotic = ~np.isnan(length) & (chi_1 > 1 + 1e-9) & (length > 0)
-    if chaotic.any() and not (activation.slopes is not None and not bias.any()):
+    if activation.slopes is not None:
+        chaotic &= bias > 0
+    if chaotic.any():
         w, b, q = weight[chaotic], bias[chaotic], length[chaotic]
         moments = CorrelatedMoments(activation, q)
         c, rate = np.zeros(len(q)), np.zeros(len(q))

@@ -105,7 +105,8 @@ def depth_scale(
 ) -> Array:
     r"""Return the number of layers over which a signal is forgotten by a factor e.
 
-    Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln \chi(c^*)`,
+    Schoenholz et al. (2017): ``"correlation"`` is :math:`\xi_c = -1 / \ln C'(c^*)`, with
+    :math:`C'(c^*) = \chi(c^*)` at a fixed point of the variance above 0,
     over which two inputs approach their common correlation; ``"length"`` is
     :math:`\xi_q = -1 / \ln(\chi_1 + \sigma_w^2 E[\phi'' \phi])`, over which the variance
     approaches q*; ``"gradient"`` is :math:`\xi_\nabla = 1 / |\ln \chi_1|`, over which
@@ -114,15 +115,18 @@ def depth_scale(
     Parameters
     ----------
     activation, sigma_w2, sigma_b2, missing
-        As in :func:`fixed_point`. For a smooth activation a 200 x 200 diagram takes about ten
-        seconds; with a kink (SELU, hardtanh) each point of the chaotic phase takes 50 ms.
+        As in :func:`fixed_point`. For a smooth activation a 200 x 200 diagram takes a few
+        seconds; with a kink (SELU, hardtanh) a point of the chaotic phase takes up to 10 ms.
     kind
         ``"correlation"``, ``"length"`` or ``"gradient"``.
 
     Returns
     -------
     numpy.ndarray
-        Layers; `inf` at criticality, where the approach is slower than exponential.
+        Layers; `inf` at criticality, where the approach is slower than exponential. Where the
+        variance vanishes or keeps no size of its own (a homogeneous activation without biases, such
+        as ReLU, at every `sigma_w2`) the correlation map has slope 1 and :math:`\xi_c` is `inf`:
+        ReLU's correlations go to 1 as a power of the depth, those of tanh stay apart.
 
     Raises
     ------
@@ -133,6 +137,8 @@ def depth_scale(
     --------
     >>> print(f"{depth_scale('tanh', 1.5, 0.05):.2f} {depth_scale('tanh', 2.0, 0.05):.2f}")
     15.79 25.21
+    >>> print(depth_scale("relu", [1.5, 2.0, 3.0]))
+    [inf inf inf]
     """
     require_name("kind", kind, ("correlation", "length", "gradient"))
     check_missing(missing)
@@ -147,6 +153,9 @@ def depth_scale(
             factor = np.where(np.isnan(length), np.nan, factor)
         else:
             factor = solve_correlation(known, weight, bias, length)[1]
+            # C is w E[phi phi] over V(q), and V(q) is q at a fixed point above 0 alone.
+            scale_free = (length == 0) | ((known.slopes is not None) & (bias == 0))
+            factor = np.where(scale_free & (weight > 0), 1.0, factor)
     # A fixed point at 0 is found as a small number, and rounding at criticality is criticality:
     # ten thousand million layers and more are as good as infinitely many.
     factor = np.where(np.abs(factor - 1) < 1e-10, 1.0, factor)

@@ -261,8 +261,10 @@ def at_fixed_point(
     if q is not None:
         length = nonnegative("q", q)
         together(sigma_w2=weight, sigma_b2=bias, q=length)
-    elif activation.slopes is not None and not bias.any():
-        length = np.ones(())  # homogeneous and no bias: nothing depends on q
+    elif activation.slopes is not None:  # homogeneous: without a bias nothing depends on q
+        without = bias == 0
+        found = fixed_point(activation, np.where(without, 0.0, weight), bias, missing=missing)  # type: ignore[arg-type]
+        length = np.where(without, 1.0, found)
     else:
         length = fixed_point(activation, weight, bias, missing=missing)  # type: ignore[arg-type]
     weight, bias, length = np.broadcast_arrays(weight, bias, length)

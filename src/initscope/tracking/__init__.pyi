@@ -11,8 +11,9 @@ from .budget import variance_budget
 from .callback import VarianceCallback
 from .coverage import Coverage
 from .growth import GrowthSplit
-from .hooks import LayerRecord, VarianceRecord, layer_variances, record_variances
 from .json_lines import JsonLinesCallback
+from .layer_records import LayerRecord, VarianceRecord, record_variances
+from .layers import layer_variances
 from .lightning_callback import LightningVarianceCallback
 from .matrices import weight_matrices
 from .tables import COLUMNS, HISTOGRAM_COLUMNS, read_histograms, read_variances

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,42 @@ import torch
 from torch import nn
 
 from initscope.tracking.matrices import WeightMatrix, unwrapped
-from initscope.tracking.shards import is_dtensor
+from initscope.tracking.shards import FlatPiece, Layout, flat_pieces, is_dtensor
 from initscope.tracking.statistics import MatrixStatistics, widest_dtype
 
 __all__: list[str] = []  # for this package alone
+
+
+KINDS = ("lora_B", "lora_embedding_B")
+
+
+@dataclass(frozen=True, eq=False)
+class Parameter:
+    """One parameter, of which FSDP1 may have left a piece here."""
+
+    here: nn.Parameter
+    piece: FlatPiece | None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape of the whole."""
+        return self.here.shape if self.piece is None else self.piece.shape
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which elements of the whole are here."""
+        return Layout(
+            [WeightMatrix(0, "", "", self.here, nn.Identity(), 0, None, piece=self.piece)]
+        )
+
+    def gathered(self) -> torch.Tensor:
+        """Return the whole, of all processes together, as precise as the device has it."""
+        found: Any = self.here.detach()
+        if self.piece is not None:
+            found = self.layout.whole(found)
+        elif is_dtensor(found):
+            found = found.full_tensor()
+        return found.to(widest_dtype(found.device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +60,8 @@ class AdapterProduct:
         Of B, with ``lora_BA`` for ``lora_B``.
     b
         The matrix from the rank to the outputs.
-    a
-        Parameter that holds the matrix from the inputs to the rank.
+    b_whole, a_whole
+        Parameters that hold it and the matrix from the inputs to the rank.
     holder
         Module that says how the product is scaled.
     adapter
@@ -38,7 +71,8 @@ class AdapterProduct:
     layer: int
     role: str
     b: WeightMatrix
-    a: nn.Parameter
+    b_whole: Parameter
+    a_whole: Parameter
     holder: nn.Module
     adapter: str
 
@@ -50,8 +84,7 @@ class AdapterProduct:
 
     def mean_and_square(self) -> torch.Tensor:
         """Return mean and mean square of the elements, without the product itself."""
-        wide = widest_dtype(self.a.device)
-        b, a = (_whole(tensor).to(wide) for tensor in (self.b.parameter, self.a))
+        b, a = self.b_whole.gathered(), self.a_whole.gathered()
         b, a = self.b.of(b).flatten(1), a.flatten(1)
         n = b.shape[0] * a.shape[1] or 1
         # Over the rank alone: the sum of (B A)^2 is that of (B^T B) times (A A^T).
@@ -60,28 +93,31 @@ class AdapterProduct:
         return torch.stack([mean, square])
 
 
-def find_products(model: nn.Module, matrices: Sequence[WeightMatrix]) -> list[AdapterProduct]:
-    """Return the products of the adapters that are among `matrices`."""
+def find_products(
+    model: nn.Module, matrices: Sequence[WeightMatrix]
+) -> tuple[list[AdapterProduct], list[str]]:
+    """Return the products of the adapters whose B is among `matrices`; also the B without one."""
+    pieces = flat_pieces(model)
     model = unwrapped(model)
     parameters = dict(model.named_parameters())
-    found = []
+    found, without = [], []
     for matrix in matrices:
-        for kind in ("lora_B", "lora_embedding_B"):
-            place, is_one, rest = matrix.name.partition(f".{kind}.")
-            a = parameters.get(f"{place}.{kind[:-1]}A.{rest}")
-            if is_one and a is not None and "lora_B" in matrix.role:
-                role = matrix.role.replace("lora_B", "lora_BA")
-                holder = model.get_submodule(place)
-                adapter = rest.partition(".")[0]
-                found.append(AdapterProduct(matrix.layer, role, matrix, a, holder, adapter))
-    return [
-        one for one in found if one.b.piece is None and one.b.parameter.shape[1] == one.a.shape[0]
-    ]
-
-
-def _whole(parameter: Any) -> torch.Tensor:
-    found = parameter.detach()
-    return found.full_tensor() if is_dtensor(found) else found
+        kind = next((part for part in matrix.name.split(".") if part in KINDS), None)
+        if kind is None:
+            continue
+        place, _, rest = matrix.name.partition(f".{kind}.")
+        a = parameters.get(f"{place}.{kind[:-1]}A.{rest}")
+        named = "lora_B" in matrix.role
+        role = matrix.role.replace("lora_B", "lora_BA") if named else f"{matrix.role}_lora_BA"
+        if a is not None:
+            whole = Parameter(a, pieces.get(id(a)))
+            if matrix.shape[1] == whole.shape[0]:
+                b = Parameter(matrix.parameter, matrix.piece)
+                holder, adapter = model.get_submodule(place), rest.partition(".")[0]
+                found.append(AdapterProduct(matrix.layer, role, matrix, b, whole, holder, adapter))
+                continue
+        without.append(matrix.name)
+    return found, without
 
 
 def product_moments(products: Sequence[AdapterProduct]) -> MatrixStatistics:

@@ -231,10 +231,21 @@ class AlertWatch:
         for alert in checks.items("alerts", self.alerts, 1):
             require(isinstance(alert, Alert), f"alerts must hold alerts, not {shown(alert)}.")
 
-    @property
-    def may_stop(self) -> bool:
-        """Whether one of the alerts would end a run."""
-        return any(alert.action == "stop" for alert in self.alerts)
+    def stops_any_process(self) -> bool:
+        """Return whether `stop` is set in any process of torch.distributed: all end together.
+
+        Rows may be seen in the first process alone. A process that stops by itself leaves the
+        others waiting for it: in a loop of several, all have to call this at each step, and to have
+        the same alerts. In a single process it is `stop`.
+
+        >>> AlertWatch([not_finite("stop")]).stops_any_process()
+        False
+        """
+        if not any(alert.action == "stop" for alert in self.alerts):
+            return False
+        from initscope.tracking.shards import in_any_process
+
+        return in_any_process(self.stop)
 
     def watch(self, tracker: VarianceTracker) -> AlertWatch:
         """See every record that a tracker makes from now on; return the watch itself.

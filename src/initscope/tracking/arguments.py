@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ __all__: list[str] = []  # for this package alone
 
 StepSchedule = int | Collection[int] | Callable[[int], bool]
 """Every so many steps, a set of steps, or a function that says of a step whether it is one."""
+
+COARSER = 10
+"""Steps at least from one measurement of a large vocabulary to the next, by default."""
 
 
 def select_roles(
@@ -59,6 +63,24 @@ def step_schedule(name: str, given: StepSchedule) -> Callable[[int], bool]:
         f"{name} must be a whole number of steps of at least 1, a set of steps, or a function of "
         f"the step, not {shown(given)}."
     )
+
+
+def are_among(every: StepSchedule, others: StepSchedule | None) -> bool:
+    """Return whether the steps of one number are among those of another."""
+    if not isinstance(every, numbers.Integral) or not isinstance(others, numbers.Integral):
+        return False
+    return int(every) % int(others) == 0
+
+
+def coarser_schedule(every: StepSchedule) -> tuple[int, Callable[[int], bool]] | None:
+    """Return every how many steps large vocabularies are due by default, and those; None if as all.
+
+    Of steps that were picked one by one, by a set or a function, all are.
+    """
+    if not isinstance(every, numbers.Integral) or every >= COARSER:
+        return None
+    stride = every * -(-COARSER // int(every))
+    return int(stride), lambda step: step % stride == 0
 
 
 def evaluate_schedule(name: str, due: Callable[[int], bool], step: int) -> bool:

@@ -18,23 +18,34 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Optimizer
 
 from initscope import checks
 from initscope.checks import require
-from initscope.errors import UsageError, shown
+from initscope.errors import shown
 from initscope.schema import COLUMNS
 from initscope.tracking.matrices import WeightMatrix, find_weight_matrices
+from initscope.tracking.optimizers import (
+    OptimizerStep,
+    Past,
+    check_optimizer,
+    is_decoupled,
+    last_optimizer_step,
+    reads_state,
+    rows_of,
+    select_optimized,
+    unwrap_optimizer,
+)
 from initscope.tracking.shards import local_part
 from initscope.tracking.statistics import (
     DeviceToHostCopy,
+    Factors,
     MatrixGroup,
     MatrixStatistics,
     at_least_float32,
@@ -42,24 +53,11 @@ from initscope.tracking.statistics import (
     mean_products,
 )
 
-__all__ = ["OPTIMIZERS", "STATS", "variance_budget"]
+__all__ = ["STATS", "variance_budget"]
 
-OPTIMIZERS = (AdamW, Adam, SGD)
-"""Those whose step can be read from their state."""
-
-DECOUPLED = ("AdamW", "Adafactor", "Lion", "Muon")
-"""Optimizers, by their class or one above it, that shrink the weights by lr times decay."""
 
 STATS = ("rms", "rotation", "decay", "alignment", "step")
 """Statistics of kind `update`."""
-
-
-class OptimizerStep(NamedTuple):
-    """The last step of one parameter: its direction u, learning rate and decoupled decay."""
-
-    direction: torch.Tensor
-    lr: float
-    weight_decay: float
 
 
 def variance_budget(
@@ -206,7 +204,7 @@ def _check_consistent(optimizer: Optimizer, groups: Sequence[MatrixGroup], past:
         old, new = (at_least_float32(local_part(tensor)) for tensor in both)
         if not new.numel():
             continue
-        direction = at_least_float32(local_part(last.direction))
+        direction = at_least_float32(local_part(last.direction(slice(None))))
         expected = (1 - last.lr * last.weight_decay) * old - last.lr * direction
         error = (new - expected).abs().max()
         # Of the number format, of a step fused in it, and of the optimizer's own arithmetic.
@@ -218,112 +216,6 @@ def _check_consistent(optimizer: Optimizer, groups: Sequence[MatrixGroup], past:
             "from before to the weights: copy the weights right before optimizer.step(), and call "
             "variance_budget right after it, before a scheduler's step.",
         )
-
-
-def unwrap_optimizer(optimizer: Any) -> Any:
-    """Return torch's optimizer inside the one that accelerate makes of it."""
-    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = inner
-    return optimizer
-
-
-def reads_state(optimizer: Any) -> bool:
-    """Return whether the steps of `optimizer` can be read from its state."""
-    if type(optimizer) not in OPTIMIZERS:
-        return False
-    return type(optimizer) is not SGD or all(
-        not g["nesterov"] and not g["dampening"] for g in optimizer.param_groups
-    )
-
-
-def check_optimizer(optimizer: Any, *, known: bool = True) -> None:
-    """Raise `UsageError` unless it is an optimizer, whose steps can be read if `known`."""
-    require(
-        isinstance(optimizer, Optimizer),
-        f"optimizer must be one of torch's optimizers, not {shown(optimizer)}.",
-    )
-    names = ", ".join(kind.__name__ for kind in OPTIMIZERS)
-    if known and not reads_state(optimizer):
-        how = " with Nesterov momentum or dampening" if type(optimizer) is SGD else ""
-        raise UsageError(
-            f"the update of {type(optimizer).__name__}{how} cannot be read from its state, as "
-            f"those of torch's {names} can: give copies of the weights before the step as before."
-        )
-
-
-def optimizers_of(optimizer: Any) -> list[Optimizer]:
-    """Return torch's optimizers in one, in several, or in a wrapper; none if None."""
-    if optimizer is None:
-        return []
-    several = isinstance(optimizer, Sequence | set | frozenset) and not isinstance(optimizer, str)
-    found = [unwrap_optimizer(one) for one in (optimizer if several else [optimizer])]
-    require(bool(found), "optimizer must be one optimizer or several: the list is empty.")
-    for one in found:
-        check_optimizer(one, known=False)
-    return list(dict.fromkeys(found))
-
-
-def select_optimized(
-    optimizers: Sequence[Optimizer], groups: Sequence[MatrixGroup]
-) -> list[MatrixGroup]:
-    """Return the matrices that `optimizers` train; raise `UsageError` if there is none."""
-    held = {p for one in optimizers for group in one.param_groups for p in group["params"]}
-    found = [group for group in groups if group.parameter in held]
-    require(
-        bool(found),
-        f"none of the {len(groups)} weight matrices is in a parameter group of the optimizer: "
-        f"it was made for another model, or for the norms and biases alone.",
-    )
-    return found
-
-
-@dataclass
-class Past:
-    """What is kept of the time before a step: the settings, and weights where they are needed.
-
-    Attributes
-    ----------
-    optimizers
-        Those whose settings are taken now.
-    settings
-        Of the parameter group of each parameter: the learning rate changes when a scheduler steps.
-    holder
-        Optimizer of each parameter.
-    weights
-        Copies, of those whose update cannot be found without.
-    """
-
-    optimizers: Sequence[Optimizer]
-    settings: dict[nn.Parameter, dict[str, Any]] = field(init=False, default_factory=dict)
-    holder: dict[nn.Parameter, Optimizer] = field(init=False, default_factory=dict)
-    weights: dict[nn.Parameter, torch.Tensor] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for optimizer in self.optimizers:
-            self.take_settings(optimizer)
-
-    def take_settings(self, optimizer: Optimizer) -> None:
-        """Keep the settings of one optimizer as they are now."""
-        for group in optimizer.param_groups:
-            kept = {name: value for name, value in group.items() if name != "params"}
-            for parameter in group["params"]:
-                self.settings[parameter] = kept
-                self.holder[parameter] = optimizer
-
-    def take_weights(self, groups: Sequence[MatrixGroup]) -> None:
-        """Copy the weights of 16 bits, and of optimizers whose steps cannot be read."""
-        for group in groups:
-            parameter = group.parameter
-            if parameter.dtype.itemsize < 4 or not reads_state(self.holder[parameter]):
-                self.weights[parameter] = parameter.detach().clone()
-
-
-def is_decoupled(optimizer: Optimizer, settings: Mapping[str, Any]) -> bool:
-    """Return whether decay shrinks the weights by itself, and is no part of the gradient."""
-    known = any(kind.__name__ in DECOUPLED for kind in type(optimizer).__mro__)
-    # Adafactor of transformers decays by a rate that it makes of the weights.
-    known &= not type(optimizer).__module__.startswith("transformers.")
-    return known or bool(settings.get("decoupled_weight_decay", False))
 
 
 def measure_update(
@@ -346,7 +238,7 @@ def measure_update(
             # This process holds nothing of it; its settings still count.
             plain = isinstance(optimizer, SGD) and not settings["momentum"]
             decay = settings["weight_decay"] if plain or is_decoupled(optimizer, settings) else 0.0
-            nothing = torch.zeros_like(parameter)
+            nothing = rows_of(torch.zeros_like(parameter))
             last = OptimizerStep(nothing, float(settings["lr"]), float(decay))
         if parameter in past.weights and (not known or parameter.dtype.itemsize < 4):
             if last is not None or not known:
@@ -373,15 +265,20 @@ def _read_update(
 ) -> MatrixStatistics:
     """Return :data:`STATS`, from the weights after the step and its direction."""
     matrices: list[WeightMatrix] = []
-    factors: list[list[torch.Tensor]] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
-        tensors = (group.parameter, last.direction)
-        factors.append([at_least_float32(local_part(tensor)) for tensor in tensors])
         matrices += group.matrices
         rates += [(last.lr, last.weight_decay)] * len(group.matrices)
     eta, decay = np.array(rates).T
-    raw = mean_products([group for group, _ in steps], factors, [(0, 0), (0, 1), (1, 1)])
+
+    def factors(group: MatrixGroup, last: OptimizerStep) -> Factors:
+        weight = rows_of(local_part(group.parameter))
+        return lambda rows: [
+            at_least_float32(tensor) for tensor in (weight(rows), local_part(last.direction(rows)))
+        ]
+
+    groups = [group for group, _ in steps]
+    raw = mean_products(groups, [factors(*one) for one in steps], [(0, 0), (0, 1), (1, 1)])
 
     def finish(raw: np.ndarray) -> np.ndarray:
         after, aligned_after, u2 = raw.T
@@ -412,7 +309,7 @@ def _compared_update(
     otherwise it is the whole change but for the decay.
     """
     matrices: list[WeightMatrix] = []
-    factors: list[list[torch.Tensor]] = []
+    factors: list[Factors] = []
     rates: list[tuple[float, float]] = []
     for group, last in steps:
         parameter = group.parameter
@@ -425,14 +322,8 @@ def _compared_update(
             decay = float(settings.get("weight_decay") or 0.0) if shrinks else 0.0
         else:
             decay = last.weight_decay
-        both = (past.weights[parameter], parameter)
-        old, new = (at_least_float32(local_part(tensor)) for tensor in both)
-        moved = new - old
         shrunk = eta * decay if decay else 0.0
-        step = moved + shrunk * old
-        if last is not None:
-            step = local_part(last.direction).to(old.dtype) * -eta
-        factors.append([old, new, moved, step, (moved == 0).to(old.dtype)])
+        factors.append(_before_and_after(past.weights[parameter], parameter, last, eta, shrunk))
         matrices += group.matrices
         rates += [(eta, shrunk)] * len(group.matrices)
     eta, shrunk = np.array(rates).T
@@ -456,34 +347,6 @@ def _compared_update(
     return MatrixStatistics(matrices, raw, [("update", stat) for stat in stats], finish)
 
 
-def last_optimizer_step(
-    optimizer: Optimizer, parameter: nn.Parameter, settings: Mapping[str, Any]
-) -> OptimizerStep | None:
-    """Return the step just made, read from the optimizer's state; None if there was none."""
-    state = optimizer.state.get(parameter, {})
-    lr, weight_decay = float(settings["lr"]), float(settings["weight_decay"])
-    if isinstance(optimizer, SGD):
-        if settings["momentum"]:
-            buffer = state.get("momentum_buffer")
-            return None if buffer is None else OptimizerStep(buffer, lr, 0.0)
-        if parameter.grad is None:
-            return None
-        gradient = -parameter.grad if settings["maximize"] else parameter.grad
-        return OptimizerStep(gradient, lr, weight_decay)
-    if "exp_avg" not in state:
-        return None
-    beta1, beta2 = settings["betas"]
-    step = state["step"]
-    if not step.is_cuda:  # on a GPU it stays there
-        step = step.item()
-    first = at_least_float32(state["exp_avg"])
-    second = at_least_float32(state["max_exp_avg_sq" if settings["amsgrad"] else "exp_avg_sq"])
-    denominator = (second.sqrt() / (1 - beta2**step) ** 0.5).add_(settings["eps"])
-    direction = (first / denominator).div_(1 - beta1**step)
-    decoupled = is_decoupled(optimizer, settings)
-    return OptimizerStep(direction, lr, weight_decay if decoupled else 0.0)
-
-
 def _matrices_of(optimizer: Optimizer) -> list[WeightMatrix]:
     """Return every parameter of two dimensions or more, in order."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.dim() >= 2]
@@ -492,3 +355,25 @@ def _matrices_of(optimizer: Optimizer) -> list[WeightMatrix]:
         WeightMatrix(number, "weight", "", parameter, nn.Identity(), 0, None)
         for number, parameter in enumerate(parameters, start=1)
     ]
+
+
+def _before_and_after(
+    before: torch.Tensor,
+    parameter: nn.Parameter,
+    last: OptimizerStep | None,
+    eta: float,
+    shrunk: float,
+) -> Factors:
+    """Return what makes weights before and after, their difference, the step, what stayed."""
+    both = rows_of(local_part(before)), rows_of(local_part(parameter))
+
+    def factors(rows: slice) -> list[torch.Tensor]:
+        old, new = (at_least_float32(of(rows)) for of in both)
+        moved = new - old
+        if last is None:
+            step = moved + shrunk * old
+        else:
+            step = local_part(last.direction(rows)).to(old.dtype) * -eta
+        return [old, new, moved, step, (moved == 0).to(old.dtype)]
+
+    return factors

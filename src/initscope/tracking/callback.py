@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -17,10 +16,10 @@ from initscope.checks import require
 from initscope.errors import UsageError, shown
 from initscope.schema import QUANTITIES
 from initscope.tracking.alerts import Alert, AlertWatch
+from initscope.tracking.folder_frames import FolderFrames
 from initscope.tracking.matrices import Choice, check_choice, find_weight_matrices
 from initscope.tracking.shards import is_sharded
 from initscope.tracking.statistics import QUANTILES
-from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
     StepSchedule,
     VarianceTracker,
@@ -47,7 +46,7 @@ def _checked_log(log: object) -> tuple[str, ...]:
     return tuple(found)
 
 
-class VarianceCallback(TrainerCallback):
+class VarianceCallback(FolderFrames, TrainerCallback):
     """Record the weight matrices of a model while a `Trainer` trains it.
 
     ``Trainer(..., callbacks=[VarianceCallback("variances")])`` is all that is needed. The rows are
@@ -155,18 +154,6 @@ class VarianceCallback(TrainerCallback):
         )
         self._trainer = trainer
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_variances(self.out_folder)
-
-    def histograms_to_frame(self) -> pd.DataFrame:
-        """Return the histograms so far: columns ``step, layer, role, low, high, counts``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_histograms(self.out_folder)
-
     def checksums(self) -> dict[str, str]:
         """Return the checksum of each table so far; none in a process that writes nothing."""
         return {} if self._tracker is None else self._tracker.checksums()
@@ -233,7 +220,7 @@ class VarianceCallback(TrainerCallback):
         """Write all rows before a checkpoint is written; end the run if an alert says so."""
         if self._tracker is not None and control.should_save:
             self._tracker.flush()
-        if self.watch is not None and self.watch.may_stop and _in_any_process(self.watch.stop):
+        if self.watch is not None and self.watch.stops_any_process():
             control.should_training_stop = True
 
     on_save = on_step_end
@@ -260,13 +247,3 @@ class VarianceCallback(TrainerCallback):
         if self._tracker is not None:
             self._tracker.finish()
             self._tracker = None
-
-
-def _in_any_process(flag: bool) -> bool:
-    """Return whether it is so in one of the processes: all must end a run together."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return flag
-    gpu = torch.distributed.get_backend() == "nccl"
-    found = torch.tensor(float(flag), device="cuda" if gpu else "cpu")
-    torch.distributed.all_reduce(found)
-    return bool(found > 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from initscope.models.parameters import VECTOR_KINDS
+from initscope.models.places import VECTOR_KINDS
 from initscope.tracking.matrices import WeightMatrix, unwrapped
 from initscope.tracking.roles import find_weights
 from initscope.tracking.shards import flat_pieces
@@ -39,6 +39,10 @@ class Coverage:
         Weights that are not followed, by parameter.
     vectors
         Gains and biases that are not followed.
+    coarse, coarse_steps
+        Roles of matrices that are measured less often than the others, and when they are.
+    without_product
+        Matrices of low-rank adapters whose product with the other one is not measured.
 
     Examples
     --------
@@ -55,6 +59,9 @@ class Coverage:
     frozen: int = 0
     left: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
+    coarse: tuple[str, ...] = ()
+    coarse_steps: str = ""
+    without_product: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -76,6 +83,12 @@ class Coverage:
             line += f"; left out: {first}{others} (matrices='all' follows every weight)"
         if self.vectors:
             line += f"; its {self.vectors:,} gains and biases are not followed"
+        if self.coarse:
+            line += f"; {' and '.join(self.coarse)} {self.coarse_steps}"
+        if self.without_product:
+            first, *rest = self.without_product
+            others = f" and {len(rest)} more" if rest else ""
+            line += f"; the product of {first}{others} with its other half is not measured"
         return f"{line}."
 
 

@@ -27,8 +27,12 @@ from initscope import checks
 from initscope.checks import require
 from initscope.errors import shown
 from initscope.tracking.arguments import select_roles
-from initscope.tracking.budget import last_optimizer_step, select_optimized, unwrap_optimizer
 from initscope.tracking.matrices import find_weight_matrices
+from initscope.tracking.optimizers import (
+    last_optimizer_step,
+    select_optimized,
+    unwrap_optimizer,
+)
 from initscope.tracking.statistics import MatrixGroup, group_by_parameter
 
 __all__ = ["GrowthSplit"]
@@ -200,7 +204,7 @@ class GrowthSplit:
             zero = torch.zeros_like(parameter)
             return dict.fromkeys((*SUMS, *(f"rest_{lag}" for lag in self._lags)), zero)
         eta, decay = last.lr, last.weight_decay
-        keep, update = 1 - eta * decay, last.direction
+        keep, update = 1 - eta * decay, last.direction(slice(None))
         before = past.weights[-1]
         found = {"growth": update * (eta**2 * update - 2 * keep * eta * before)}
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from initscope import checks, extras
 from initscope.checks import require_name
+from initscope.tracking.folder_frames import FolderFrames
 from initscope.tracking.matrices import check_choice, find_weight_matrices
 from initscope.tracking.shards import is_sharded
-from initscope.tracking.tables import read_histograms, read_variances
 from initscope.tracking.tracker import (
     VarianceTracker,
     checked_quantiles,
@@ -43,7 +41,7 @@ CHECKS: dict[str, Callable[[Any], object]] = {
 }
 
 
-class LightningVarianceCallback(Callback):
+class LightningVarianceCallback(FolderFrames, Callback):
     """Record the weight matrices of a module while Lightning's `Trainer` trains it.
 
     ``Trainer(callbacks=[LightningVarianceCallback("variances")])`` is all that is needed. The rows
@@ -82,18 +80,6 @@ class LightningVarianceCallback(Callback):
         self._tracker: VarianceTracker | None = None
         self._begun = self._stepped = False
         self._step = 0
-
-    def to_frame(self) -> pd.DataFrame:
-        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_variances(self.out_folder)
-
-    def histograms_to_frame(self) -> pd.DataFrame:
-        """Return the histograms so far: columns ``step, layer, role, low, high, counts``."""
-        if self._tracker is not None:
-            self._tracker.flush()
-        return read_histograms(self.out_folder)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Find the matrices, and open the tables after the step that training goes on from."""

@@ -18,7 +18,7 @@ from initscope import checks
 from initscope.checks import require
 from initscope.errors import UsageError, shown, unknown_name
 from initscope.models.architectures import UnitRange, block_number, is_attention_input
-from initscope.models.parameters import Part
+from initscope.models.places import Part
 from initscope.tracking.roles import (
     Numbered,
     Towers,

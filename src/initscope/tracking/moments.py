@@ -20,6 +20,7 @@ from initscope.tracking.statistics import (
     MatrixStatistics,
     at_least_float32,
     mean_and_variance,
+    sharded_moments,
 )
 
 __all__: list[str] = []  # for this package alone
@@ -74,6 +75,34 @@ class MatrixMoments:
     def _over_rows(self, values: np.ndarray) -> np.ndarray:
         """Return the mean over the rows of each matrix, all of one length."""
         return np.bincount(self._owner, values, self._bins) / self._n_rows
+
+
+class Moments:
+    """Measures mean, std and rms of any parameters; how is found once for the same ones."""
+
+    def __init__(self) -> None:
+        self._by_groups: dict[tuple[int, ...], MatrixMoments] = {}
+
+    def measure(
+        self, groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
+    ) -> list[MatrixStatistics]:
+        """Measure mean, std and rms; of what is sharded over all processes."""
+        found = []
+        pairs = list(zip(groups, tensors, strict=True))
+        if whole := [pair for pair in pairs if pair[0].layout is None]:
+            of, what = zip(*whole, strict=True)
+            found.append(self._of(of).measure(what, kind))
+        if parts := [pair for pair in pairs if pair[0].layout is not None]:
+            of, what = zip(*parts, strict=True)
+            found.append(sharded_moments(of, what, kind))
+        return found
+
+    def _of(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
+        """Return how to measure these: all of them, or those with a gradient."""
+        key = tuple(map(id, groups))
+        if key not in self._by_groups:
+            self._by_groups[key] = MatrixMoments(groups)
+        return self._by_groups[key]
 
 
 def _mean_std_rms(moments: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ from initscope.models.architectures import (
     outside_role,
     stack_prefix,
 )
-from initscope.models.parameters import ADAPTER, VECTOR_KINDS, Part, Place, find_parameters
+from initscope.models.parameters import find_parameters
+from initscope.models.places import ADAPTER, VECTOR_KINDS, Part, Place
 from initscope.tracking.shards import FlatPiece
 
 __all__: list[str] = []  # for this package alone

@@ -253,3 +253,13 @@ def decided_by_first(decision: bool) -> bool:
     held = [decision]
     torch.distributed.broadcast_object_list(held, src=0)
     return held[0]
+
+
+def in_any_process(flag: bool) -> bool:
+    """Return whether it is so in one of the processes, all of which have to ask."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return flag
+    gpu = torch.distributed.get_backend() == "nccl"
+    found = torch.tensor(float(flag), device="cuda" if gpu else "cpu")
+    torch.distributed.all_reduce(found)
+    return bool(found > 0)

@@ -29,6 +29,12 @@ HISTOGRAM_BINS, HISTOGRAM_STDS = 40, 5
 LARGEST_SORTED = 2**22
 """Numbers of a matrix that are sorted on a CPU for their quantiles; more are counted in bins."""
 
+LARGE = 2**20
+"""Numbers of a matrix that are multiplied piece by piece on a CPU, if there are more."""
+
+PIECE = 2**17
+"""Numbers of such a piece: it and what is computed from it stay in the cache."""
+
 
 @dataclass(frozen=True)
 class MatrixGroup:
@@ -53,6 +59,22 @@ class MatrixGroup:
             matrix.unit_range == UnitRange(first.groups, number * first.length, first.length)
             for number, matrix in enumerate(self.parts)
         )
+
+    @property
+    def n_elements(self) -> int:
+        """Numbers in the matrices, whatever this process holds of them."""
+        return sum(matrix.n_elements for matrix in self.matrices)
+
+    @property
+    def pieces(self) -> list[slice]:
+        """Rows to be read one after the other; of all but a large matrix on a CPU, all rows."""
+        parameter, alone = self.parameter, len(self.matrices) == 1 and self.layout is None
+        whole = alone and self.matrices[0].unit_range is None and parameter.dim() > 1
+        if not whole or parameter.device.type != "cpu" or parameter.numel() <= LARGE:
+            return [slice(None)]
+        n_rows = len(parameter)
+        height = max(PIECE * n_rows // parameter.numel(), 1)
+        return [slice(first, first + height) for first in range(0, n_rows, height)]
 
     @property
     def n_experts(self) -> int:
@@ -198,20 +220,25 @@ def mean_and_variance(
     return mean.squeeze(dims), (tensor - mean).square_().mean(dims)
 
 
+Factors = Callable[[slice], Sequence[torch.Tensor]]
+"""From rows of a parameter to tensors of their shape."""
+
+
 def mean_products(
-    groups: Sequence[MatrixGroup], factors: Sequence[Sequence[torch.Tensor]], pairs: Sequence[Pair]
+    groups: Sequence[MatrixGroup], factors: Sequence[Factors], pairs: Sequence[Pair]
 ) -> torch.Tensor:
     """Return means over each matrix of products of tensors of its parameter's shape.
 
     Of sharded parameters what this process holds; the means are over all processes. Either all
-    of `groups` are sharded or none.
+    of `groups` are sharded or none. Of one parameter after the other the tensors are made, of a
+    large one piece by piece.
 
     Parameters
     ----------
     groups
         The matrices, by parameter.
     factors
-        Of each parameter the tensors; of a sharded one the local parts.
+        Of each parameter what makes the tensors; of a sharded one the local parts.
     pairs
         Which two of them are multiplied, for each number.
 
@@ -220,9 +247,17 @@ def mean_products(
     torch.Tensor
         Shape (matrices, pairs).
     """
-    if groups[0].layout is None:
-        raws = []
-        for group, tensors in zip(groups, factors, strict=True):
+    raws, rows = [], []
+    for group, make in zip(groups, factors, strict=True):
+        if group.layout is not None:
+            tensors = make(slice(None))
+            sums = [group.layout.sums(tensors[a] * tensors[b]) for a, b in pairs]
+            sizes = torch.tensor([m.n_elements for m in group.matrices]).to(sums[0])
+            rows.append((group.layout, torch.stack(sums, dim=1) / sizes[:, None]))
+        elif len(group.pieces) > 1:
+            raws.append(_products_of_pieces(group, make, pairs))
+        else:
+            tensors = make(slice(None))
             for views in zip(*map(group.views, tensors), strict=True):
                 parts, dims = [view for view, _ in views], views[0][1]
                 dtype = widest_dtype(parts[0].device)
@@ -230,25 +265,28 @@ def mean_products(
                     (parts[a] * parts[b]).mean(dims, dtype=dtype).reshape(-1) for a, b in pairs
                 ]
                 raws.append(torch.stack(products, dim=1))
-        return torch.cat(raws)
-    rows = []
-    for group, tensors in zip(groups, factors, strict=True):
-        assert group.layout is not None
-        sums = [group.layout.sums(tensors[a] * tensors[b]) for a, b in pairs]
-        sizes = [matrix.n_elements for matrix in group.matrices]
-        rows.append((group.layout, torch.stack(sums, dim=1) / sums[0].new_tensor(sizes)[:, None]))
-    return torch.cat(reduce_sums(rows))
+    return torch.cat(reduce_sums(rows) if rows else raws)
+
+
+def _products_of_pieces(group: MatrixGroup, make: Factors, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Return the means of one large matrix, shape (1, pairs); sums of pieces are in float64."""
+    total = torch.zeros(len(pairs), dtype=torch.float64)
+    for rows in group.pieces:
+        parts = [tensor.reshape(-1) for tensor in make(rows)]
+        total += torch.stack([torch.dot(parts[a], parts[b]) for a, b in pairs])
+    return (total / group.parameter.numel())[None]
 
 
 def sharded_moments(
     groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
 ) -> MatrixStatistics:
     """Return mean, std and rms of sharded matrices, of sums and sums of squares."""
-    factors = []
-    for tensor in tensors:
+
+    def factors(tensor: torch.Tensor) -> Factors:
         local = at_least_float32(local_part(tensor))
-        factors.append([local, torch.ones_like(local)])
-    raw = mean_products(groups, factors, [(0, 1), (0, 0)])
+        return lambda rows: (local, torch.ones_like(local))  # sharded ones are read whole
+
+    raw = mean_products(groups, [factors(tensor) for tensor in tensors], [(0, 1), (0, 0)])
 
     def finish(raw: np.ndarray) -> np.ndarray:
         mean, square = raw.T

@@ -9,8 +9,10 @@ precision, which halves the files.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -33,6 +35,9 @@ from initscope.schema import (
 
 __all__ = ["COLUMNS", "HISTOGRAM_COLUMNS", "read_histograms", "read_variances"]
 
+NOTE = b"tracking"
+"""Key, in the metadata of a file, of what is to be known of its rows, as JSON."""
+
 # Waking threads for the few kilobytes of a step takes longer than compressing them.
 COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
@@ -43,7 +48,8 @@ def read_variances(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``step, layer, role, kind, stat, value``.
+        Columns ``step, layer, role, kind, stat, value``; in its `attrs` what the tracker noted, as
+        :meth:`VarianceTracker.to_frame` says.
 
     Raises
     ------
@@ -84,7 +90,14 @@ def _read_frame(folder: Path, name: str) -> pd.DataFrame:
             f"the folder {folder} holds no {name}.parquet and no {name}.arrows: nothing was "
             "recorded there."
         )
-    return table.to_pandas()
+    return noted_frame(table)
+
+
+def noted_frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table's rows, and what was noted of them in `attrs`."""
+    frame = table.replace_schema_metadata(None).to_pandas()
+    frame.attrs |= json.loads((table.schema.metadata or {}).get(NOTE, b"{}"))
+    return frame
 
 
 class VarianceTable:
@@ -96,10 +109,15 @@ class VarianceTable:
         Where the files are; None keeps the rows in memory.
     name
         One of :data:`initscope.schema.TRACKING_SCHEMAS`.
+    note
+        What is to be known of its rows, kept with them if there is anything.
     """
 
-    def __init__(self, folder: Path | None, name: str) -> None:
+    def __init__(
+        self, folder: Path | None, name: str, note: Mapping[str, Any] | None = None
+    ) -> None:
         self.folder, self.name, self.schema = folder, name, TRACKING_SCHEMAS[name]
+        self._note = {NOTE: json.dumps(note).encode()} if note else None
         self._memory: list[pa.RecordBatch] = []
         self._writer: pa.ipc.RecordBatchStreamWriter | None = None
         self._sink: pa.NativeFile | None = None
@@ -120,12 +138,14 @@ class VarianceTable:
     def read(self) -> pa.Table | None:
         """Return all rows so far; None if there is no file."""
         if self.folder is None:
-            return pa.Table.from_batches(self._memory, self.schema)
+            table = pa.Table.from_batches(self._memory, self.schema)
+            return table.replace_schema_metadata(self._note)
         batches = self._batches()
         if batches is None:
             return None
         stored = _in_single_precision(self.schema)
-        return pa.Table.from_batches(batches, stored).cast(self.schema)
+        table = pa.Table.from_batches(batches, stored).cast(self.schema)
+        return table.replace_schema_metadata(self._note)
 
     def digest(self) -> str:
         """Return the checksum of all that was appended, in hexadecimal."""
@@ -161,14 +181,22 @@ class VarianceTable:
             raise UsageError(
                 f"{self.final_path} is damaged ({error}). Remove it, or name another folder."
             ) from error
+        self._take_note(table.schema)
         return list(_by_step(table.cast(_in_single_precision(self.schema))))
 
     def _read_stream(self, silent: bool) -> list[pa.RecordBatch]:
-        batches, wrong = _whole_batches(self.stream_path, self.schema)
+        batches, written, wrong = _whole_batches(self.stream_path, self.schema)
+        self._take_note(written)
         if wrong and not silent:
             whole = f"up to step {batches[-1]['step'][-1]}" if batches else "nothing of it"
             tqdm.write(f"{self.stream_path} {wrong}; what is whole: {whole}.")
         return batches
+
+    def _take_note(self, written: pa.Schema | None) -> None:
+        """Keep what is noted in a file that is read, unless one is being written."""
+        if self._writer is None and self._note is None and written is not None:
+            note = (written.metadata or {}).get(NOTE)
+            self._note = {NOTE: note} if note else None
 
     def open(self, step: int) -> int | None:
         """Get ready to append after `step`; drop the rows of later steps.
@@ -177,10 +205,13 @@ class VarianceTable:
         """
         if self.folder is None:
             return None
+        own = self._note
         kept = [b for b in self._batches() or [] if b["step"][0].as_py() <= step]
+        if not kept:
+            self._note = own  # nothing is left of what an earlier run has noted
         with atomic_write(self.stream_path) as new:
             self._sink = pa.OSFile(str(new), "wb")
-            stored = _in_single_precision(self.schema)
+            stored = _in_single_precision(self.schema).with_metadata(self._note)
             self._writer = pa.ipc.new_stream(self._sink, stored, options=COMPRESSED)
             self._written = hashlib.sha256()
             for batch in kept:
@@ -216,7 +247,8 @@ class VarianceTable:
         self._writer = self._sink = None
         table = self.read()
         assert table is not None
-        write_table(self.final_path, table.cast(_in_single_precision(table.schema)))
+        stored = _in_single_precision(self.schema).with_metadata(table.schema.metadata)
+        write_table(self.final_path, table.cast(stored))
         self.stream_path.unlink()
 
 
@@ -240,31 +272,37 @@ def _checksum(batch: pa.RecordBatch) -> str:
     return content_digest(pa.Table.from_batches([batch]))
 
 
-def _whole_batches(path: Path, schema: pa.Schema) -> tuple[list[pa.RecordBatch], str]:
-    """Return the batches of a stream up to where it is whole; also what is wrong after it."""
+def _whole_batches(
+    path: Path, schema: pa.Schema
+) -> tuple[list[pa.RecordBatch], pa.Schema | None, str]:
+    """Return the batches of a stream up to where it is whole, its schema, what is wrong after."""
     stored = _in_single_precision(schema)
     batches: list[pa.RecordBatch] = []
+    written: pa.Schema | None = None
     # Of the whole file: a length that is damaged then asks for no more memory than there is of it.
     source = pa.BufferReader(path.read_bytes())
     try:
         with pa.ipc.open_stream(source) as reader:
+            written = reader.schema
             if not reader.schema.equals(stored) and not reader.schema.equals(schema):
-                return [], "is damaged (its columns are not those of the table)"
+                return [], None, "is damaged (its columns are not those of the table)"
             while True:
                 batch, metadata = reader.read_next_batch_with_custom_metadata()
                 batch.validate(full=True)
+                batch = batch.replace_schema_metadata(None)
                 if reader.schema.equals(stored):
                     checksum = (metadata or {}).get(CHECKSUM, b"").decode(errors="replace")
                     if checksum != _checksum(batch):
-                        return batches, "is damaged"
+                        return batches, written, "is damaged"
                     batches.append(batch)
                 else:  # written by an older version: without checksums, several steps at once
                     batches += _by_step(pa.Table.from_batches([batch]).cast(stored))
     except StopIteration:
-        return batches, "" if source.tell() == source.size() else "is damaged"
+        return batches, written, "" if source.tell() == source.size() else "is damaged"
     except (pa.ArrowException, OSError, ValueError) as error:
         cut = source.tell() == source.size()
-        return batches, "ends within a batch" if cut else f"is damaged ({error})"
+        wrong = "ends within a batch" if cut else f"is damaged ({error})"
+        return batches, written, wrong
 
 
 def open_table(table: VarianceTable, step: int) -> int | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -18,10 +17,8 @@ from torch.optim import Optimizer
 from initscope import checks
 from initscope.checks import require
 from initscope.schema import (
-    COLUMNS,
     HISTOGRAMS,
     QUANTITIES,
-    TRACKING_SCHEMAS,
     VARIANCES,
 )
 from initscope.tracking.adapters import find_products, product_moments
@@ -34,23 +31,26 @@ from initscope.tracking.arguments import (
     step_schedule,
 )
 from initscope.tracking.attention import AttentionWatch, find_attention
-from initscope.tracking.budget import (
+from initscope.tracking.budget import measure_update
+from initscope.tracking.clock import Clock
+from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
+from initscope.tracking.matrices import Choice, find_weight_matrices
+from initscope.tracking.moments import Moments
+from initscope.tracking.optimizers import (
     Past,
-    measure_update,
     optimizers_of,
     reads_state,
+    say_what_is_not_read,
     select_optimized,
 )
-from initscope.tracking.coverage import ENOUGH, Coverage, find_coverage
-from initscope.tracking.hooks import MatrixSignals
-from initscope.tracking.matrices import Choice, find_weight_matrices
-from initscope.tracking.moments import MatrixMoments
+from initscope.tracking.recording import Recording
 from initscope.tracking.shards import (
     decided_by_first,
     have_gradients,
     is_first_process,
     is_sharded,
 )
+from initscope.tracking.signals import MatrixSignals
 from initscope.tracking.statistics import (
     QUANTILES,
     DeviceToHostCopy,
@@ -59,9 +59,7 @@ from initscope.tracking.statistics import (
     group_by_parameter,
     histogram_counts,
     kurtosis_and_quantiles,
-    sharded_moments,
 )
-from initscope.tracking.tables import VarianceTable, open_table, refuse_another_run
 
 __all__ = ["QUANTITIES", "StepSchedule", "VarianceTracker"]
 
@@ -140,8 +138,13 @@ class VarianceTracker:
         Which kinds to record, of :data:`QUANTITIES`; by default all but `activation` and
         `attention`, which need hooks in the forward pass, and without an optimizer `update`.
     embeddings_every
-        The steps at which embeddings and an output layer are measured: with a large vocabulary they
-        cost more than a short training step. As `every` if None.
+        The steps at which embeddings and an output layer are measured. By default as `every`, but
+        for a matrix of more than a million numbers where `every` is a number below 10: it is
+        measured at the first multiple of `every` from 10 on, and of that, because with a large
+        vocabulary it costs more than a short training step; and at `distribution_every`. What is
+        recorded of it is exact (a sample of its rows would miss the few tokens that have a
+        gradient). The line at the start names it, and so does the record: see :meth:`to_frame`.
+        With the same number as `every` it is measured as often as the rest.
     matrices, vectors
         Which matrices are followed, and whether gains of norms and biases are too: as
         :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
@@ -169,9 +172,6 @@ class VarianceTracker:
         Share of the weights that is followed, and what is left out.
     step
         Steps of the optimizer made so far.
-    newest_step, newest
-        The last step whose weights were recorded (-1 before there is one), and the std of each
-        matrix then by (layer, role).
 
     Raises
     ------
@@ -199,22 +199,25 @@ class VarianceTracker:
         out_folder: str | Path | None = None,
         overwrite: bool = False,
     ) -> None:
-        self._every = step_schedule("every", every)
-        self._distribution_every = step_schedule("distribution_every", distribution_every)
-        self._embeddings_every = (
-            None
-            if embeddings_every is None
-            else step_schedule("embeddings_every", embeddings_every)
-        )
+        for name, steps in (("every", every), ("distribution_every", distribution_every)):
+            step_schedule(name, steps)
+        if embeddings_every is not None:
+            step_schedule("embeddings_every", embeddings_every)
         if quantities is None:
             quantities = ("weight", "gradient") + (("update",) if optimizer is not None else ())
         self._quantities = checked_quantities(quantities)
         self._quantiles = checked_quantiles(quantiles)
         checks.module("model", model)
         self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
-        self.coverage: Coverage = find_coverage(model, self._matrices)
-        self._products = find_products(model, self._matrices)
+        self._products, without_product = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
+        self._clock = Clock(self._groups, every, distribution_every, embeddings_every)
+        self.coverage: Coverage = replace(
+            find_coverage(model, self._matrices),
+            coarse=tuple(group.matrices[0].role for group in self._clock.coarse.values()),
+            coarse_steps=self._clock.how_often,
+            without_product=tuple(without_product),
+        )
         self._histograms = select_roles(self._matrices, histograms)
         if "activation" in self._quantities:
             refuse_compiled(model)
@@ -235,9 +238,9 @@ class VarianceTracker:
         self._overwrite = overwrite
         self._sharded = is_sharded(self._matrices)
         # All processes measure what they hold parts of; one writes, and says what there is to say.
-        self._writes = not self._sharded or out_folder is None or is_first_process()
-        folder = None if out_folder is None or not self._writes else Path(out_folder)
-        self._tables = {name: VarianceTable(folder, name) for name in TRACKING_SCHEMAS}
+        writes = not self._sharded or out_folder is None or is_first_process()
+        folder = None if out_folder is None or not writes else Path(out_folder)
+        self._recording = Recording(folder, self._clock.note, writes=writes)
         self._gradients: list[MatrixStatistics] = []
         self._signals = MatrixSignals(self._matrices)
         self._attention = AttentionWatch(
@@ -247,17 +250,24 @@ class VarianceTracker:
         self._pending: (
             tuple[int, list[MatrixStatistics], MatrixStatistics | None, DeviceToHostCopy] | None
         ) = None
-        self._moments_of: dict[tuple[int, ...], MatrixMoments] = {}
-        self._labels: dict[Any, list[pa.Array]] = {}
-        self.newest_step = -1
-        self.newest: dict[tuple[int, str], float] = {}
+        self._moments = Moments()
         self.on_rows: Callable[[pd.DataFrame], object] | None = None  # sees the rows of each step
         if self._sharded and not is_first_process():
             return
         level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
         logger.log(level, "%s", self.coverage)
         if "update" in self._quantities:
-            self._say_what_is_not_read()
+            say_what_is_not_read(self._optimizers, self._groups, self._optimized)
+
+    @property
+    def newest_step(self) -> int:
+        """The last step whose weights were recorded, or -1."""
+        return self._recording.newest_step
+
+    @property
+    def newest(self) -> dict[tuple[int, str], float]:
+        """The std of each matrix at that step, by (layer, role)."""
+        return self._recording.newest
 
     def __enter__(self) -> VarianceTracker:
         self.start()
@@ -302,42 +312,14 @@ class VarianceTracker:
         self.after_optimizer_step()
         self.begin_step()
 
-    def _say_what_is_not_read(self) -> None:
-        """Warn of optimizers whose update is a difference, and of matrices that none trains."""
-        others = {type(one).__name__ for one in self._optimizers if not reads_state(one)}
-        if others:
-            logger.warning(
-                "the update of %s is not read from its state: it is the difference of the weights, "
-                "of which each due step copies those that are followed.",
-                " and ".join(sorted(others)),
-            )
-        optimized = {group.parameter for group in self._optimized}
-        left = [g for g in self._groups if g.parameter not in optimized]
-        trained = [g.matrices[0].name for g in left if g.parameter.requires_grad]
-        if trained:
-            logger.warning(
-                "%d followed parameters are in no parameter group of the optimizer, and have no "
-                "update: %s%s.",
-                len(trained),
-                ", ".join(trained[:3]),
-                " and more" if len(trained) > 3 else "",
-            )
-
     # --- what a training loop calls, through the optimizer or itself ---
 
     def start(self) -> None:
         """Open the tables, and record the weights as they are, unless that was done."""
-        if self.step == 0 and not self._overwrite:
-            for table in self._tables.values():
-                refuse_another_run(table)
-        # From the start nothing is kept of what an earlier run has left: it may be damaged, or
-        # have the first step in one table and not in the other.
-        kept = self.step if self.step or not self._overwrite else -1
-        written = {name: open_table(table, kept) for name, table in self._tables.items()}
-        wanted = written[VARIANCES] != self.step
+        wanted = self._recording.open(self.step, overwrite=self._overwrite) != self.step
         if self._sharded:
             wanted = decided_by_first(wanted)
-        if wanted and self._due(self.step):
+        if wanted and self._clock.due(self.step):
             self._record(updated=False, with_gradients=False)
 
     def begin_step(self) -> None:
@@ -346,10 +328,10 @@ class VarianceTracker:
         self._past = None
         self._stepped = set()
         self._within.clear()
-        if "activation" in self._quantities and self._due(self.step + 1):
+        if "activation" in self._quantities and self._clock.due(self.step + 1):
             refuse_compiled(self._model)  # it may have been compiled since
             self._signals.start()
-        if "attention" in self._quantities and self._due(self.step + 1):
+        if "attention" in self._quantities and self._clock.due(self.step + 1):
             self._attention.start()
 
     def end_batch(self) -> None:
@@ -360,7 +342,7 @@ class VarianceTracker:
     def before_optimizer_step(self) -> None:
         """Measure the gradients when they are complete and clipped."""
         self.end_batch()
-        if not self._due(self.step + 1):
+        if not self._clock.due(self.step + 1):
             return
         if "gradient" in self._quantities:
             self._gradients = self._measure_gradients(self.step + 1)
@@ -374,9 +356,9 @@ class VarianceTracker:
         loop that clips the gradients after it calls.
         """
         self.end_batch()
-        if "update" in self._quantities and self._due(self.step + 1):
+        if "update" in self._quantities and self._clock.due(self.step + 1):
             self._past = Past(self._optimizers)
-            followed = self._followed(self._optimized, self.step + 1)
+            followed = self._clock.followed(self._optimized, self.step + 1)
             self._past.take_weights(self._with_gradients(followed))
 
     def after_optimizer_step(self, *, updated: bool = True) -> None:
@@ -384,7 +366,7 @@ class VarianceTracker:
         checks.flag("updated", updated)
         self.step += 1
         self._stepped = set()
-        if self._due(self.step):
+        if self._clock.due(self.step):
             self._record(updated=updated, with_gradients=True)
 
     def flush(self) -> None:
@@ -394,24 +376,28 @@ class VarianceTracker:
         step, measured, counts, copy = self._pending
         self._pending = None
         values = copy.values()
-        self._write(step, measured, values[: len(measured)])
+        self._recording.write(step, measured, values[: len(measured)], self.on_rows)
         if counts is not None:
-            self._write_histograms(step, counts, values[-1])
+            self._recording.write_histograms(step, counts, values[-1])
 
     def checksums(self) -> dict[str, str]:
         """Return the checksum of each table so far, to be compared when a run goes on."""
         self.flush()
-        return {name: table.digest() for name, table in self._tables.items()}
+        return self._recording.checksums()
 
     def finish(self) -> None:
         """Write what is left and close the tables."""
         self.end_batch()
         self.flush()
-        for table in self._tables.values():
-            table.close()
+        self._recording.close()
 
     def to_frame(self) -> pd.DataFrame:
-        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``."""
+        """Return what was recorded so far: columns ``step, layer, role, kind, stat, value``.
+
+        If some matrices are measured less often than the others, ``attrs["coarse"]`` of the table
+        lists their layers and roles, and ``attrs["coarse_steps"]`` says when they are;
+        :func:`initscope.tracking.read_variances` gives the same of a run on disk.
+        """
         return self._frame(VARIANCES)
 
     def histograms_to_frame(self) -> pd.DataFrame:
@@ -424,20 +410,9 @@ class VarianceTracker:
 
     def _frame(self, name: str) -> pd.DataFrame:
         self.flush()
-        table = self._tables[name].read()
-        return (TRACKING_SCHEMAS[name].empty_table() if table is None else table).to_pandas()
+        return self._recording.frame(name)
 
     # --- measuring ---
-
-    def _due(self, step: int) -> bool:
-        own = self._embeddings_every is not None and self._embeddings_every(step)
-        return self._every(step) or self._distribution_every(step) or own
-
-    def _followed(self, groups: Sequence[MatrixGroup], step: int) -> list[MatrixGroup]:
-        """Return which of these are measured at a step: embeddings have a clock of their own."""
-        if self._embeddings_every is None or self._embeddings_every(step):
-            return list(groups)
-        return [group for group in groups if not _is_vocabulary(group)]
 
     def _with_gradients(self, groups: Sequence[MatrixGroup]) -> list[MatrixGroup]:
         """Return those with a gradient, here or in another process."""
@@ -445,48 +420,27 @@ class VarianceTracker:
         has = have_gradients([group.parameter for group in groups], sharded)
         return [group for group, one in zip(groups, has, strict=True) if one]
 
-    def _measure(
-        self, groups: Sequence[MatrixGroup], tensors: Sequence[torch.Tensor], kind: str
-    ) -> list[MatrixStatistics]:
-        """Measure mean, std and rms; of what is sharded over all processes."""
-        found = []
-        pairs = list(zip(groups, tensors, strict=True))
-        if whole := [pair for pair in pairs if pair[0].layout is None]:
-            of, what = zip(*whole, strict=True)
-            found.append(self._moments(of).measure(what, kind))
-        if parts := [pair for pair in pairs if pair[0].layout is not None]:
-            of, what = zip(*parts, strict=True)
-            found.append(sharded_moments(of, what, kind))
-        return found
-
-    def _moments(self, groups: Sequence[MatrixGroup]) -> MatrixMoments:
-        """Return how to measure these: all of them, or those with a gradient."""
-        key = tuple(map(id, groups))
-        if key not in self._moments_of:
-            self._moments_of[key] = MatrixMoments(groups)
-        return self._moments_of[key]
-
     @torch.no_grad()
     def _measure_gradients(self, step: int) -> list[MatrixStatistics]:
         found = [
             (group, gradient)
-            for group in self._with_gradients(self._followed(self._groups, step))
+            for group in self._with_gradients(self._clock.followed(self._groups, step))
             if not (gradient := _gradient(group.parameter)).is_sparse
         ]
         if not found:
             return []
         groups, gradients = zip(*found, strict=True)
-        return self._measure(groups, gradients, "gradient")
+        return self._moments.measure(groups, gradients, "gradient")
 
     @torch.no_grad()
     def _record(self, *, updated: bool, with_gradients: bool) -> None:
         self.flush()
         measured = []
-        closer = self._distribution_every(self.step)
+        closer = self._clock.closer(self.step)
         if "weight" in self._quantities:
-            groups = self._followed(self._groups, self.step)
+            groups = self._clock.followed(self._groups, self.step)
             weights = [group.parameter for group in groups]
-            measured += self._measure(groups, weights, "weight")
+            measured += self._moments.measure(groups, weights, "weight")
             if self._products:
                 measured.append(product_moments(self._products))
             if closer:
@@ -496,7 +450,7 @@ class VarianceTracker:
                 self._gradients = self._measure_gradients(self.step)
             measured += self._gradients
         if updated and "update" in self._quantities:
-            stepped = self._with_gradients(self._followed(self._optimized, self.step))
+            stepped = self._with_gradients(self._clock.followed(self._optimized, self.step))
             if (
                 self._past is None
                 and not self._warned
@@ -522,7 +476,7 @@ class VarianceTracker:
             measured += self._attention.statistics(trained)
         counts = None
         if closer and self._histograms:
-            shown = {g.parameter for g in self._followed(self._groups, self.step)}
+            shown = {g.parameter for g in self._clock.followed(self._groups, self.step)}
             of = [matrix for matrix in self._histograms if matrix.parameter in shown]
             counts = histogram_counts(of) if of else None
         self._gradients = []
@@ -532,57 +486,6 @@ class VarianceTracker:
         self._pending = self.step, measured, counts, copy
         if not any(group.parameter.is_cuda for group in self._groups):
             self.flush()
-
-    # --- rows ---
-
-    def _write(self, step: int, measured: list[MatrixStatistics], values: list[np.ndarray]) -> None:
-        value = np.concatenate([np.zeros(0), *(array.ravel() for array in values)])
-        if len(value) == 0 or not self._writes:
-            return
-        # Names repeat from step to step: the columns that hold them are made once.
-        key = tuple((*one.labels, *one.matrices) for one in measured)
-        if key not in self._labels:
-            rows = [
-                (matrix.layer, matrix.role, kind, stat)
-                for one in measured
-                for matrix in one.matrices
-                for kind, stat in one.labels
-            ]
-            types = [TRACKING_SCHEMAS[VARIANCES].field(name).type for name in COLUMNS[1:5]]
-            columns = zip(*rows, strict=True)
-            self._labels[key] = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-        batch = [pa.array(np.full(len(value), step)), *self._labels[key], pa.array(value)]
-        rows = pa.RecordBatch.from_arrays(batch, schema=TRACKING_SCHEMAS[VARIANCES])
-        self._tables[VARIANCES].append(rows)
-        if self.on_rows is not None:
-            self.on_rows(rows.to_pandas())
-        for one, array in zip(measured, values, strict=True):
-            if ("weight", "std") in one.labels:
-                stds = array[:, one.labels.index(("weight", "std"))].tolist()
-                names = [(matrix.layer, matrix.role) for matrix in one.matrices]
-                if step != self.newest_step:
-                    self.newest_step, self.newest = step, {}
-                self.newest |= zip(names, stds, strict=True)
-
-    def _write_histograms(self, step: int, counts: MatrixStatistics, raw: np.ndarray) -> None:
-        if not self._writes:
-            return
-        rows = [
-            {
-                "step": step, "layer": matrix.layer, "role": matrix.role,
-                "low": row[0], "high": row[1], "counts": [int(count) for count in row[2:]],
-            }
-            for matrix, row in zip(counts.matrices, raw.tolist(), strict=True)
-        ]  # fmt: skip
-        self._tables[HISTOGRAMS].append(
-            pa.RecordBatch.from_pylist(rows, schema=TRACKING_SCHEMAS[HISTOGRAMS])
-        )
-
-
-def _is_vocabulary(group: MatrixGroup) -> bool:
-    """Return whether a parameter has a row for each token: an embedding, or the output layer."""
-    first = group.matrices[0]
-    return isinstance(first.module, torch.nn.Embedding) or first.role == "output"
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:

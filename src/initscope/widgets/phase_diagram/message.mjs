@@ -40,7 +40,7 @@ export function sentence(s, { phase, q, chi, c, correlation, gradient, path: { c
   }
   if (phase === "ordered") {
     const lost = q > 0 ? `${pair}, on their way to ${short(c)}: the network forgets how they differ` : `${pair} while the signal itself fades`;
-    return `Ordered: ${each}, and ${lost}. ${rule} ${layers(correlation)} layers train.`;
+    return `Ordered: ${each}, and ${lost}. ${rule} ${layers(Math.min(correlation, gradient))} layers train.`;
   }
   return `Chaotic: ${each}, and ${pair}, where all pairs come to ${short(c)} in the end. `
     + `${rule} ${layers(gradient)} layers train if the gradient sets the limit, ${layers(correlation)} if the correlation does.`;

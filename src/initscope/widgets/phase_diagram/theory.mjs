@@ -163,7 +163,7 @@ export function correlated(activation, q) {
       const p = q * c;
       const root = Math.sqrt((1 + q * (1 - c)) * (1 + q * (1 + c))); // of (1 + q)^2 - p^2
       const both = 1 / (2 * Math.PI * root);
-      const share = 0.25 + Math.atan2(p, root) / (2 * Math.PI);
+      const share = Math.atan2(root, -p) / (2 * Math.PI);
       const bracketed = (q * q + p * p + q * q * q * (1 - c) * (1 + c)) / (1 + q);
       return [
         both * bracketed + p * share,
@@ -214,9 +214,11 @@ export function point(activation, weight, bias) {
   const { slope, derivative } = moments(activation, q);
   const chi = activation === "relu" ? weight / 2 : weight * derivative;
   const [c, rate] = solveCorrelation(activation, weight, bias, q);
+  // The map of correlations is divided by V(q), which is q at a fixed point above 0 alone.
+  const slopeOfMap = (unbiased || q === 0) && weight > 0 ? 1 : rate;
   return {
     q: fixedPoint(activation, weight, bias), chi, c,
-    correlation: scale(rate), length: Number.isNaN(q) ? NaN : scale(weight * slope), gradient: scale(chi),
+    correlation: scale(slopeOfMap), length: Number.isNaN(q) ? NaN : scale(weight * slope), gradient: scale(chi),
   };
 }
 

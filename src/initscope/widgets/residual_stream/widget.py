@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 from initscope.plots.transformer import bars_of_stream
 from initscope.theory import residual_gradient_variance, residual_stream_variance
 from initscope.theory.activations import resolve
-from initscope.theory.transformer import (
+from initscope.theory.logits import attention_logit_variance
+from initscope.theory.transformer_blocks import (
     activation_covariance,
     attention_covariance,
-    attention_logit_variance,
     layer_norm_covariance,
+    softmax_of,
 )
 from initscope.widgets.base import BookWidget
 
@@ -105,7 +106,8 @@ class ResidualStream(BookWidget):
             return layer_norm_covariance(covariance, EPSILON) if post else covariance
 
         for _ in range(self.n_layer):
-            attended = attention_covariance(enter(covariance), logits)
+            inputs = enter(covariance)
+            attended = attention_covariance(inputs, softmax_of(inputs, logits))
             attention = self.n_embd**2 * weight * out * attended
             covariance = between = leave(covariance + attention)
             hidden = self.n_embd * weight * enter(covariance)
