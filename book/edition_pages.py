@@ -9,6 +9,7 @@ takes one: `drawn` and `written`.
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +29,7 @@ _SVG_NAMES = {
 }
 
 _DROPPED = (
-    *("script", "style", "link", "button", "input", "iframe", "a.headerlink"),
+    *("script", "noscript", "style", "link", "button", "input", "iframe", "a.headerlink"),
     ".hide > summary",  # of code
     ".figure-stack",  # another look of the picture before it
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
@@ -133,6 +134,12 @@ def _clean(page: Page) -> None:
         tag["class"] = "fold-title"
     for tag in body.select("cite:has(code)"):
         tag.unwrap()
+    for tag in body.select("span"):
+        # Most have no look in an edition, as the colors of code; a PDF would keep each as a part.
+        if not tag.has_attr("id") and not _looks().intersection(tag.get_attribute_list("class")):
+            tag.unwrap()
+    for tag in body.select(f"p:has(> :is({', '.join(_BLOCKS)}))"):
+        tag.name = "div"  # Sphinx writes paragraphs in paragraphs, which no other reader knows
     seen: set[str] = set()
     for tag in [body, *body.find_all(True)]:
         for name in list(tag.attrs):
@@ -150,6 +157,17 @@ def _clean(page: Page) -> None:
         for figure in body.select("figure[id]"):
             _add_note(figure, "On the live page.", f"{page.live}#{figure['id']}")
 
+
+@functools.cache
+def _looks() -> frozenset[str]:
+    """Return the classes that the style of the editions knows."""
+    style = "".join(
+        (Path(__file__).parent / name).read_text("utf8") for name in ("edition.css", "print.css")
+    )
+    return frozenset(re.findall(r"\.([a-z][\w-]*)", style))
+
+
+_BLOCKS = ("p", "ul", "ol", "dl", "div", "pre", "table", "blockquote", "figure", "section")
 
 _OF_SCREENS = (
     *("border", "align", "valign", "cellpadding", "cellspacing", "scoped", "tabindex", "open"),

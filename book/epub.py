@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import mimetypes
+import re
 import uuid
 import zipfile
 from html import escape
@@ -15,6 +16,8 @@ from edition_pages import Page, linked, pictures, words_of, written
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time of every file in it, the first that there is in an archive."""
+
+_GUESS = re.compile(rb' id="guess_[^"]*"')
 
 CONTAINER = """<?xml version="1.0" encoding="UTF-8"?>
 <container version="1.0" xmlns="urn:oasis:names:tc:opendocument:xmlns:container">
@@ -127,7 +130,9 @@ def write_epub(
         for image, source in zip(body.select("img[src]"), pictures(page), strict=True):
             image["src"] = f"images/{source.name}"
             if f"images/{source.name}" not in files:
-                files[f"images/{source.name}"] = (book / source).read_bytes()
+                # Panels in which the page draws a guess have the same name, and a name is an id.
+                picture = _GUESS.sub(b"", (book / source).read_bytes())
+                files[f"images/{source.name}"] = picture
                 kind = mimetypes.guess_type(source.name)[0] or ""
                 items.append((f"images/{source.name}", kind, ""))
         names = (("math", "mathml"), ("svg", "svg"))

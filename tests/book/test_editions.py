@@ -107,7 +107,7 @@ def test_both_are_handed_on_with_their_checksums(made: Path) -> None:
     assert files == {f"initscope-{version}.pdf", f"initscope-{version}.epub"}
     for name, digest in sums.items():
         assert hashlib.sha256((made / name).read_bytes()).hexdigest() == digest
-        assert (made / name).stat().st_size < 40_000_000
+        assert (made / name).stat().st_size < (2_000_000 if name.endswith(".epub") else 16_000_000)
 
 
 # --- PDF -----------------------------------------------------------------------------------
@@ -267,6 +267,44 @@ def test_nothing_in_the_epub_asks_for_a_script_or_another_host(epub: dict[str, b
             assert tag.tag not in {f"{XHTML}{n}" for n in ("script", "iframe", "form", "button")}
             assert not any(attribute.startswith("on") for attribute in tag.attrib), name
             assert not tag.attrib.get("src", "").startswith(("http", "//", "data:")), name
+
+
+PHRASING = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "span", "em", "strong", "code", "pre"}
+"""Elements that hold text and what stands in a line of it."""
+
+BLOCKS = {"p", "div", "ul", "ol", "li", "dl", "table", "figure", "section", "pre", "blockquote"}
+
+
+def test_elements_stand_where_they_may(epub: dict[str, bytes]) -> None:
+    """As readers of EPUB ask for that know no more than the standard."""
+    for name, content in epub.items():
+        if not name.endswith((".xhtml", ".svg")):
+            continue
+        tree = ElementTree.fromstring(content)
+        ids = Counter(tag.attrib["id"] for tag in tree.iter() if "id" in tag.attrib)
+        assert max(ids.values(), default=1) == 1, f"{name}: {ids.most_common(1)}"
+        for tag in tree.iter():
+            kind = str(tag.tag).removeprefix(XHTML)
+            inside = {str(child.tag).removeprefix(XHTML) for child in tag}
+            assert kind not in ("noscript", "template", "details", "summary"), name
+            if kind in PHRASING:
+                assert not inside & BLOCKS, f"{name}: {kind} with {inside & BLOCKS}"
+            if kind in ("ul", "ol"):
+                assert inside <= {"li"}, f"{name}: {kind} with {inside}"
+            if kind == "img":
+                assert "alt" in tag.attrib, name
+
+
+def test_the_contents_of_the_epub_are_a_list_of_links(epub: dict[str, bytes]) -> None:
+    nav = ElementTree.fromstring(epub["EPUB/nav.xhtml"])
+    (toc,) = nav.iter(f"{XHTML}nav")
+    assert toc.attrib["{http://www.idpf.org/2007/ops}type"] == "toc"
+    assert [child.tag.removeprefix(XHTML) for child in toc] == ["h1", "ol"]
+    for item in toc.iter(f"{XHTML}li"):
+        first, *below = [child.tag.removeprefix(XHTML) for child in item]
+        assert first in ("a", "span")
+        assert below == ["ol"] or (below == [] and first == "a")
+        assert "".join(item[0].itertext()).strip()
 
 
 def test_every_caption_and_number_is_in_the_epub(
