@@ -48,7 +48,7 @@ A program writes this page, and a test holds it to the code.
 What is not followed or not measured is said too, in a line of the log that names the largest of
 it. The cost is that of weights, gradients and updates of all matrices at every step, in models of a
 few thousand weights, whose steps take milliseconds. Of larger ones it is a small share, which
-{{doc}}`use_it` gives, and of every tenth step, as by default, a tenth of that.
+[Use it on your model](use_it.md) gives, and of every tenth step, as by default, a tenth of that.
 
 Adapters are initialized with their base frozen, as they are trained, so that the share set is that
 of the adapter; where none of it is drawn at random, `initialize_` refuses with one clear error.
