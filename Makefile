@@ -26,7 +26,7 @@ EDITIONS := _build/editions.stamp
 help:
 	@echo "make book        build the book from the committed notebooks     2 min the first time, then 30 s"
 	@echo "                   -> _build/html/index.html"
-	@echo "make test        build the book, check the code, run the tests    8 min, and 3 min to install"
+	@echo "make test        build the book, check the code, run the tests    17 min, and 3 min to install"
 	@echo "                   browser tests need Chromium; without it they are skipped, and it says so"
 	@echo "make chapters    execute every chapter twice: from nothing with  3 min"
 	@echo "                   the smoke profile, and as published, from its records"
@@ -55,7 +55,7 @@ book: $(BOOK)
 # The book and the types need one core each, and neither needs the other.
 test: $(EVERYTHING)
 	@$(MAKE) --no-print-directory --jobs 2 $(BOOK) lint
-	@echo "Running the tests: 7 minutes on two cores. The result is the last line."
+	@echo "Running the tests: 17 minutes on two cores. The result is the last line."
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
 		-m "not chapter and not compatibility"
 
