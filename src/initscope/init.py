@@ -6,32 +6,33 @@ deviation each parameter was asked to have and the one it got, and what it did n
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
-from torch.nn.utils import parametrize
-from torch.nn.utils.weight_norm import WeightNorm
 
 from initscope import checks
-from initscope.checks import require_name
 from initscope.errors import UsageError, shown
+from initscope.initialization_draws import check_fillable, check_range, draw_independent_, normal_
+from initscope.initialization_plan import (
+    Assignment,
+    check_layers,
+    drawn_rms,
+    unfillable,
+    weight_fill,
+    write_,
+)
 from initscope.initialization_report import Initialization, by_reason
-from initscope.models.parameters import LAYERS, find_parameters
-from initscope.models.places import Geometry, Place, behind, conv1d_class
+from initscope.models.parameters import find_parameters
+from initscope.models.places import Place, conv1d_class
 from initscope.theory.rule import (
     DISTRIBUTIONS,
     LARGEST_STD,
     MODES,
-    ROLES,
-    Draw,
     Rule,
-    Weight,
 )
 from initscope.theory.scheme import Scheme
 from initscope.theory.schemes import SCHEMES, check_options, fan, rule_name
@@ -84,31 +85,6 @@ def fans(tensor: torch.Tensor, *, transposed: bool = False) -> tuple[int, int]:
     receptive_field = math.prod(tensor.shape[2:])
     fan_out, fan_in = tensor.shape[0] * receptive_field, tensor.shape[1] * receptive_field
     return (fan_out, fan_in) if transposed else (fan_in, fan_out)
-
-
-def _check_fillable(name: str, tensor: torch.Tensor) -> None:
-    """Raise unless a normal or uniform distribution can be drawn into `tensor`."""
-    checks.tensor(name, tensor)
-    if tensor.requires_grad and not tensor.is_leaf:
-        raise UsageError(f"{name} is the result of a computation: only a parameter can be drawn.")
-
-
-def _check_range(std: float, dtype: torch.dtype) -> None:
-    """Raise if draws of this std are no numbers of this type."""
-    if 4 * std > torch.finfo(dtype).max:
-        raise UsageError(f"std or scale {std:g} is beyond the range of {dtype}.")
-
-
-def _fill_(
-    tensor: torch.Tensor, std: float, distribution: str, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw `tensor` with mean 0 and standard deviation `std`."""
-    require_name("distribution", distribution, DISTRIBUTIONS)
-    _check_range(std, tensor.dtype)
-    if distribution == "normal":
-        return nn.init.normal_(tensor, 0.0, std, generator=generator)
-    bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
-    return nn.init.uniform_(tensor, -bound, bound, generator=generator)
 
 
 def variance_scaling_std(
@@ -172,9 +148,9 @@ def variance_scaling_(
     0.0505
     """
     std = variance_scaling_std(tensor, scale, mode, transposed=transposed)
-    _check_fillable("tensor", tensor)
+    check_fillable("tensor", tensor)
     checks.generator("generator", generator)
-    return _fill_(tensor, std, distribution, generator)
+    return draw_independent_(tensor, std, distribution, generator)
 
 
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
@@ -196,206 +172,6 @@ def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
 
 
 BRANCH_ENDS = {"attention_out": "attention", "mlp_out": "an MLP"}
-Fill = Callable[[torch.Tensor, "torch.Generator | None"], object]
-
-
-class _Assignment(NamedTuple):
-    """What one parameter will be given: `fill_` draws it, with this standard deviation."""
-
-    place: Place
-    std: float
-    fill_: Fill
-
-
-def _orthogonal_(
-    weight: torch.Tensor, gain: float, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw an orthogonal matrix times `gain`."""
-    if weight.dtype.itemsize >= 4 and weight.is_contiguous():
-        return nn.init.orthogonal_(weight, gain, generator=generator)
-    # torch decomposes no matrix of 16 bits, and writes to none that is a transposed view.
-    drawn = torch.empty(
-        weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device
-    )
-    return weight.copy_(nn.init.orthogonal_(drawn, gain, generator=generator))
-
-
-CUT = 2.0  # standard deviations of the normal distribution, of which so much remains:
-REMAINS = math.sqrt(1 - 2 * CUT * math.exp(-(CUT**2) / 2) / math.sqrt(2 * math.pi)
-                    / math.erf(CUT / math.sqrt(2)))  # fmt: skip
-
-
-def _truncated_normal_(
-    weight: torch.Tensor, std: float, generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw a normal distribution that is cut on both sides, so that `std` is what remains."""
-    wide = std / REMAINS
-    if not std:
-        return weight.zero_()
-    # 16 bits are too coarse for the function that torch inverts.
-    drawn = torch.empty(
-        weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32), device=weight.device
-    )
-    nn.init.trunc_normal_(drawn, 0.0, 1.0, -CUT, CUT, generator=generator)
-    return weight.copy_(drawn.mul_(wide))
-
-
-def _matrices(weight: torch.Tensor, geometry: Geometry) -> Iterator[torch.Tensor]:
-    """Yield the matrices that are stacked in a weight: of experts, or of groups of channels."""
-    for matrix in weight.chunk(geometry.stack) if geometry.stack > 1 else (weight,):
-        yield matrix[0] if geometry.experts else matrix
-
-
-def _draw_(
-    weight: torch.Tensor, draw: Draw, geometry: Geometry, generator: torch.Generator | None
-) -> None:
-    if draw.distribution == "truncated":
-        _truncated_normal_(weight, float(draw.std), generator)
-        return
-    if draw.distribution != "orthogonal":
-        _fill_(weight, float(draw.std), draw.distribution, generator)
-        return
-    for matrix in _matrices(weight, geometry):
-        gain = float(draw.gain)
-        if geometry.receptive_field > 1 and geometry.unit_dim == 1:
-            matrix = matrix.transpose(0, 1)  # a transposed convolution's: one row for one output
-            rows, columns = matrix.shape[0], matrix[0].numel()
-            gain = float(draw.std) * math.sqrt(max(rows, columns))
-        _orthogonal_(matrix, gain, generator)
-
-
-def _weight_fill(place: Place, rule: Rule, options: Mapping[str, Any]) -> tuple[float, Fill]:
-    """Return the std that `rule` gives one weight, and what draws it; each part by itself."""
-    geometry = cast(Geometry, place.geometry)
-    split = place.separate or rule.scope != "layers"  # a fused weight is one layer
-    parts = place.parts if split else (("hidden", None),)
-    if place.kind == "embedding":
-        parts = (("embedding", None),)
-    sizes = [
-        geometry.fan_out if units is None else units.groups * units.length for _, units in parts
-    ]
-    names = ["mlp_in" if role == "mlp_gate" else role for role, _ in parts]
-    draws = [
-        rule(
-            Weight(
-                geometry.fan_in,
-                size,
-                role if role in ROLES else "hidden",
-                *place.position,
-                receptive_field=geometry.receptive_field,
-            ),
-            **options,
-        )
-        for role, size in zip(names, sizes, strict=True)
-    ]
-    stds = [float(draw.std) for draw in draws]
-    whole = len(set(draws)) == 1 and draws[0].distribution != "orthogonal"
-
-    def fill_(tensor: torch.Tensor, generator: torch.Generator | None) -> None:
-        if whole:
-            _draw_(tensor, draws[0], geometry, generator)
-            return
-        for (_, units), draw in zip(parts, draws, strict=True):
-            part = tensor if units is None else units.of(tensor, geometry.unit_dim)
-            _draw_(part, draw, geometry, generator)
-
-    if len(set(stds)) == 1:
-        return stds[0], fill_
-    squares = math.fsum(size * std**2 for size, std in zip(sizes, stds, strict=True))
-    return math.sqrt(squares / sum(sizes)), fill_
-
-
-# --- Where it is written ---------------------------------------------------------------------
-
-
-def _older_weight_norm(place: Place) -> WeightNorm | None:
-    """Return the hook of torch's older weight_norm that computes a weight."""
-    hooks = place.module._forward_pre_hooks.values()
-    found = (h for h in hooks if isinstance(h, WeightNorm) and h.name == place.attribute)
-    return next(found, None)
-
-
-def _is_direct(place: Place) -> bool:
-    """Return whether the module computes with the parameter itself."""
-    return place.module._parameters.get(place.attribute) is not None
-
-
-def _unfillable(assignment: _Assignment) -> str:
-    """Return why a weight that is computed from parameters cannot be given; empty if it can."""
-    place, std, fill_ = assignment
-    if _is_direct(place):
-        return ""
-    if any(hasattr(tensor, "full_tensor") for tensor in place.tensors):
-        return "parametrized and sharded"
-    if not parametrize.is_parametrized(place.module, place.attribute):
-        if _older_weight_norm(place) is None:
-            return "computed before every pass, by spectral_norm, pruning or another hook"
-        return "" if std else "weight_norm holds no weight of zeros"
-    held = copy.deepcopy(cast(nn.ModuleDict, place.module.parametrizations)[place.attribute]).eval()
-    name = ", ".join(type(one).__name__.lstrip("_") for one in cast(nn.ModuleList, held))
-    wanted = torch.empty_like(place.value)
-    fill_(wanted, torch.Generator(wanted.device).manual_seed(0))
-    try:
-        cast(Any, held).right_inverse(wanted)
-        error = float((held() - wanted).norm())
-    except Exception:  # whatever a parametrization of anyone's says
-        return f"its parametrization {name} takes no weight"
-    if error <= 0.02 * float(wanted.norm()):
-        return ""
-    return f"its parametrization {name} makes another weight of the one it is given"
-
-
-def _write_(
-    assignment: _Assignment, padding: Mapping[int, int], generator: torch.Generator | None
-) -> torch.Tensor:
-    """Draw one parameter and return the whole of it."""
-    place, _, fill_ = assignment
-    if _is_direct(place):
-        parameter = place.tensors[0]
-        sharded = hasattr(parameter, "full_tensor")
-        target = _whole(parameter) if sharded else parameter
-        fill_(target, generator)
-        row = padding.get(id(parameter))
-        if row is not None:
-            target[row] = 0.0
-        if sharded:
-            _distribute_(parameter, target)
-        return target
-    drawn = torch.empty_like(place.value)
-    fill_(drawn, generator)
-    hook = _older_weight_norm(place)
-    if hook is None:
-        setattr(place.module, place.attribute, drawn)
-        return place.value
-    length, direction = place.tensors
-    direction.copy_(drawn)
-    length.copy_(torch.norm_except_dim(drawn, 2, hook.dim))
-    setattr(place.module, place.attribute, hook.compute_weight(place.module))
-    return drawn
-
-
-def _whole(parameter: Any) -> torch.Tensor:
-    """Return an empty tensor of the shape that a sharded parameter has on all devices together."""
-    local = parameter.to_local()
-    return torch.empty(parameter.shape, dtype=local.dtype, device=local.device)
-
-
-def _distribute_(parameter: Any, whole: torch.Tensor) -> None:
-    """Write this process's share of `whole`; what counts is what the first process has drawn."""
-    from torch.distributed.tensor import distribute_tensor
-
-    shares = distribute_tensor(whole, parameter.device_mesh, parameter.placements)
-    parameter.to_local().copy_(shares.to_local())
-
-
-def _rms(tensor: torch.Tensor, n_zeros: int) -> float:
-    """Return the root mean square of the elements but `n_zeros`, which are zero."""
-    n = max(tensor.numel() - n_zeros, 1)
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    norm = float(torch.linalg.vector_norm(tensor, dtype=wide))
-    if not 0 < norm < math.inf:  # squares beyond the range of float32
-        norm = float(torch.linalg.vector_norm(tensor.cpu().double()))
-    return norm / math.sqrt(n)
 
 
 @torch.no_grad()
@@ -480,16 +256,16 @@ def initialize_(
     }
     for assignment in assignments:
         place, std, _ = assignment
-        drawn = _write_(assignment, padding, generator)
+        drawn = write_(assignment, padding, generator)
         n_zeros = drawn.shape[-1] if id(place.tensors[0]) in padding else 0
         report[place.name] = std
-        report.drawn[place.name] = _rms(drawn, n_zeros) if std else 0.0
+        report.drawn[place.name] = drawn_rms(drawn, n_zeros) if std else 0.0
     return report
 
 
 def _check_report(
     model: nn.Module,
-    assignments: list[_Assignment],
+    assignments: list[Assignment],
     report: Initialization,
     generator: torch.Generator | None,
     strict: bool,
@@ -516,59 +292,16 @@ def _check_report(
             )
 
 
-def _check_layers(model: nn.Module) -> None:
-    """Raise unless `model` has layers, each with a weight that can be drawn."""
-    layers = [
-        (name, cast(nn.Module, module))
-        for name, module in model.named_modules()
-        if isinstance(module, (*LAYERS, *conv1d_class()))
-    ]
-    if not layers:
-        raise UsageError(
-            f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
-        )
-    for name, module in layers:
-        if any(is_lazy(p) for p in module.parameters(recurse=False)):
-            raise UsageError(
-                f"{name or type(model).__name__} has no shape yet: call the model once, with a "
-                f"batch, before it is initialized."
-            )
-        tensors = behind(module, "weight")
-        if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
-            tensors = tuple(module.parameters(recurse=False))
-        elif not tensors:
-            _check_fillable("the weight of a layer of the model", cast(Any, module.weight))
-        for tensor in tensors:
-            _check_fillable("the weight of a layer of the model", tensor)
-            if tensor.element_size() == 1:
-                raise UsageError(
-                    f"the weight of {name or type(model).__name__} is of {tensor.dtype}, of which "
-                    f"torch draws no numbers: initialize the model in bfloat16, then convert it."
-                )
-            if tensor.numel() == 0:
-                raise UsageError(
-                    f"a weight tensor of {name or type(model).__name__}, of shape "
-                    f"{tuple(tensor.shape)}, has no elements. If this process holds no share of "
-                    f"it, initialize the model before it is sharded."
-                )
-        if len(tensors) == 1 and tensors[0].dim() < 2 and not isinstance(module, nn.RNNBase):
-            raise UsageError(
-                f"the weight of {name or type(model).__name__} has {tensors[0].dim()} dimension, "
-                f"not two or more: this process does not hold it whole. Initialize the model "
-                f"before it is sharded, or shard it with fully_shard."
-            )
-
-
 def _assignments(
     model: nn.Module,
     rule: Rule,
     options: Mapping[str, Any],
     bias_std: float,
     report: Initialization,
-) -> list[_Assignment]:
+) -> list[Assignment]:
     """Return what every parameter will be given, in the order of draws, before one is drawn."""
     checks.module("model", model, with_data=False)
-    _check_layers(model)
+    check_layers(model)
     places = find_parameters(model, with_roles=rule.scope != "layers")
     if rule.scope == "blocks" and not any(place.position.n_layer for place in places):
         raise UsageError(
@@ -584,7 +317,7 @@ def _assignments(
                 f"no residual branch with {' or '.join(ends)} at its end is known in "
                 f"{type(model).__name__}, and none is counted or scaled"
             )
-    found: list[_Assignment] = []
+    found: list[Assignment] = []
     seen: set[int] = set()
     others: list[tuple[Place, str, str]] = []
     for place in places:
@@ -592,9 +325,9 @@ def _assignments(
         if ids and ids <= seen:
             continue
         outcome = _outcome(place, rule, options, bias_std)
-        if isinstance(outcome, _Assignment) and (why := _unfillable(outcome)):
+        if isinstance(outcome, Assignment) and (why := unfillable(outcome)):
             outcome = "left", why
-        if isinstance(outcome, _Assignment):
+        if isinstance(outcome, Assignment):
             found.append(outcome)
             seen |= ids
             report.numbers[place.name] = sum(tensor.numel() for tensor in place.tensors)
@@ -611,7 +344,7 @@ def _assignments(
 
 def _outcome(
     place: Place, rule: Rule, options: Mapping[str, Any], bias_std: float
-) -> _Assignment | tuple[str, str]:
+) -> Assignment | tuple[str, str]:
     """Return what one parameter will be given, or whether it is kept or left, and why."""
     if not any(tensor.requires_grad for tensor in place.tensors):
         return "kept", place.reason if place.kind == "kept" else "frozen: requires_grad is False"
@@ -626,18 +359,14 @@ def _outcome(
         return "kept", f"scheme {rule.name} is for layers, and leaves {kind} alone"
     dtype = place.tensors[0].dtype
     if place.kind == "bias" and bias_std:
-        _check_range(bias_std, dtype)
-        return _Assignment(place, bias_std, partial(_normal_, bias_std))
+        check_range(bias_std, dtype)
+        return Assignment(place, bias_std, partial(normal_, bias_std))
     if place.kind in ("bias", "norm bias", "zero", "gain"):
         value = place.neutral_gain if place.kind == "gain" else 0.0
-        return _Assignment(place, 0.0, lambda tensor, _: nn.init.constant_(tensor, value))
+        return Assignment(place, 0.0, lambda tensor, _: nn.init.constant_(tensor, value))
     if place.reason:
         return "left", place.reason
-    _check_fillable(place.name, place.tensors[0])
-    std, fill_ = _weight_fill(place, rule, options)
-    _check_range(std, dtype)
-    return _Assignment(place, std, fill_)
-
-
-def _normal_(std: float, tensor: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    return nn.init.normal_(tensor, 0.0, std, generator=generator)
+    check_fillable(place.name, place.tensors[0])
+    std, fill_ = weight_fill(place, rule, options)
+    check_range(std, dtype)
+    return Assignment(place, std, fill_)
