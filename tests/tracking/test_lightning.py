@@ -13,7 +13,12 @@ import torch
 from torch.optim import AdamW
 
 from initscope.errors import UsageError
-from initscope.tracking import LightningVarianceCallback, VarianceTracker, read_variances
+from initscope.tracking import (
+    LightningVarianceCallback,
+    VarianceTracker,
+    read_variances,
+    rotation_above,
+)
 
 INSTALLED = importlib.util.find_spec("lightning") is not None
 needs_lightning = pytest.mark.skipif(not INSTALLED, reason="lightning is not installed")
@@ -29,7 +34,7 @@ def optimizer_of(model: torch.nn.Module, kind: str) -> torch.optim.Optimizer:
 
 
 def fit(folder: Path, kind: str = "adamw", max_steps: int = 4, path: str | None = None,
-        save: bool = False, **options: Any) -> Any:  # fmt: skip
+        save: bool = False, alerts: Any = (), **options: Any) -> Any:  # fmt: skip
     from lightning import pytorch as lightning
 
     class Module(lightning.LightningModule):
@@ -48,7 +53,7 @@ def fit(folder: Path, kind: str = "adamw", max_steps: int = 4, path: str | None 
 
     torch.manual_seed(0)
     module = Module().train()
-    callback = LightningVarianceCallback(folder / "v", **OPTIONS)
+    callback = LightningVarianceCallback(folder / "v", alerts=alerts, **OPTIONS)
     trainer = lightning.Trainer(
         max_steps=max_steps, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[callback],
@@ -58,7 +63,7 @@ def fit(folder: Path, kind: str = "adamw", max_steps: int = 4, path: str | None 
     trainer.fit(module, loader, ckpt_path=path)
     if save:
         trainer.save_checkpoint(folder / "checkpoint.ckpt")
-    return module
+    return callback
 
 
 def plain(kind: str, accumulate: int) -> pd.DataFrame:
@@ -100,9 +105,19 @@ def test_a_run_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
 
 
 @needs_lightning
+def test_an_alert_ends_a_run(tmp_path: Path) -> None:
+    for limit, last, raised in ((1e-6, 1, ["rotation above 1e-06"]), (3.0, 4, [])):
+        alert = rotation_above(limit, records=1, action="stop")
+        callback = fit(tmp_path / f"{limit}", alerts=[alert])
+        assert read_variances(tmp_path / f"{limit}" / "v")["step"].max() == last
+        assert sorted({one.alert for one in callback.watch.raised}) == raised
+
+
+@needs_lightning
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"alerts": ["rotation"]}, "must hold alerts"),
         ({"every": 0}, "every must be a whole number"),
         ({"evry": 1}, "unknown option 'evry'. Did you mean 'every'"),
         ({"matrices": "some"}, "unknown matrices 'some'"),

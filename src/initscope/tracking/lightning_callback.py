@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from initscope import checks, extras
 from initscope.checks import require_name
+from initscope.tracking.alerts import Alert, AlertWatch
 from initscope.tracking.folder_frames import FolderFrames
 from initscope.tracking.matrices import check_choice, find_weight_matrices
 from initscope.tracking.shards import is_sharded
@@ -53,6 +54,9 @@ class LightningVarianceCallback(FolderFrames, Callback):
     ----------
     out_folder
         Made if it is not there.
+    alerts
+        Of :mod:`initscope.tracking.alerts`; what they raised is in ``watch.raised``. One with the
+        action ``"stop"`` sets ``trainer.should_stop``, in all processes.
     options
         Of :class:`initscope.tracking.VarianceTracker`, but for `step`; by default weights,
         gradients and updates are recorded.
@@ -67,11 +71,14 @@ class LightningVarianceCallback(FolderFrames, Callback):
     >>> callback = LightningVarianceCallback("variances", every=10)
     """
 
-    def __init__(self, out_folder: str | Path, **options: Any) -> None:
+    def __init__(
+        self, out_folder: str | Path, *, alerts: Sequence[Alert] = (), **options: Any
+    ) -> None:
         with extras.named("LightningVarianceCallback"):
             import lightning.pytorch  # noqa: F401
         super().__init__()
         checks.file_path("out_folder", out_folder)
+        self.watch = AlertWatch(alerts) if checks.items("alerts", alerts) else None
         for name, value in options.items():
             require_name("option", name, tuple(CHECKS))
             CHECKS[name](value)
@@ -94,6 +101,8 @@ class LightningVarianceCallback(FolderFrames, Callback):
             out_folder=self.out_folder,
             **self._options,
         )
+        if self.watch is not None:
+            self.watch.watch(self._tracker)
         self._tracker.start()
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
@@ -109,7 +118,13 @@ class LightningVarianceCallback(FolderFrames, Callback):
             self._stepped = True
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        """Measure weights, update, and the gradients as the optimizers got them."""
+        """Measure weights, update, and the gradients; end the run if an alert says so."""
+        self._measure()
+        if self.watch is not None and self.watch.stops_any_process():
+            trainer.should_stop = True
+
+    def _measure(self) -> None:
+        """Record what is due after a batch: gradients are those that the optimizers got."""
         if self._tracker is None:
             self._step += self._stepped
             return
