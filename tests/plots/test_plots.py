@@ -222,7 +222,7 @@ def test_bands(table: pd.DataFrame) -> None:
     figure = plots.bands(frame)
     (axes,) = figure.axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels[:3] == [f"wine 13-16-8-3, {name}" for name in ("SGD 0.1", "SGD 0.3", "Adam 0.01")]
+    assert labels[:3] == [f"Wine 13-16-8-3, {name}" for name in ("SGD 0.1", "SGD 0.3", "Adam 0.01")]
     assert has_paper_band(axes)
     bars = [line for line in axes.get_lines() if line.get_linewidth() == 6]
     assert len(bars) == frame["low"].notna().sum() > 0

@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 
 from initscope import checks
 from initscope.analysis.sweeps import widths_of
-from initscope.plots.schemes import DATASETS, check_measures, not_empty, training_name
-from initscope.plots.style import INK, LINE_MAP, PAIR_WIDTH, WIDTH, palette, styled
+from initscope.plots.schemes import check_measures, not_empty, training_name
+from initscope.plots.style import INK, LINE_MAP, PAIR_WIDTH, WIDTH, WRITTEN, palette, styled
 
 __all__ = ["delays_by_rate", "ratios_by_depth"]
 
@@ -73,7 +73,7 @@ def ratios_by_depth(effects: pd.DataFrame, margin: float = 1.05) -> Figure:
             axes.set_xticks(range(len(networks)), networks)
             axes.set_xlim(-0.6, len(networks) - 0.4)
             axes.set_xlabel("weight layers")
-            axes.set_title(DATASETS.get(dataset, dataset))
+            axes.set_title(WRITTEN.get(dataset, dataset))
         ticks = mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}")
         panels[0].yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         panels[0].yaxis.set_major_formatter(ticks)
@@ -166,7 +166,7 @@ def delays_by_rate(effects: pd.DataFrame) -> Figure:
             axes.set_xticks(rates, [f"{rate:g}" for rate in rates])
             axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
             axes.set_xlabel("learning rate")
-            axes.set_title(DATASETS.get(dataset, dataset))
+            axes.set_title(WRITTEN.get(dataset, dataset))
         panels[0].set_ylabel("updates that Xavier is behind")
         handles = [
             Line2D([], [], color=color, label=f"{depth} layers") for depth, color in colors.items()

@@ -18,7 +18,7 @@ from initscope import checks
 from initscope.analysis.intervals import Z_95
 from initscope.checks import require
 from initscope.errors import shown as printed
-from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, WRITTEN, styled
 
 __all__ = [
     "fan_of_networks",
@@ -177,7 +177,7 @@ def _check_spread(table: object, panel: str) -> None:
 def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
     """Draw theory as lines, of infinite width dotted where given; measurements with intervals."""
     for color, (name, group) in zip(COLORS, table.groupby("activation", sort=False), strict=False):
-        axes.plot(group["layer"], group["predicted"], color=color, label=name)
+        axes.plot(group["layer"], group["predicted"], color=color, label=WRITTEN.get(name, name))
         if "wide" in group:
             axes.plot(group["layer"], group["wide"], color=color, ls=":", lw=1.2)
         axes.errorbar(

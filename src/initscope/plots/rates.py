@@ -15,7 +15,6 @@ from initscope import checks
 from initscope.analysis.rates import best_rates, failure_share
 from initscope.checks import require
 from initscope.plots.schemes import (
-    DATASETS,
     TRAINING,
     check_measures,
     check_schemes,
@@ -25,7 +24,7 @@ from initscope.plots.schemes import (
     training_name,
 )
 from initscope.plots.stability import BOTH_WAYS
-from initscope.plots.style import INK, ON_MAP, WIDTH, styled
+from initscope.plots.style import INK, ON_MAP, WIDTH, WRITTEN, styled
 
 __all__ = ["usable_rates", "winners"]
 
@@ -119,7 +118,7 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
                 axes.grid(False)
                 axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
                 depth_axis(axes, depths, label=row == len(panels) - 1)
-                axes.set_title(f"{DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+                axes.set_title(f"{WRITTEN.get(dataset, dataset)}: {training_name(*training)}")
             line[0].set_ylabel("learning rate")
         bar = figure.colorbar(
             mesh, ax=panels, location="top", aspect=36, shrink=0.62, extend="neither"
@@ -180,7 +179,7 @@ def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float =
                         axes.plot(x, rate, color=color, marker="x", ms=4, mew=0.8)
                 axes.set_yscale("log")
                 depth_axis(axes, depths, label=row == len(panels) - 1)
-                axes.set_title(f"{DATASETS.get(dataset, dataset)}: {training_name(*training)}")
+                axes.set_title(f"{WRITTEN.get(dataset, dataset)}: {training_name(*training)}")
             line[0].set_ylabel("learning rate")
         figure.legend(
             handles=[

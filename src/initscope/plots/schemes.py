@@ -19,7 +19,7 @@ from initscope import checks
 from initscope.analysis.rates import accuracy_of_schemes
 from initscope.analysis.sweeps import short_widths
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, palette, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, WRITTEN, palette, styled
 
 __all__ = [
     "differences_by_depth",
@@ -31,7 +31,6 @@ __all__ = [
 # As in the race of Train it here.
 SCHEME_COLORS = {"xavier": COLORS[0], "kaiming": COLORS[1]}
 
-DATASETS = {"mnist": "MNIST", "wine": "Wine", "digits": "digits"}
 TRAINING = ["optimizer", "momentum"]
 
 
@@ -193,7 +192,7 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
                 depth_axis(axes, depths, label=row == len(panels) - 1)
             line[0].set_ylabel(label)
         for axes, dataset in zip(panels[0], datasets, strict=True):
-            axes.set_title(DATASETS.get(dataset, dataset))
+            axes.set_title(WRITTEN.get(dataset, dataset))
         figure.legend(
             handles=[
                 *(
@@ -219,7 +218,7 @@ def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training")
 
 def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
     if by == "activation":
-        return [{"relu": "ReLU", "gelu": "GELU"}.get(name, name) for name in frame["activation"]]
+        return [WRITTEN.get(name, name) for name in frame["activation"]]
     return [training_name(*key) for key in frame[TRAINING].itertuples(index=False)]
 
 

@@ -24,6 +24,7 @@ from initscope.plots.style import (
     PAIR_WIDTH,
     PAPER_COLOR,
     WIDTH,
+    WRITTEN,
     cell_edges,
     palette,
     styled,
@@ -250,8 +251,9 @@ def bands(frame: pd.DataFrame) -> Figure:
         optimizers = frame["optimizer"].unique()
         colors = dict(zip(optimizers, palette(len(optimizers)), strict=True))
         for row, band in enumerate(frame.itertuples()):
+            dataset = WRITTEN.get(band.dataset, band.dataset)
             labels.append(
-                f"{band.dataset} {short_widths(band.widths)}, {_optimizer(band.optimizer)} "
+                f"{dataset} {short_widths(band.widths)}, {_optimizer(band.optimizer)} "
                 f"{_rate(band.learning_rate)}"
             )
             color = colors[band.optimizer]

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from initscope import checks
 from initscope.checks import require
-from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, styled
+from initscope.plots.style import COLORS, INK, PAIR_WIDTH, WIDTH, WRITTEN, styled
 
 __all__ = [
     "attention_saturation",
@@ -116,7 +116,7 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
                     ls="none",
                     marker="o",
                     ms=4,
-                    label=name,
+                    label=WRITTEN.get(name, name),
                 )
             axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
             axes.set_title(title)
