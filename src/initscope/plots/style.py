@@ -36,7 +36,7 @@ ON_MAP = ("#ffffff", "#14181e")
 COLORS = ("#3f83c9", "#d9772b", "#2f9e73", "#b065c0", "#cc4f5c", "#8a8f2a")
 """Categories, in this order: lines of at least 3:1 on a white and on a dark page."""
 
-WRITTEN = {"mnist": "MNIST", "wine": "Wine", "mlp": "MLP", "identity": "linear"}
+WRITTEN = {"mnist": "MNIST", "wine": "Wine", "digits": "digits", "mlp": "MLP", "identity": "linear"}
 WRITTEN |= {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "selu": "SELU"}
 """How data sets and functions are written, by their names in the code."""
 
