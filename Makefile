@@ -37,7 +37,7 @@ help:
 	@echo "                   smoke: 3 min, nothing downloaded; cpu: 5 h on two cores; gpu: see the book"
 	@echo "                   -> notebooks/, and what they measured in notebooks/results/;"
 	@echo "                   every number beside the published one in _build/numbers.csv"
-	@echo "make bench       print speed and memory, beside plain loops      20 min"
+	@echo "make bench       print speed and memory, beside plain loops      25 min"
 	@echo "make compatibility"
 	@echo "                 GPT-2's stds under other versions of transformers 1 min"
 	@echo "                 and the package under the oldest versions it admits;"
