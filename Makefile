@@ -93,7 +93,7 @@ compatibility: $(EVERYTHING)
 		tests/repository/test_packaging.py tests/tracking/test_loggers.py
 
 bench: $(EVERYTHING)
-	@echo "Measuring speed and memory: about 20 minutes. The result is what is printed."
+	@echo "Measuring speed and memory: about 25 minutes. The result is what is printed."
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 serve: $(BOOK)
