@@ -22,7 +22,7 @@ from widget_page import Open, pictures
 from initscope.data import load_wine
 from initscope.models import MLP
 from initscope.sweep import run_sweep
-from initscope.theory import schemes
+from initscope.theory import scheme_std
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.wine_training.widget import OPTIMIZERS, WineTraining, wine_rows
 
@@ -292,9 +292,7 @@ def test_a_race_differs_in_the_scale_of_the_weights_only(js) -> None:
     for seed in range(2):
         xavier, kaiming = found["drawn"][seed], found["drawn"][2 + seed]
         for k, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
-            ratio = schemes.scheme_std("xavier", fan_in, fan_out) / schemes.scheme_std(
-                "kaiming", fan_in, fan_out
-            )
+            ratio = scheme_std("xavier", fan_in, fan_out) / scheme_std("kaiming", fan_in, fan_out)
             np.testing.assert_allclose(xavier[k], ratio * np.array(kaiming[k]), rtol=1e-5)
 
 
