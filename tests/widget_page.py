@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
+from initscope.widgets import BookWidget
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -164,3 +166,24 @@ def downloaded(page: Page, k: int = 0) -> pd.DataFrame:
     name = re.sub(r"\W+", "-", title.lower())
     assert download.value.suggested_filename == f"{name}.csv"
     return pd.read_csv(download.value.path(), dtype=str, keep_default_na=False)
+
+
+def own_traits(widget: type[BookWidget]) -> set[str]:
+    """The traits that a widget has beside those of all widgets."""
+    return set(widget.class_trait_names(sync=True)) - set(BookWidget.class_trait_names(sync=True))
+
+
+def same_controls(
+    node: Callable[..., Any], widget: type[BookWidget], folder: Path, tmp_path: Path
+) -> dict[str, Any]:
+    """Return the controls of a widget in JavaScript, which have Python's names and ranges."""
+    module = tmp_path / "read.mjs"
+    module.write_text(
+        f'import {{ CONTROLS }} from "{(folder / "widget.mjs").as_uri()}";\n'
+        "export const read = () => CONTROLS;\n"
+    )
+    controls = node(str(module), "read")
+    assert set(controls) == own_traits(widget)
+    for name, ends in widget._RANGES.items():
+        assert (controls[name]["min"], controls[name]["max"]) == ends
+    return controls

@@ -10,11 +10,21 @@ import pytest
 import torch
 from scipy import stats
 from widget_cases import log_norm_distribution
-from widget_page import SENTENCES, Open, copy_of, downloaded, drawn, press, said
+from widget_page import (
+    SENTENCES,
+    Open,
+    copy_of,
+    downloaded,
+    drawn,
+    own_traits,
+    press,
+    said,
+    same_controls,
+)
 
 from initscope.analysis.log_norms import log_moments
 from initscope.theory import log_norm_moments
-from initscope.widgets import BookWidget, LogNormDistribution
+from initscope.widgets import LogNormDistribution
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.log_norm_distribution.widget import ACTIVATIONS, LAYERS, WIDTHS
 from initscope.widgets.torch_random import torch_normals
@@ -100,26 +110,12 @@ def test_the_sentence(node, tmp_path: Path, k: int) -> None:
         "Array.from({ length: s.networks }, (_, k) => logNorms(s, k))));\n"
     )
     widget = LogNormDistribution(**log_norm_distribution.POINTS[k])
-    settings = {name: getattr(widget, name) for name in own_traits()}
+    settings = {name: getattr(widget, name) for name in own_traits(LogNormDistribution)}
     assert node(str(module), "say", settings) == SENTENCES["LogNormDistribution"][k]
 
 
-def own_traits() -> set[str]:
-    return set(LogNormDistribution.class_trait_names(sync=True)) - set(
-        BookWidget.class_trait_names(sync=True)
-    )
-
-
 def test_choices_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path) -> None:
-    module = tmp_path / "read.mjs"
-    module.write_text(
-        f'import {{ CONTROLS }} from "{(FOLDER / "widget.mjs").as_uri()}";\n'
-        "export const read = () => CONTROLS;\n"
-    )
-    controls = node(str(module), "read")
-    assert set(controls) == own_traits()
-    for name, ends in LogNormDistribution._RANGES.items():
-        assert (controls[name]["min"], controls[name]["max"]) == ends
+    controls = same_controls(node, LogNormDistribution, FOLDER, tmp_path)
     assert tuple(controls["width"]["options"]) == WIDTHS
     assert {name for name, _ in controls["activation"]["options"]} == set(ACTIVATIONS)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from widget_cases import phase_diagram
-from widget_page import SENTENCES, Open, copy_of, drawn, press, said
+from widget_page import SENTENCES, Open, copy_of, drawn, own_traits, press, said, same_controls
 
 from initscope.errors import UsageError
 from initscope.monte_carlo import correlation_profiles
 from initscope.theory import chi, critical_line, critical_point, fixed_point
-from initscope.widgets import BookWidget, PhaseDiagram
+from initscope.widgets import PhaseDiagram
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.phase_diagram.widget import ACTIVATIONS, RULE, WIDTHS
 
@@ -116,26 +116,12 @@ def test_the_sentence(node, tmp_path: Path, k: int) -> None:
         "export const say = (s) => [sentence(s, findings(s)), RULE];\n"
     )
     widget = PhaseDiagram(**phase_diagram.POINTS[k])
-    settings = {name: getattr(widget, name) for name in own_traits()}
+    settings = {name: getattr(widget, name) for name in own_traits(PhaseDiagram)}
     assert node(str(module), "say", settings) == [SENTENCES["PhaseDiagram"][k], RULE]
 
 
-def own_traits() -> set[str]:
-    return set(PhaseDiagram.class_trait_names(sync=True)) - set(
-        BookWidget.class_trait_names(sync=True)
-    )
-
-
 def test_choices_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path) -> None:
-    module = tmp_path / "read.mjs"
-    module.write_text(
-        f'import {{ CONTROLS }} from "{(SCRIPTS / "phase_diagram/widget.mjs").as_uri()}";\n'
-        "export const read = () => CONTROLS;\n"
-    )
-    controls = node(str(module), "read")
-    assert set(controls) == own_traits()
-    for name, ends in PhaseDiagram._RANGES.items():
-        assert (controls[name]["min"], controls[name]["max"]) == ends
+    controls = same_controls(node, PhaseDiagram, SCRIPTS / "phase_diagram", tmp_path)
     assert tuple(controls["width"]["options"]) == WIDTHS
     assert {name for name, _ in controls["activation"]["options"]} == set(ACTIVATIONS)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from widget_cases import residual_stream
-from widget_page import SENTENCES, Open, copy_of, drawn, said
+from widget_page import SENTENCES, Open, copy_of, drawn, own_traits, said, same_controls
 
 from initscope.theory import residual_gradient_variance, residual_stream_variance
-from initscope.widgets import BookWidget, ResidualStream
+from initscope.widgets import ResidualStream
 from initscope.widgets.bundle import SCRIPTS
 from initscope.widgets.residual_stream.widget import CHANNELS, LENGTH, NORMS
 
@@ -20,14 +20,8 @@ SIZES = [(12, 768, 0.02), (1, 768, 0.02), (48, 768, 0.02), (12, 384, 0.002), (6,
 SIZES += [(3, 1024, 0.03125), (4, 1024, 0.04)]
 
 
-def own_traits() -> set[str]:
-    return set(ResidualStream.class_trait_names(sync=True)) - set(
-        BookWidget.class_trait_names(sync=True)
-    )
-
-
 def settings_of(widget: ResidualStream) -> dict:
-    return {name: getattr(widget, name) for name in own_traits()}
+    return {name: getattr(widget, name) for name in own_traits(ResidualStream)}
 
 
 @pytest.mark.parametrize("scaled", [True, False])
@@ -86,17 +80,13 @@ def test_the_sentence(node, tmp_path: Path, k: int) -> None:
 
 
 def test_choices_and_ranges_are_the_same_in_both_languages(node, tmp_path: Path) -> None:
-    module = tmp_path / "read.mjs"
+    controls = same_controls(node, ResidualStream, FOLDER, tmp_path)
+    module = tmp_path / "length.mjs"
     module.write_text(
-        f'import {{ CONTROLS }} from "{(FOLDER / "widget.mjs").as_uri()}";\n'
         f'import {{ LENGTH }} from "{(FOLDER / "theory.mjs").as_uri()}";\n'
-        "export const read = () => [CONTROLS, LENGTH];\n"
+        "export const read = () => LENGTH;\n"
     )
-    controls, length = node(str(module), "read")
-    assert length == LENGTH
-    assert set(controls) == own_traits()
-    for name, ends in ResidualStream._RANGES.items():
-        assert (controls[name]["min"], controls[name]["max"]) == ends
+    assert node(str(module), "read") == LENGTH
     assert tuple(controls["n_embd"]["options"]) == CHANNELS
     assert tuple(name for name, _ in controls["norm"]["options"]) == NORMS
 
