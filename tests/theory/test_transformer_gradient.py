@@ -206,10 +206,10 @@ def test_inner_products_stray_more_with_each_block(
         traces.append(((y @ y.T).square().sum() / length**2).item())
     passed = follow(3, width, length, std, std, "pre", "gelu_tanh", 4.0, EPSILON, None, False, 1.0)
     factors = gram_fluctuations(
-        passed.streams, passed.softmaxes, passed.slopes, channels=width, heads=heads,
-        strength=passed.strength, width_ratios=(1.0, 4.0),
+        passed.streams, [attention.softmax for attention, _ in passed.forward], passed.slopes,
+        channels=width, heads=heads, strength=passed.blocks.strength, width_ratios=(1.0, 4.0),
     )  # fmt: skip
-    inputs = passed.inputs[2 * block]
+    inputs = passed.forward[block][0].inputs
     equal = softmax_of(inputs, 0.0)
     found = jacobian_traces(inputs, equal, width, factors[block])[-1, -1]
     assert found == pytest.approx(np.mean(traces), rel=0.15)

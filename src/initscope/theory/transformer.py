@@ -14,17 +14,14 @@ from initscope.checks import (
     within,
 )
 from initscope.errors import UsageError
-from initscope.theory.activations import Activation, ActivationLike, resolve
-from initscope.theory.logits import attention_logit_variance
+from initscope.theory.activations import ActivationLike, resolve
 from initscope.theory.transformer_blocks import (
-    attention_covariance,
+    Blocks,
     check_logits,
     check_ratio,
     check_std,
-    layer_norm_covariance,
-    mlp_covariance,
+    follow_stream,
     sizes,
-    softmax_of,
 )
 
 __all__ = ["residual_stream_variance"]
@@ -143,47 +140,13 @@ def residual_stream_variance(
         raise UsageError("the embeddings have variance 0: LayerNorm has nothing to normalize.")
     result = np.empty((*base.shape, depth + 1, length))
     for index in np.ndindex(base.shape):
-        result[index] = _stream(
-            known,
-            depth,
-            channels,
-            width,
-            length,
-            float(base[index]) ** 2,
-            float(out[index]) ** 2,
-            float(position[index]) ** 2,
-            epsilon,
-            repeat,
-            heads,
-            bool(gated),
+        weight, write, place = (float(each[index]) ** 2 for each in (base, out, position))
+        blocks = Blocks(
+            depth, channels, weight, write, heads, width, epsilon, known, bool(gated), "pre"
         )
+        stream = np.full((length, length), weight * repeat)
+        np.fill_diagonal(stream, weight + place)
+        result[index][0] = stream.diagonal()
+        for block, (_, mlp) in enumerate(follow_stream(blocks, stream), start=1):
+            result[index][block] = mlp.stream.diagonal()
     return plain(result if per_position else result.mean(axis=-1))
-
-
-def _stream(
-    activation: Activation,
-    depth: int,
-    channels: int,
-    width: float,
-    length: int,
-    weight: float,
-    out: float,
-    position: float,
-    epsilon: float,
-    repeat: float,
-    heads: float,
-    gated: bool,
-) -> Array:
-    """Return the variance of each position after each block, ``(depth + 1, length)``."""
-    covariance = np.full((length, length), weight * repeat)
-    np.fill_diagonal(covariance, weight + position)
-    logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
-    variances = [covariance.diagonal().copy()]
-    for _ in range(depth):
-        inputs = layer_norm_covariance(covariance, epsilon)
-        attended = attention_covariance(inputs, softmax_of(inputs, logit_variance))
-        covariance = covariance + heads * channels**2 * weight * out * attended
-        hidden = channels * weight * layer_norm_covariance(covariance, epsilon)
-        covariance = covariance + width * out * mlp_covariance(activation, hidden, gated)
-        variances.append(covariance.diagonal().copy())
-    return np.array(variances)

@@ -5,6 +5,7 @@ Covariances are over channels, shape ``(seq_len, seq_len)``, of a wide model wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -185,3 +186,96 @@ def activation_covariance(activation: Activation, covariance: Array) -> Array:
     values = values * scale[:, None] * scale[None, :]
     np.fill_diagonal(values, second)
     return values
+
+
+class Blocks(NamedTuple):
+    """A stack of equal blocks, each of an attention and an MLP: sizes, and variances of weights.
+
+    Attributes
+    ----------
+    weight, out
+        Of the matrices that read the stream, and of the two that write to it.
+    heads, width
+        Width of all heads together over that of the stream, and hidden units of the MLP.
+    norm
+        ``"pre"``: x + f(LN(x)); ``"post"``: LN(x + f(x)).
+    """
+
+    depth: int
+    channels: int
+    weight: float
+    out: float
+    heads: float
+    width: float
+    epsilon: float
+    activation: Activation
+    gated: bool
+    norm: str
+
+    @property
+    def strength(self) -> float:
+        """Variance that attention adds for each of what it averages."""
+        return self.heads * self.channels**2 * self.weight * self.out
+
+
+class AttentionBranch(NamedTuple):
+    """What the attention of a block makes of the stream, in covariances between positions.
+
+    Attributes
+    ----------
+    inputs
+        Of what enters it.
+    softmax
+        Of its logits.
+    added
+        Of what it adds to the stream.
+    divisor
+        What its LayerNorm divides by, squared, position by position.
+    stream
+        Of the stream after it.
+    """
+
+    inputs: Array
+    softmax: Softmax
+    added: Array
+    divisor: Array
+    stream: Array
+
+
+class MLPBranch(NamedTuple):
+    """The same of its MLP, `hidden` being that of its hidden units before the activation."""
+
+    inputs: Array
+    hidden: Array
+    added: Array
+    divisor: Array
+    stream: Array
+
+
+def follow_stream(blocks: Blocks, stream: Array) -> Iterator[tuple[AttentionBranch, MLPBranch]]:
+    """Yield the branches of each block, from the covariance of the embeddings on."""
+    logit_variance = float(attention_logit_variance(blocks.channels, np.sqrt(blocks.weight)))
+    epsilon, post = blocks.epsilon, blocks.norm == "post"
+
+    def enter(stream: Array) -> Array:
+        return stream if post else layer_norm_covariance(stream, epsilon)
+
+    def leave(stream: Array, added: Array) -> tuple[Array, Array]:
+        after = stream + added
+        divided = after if post else stream
+        return divided.diagonal() + epsilon, (
+            layer_norm_covariance(after, epsilon) if post else after
+        )
+
+    for _ in range(blocks.depth):
+        inputs = enter(stream)
+        softmax = softmax_of(inputs, logit_variance)
+        added = blocks.strength * attention_covariance(inputs, softmax)
+        divisor, stream = leave(stream, added)
+        attention = AttentionBranch(inputs, softmax, added, divisor, stream)
+        inputs = enter(stream)
+        hidden = blocks.channels * blocks.weight * inputs
+        activated = mlp_covariance(blocks.activation, hidden, blocks.gated)
+        added = blocks.width * blocks.out * activated
+        divisor, stream = leave(stream, added)
+        yield attention, MLPBranch(inputs, hidden, added, divisor, stream)

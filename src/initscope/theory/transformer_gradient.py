@@ -119,7 +119,7 @@ def residual_gradient_variance(
         gated,
         attention_ratio,
     )
-    found = [float(gradient.trace()) / passed.length for gradient in passed.gradients[::2]]
+    found = [float(gradient.trace()) / len(gradient) for gradient in passed.gradients[::2]]
     return plain(found)
 
 
@@ -228,46 +228,45 @@ def weight_gradient_variance(
         gated,
         attention_ratio,
     )
-    d, weight, out = passed.channels, passed.weight, passed.out
-    attention_width, mlp_width = passed.width_ratios
-    heads = max(1, round(d * attention_width / HEAD))
+    blocks = passed.blocks
+    d, weight, out, phi = blocks.channels, blocks.weight, blocks.out, blocks.activation
+    length = len(passed.streams[0])
+    heads = max(1, round(d * blocks.heads / HEAD))
     if n_head is not None:
         heads = whole("n_head", n_head, at_most=10**9)
     key_heads = heads if n_kv_head is None else whole("n_kv_head", n_kv_head, at_most=heads)
     group = heads / key_heads
     fluctuations = gram_fluctuations(
         passed.streams,
-        passed.softmaxes,
+        [attention.softmax for attention, _ in passed.forward],
         passed.slopes,
         channels=d,
         heads=heads,
-        strength=passed.strength,
-        width_ratios=(attention_width / group, mlp_width),
+        strength=blocks.strength,
+        width_ratios=(blocks.heads / group, blocks.width / d),
     )
     rows = []
-    for block in range(passed.depth):
-        inputs, mlp_inputs = passed.inputs[2 * block : 2 * block + 2]
+    for block, (attention, mlp) in enumerate(passed.forward):
+        inputs, softmax, hidden = attention.inputs, attention.softmax, mlp.hidden
         after_attention, after_mlp = passed.gradients[2 * block + 1 : 2 * block + 3]
-        softmax = passed.softmaxes[block]
         averaged = attention_covariance(inputs, softmax)
         traces = jacobian_traces(inputs, softmax, d, fluctuations[block])
         logit = d * out * weight**2 * (after_attention * inputs * traces).sum()
         average = (after_attention * averaged).sum()
-        hidden = passed.hiddens[block]
-        slopes = activation_slopes(passed.activation, hidden)
-        activated = activation_covariance(passed.activation, hidden)
+        slopes = activation_slopes(phi, hidden)
+        activated = activation_covariance(phi, hidden)
         # Of two factors, the gradient of one is that of the product times the other.
-        by_input, by_gate = (activated, slopes * hidden) if passed.gated else (slopes, slopes)
+        by_input, by_gate = (activated, slopes * hidden) if blocks.gated else (slopes, slopes)
         rows.append(
             (
                 logit,
                 group * logit,
                 group * d * out * average,
                 d * weight * average,
-                d * out * (after_mlp * by_input * mlp_inputs).sum(),
-                (after_mlp * mlp_covariance(passed.activation, hidden, passed.gated)).sum(),
-                d * out * (after_mlp * by_gate * mlp_inputs).sum(),
+                d * out * (after_mlp * by_input * mlp.inputs).sum(),
+                (after_mlp * mlp_covariance(phi, hidden, blocks.gated)).sum(),
+                d * out * (after_mlp * by_gate * mlp.inputs).sum(),
             )
         )
-    columns = [plain(column / passed.length) for column in np.array(rows).T]
-    return GatedWeightGradients(*columns) if passed.gated else WeightGradients(*columns[:-1])
+    columns = [plain(column / length) for column in np.array(rows).T]
+    return GatedWeightGradients(*columns) if blocks.gated else WeightGradients(*columns[:-1])

@@ -23,20 +23,18 @@ from initscope.theory.attention_gradient import (
 )
 from initscope.theory.expectations import expectation
 from initscope.theory.kernels import CorrelatedMoments
-from initscope.theory.logits import attention_logit_variance
 from initscope.theory.transformer_blocks import (
     CORRELATIONS,
     LARGEST_STD,
-    Softmax,
+    AttentionBranch,
+    Blocks,
+    MLPBranch,
     activation_covariance,
-    attention_covariance,
     check_logits,
     check_ratio,
     check_std,
-    layer_norm_covariance,
-    mlp_covariance,
+    follow_stream,
     sizes,
-    softmax_of,
 )
 
 __all__: list[str] = []  # for this package alone
@@ -49,33 +47,19 @@ class Pass(NamedTuple):
 
     Attributes
     ----------
+    forward
+        The two branches of each block.
     streams
-        Of the stream before each of the 2 `depth` branches and after the last.
-    inputs
-        Of what enters each branch.
-    softmaxes
-        Of each attention.
-    hiddens
-        Of the hidden units of each MLP.
+        Of the stream before each branch and after the last.
     slopes
         Of the derivative of what each MLP adds by the covariance of the stream.
     gradients
         Of the gradient of the stream, before the first branch and after each.
     """
 
-    depth: int
-    channels: int
-    length: int
-    weight: float
-    out: float
-    activation: Activation
-    gated: bool
-    strength: float
-    width_ratios: tuple[float, float]
+    blocks: Blocks
+    forward: list[tuple[AttentionBranch, MLPBranch]]
     streams: list[Array]
-    inputs: list[Array]
-    softmaxes: list[Softmax]
-    hiddens: list[Array]
     slopes: list[Array]
     gradients: list[Array]
 
@@ -96,7 +80,7 @@ def follow(
 ) -> Pass:
     """Check the arguments, and follow the signal forward and the gradient back."""
     depth, channels, length = sizes(n_layer, n_embd, seq_len)
-    require_memory(8.0 * 8 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
+    require_memory(8.0 * 10 * depth * length**2, f"seq_len = {length:,} and n_layer = {depth:,}")
     width = one("mlp_ratio", within("mlp_ratio", mlp_ratio, 1e-9, 1e9)) * channels
     epsilon = one("layer_norm_epsilon", within("layer_norm_epsilon", layer_norm_epsilon, 0, 1e9))
     heads, gated = check_ratio(attention_ratio), flag("gated", gated)
@@ -110,74 +94,35 @@ def follow(
     position = weight
     if position_std is not None:
         position = one("position_std", check_std("position_std", position_std)) ** 2
-    logit_variance = float(attention_logit_variance(channels, np.sqrt(weight)))
-
-    strength = heads * channels**2 * weight * out
-
-    # Forward: for each of the 2 n_layer branches, what LayerNorm divides by, and the covariance
-    # of the MLP's hidden units between positions.
-    covariance = (weight + position) * np.eye(length)
-    divisors, hiddens, entered, softmaxes, streams = [], [], [], [], [covariance]
-    for branch in range(2 * depth):
-        if norm == "pre":
-            divisors.append(covariance.diagonal() + epsilon)
-            inputs = layer_norm_covariance(covariance, epsilon)
-        else:
-            inputs = covariance
-        entered.append(inputs)
-        if branch % 2 == 0:
-            softmaxes.append(softmax_of(inputs, logit_variance))
-            added = strength * attention_covariance(inputs, softmaxes[-1])
-        else:
-            hidden = channels * weight * inputs
-            hiddens.append(hidden)
-            added = width * out * mlp_covariance(known, hidden, gated)
-        covariance = covariance + added
-        if norm == "post":
-            divisors.append(covariance.diagonal() + epsilon)
-            covariance = layer_norm_covariance(covariance, epsilon)
-        streams.append(covariance)
+    blocks = Blocks(depth, channels, weight, out, heads, width, epsilon, known, gated, norm)
+    embeddings = (weight + position) * np.eye(length)
+    forward = list(follow_stream(blocks, embeddings))
+    streams = [embeddings, *(branch.stream for block in forward for branch in block)]
 
     # Back: covariance over channels of the gradients at two positions.
-    gradient = np.eye(length)
-    gradients, all_slopes = [gradient], []
-    for branch in range(2 * depth - 1, -1, -1):
-        scale = 1 / np.sqrt(divisors[branch])
-        scale = scale[:, None] * scale[None, :]
-        if norm == "post":
-            gradient = gradient * scale
-        if branch % 2 == 0:
-            inputs, softmax = entered[branch], softmaxes[branch // 2]
-            traces = jacobian_traces(inputs, softmax, channels, np.ones_like(inputs))
-            logits = through_logits(gradient, inputs, softmax, traces, channels)
-            added = strength * (through_values(gradient, softmax) + weight**2 * logits)
-        else:
-            hidden = hiddens[branch // 2]
-            slopes = activation_slopes(known, hidden)
-            if gated:
-                slopes = slopes * hidden + activation_covariance(known, hidden)
-            slopes = width * channels * weight * out * slopes
-            all_slopes.append(slopes * scale if norm == "pre" else slopes)
-            added = slopes * gradient
-        gradient = gradient + (added * scale if norm == "pre" else added)
-        gradients.append(gradient)
-    return Pass(
-        depth,
-        channels,
-        length,
-        weight,
-        out,
-        known,
-        gated,
-        strength,
-        (heads, width / channels),
-        streams,
-        entered,
-        softmaxes,
-        hiddens,
-        all_slopes[::-1],
-        gradients[::-1],
-    )
+    gradients, all_slopes = [np.eye(length)], []
+
+    def enter(gradient: Array, divisor: Array) -> tuple[Array, Array]:
+        """Return the gradient of what a branch adds, and the factor of what leaves it."""
+        root = 1 / np.sqrt(divisor)
+        scale = root[:, None] * root[None, :]
+        return (gradient * scale, np.ones(())) if norm == "post" else (gradient, scale)
+
+    for attention, mlp in reversed(forward):
+        gradient, scale = enter(gradients[-1], mlp.divisor)
+        slopes = activation_slopes(known, mlp.hidden)
+        if gated:
+            slopes = slopes * mlp.hidden + activation_covariance(known, mlp.hidden)
+        all_slopes.append(width * channels * weight * out * slopes * scale)
+        gradients.append(gradient + all_slopes[-1] * gradient)
+
+        gradient, scale = enter(gradients[-1], attention.divisor)
+        inputs, softmax = attention.inputs, attention.softmax
+        traces = jacobian_traces(inputs, softmax, channels, np.ones_like(inputs))
+        logits = through_logits(gradient, inputs, softmax, traces, channels)
+        added = blocks.strength * (through_values(gradient, softmax) + weight**2 * logits)
+        gradients.append(gradient + added * scale)
+    return Pass(blocks, forward, streams, all_slopes[::-1], gradients[::-1])
 
 
 def activation_slopes(activation: Activation, covariance: Array) -> Array:

@@ -12,13 +12,7 @@ from matplotlib.figure import Figure
 from initscope.plots.transformer import bars_of_stream
 from initscope.theory import residual_gradient_variance, residual_stream_variance
 from initscope.theory.activations import resolve
-from initscope.theory.logits import attention_logit_variance
-from initscope.theory.transformer_blocks import (
-    activation_covariance,
-    attention_covariance,
-    layer_norm_covariance,
-    softmax_of,
-)
+from initscope.theory.transformer_blocks import Blocks, follow_stream
 from initscope.widgets.base import BookWidget
 
 __all__ = ["ResidualStream"]
@@ -93,27 +87,15 @@ class ResidualStream(BookWidget):
             NaN at 0; ``variance`` of the stream after the block; and ``gradient``, the variance of
             the gradient there relative to that after the last. All are averages over positions.
         """
-        weight, out = self.std**2, self._residual_std**2
-        logits = float(attention_logit_variance(self.n_embd, self.std))
-        covariance = 2 * weight * np.eye(LENGTH)
-        post = self.norm == "post"
+        weight, channels = self.std**2, self.n_embd
+        blocks = Blocks(
+            self.n_layer, channels, weight, self._residual_std**2, 1.0, RATIO * channels, EPSILON,
+            resolve("gelu_tanh"), False, self.norm,
+        )  # fmt: skip
         rows: list[tuple[float, ...]] = [(np.nan, np.nan, np.nan, 2 * weight)]
-
-        def enter(covariance: np.ndarray) -> np.ndarray:
-            return covariance if post else layer_norm_covariance(covariance, EPSILON)
-
-        def leave(covariance: np.ndarray) -> np.ndarray:
-            return layer_norm_covariance(covariance, EPSILON) if post else covariance
-
-        for _ in range(self.n_layer):
-            inputs = enter(covariance)
-            attended = attention_covariance(inputs, softmax_of(inputs, logits))
-            attention = self.n_embd**2 * weight * out * attended
-            covariance = between = leave(covariance + attention)
-            hidden = self.n_embd * weight * enter(covariance)
-            mlp = RATIO * self.n_embd * out * activation_covariance(resolve("gelu_tanh"), hidden)
-            covariance = leave(covariance + mlp)
-            rows.append(tuple(map(_mean, (attention, between, mlp, covariance))))
+        for attention, mlp in follow_stream(blocks, 2 * weight * np.eye(LENGTH)):
+            found = (attention.added, attention.stream, mlp.added, mlp.stream)
+            rows.append(tuple(map(_mean, found)))
         frame = pd.DataFrame(rows, columns=["attention", "between", "mlp", "variance"])
         frame.insert(0, "block", range(self.n_layer + 1))
         sizes = (self.n_layer, self.n_embd, LENGTH, self.std)
