@@ -141,47 +141,15 @@ def predict(
     scaling = sizes.residual_scaling
     if residual_scaling is not None:
         scaling = checks.flag("residual_scaling", residual_scaling)
-    longest = sizes.n_positions or SEQUENCE
-    length = min(SEQUENCE, longest) if seq_len is None else whole("seq_len", seq_len)
-    require(
-        length <= longest or not sizes.learned_positions,
-        f"seq_len is {length:,}, and the model takes {longest:,} tokens.",
-    )
-    require(
-        sizes.unknown != "" or sizes.n_layer * length**2 <= MOST_PAIRS,
-        f"seq_len = {length:,} with {sizes.n_layer:,} blocks would take long: {SEQUENCE} tokens "
-        f"say nearly the same.",
-    )
+    length = _length(sizes, seq_len)
     tokens = length if batch_tokens is None else whole("batch_tokens", batch_tokens)
     for name, beta in zip(("beta1", "beta2"), check_betas(betas), strict=True):
         checks.one(name, beta)
     epsilon = checks.number("epsilon", epsilon, 0.0)
     require_memory(1000 * sizes.n_layer, f"n_layer = {sizes.n_layer:,}")
-    notes = []
     writes = given / math.sqrt(2 * sizes.n_layer) if scaling else given
     matrices = _matrices(sizes, given, writes)
-
-    blocks = pd.DataFrame(
-        columns=[
-            *("block", "signal_std", "signal_largest", "logit_std", "gradient_std"),
-            *("overflows", "underflows"),
-        ]
-    )
-    matrices["gradient_rms"] = np.nan
-    if sizes.unknown:
-        notes.append(f"Signal and gradients are left out: {sizes.unknown}.")
-    else:
-        blocks, gradients = _start(sizes, given, writes, length, tokens, dtype)
-        for role, values in gradients.items():
-            rows = matrices["role"] == role
-            matrices.loc[rows, "gradient_rms"] = values[matrices["layer"][rows] - 1]
-        if bool(blocks["overflows"].any()):
-            notes.append(f"The stream leaves the range of {dtype}.")
-        if bool(blocks["underflows"].any()):
-            notes.append(
-                f"The gradient along the stream is below the smallest normal {dtype}: scale the "
-                f"loss."
-            )
+    blocks, notes = _signal_and_gradients(sizes, matrices, given, writes, length, tokens, dtype)
     if (matrices["gradient_rms"] < 10 * epsilon).any():
         notes.append(
             f"Some gradients are below ten times epsilon {epsilon:g}, so that steps are shorter "
@@ -202,24 +170,17 @@ def predict(
     else:
         peak = checks.number("learning_rate", learning_rate, 0.0, LARGEST)
         require(peak > 0, "learning_rate must be above 0.")
-        final = peak if schedule == "constant" else 0.0
-        if final_learning_rate is not None:
-            final = checks.number("final_learning_rate", final_learning_rate, 0.0, peak)
-        equilibrium = float(adamw_equilibrium_rms(peak, decay, betas=betas))
         rotation = float(adamw_rotation(peak, decay, betas))
         time_constant = 1 / (2 * peak * decay) if decay else math.inf
+        equilibrium = float(adamw_equilibrium_rms(peak, decay, betas=betas))
         matrices["std_equilibrium"] = equilibrium
         matrices["steps_to_equilibrium"] = [
             _steps_to(equilibrium, start, time_constant) for start in matrices["std_start"]
         ]
         if not decay:
             notes.append("Without weight decay there is no equilibrium: the weights only grow.")
-        if steps is not None:
-            n_steps = whole("steps", steps)
-            warmup = whole("warmup_steps", warmup_steps, 0)
-            require(warmup <= n_steps, f"warmup_steps is {warmup:,} of {n_steps:,} steps.")
-            require_memory(500.0 * n_steps, f"steps = {n_steps:,}")
-            rates = np.asarray(learning_rates(peak, schedule, n_steps, warmup, final / peak))
+        rates = _rates(peak, final_learning_rate, schedule, steps, warmup_steps)
+        if len(rates):
             start_left = float(data_memory(rates, decay).start)
     found = ModelPrediction(
         sizes,
@@ -235,18 +196,83 @@ def predict(
         (float(betas[0]), float(betas[1])),
     )
     if len(rates):
-        late = float(np.median(rates[-max(1, len(rates) // 5) :])) * float(adamw_update_rms(betas))
-        different, which = np.unique(matrices["std_start"], return_inverse=True)
-        ends = found._std(different)[:, -1]
-        shares = np.array(
-            [
-                unchanged_share(float(end), late, dtype) if np.isfinite(end) else np.nan
-                for end in ends
-            ]
-        )
-        matrices["std_end"] = ends[which]
-        matrices["unchanged_end"] = shares[which]
+        _add_ends(found, dtype)
     return found
+
+
+def _length(sizes: TransformerConfig, seq_len: int | None) -> int:
+    """Return the tokens of a sequence, as many as the model takes."""
+    longest = sizes.n_positions or SEQUENCE
+    length = min(SEQUENCE, longest) if seq_len is None else whole("seq_len", seq_len)
+    require(
+        length <= longest or not sizes.learned_positions,
+        f"seq_len is {length:,}, and the model takes {longest:,} tokens.",
+    )
+    require(
+        sizes.unknown != "" or sizes.n_layer * length**2 <= MOST_PAIRS,
+        f"seq_len = {length:,} with {sizes.n_layer:,} blocks would take long: {SEQUENCE} tokens "
+        f"say nearly the same.",
+    )
+    return length
+
+
+def _signal_and_gradients(
+    sizes: TransformerConfig,
+    matrices: pd.DataFrame,
+    std: float,
+    writes: float,
+    length: int,
+    tokens: int,
+    dtype: str,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table of the blocks and what is to be said of it; give `matrices` gradients."""
+    matrices["gradient_rms"] = np.nan
+    if sizes.unknown:
+        columns = ("block", "signal_std", "signal_largest", "logit_std", "gradient_std")
+        blocks = pd.DataFrame(columns=[*columns, "overflows", "underflows"])
+        return blocks, [f"Signal and gradients are left out: {sizes.unknown}."]
+    blocks, gradients = _start(sizes, std, writes, length, tokens, dtype)
+    for role, values in gradients.items():
+        rows = matrices["role"] == role
+        matrices.loc[rows, "gradient_rms"] = values[matrices["layer"][rows] - 1]
+    notes = []
+    if bool(blocks["overflows"].any()):
+        notes.append(f"The stream leaves the range of {dtype}.")
+    if bool(blocks["underflows"].any()):
+        notes.append(
+            f"The gradient along the stream is below the smallest normal {dtype}: scale the loss."
+        )
+    return blocks, notes
+
+
+def _rates(
+    peak: float, final: float | None, schedule: str, steps: int | None, warmup_steps: int
+) -> np.ndarray:
+    """Return the learning rate of each update, checked; none without `steps`."""
+    end = peak if schedule == "constant" else 0.0
+    if final is not None:
+        end = checks.number("final_learning_rate", final, 0.0, peak)
+    if steps is None:
+        return np.empty(0)
+    n_steps = whole("steps", steps)
+    warmup = whole("warmup_steps", warmup_steps, 0)
+    require(warmup <= n_steps, f"warmup_steps is {warmup:,} of {n_steps:,} steps.")
+    require_memory(500.0 * n_steps, f"steps = {n_steps:,}")
+    return np.asarray(learning_rates(peak, schedule, n_steps, warmup, end / peak))
+
+
+def _add_ends(found: ModelPrediction, dtype: str) -> None:
+    """Give the matrices their std after the last update, and what of them rounding leaves alone."""
+    rates, matrices = found.learning_rates, found.matrices
+    update = float(adamw_update_rms(found.betas))
+    late = float(np.median(rates[-max(1, len(rates) // 5) :])) * update
+    different, which = np.unique(matrices["std_start"], return_inverse=True)
+    ends = found._std(different)[:, -1]
+    shares = [
+        unchanged_share(float(end), late, dtype) if np.isfinite(end) else np.nan for end in ends
+    ]
+    matrices["std_end"] = ends[which]
+    matrices["unchanged_end"] = np.array(shares)[which]
 
 
 def _matrices(sizes: TransformerConfig, std: float, writes: float) -> pd.DataFrame:
