@@ -333,34 +333,42 @@ def compare(
             continue
         if not sides[0].columns.equals(sides[1].columns) or sides[0].shape[1] < 2:
             raise UsageError(f"{first} and {second} need the same seeds, at least two, to pair.")
-        values = [side.to_numpy(float) for side in sides]
-        if statistic != "median" and not all(np.isfinite(side).all() for side in values):
+        if statistic != "median" and not all(np.isfinite(side).all(axis=None) for side in sides):
             raise UsageError(
                 f"{measure} is not finite in every run, so that its {statistic} says nothing: "
                 f"take statistic='median'."
             )
-        row = dict(zip(by, key, strict=True)) | {"n_seeds": sides[0].shape[1]}
-        estimates = [STATISTICS[statistic](side, axis=-1) for side in values]
-        best = [_best(estimate, best_rate) for estimate in estimates]
-        if best_rate is not None:
-            row["first_rate"], row["second_rate"] = (
-                float(side.index[at]) for side, at in zip(sides, best, strict=True)
-            )
-        row["first"], row["second"] = (
-            float(estimate[at]) for estimate, at in zip(estimates, best, strict=True)
-        )
-        # Not by scipy.stats.bootstrap: both schemes share the draws, and each its best rate anew.
-        resampled = [
-            _resampled(side, statistic, best_rate, drawn)
-            for drawn in [generator.integers(0, row["n_seeds"], (resamples, row["n_seeds"]))]
-            for side in values
-        ]
-        differences = _difference(*resampled)
-        low, high = bootstrap_interval(differences, row["n_seeds"], level)
-        row["difference"] = float(_difference(row["first"], row["second"]))
-        row |= {"low": low, "high": high, "covers_zero": bool(low <= 0 <= high)}
-        rows.append(row)
+        drawn = generator.integers(0, sides[0].shape[1], (resamples, sides[0].shape[1]))
+        row = dict(zip(by, key, strict=True))
+        rows.append(row | _compared(sides, statistic, best_rate, level, drawn))
     return pd.DataFrame(rows)
+
+
+def _compared(
+    sides: list[pd.DataFrame],
+    statistic: str,
+    best_rate: str | None,
+    level: float,
+    drawn: np.ndarray,
+) -> dict[str, Any]:
+    """Return the difference of two tables of rates by seeds, and its interval from draws."""
+    values = [side.to_numpy(float) for side in sides]
+    n_seeds = sides[0].shape[1]
+    row: dict[str, Any] = {"n_seeds": n_seeds}
+    estimates = [STATISTICS[statistic](side, axis=-1) for side in values]
+    best = [_best(estimate, best_rate) for estimate in estimates]
+    if best_rate is not None:
+        row["first_rate"], row["second_rate"] = (
+            float(side.index[at]) for side, at in zip(sides, best, strict=True)
+        )
+    row["first"], row["second"] = (
+        float(estimate[at]) for estimate, at in zip(estimates, best, strict=True)
+    )
+    # Not by scipy.stats.bootstrap: both schemes share the draws, and each its best rate anew.
+    resampled = [_resampled(side, statistic, best_rate, drawn) for side in values]
+    low, high = bootstrap_interval(_difference(*resampled), n_seeds, level)
+    row["difference"] = float(_difference(row["first"], row["second"]))
+    return row | {"low": low, "high": high, "covers_zero": bool(low <= 0 <= high)}
 
 
 def _best(estimates: np.ndarray, best_rate: str | None) -> int:
