@@ -715,7 +715,7 @@ def test_a_tensor_without_fans(shape: tuple[int, ...], message: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_an_empty_layer_is_refused_before_anything_changes(scheme: str) -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 0))
-    with refused(model, "has no elements"):
+    with refused(model, r"of 1, of shape \(0, 3\), has no elements: give the layer at least one"):
         initialize_(model, scheme, **ROWS[scheme][0])
 
 

@@ -197,6 +197,39 @@ def test_a_scheme_that_knows_no_residual_branch_says_so() -> None:
     assert not draw(model, "kaiming").notes
 
 
+class Branch(nn.Module):
+    """A residual block of a convolutional network, with a norm where its branch ends or begins."""
+
+    def __init__(self, norm_last: bool) -> None:
+        super().__init__()
+        self.norm_last = norm_last
+        self.norm, self.first = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.norm_last:
+            return x + self.norm(self.last(self.first(x).relu()))
+        return x + self.last(self.first(self.norm(x)).relu())
+
+
+@pytest.mark.parametrize("norm_last", [True, False])
+def test_residual_branches_of_a_convolutional_network_are_scaled(norm_last: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *[Branch(norm_last) for _ in range(9)])
+    report = draw(model, "gpt2", std=0.1)
+    for name, std in report.items():
+        if name.endswith((".first.weight", ".last.weight")):
+            assert std == pytest.approx(0.1 / 3 if "last" in name else 0.1)
+    gain = 1 / 3 if norm_last else 1.0
+    assert all(torch.equal(block.norm.weight, torch.full((8,), gain)) for block in model[1:])
+    assert report.notes[0].startswith("9 residual branches of Sequential are known from the sums")
+    plain = draw(model, "gpt2", std=0.1, residual_scaling=False)
+    assert plain["1.last.weight"] == 0.1
+    assert torch.equal(model[1].norm.weight, torch.ones(8))
+    assert not plain.notes
+    with pytest.raises(UsageError, match="'fixup' is for a model with residual blocks"):
+        draw(model, "fixup")
+
+
 def test_norms_that_add_one_to_their_weight_get_zero() -> None:
     config = transformers.GemmaConfig(**SIZES, num_key_value_heads=2, head_dim=8)
     model = transformers.GemmaForCausalLM(config)
@@ -539,6 +572,9 @@ def test_weights_that_are_not_whole_are_one_clear_error() -> None:
     layer = nn.Linear(8, 8)
     layer.weight = nn.Parameter(layer.weight.detach().flatten()[:40])  # as FSDP1 leaves them
     with pytest.raises(UsageError, match=r"does not hold it whole.* before it is sharded"):
+        draw(layer)
+    layer.weight = nn.Parameter(torch.empty(0))
+    with pytest.raises(UsageError, match=r"\(0,\), has no elements: this process holds"):
         draw(layer)
     with pytest.raises(UsageError, match="strict must be True or False, not 'yes'"):
         draw(nn.Linear(3, 3), strict="yes")

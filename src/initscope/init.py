@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from initscope.initialization_plan import (
 )
 from initscope.initialization_report import Initialization, by_reason
 from initscope.models.parameters import find_parameters
-from initscope.models.places import Place, conv1d_class
+from initscope.models.places import Place, Position, conv1d_class
 from initscope.theory.rule import (
     DISTRIBUTIONS,
     LARGEST_STD,
@@ -194,9 +195,13 @@ def initialize_(
     then embeddings are drawn in their turn, and norms get gain 1 and bias 0. Such a scheme tells
     queries, keys, values and the ends of residual branches apart by the names that the models of
     transformers, and torch's own, give them; the blocks of an encoder and of a decoder are counted
-    each by themselves. What it asks of the forward pass (DeepNorm's factor on the stream) is the
-    model's. A weight that several layers share is drawn once; one that a layer shares with an
-    embedding counts as the layer's, or, in a whole model, as the embedding's.
+    each by themselves. Where no such name is known, ``"gpt2"`` takes the branches of a
+    convolutional network from the sums in its pass, which is traced: the last weight and the gain
+    of a norm behind it are divided by the root of their number, layer scales stay; a scheme
+    that needs residual blocks refuses such a network. What a scheme asks of the forward pass
+    (DeepNorm's factor on the stream) is the model's. A weight that several layers share is drawn
+    once; one that a layer shares with an embedding counts as the layer's, or, in a whole model, as
+    the embedding's.
 
     Kept as they are, with the reason: frozen parameters, the layer under an adapter, fixed
     sinusoids, the decay rates and step sizes of state spaces. Rows of padding stay 0, and an
@@ -302,6 +307,7 @@ def _assignments(
     """Return what every parameter will be given, in the order of draws, before one is drawn."""
     checks.module("model", model, with_data=False)
     check_layers(model)
+    scaled = bool(options.get("residual_scaling", rule.options.get("residual_scaling")))
     places = find_parameters(model, with_roles=rule.scope != "layers")
     if rule.scope == "blocks" and not any(place.position.n_layer for place in places):
         raise UsageError(
@@ -309,10 +315,19 @@ def _assignments(
             f"have names that are known (those of GPT-2, c_attn, c_fc, c_proj, of other models of "
             f"transformers, or of torch's own): {type(model).__name__} has none."
         )
-    if options.get("residual_scaling", rule.options.get("residual_scaling")):
+    if scaled:
         roles = {role for place in places for role, _ in place.parts}
         ends = [name for role, name in BRANCH_ENDS.items() if role not in roles]
-        if ends:
+        n_branches = 0
+        if len(ends) == len(BRANCH_ENDS):
+            places, n_branches = _with_convolutional_ends(model)
+        if n_branches:
+            report.notes.append(
+                f"{n_branches} residual branches of {type(model).__name__} are known from the sums "
+                f"in its pass: their last weights, and the gains of norms behind them, are divided "
+                f"by √{n_branches}"
+            )
+        elif ends:
             report.notes.append(
                 f"no residual branch with {' or '.join(ends)} at its end is known in "
                 f"{type(model).__name__}, and none is counted or scaled"
@@ -342,6 +357,15 @@ def _assignments(
     return found
 
 
+def _with_convolutional_ends(model: nn.Module) -> tuple[list[Place], int]:
+    """Return the places with the branches of a convolutional network counted, and their number."""
+    places = find_parameters(model, with_ends=True)
+    ends = {place for place in places if place.ends_branch and place.kind in ("layer", "gain")}
+    n_branches = len({place.tensors for place in ends if place.kind == "layer"})
+    fields = {"position": Position(n_branches=n_branches), "parts": (("branch_out", None),)}
+    return [replace(p, **fields) if p in ends else p for p in places], n_branches
+
+
 def _outcome(
     place: Place, rule: Rule, options: Mapping[str, Any], bias_std: float
 ) -> Assignment | tuple[str, str]:
@@ -363,6 +387,8 @@ def _outcome(
         return Assignment(place, bias_std, partial(normal_, bias_std))
     if place.kind in ("bias", "norm bias", "zero", "gain"):
         value = place.neutral_gain if place.kind == "gain" else 0.0
+        if place.kind == "gain" and place.ends_branch and place.position.n_branches:
+            value /= math.sqrt(place.position.n_branches)  # the norm undoes what the weight got
         return Assignment(place, 0.0, lambda tensor, _: nn.init.constant_(tensor, value))
     if place.reason:
         return "left", place.reason

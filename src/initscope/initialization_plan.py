@@ -193,11 +193,15 @@ def check_layers(model: nn.Module) -> None:
                     f"torch draws no numbers: initialize the model in bfloat16, then convert it."
                 )
             if tensor.numel() == 0:
-                raise UsageError(
-                    f"a weight tensor of {name or type(model).__name__}, of shape "
-                    f"{tuple(tensor.shape)}, has no elements. If this process holds no share of "
-                    f"it, initialize the model before it is sharded."
+                where = f"a weight tensor of {name or type(model).__name__}, of shape"
+                todo = (
+                    "give the layer at least one input and one output (AdaptiveLogSoftmaxWithLoss: "
+                    "by a smaller div_value)."
+                    if tensor.dim() > 1  # a share that is missing has lost its shape
+                    else "this process holds no share of it. Initialize the model before it is "
+                    "sharded."
                 )
+                raise UsageError(f"{where} {tuple(tensor.shape)}, has no elements: {todo}")
         if len(tensors) == 1 and tensors[0].dim() < 2 and not isinstance(module, nn.RNNBase):
             raise UsageError(
                 f"the weight of {name or type(model).__name__} has {tensors[0].dim()} dimension, "

@@ -32,7 +32,7 @@ class Initialization(dict[str, float]):
     numbers
         Name to the count of numbers in it.
     notes
-        What the scheme could not do, in sentences.
+        What the scheme could not do, or took from a trace of the pass, in sentences.
 
     Examples
     --------

@@ -28,7 +28,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_help_names_every_command_and_explains_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_command_and_explains_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0
@@ -37,7 +40,16 @@ def test_help_names_every_command_and_explains_it(capsys: pytest.CaptureFixture[
         assert f"python -m initscope {command}" in overview
         with pytest.raises(SystemExit):
             main([command, "--help"])
-        assert "example" in capsys.readouterr().out
+        explained = capsys.readouterr().out
+        assert "example" in explained
+        overview += explained
+    assert max(map(len, overview.splitlines())) <= 80
+    # A paragraph takes the width that there is.
+    monkeypatch.setenv("COLUMNS", "60")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    about = capsys.readouterr().out.partition("options:")[0].splitlines()
+    assert 50 < max(map(len, about)) <= 60
 
 
 def test_help_imports_nothing_heavy() -> None:

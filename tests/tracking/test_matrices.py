@@ -220,6 +220,14 @@ def test_an_unknown_order_of_fused_weights_is_one_clear_error() -> None:
         weight_matrices(model)
 
 
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_weight_without_elements_is_not_followed() -> None:
+    model = nn.AdaptiveLogSoftmaxWithLoss(8, 100, [10, 50, 90])  # 8 / 4^2 inputs of the second tail
+    assert model.tail[1][0].weight.shape == (0, 8)
+    followed = [role for _, role, _ in weight_matrices(model, "all")]
+    assert followed == ["head", "tail.0.0", "tail.0.1"]
+
+
 def test_sharded_weights_are_one_clear_error() -> None:
     model = tiny.gpt2()
     model.transformer.h[0].mlp.c_fc.weight.data = torch.empty(0)

@@ -1,4 +1,4 @@
-"""Weights that each of two processes holds a part of: the table is that of one process."""
+"""Weights that two processes hold parts of, or both whole: the table is that of one process."""
 
 from __future__ import annotations
 
@@ -82,7 +82,12 @@ def tensor_parallel(model: nn.Module) -> nn.Module:
     return model
 
 
-KINDS = {"fsdp2": fsdp2, "fsdp1": fsdp1, "tensor parallel": tensor_parallel}
+KINDS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "fsdp2": fsdp2,
+    "fsdp1": fsdp1,
+    "tensor parallel": tensor_parallel,
+    "ddp": nn.parallel.DistributedDataParallel,
+}
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "adamw": lambda p: AdamW(p, lr=0.01, weight_decay=0.1, foreach=False),
     "nadam": lambda p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.1, foreach=False),
@@ -102,15 +107,17 @@ def train(folder: Path, name: str, kind: str, optimizer: str, rank: int = 0) -> 
     if parallel:
         model = KINDS[kind](model)
     steps = OPTIMIZERS[optimizer](model.parameters())
-    batch = BATCH.chunk(2)[rank] if kind.startswith("fsdp") else BATCH
+    batch = BATCH.chunk(2)[rank] if kind in ("fsdp1", "fsdp2", "ddp") else BATCH
     with VarianceTracker(
         model, steps, matrices="all", vectors=True, every=1, distribution_every=2,
         out_folder=folder,
-    ):  # fmt: skip
+    ) as tracker:  # fmt: skip
         for _ in range(2):
             steps.zero_grad()
             model(input_ids=batch, labels=batch).loss.backward()
             steps.step()
+    if rank:
+        assert len(tracker.to_frame()) == 0  # the first process keeps the rows
 
 
 def train_beside(
@@ -137,6 +144,7 @@ def train_beside(
         ("fsdp1", ["gpt2", "gpt_neox", "lora"], "adamw"),
         ("fsdp1", ["llama"], "nadam"),
         ("tensor parallel", ["llama"], "adamw"),
+        ("ddp", ["gpt2"], "adamw"),
     ],
 )
 def test_two_processes_have_the_table_of_one(

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from initscope import __version__, extras
 from initscope.cli import predict, pretrain, reproduce, show, sweep
-from initscope.cli.options import Commands, fail, for_program, one_line
+from initscope.cli.options import Commands, Layout, fail, for_program, one_line
 from initscope.errors import Terminated, UsageError, lack_of_resources
 
 __all__ = ["main"]
@@ -28,20 +28,25 @@ other parameters if you like, and run the experiments behind them on their own.
 
 _EXAMPLES = """\
 examples:
-  python -m initscope reproduce                       every chapter, small and quick
-  python -m initscope reproduce 5 --profile cpu       chapter 5 as it is published
+  python -m initscope reproduce
+      every chapter, small and quick
+  python -m initscope reproduce 5 --profile cpu
+      chapter 5 as it is published
   python -m initscope reproduce 5 --output mine -p image_seeds 7
-                                                      with another parameter, elsewhere
-  python -m initscope reproduce --list                the chapters and their parameters
+      with another parameter, elsewhere
+  python -m initscope reproduce --list
+      the chapters and their parameters
   python -m initscope sweep --spec wine.yaml --out results
-                                                      an experiment of your own
+      an experiment of your own
   python -m initscope pretrain --preset nano12 --text eltec-eng --out run
-                                                      a GPT-2 from scratch, its weights followed
-  python -m initscope predict --config config.json --learning-rate 6e-4 --weight-decay 0.1
-                                                      what a model of yours does at its start, and
-                                                      where AdamW takes its weights
-  python -m initscope show run --html run.html        what became of the weights of a run
-  python -m initscope COMMAND --help                  all there is to say about a command
+      a GPT-2 from scratch, its weights followed
+  python -m initscope predict --config config.json \\
+      --learning-rate 6e-4 --weight-decay 0.1
+      what a model of yours does at its start, and where AdamW takes its weights
+  python -m initscope show run --html run.html
+      what became of the weights of a run
+  python -m initscope COMMAND --help
+      all there is to say about a command
 
 From Python: `from initscope.init import initialize_` sets the weights of a model of your own, and
 each module (`init`, `tracking`, `sweep`, ...) says in its docstring what it is for.
@@ -95,12 +100,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(program: str) -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    layout = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         program,
         description=_ABOUT,
         epilog=for_program(_EXAMPLES, program),
-        formatter_class=layout,
+        formatter_class=Layout,
     )
     parser.add_argument("--version", action="version", version=f"initscope {__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -5,11 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
+from itertools import groupby
 from typing import Any
 
 from initscope.errors import shown
 
 __all__: list[str] = []  # for this package alone
+
+
+class Layout(argparse.HelpFormatter):
+    """Fill paragraphs to the width of the terminal; keep lines that are indented."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for kept, part in groupby(text.splitlines(), lambda line: line[:1] in ("", " ")):
+            own = list(part)
+            lines += own if kept else textwrap.wrap(" ".join(own), width)
+        return "\n".join(indent + line for line in lines)
 
 
 class Commands:
@@ -33,7 +46,7 @@ class Commands:
             help=help,
             description=about,
             epilog=for_program(examples, self._program),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Layout,
         )
         return parser
 

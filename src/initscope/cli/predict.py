@@ -41,12 +41,14 @@ ministral, qwen2, olmo. Of others the command says what AdamW does, and that it 
 EXAMPLES = """\
 examples:
   python -m initscope predict --config config.json
-                                                      the start alone
-  python -m initscope predict --config config.json --learning-rate 6e-4 --weight-decay 0.1 \\
-      --steps 20000 --warmup-steps 500 --dtype bfloat16
-                                                      and what training makes of it
-  python -m initscope predict --config config.json --std 0.006 --dtype float16 --json
-                                                      another std; for a program to read
+      the start alone
+  python -m initscope predict --config config.json \\
+      --learning-rate 6e-4 --weight-decay 0.1 --steps 20000 --warmup-steps 500 \\
+      --dtype bfloat16
+      and what training makes of it
+  python -m initscope predict --config config.json \\
+      --std 0.006 --dtype float16 --json
+      another std; for a program to read
 
 From Python, `initscope.predict.predict` gives the same as tables, and lays them beside a record:
   prediction.beside(read_variances("variances"))

@@ -50,16 +50,20 @@ On a GPU it computes in bfloat16 with torch.compile, on a CPU in float32.
 
 EXAMPLES = """\
 examples:
-  python -m initscope pretrain --preset nano12 --text stdlib --out run --steps 100
-                                                      a minute, on any machine
-  python -m initscope pretrain --preset nano12 --text eltec-eng --out run --max-seconds 600
-                                                      ten minutes of it; again to go on
-  python -m initscope pretrain --preset nano12 --text eltec-eng --out run --dry-run
-                                                      what it would cost; nothing is trained
-  python -m initscope pretrain --text eltec-eng wikitext-2 --out run --steps 4000
-                                                      124m on a mixture, on a GPU
+  python -m initscope pretrain --preset nano12 --text stdlib --out run \\
+      --steps 100
+      a minute, on any machine
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run \\
+      --max-seconds 600
+      ten minutes of it; again to go on
+  python -m initscope pretrain --preset nano12 --text eltec-eng --out run \\
+      --dry-run
+      what it would cost; nothing is trained
+  python -m initscope pretrain --text eltec-eng wikitext-2 --out run \\
+      --steps 4000
+      124m on a mixture, on a GPU
   torchrun --nproc-per-node 8 -m initscope pretrain --text openwebtext --out run
-                                                      on eight GPUs of a machine
+      on eight GPUs of a machine
   python -m initscope pretrain --preset nano12 --text eltec-eng --out run-005 \\
       -p std 0.05 -p residual_scaling false -p seed 1
 

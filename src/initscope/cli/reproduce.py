@@ -30,10 +30,12 @@ in the folder of --output.
 
 EXAMPLES = """\
 examples:
-  python -m initscope reproduce                       every chapter with the profile smoke
+  python -m initscope reproduce
+      every chapter with the profile smoke
   python -m initscope reproduce 05_std_sweep --profile cpu
   python -m initscope reproduce 5 -p image_seeds 7 -p adam_rates "[1.0e-3]"
-  git restore notebooks                               bring the committed chapters back
+  git restore notebooks
+      bring the committed chapters back
 
 Values are YAML: write 1.0e-3, for 1e-3 is text in YAML. The exit status is 0 if every chapter
 succeeded, 1 if one failed, 2 for a mistake in what you asked for (one execution at a time in one

@@ -34,7 +34,7 @@ an example of FILE:
   dataset: wine
   hidden: [[64, 32]]            # a list of networks, each a list of widths
   stds: [0.001, 0.01, 0.1, 1.0] # write 1.0e-3, not 1e-3, which is text in YAML
-  schemes: [xavier, kaiming, {name: kaiming, mode: fan_out, distribution: uniform}]
+  schemes: [xavier, {name: kaiming, mode: fan_out, distribution: uniform}]
   optimizers:
     - {name: sgd, learning_rate: 0.1}
     - {name: adam, learning_rate: 1.0e-3}
@@ -43,17 +43,19 @@ an example of FILE:
 
 examples:
   python -m initscope sweep --spec FILE --out results --dry-run
-                                                      what it would cost; nothing is trained
+      what it would cost; nothing is trained
   python -m initscope sweep --spec FILE --out results
   python -m initscope sweep --spec FILE --out results --dataset mine.npz
-                                                      on your own arrays train_inputs,
-                                                      train_labels, test_inputs, test_labels
-  python -m initscope sweep --spec FILE --out results --executor processes --workers 2
-  python -m initscope sweep --spec FILE --out results --executor dask --scheduler tcp://HOST:8786
-                                                      on a running cluster; needs initscope[dask]
-  python -m initscope sweep --spec FILE --out results --executor slurm --workers 16 \\
+      on your own arrays train_inputs, train_labels, test_inputs, test_labels
+  python -m initscope sweep --spec FILE --out results \\
+      --executor processes --workers 2
+  python -m initscope sweep --spec FILE --out results \\
+      --executor dask --scheduler tcp://HOST:8786
+      on a running cluster; needs initscope[dask]
+  python -m initscope sweep --spec FILE --out results \\
+      --executor slurm --workers 16 \\
       --slurm timeout_min 120 --slurm slurm_partition gpu
-                                                      as jobs of Slurm; needs initscope[slurm]
+      as jobs of Slurm; needs initscope[slurm]
 
 `python -c "import initscope.sweep as s; help(s.SweepSpec)"` explains every field.
 """

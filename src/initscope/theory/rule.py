@@ -24,11 +24,11 @@ DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
 
 LARGEST_STD = 1e150  # its square is a float
 
-ROLES = ("q", "k", "v", "attention_out", "mlp_in", "mlp_out", "embedding", "output", "outside")
-"""Roles that rules tell apart; all others are ``"hidden"``."""
+BRANCH_ENDS = ("attention_out", "mlp_out", "branch_out")
+"""Roles of the weights that write to the residual stream."""
 
-BRANCH_ENDS = ("attention_out", "mlp_out")
-"""Roles of the matrices that write to the residual stream."""
+ROLES = ("q", "k", "v", "mlp_in", *BRANCH_ENDS, "embedding", "output", "outside")
+"""Roles that rules tell apart; all others are ``"hidden"``."""
 
 
 class Weight(NamedTuple):
@@ -41,7 +41,8 @@ class Weight(NamedTuple):
         are its channels and its rows.
     role
         ``"q"``, ``"k"``, ``"v"``, ``"attention_out"``, ``"mlp_in"`` or ``"mlp_out"`` in a
-        transformer's block (the gate of an MLP counts as ``"mlp_in"``), ``"embedding"``,
+        transformer's block (the gate of an MLP counts as ``"mlp_in"``), ``"branch_out"`` where a
+        branch of a convolutional network ends, ``"embedding"``,
         ``"output"`` for the last layer outside of the blocks, ``"outside"`` for another one there,
         otherwise ``"hidden"``.
     layer

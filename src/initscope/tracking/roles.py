@@ -99,7 +99,7 @@ class Weight(NamedTuple):
 
 
 def find_weights(model: nn.Module, pieces: Mapping[int, FlatPiece]) -> list[Weight]:
-    """Return every parameter of numbers, in order of definition; shared ones once.
+    """Return every parameter that holds numbers, in order of definition; shared ones once.
 
     `pieces` are those of parameters that FSDP1 has flattened.
     """
@@ -108,8 +108,10 @@ def find_weights(model: nn.Module, pieces: Mapping[int, FlatPiece]) -> list[Weig
             not isinstance(parameter, UninitializedParameter),
             f"{name} has no shape yet: run one batch through the model first.",
         )
+        # What a process holds no share of has lost its shape; a layer of no units has one.
+        whole = parameter.numel() > 0 or parameter.dim() > 1
         require(
-            parameter.numel() > 0 or id(parameter) in pieces or "weight" not in name.split(".")[-1],
+            whole or id(parameter) in pieces or "weight" not in name.split(".")[-1],
             f"this process does not hold all of {name}: weights are sharded, in a way that is not "
             f"known. Known are FSDP, tensor parallelism by DTensor, and DDP.",
         )
@@ -120,7 +122,7 @@ def find_weights(model: nn.Module, pieces: Mapping[int, FlatPiece]) -> list[Weig
                 places.setdefault(real.get(id(tensor), id(tensor)), place)
     found = []
     for name, parameter in model.named_parameters():
-        if parameter.is_floating_point():
+        if parameter.is_floating_point() and (parameter.numel() or id(parameter) in pieces):
             module = model.get_submodule(name.rpartition(".")[0])
             key = id(parameter)
             found.append(Weight(name, parameter, module, places[key], pieces.get(key)))

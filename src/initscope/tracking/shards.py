@@ -241,14 +241,19 @@ def have_gradients(parameters: Sequence[nn.Parameter], sharded: Sequence[bool]) 
     return found
 
 
+def _are_several() -> bool:
+    """Return whether this process is one of several; there are builds of torch without any."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def is_first_process() -> bool:
     """Return whether this process is the one that writes."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    return not _are_several() or torch.distributed.get_rank() == 0
 
 
 def decided_by_first(decision: bool) -> bool:
     """Return what the first process decided, in all of them."""
-    if not torch.distributed.is_initialized():
+    if not _are_several():
         return decision
     held = [decision]
     torch.distributed.broadcast_object_list(held, src=0)
@@ -257,7 +262,7 @@ def decided_by_first(decision: bool) -> bool:
 
 def in_any_process(flag: bool) -> bool:
     """Return whether it is so in one of the processes, all of which have to ask."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not _are_several():
         return flag
     gpu = torch.distributed.get_backend() == "nccl"
     found = torch.tensor(float(flag), device="cuda" if gpu else "cpu")

@@ -124,8 +124,8 @@ class VarianceTracker:
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
         :func:`initscope.tracking.weight_matrices`, frozen ones included. Of FSDP and tensor
-        parallelism, where each process holds parts, every process makes a tracker and the first
-        writes; sums are added up over all, signals are those of its own batch. Of an adapter of low
+        parallelism, where each process holds parts, every process makes a tracker; sums are added
+        up over all, signals are those of its own batch. Of an adapter of low
         rank the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
         Its optimizer, or several (Muon beside AdamW), which are recorded after the last of them has
@@ -162,7 +162,9 @@ class VarianceTracker:
         Steps already made, in a run that goes on.
     out_folder
         Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
-        run goes on); in memory if None. Rows there of steps after `step` are dropped.
+        run goes on); in memory if None. Rows there of steps after `step` are dropped. Of several
+        processes (torch.distributed) the first writes, and of weights that all hold whole (DDP) it
+        alone measures; each does, for itself, in memory.
     overwrite
         Whether a run that starts at step 0 may replace what an earlier one left in `out_folder`.
 
@@ -209,6 +211,11 @@ class VarianceTracker:
         self._quantiles = checked_quantiles(quantiles)
         checks.module("model", model)
         self._matrices = find_weight_matrices(model, matrices, vectors=vectors)
+        self._sharded = is_sharded(self._matrices)
+        writes = out_folder is None or is_first_process()
+        if not writes and not self._sharded:  # the first process has it all, and measures alone
+            every = distribution_every = ()
+            embeddings_every = None
         self._products, without_product = find_products(model, self._matrices)
         self._groups = group_by_parameter(self._matrices)
         self._clock = Clock(self._groups, every, distribution_every, embeddings_every)
@@ -236,9 +243,6 @@ class VarianceTracker:
             require(bool(self._optimizers), "quantities hold 'update': give the optimizer too.")
             self._optimized = select_optimized(self._optimizers, self._groups)
         self._overwrite = overwrite
-        self._sharded = is_sharded(self._matrices)
-        # All processes measure what they hold parts of; one writes, and says what there is to say.
-        writes = not self._sharded or out_folder is None or is_first_process()
         folder = None if out_folder is None or not writes else Path(out_folder)
         self._recording = Recording(folder, self._clock.note, writes=writes)
         self._gradients: list[MatrixStatistics] = []
@@ -252,7 +256,7 @@ class VarianceTracker:
         ) = None
         self._moments = Moments()
         self.on_rows: Callable[[pd.DataFrame], object] | None = None  # sees the rows of each step
-        if self._sharded and not is_first_process():
+        if not is_first_process():  # which says what there is to say
             return
         level = logging.INFO if self.coverage.share >= ENOUGH else logging.WARNING
         logger.log(level, "%s", self.coverage)
