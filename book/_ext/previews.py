@@ -32,6 +32,15 @@ SECTIONS = {
 }
 """Sections of the notation that hold on a page, where they are not those of layers."""
 
+OTHERWISE = {
+    "notebooks/03_finite_width": {"b", "c"},  # moments of the squared singular values
+    "notebooks/04_transformer_variance": {"q", "c", r"\delta"},  # of queries, positions, the stream
+    "notebooks/05_std_sweep": {"c"},  # constants: of the left edge, and of a proof
+    "notebooks/06_xavier_vs_kaiming": {"c"},
+    "notebooks/07_gpt2_qkv_dynamics": {"T", "t", r"\sigma"},  # updates, and the std along the way
+}
+"""Letters that a page uses for something else, and says itself for what."""
+
 Key = tuple[str, frozenset[str]]
 
 _BRACES = r"\{(?:[^{}]|\{[^{}]*\})*\}"
@@ -41,7 +50,8 @@ _ATOM = re.compile(
 _SCRIPT = re.compile(rf"([_^])\s*({_BRACES}|\\[a-zA-Z]+|\S)")
 # Commands whose argument is no symbol of its own.
 _WORDS = re.compile(
-    rf"\\(?:text|mathrm|operatorname|mathcal|mathbb|label|begin|end|hline|color)\s*(?:{_BRACES})?"
+    rf"\\(?:text|mathrm|operatorname|mathcal|mathbb|label|begin|end|hline|color)\s*(?:{_BRACES})"
+    r"|\\math(?:cal|bb)\s+[a-zA-Z]|\\(?:text|mathrm|operatorname|mathcal|mathbb|hline)"
 )
 _INDEX = re.compile(r"\(?[lLkijt\d](?:\s*[+-]\s*1)?\)?|ij|\*")
 INDEXED = {r"\sigma", "q"}
@@ -103,6 +113,7 @@ def in_html(tex: str) -> str:
     '<i>σ</i><sub>w</sub><sup>2</sup> = <i>n</i><sub>in</sub> <i>σ</i><sup>2</sup>'
     """
     text = re.sub(r"\\(?:mathrm|mathcal|text|bigl|bigr|left|right)\b\s*", "", tex)
+    text = re.sub(r"\{\{([^{}]*)\}\}", r"{\1}", text)
     text = re.sub(r"\\sqrt\{((?:[^{}]|\{[^{}]*\})*)\}", r"√(\1)", text)
     text = re.sub(r"\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"\1/\2", text)
     text = re.sub(r"\\[,;: ]", " ", text)
@@ -165,9 +176,10 @@ def meanings(docname: str) -> list[tuple[set[Key], str, str]]:
     rows = []
     for section in SECTIONS.get(docname, OF_LAYERS):
         for keys, look, meaning in notation()[section]:
-            if keys - known:
-                rows.append((keys - known, look, meaning))
-                known |= keys
+            here = {key for key in keys - known if key[0] not in OTHERWISE.get(docname, ())}
+            if here:
+                rows.append((here, look, meaning))
+            known |= keys
     return rows
 
 

@@ -46,6 +46,16 @@ def test_a_letter_means_what_it_means_in_its_chapter() -> None:
     assert "embeddings" in told("notebooks/04_transformer_variance", "s")[0]
 
 
+def test_no_letter_is_explained_where_it_means_something_else() -> None:
+    assert told(CHAPTER, r"\partial \mathcal L, \mathcal{L}, \mathcal W_l") == []
+    assert told("notebooks/03_finite_width", "b + c") == []
+    assert told("notebooks/04_transformer_variance", r"q_t \cdot \delta_t, c") == []
+    assert told("notebooks/05_std_sweep", "c / T") == []
+    assert told("notebooks/07_gpt2_qkv_dynamics", r"\ln \sigma_T, T, t") == []
+    letters = {key[0] for rows in previews.notation().values() for keys, *_ in rows for key in keys}
+    assert set().union(*previews.OTHERWISE.values()) <= letters
+
+
 def test_every_row_of_symbols_is_read() -> None:
     lines = (ROOT / "book" / "notation.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith("| $")]
@@ -54,6 +64,7 @@ def test_every_row_of_symbols_is_read() -> None:
     known = [row for rows_of in previews.notation().values() for row in rows_of]
     assert len(known) == len(rows) - len(composed) > 20
     assert all(look and meaning and "\\" not in look + meaning for _, look, meaning in known)
+    assert not any("sqrt" in look for _, look, _ in known)
 
 
 @for_each(DOCUMENTS)
