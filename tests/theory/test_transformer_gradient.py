@@ -32,25 +32,31 @@ class Transformer:
     """A pre-LN transformer without anything else, all of whose matrices are drawn anew."""
 
     def __init__(self, width: int, depth: int, heads: int, length: int, std: float, out: float,
-                 seed: int) -> None:  # fmt: skip
+                 seed: int, key_heads: int = 0, wider: int = 1, mlp: int = 4, gated: bool = False,
+                 ) -> None:  # fmt: skip
         self.generator = torch.Generator().manual_seed(seed)
-        self.heads, self.streams = heads, []
+        self.heads, self.key_heads, self.streams = heads, key_heads or heads, []
         tokens = torch.randperm(VOCABULARY, generator=self.generator)[:length]
         self.start = self.draw(VOCABULARY, width, std)[tokens] + self.draw(length, width, std)
-        shapes = {"query": (1, 1, std), "key": (1, 1, std), "value": (1, 1, std),
-                  "attention_output": (1, 1, out), "mlp_input": (1, 4, std),
-                  "mlp_output": (4, 1, out)}  # fmt: skip
+        hidden, queries = mlp * width, wider * width
+        keys = queries * self.key_heads // heads
+        shapes = {"query": (width, queries, std), "key": (width, keys, std),
+                  "value": (width, keys, std), "attention_output": (queries, width, out),
+                  "mlp_input": (width, hidden, std),
+                  "mlp_output": (hidden, width, out)}  # fmt: skip
+        if gated:
+            shapes["mlp_gate"] = (width, hidden, std)
         self.blocks = [
-            {name: self.draw(a * width, b * width, s) for name, (a, b, s) in shapes.items()}
-            for _ in range(depth)
+            {name: self.draw(*shape) for name, shape in shapes.items()} for _ in range(depth)
         ]
 
     def draw(self, rows: int, columns: int, std: float) -> torch.Tensor:
         drawn = std * torch.randn(rows, columns, generator=self.generator, dtype=torch.float64)
         return drawn.requires_grad_()
 
-    def split(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(0, 1)
+    def split(self, x: torch.Tensor, heads: int) -> torch.Tensor:
+        parts = x.unflatten(-1, (heads, -1)).transpose(0, 1)
+        return parts.repeat_interleave(self.heads // heads, dim=0)
 
     def __call__(self) -> torch.Tensor:
         x = self.start
@@ -58,11 +64,16 @@ class Transformer:
         self.streams = [x]
         for block in self.blocks:
             y = norm(x)
-            query, key, value = (self.split(y @ block[n]) for n in ("query", "key", "value"))
+            query = self.split(y @ block["query"], self.heads)
+            key, value = (self.split(y @ block[n], self.key_heads) for n in ("key", "value"))
             logits = query @ key.mT / math.sqrt(query.shape[-1])
             attention = logits.masked_fill(hidden, -math.inf).softmax(-1)
             x = x + (attention @ value).transpose(0, 1).flatten(1) @ block["attention_output"]
-            activated = torch.nn.functional.gelu(norm(x) @ block["mlp_input"], approximate="tanh")
+            y = norm(x)
+            gate = y @ block["mlp_gate"] if "mlp_gate" in block else y @ block["mlp_input"]
+            activated = torch.nn.functional.gelu(gate, approximate="tanh")
+            if "mlp_gate" in block:
+                activated = activated * (y @ block["mlp_input"])
             x = x + activated @ block["mlp_output"]
             self.streams.append(x)
         return x
@@ -86,6 +97,9 @@ CASES = {
     "narrow, eight heads": {"width": 64, "depth": 4, "heads": 8, "length": 32, "std": 0.1},
     "wide": {"width": 384, "depth": 2, "heads": 8, "length": 48, "std": 0.02},
     "deep": {"width": 64, "depth": 8, "heads": 4, "length": 24, "std": 0.07},
+    "gates, wide heads, shared keys": {"width": 96, "depth": 3, "heads": 8, "length": 32,
+                                       "std": 0.08, "key_heads": 4, "wider": 2, "mlp": 3,
+                                       "gated": True},
 }  # fmt: skip
 
 
@@ -98,9 +112,13 @@ def test_gradients_are_those_of_transformers_on_average(name: str) -> None:
     draws = [Transformer(**case, std=std, out=out, seed=seed).gradients() for seed in range(12)]
     stream, weights = (np.mean(parts, 0) for parts in zip(*draws, strict=True))
     sizes = (case["depth"], case["width"], case["length"], std)
-    predicted = residual_gradient_variance(*sizes, residual_std=out)
+    options = {"residual_std": out, "mlp_ratio": case.get("mlp", 4)}
+    options |= {"gated": case.get("gated", False), "attention_ratio": case.get("wider", 1)}
+    predicted = residual_gradient_variance(*sizes, **options)
     np.testing.assert_allclose(stream / predicted, 1, atol=0.12)
-    found = weight_gradient_variance(*sizes, residual_std=out, n_head=case["heads"])
+    found = weight_gradient_variance(
+        *sizes, n_head=case["heads"], n_kv_head=case.get("key_heads"), **options
+    )
     ratios = weights / np.array(found).T
     np.testing.assert_allclose(ratios[:, :2], 1, atol=0.3)
     np.testing.assert_allclose(ratios[:, :2].mean(), 1, atol=0.12)
