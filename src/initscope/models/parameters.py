@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -147,20 +147,8 @@ def _held(prefix: str, module: nn.Module, parent: nn.Module | None) -> Iterator[
     if family in ("ParametrizationList", "FlatParameter"):
         return
     path = prefix.split(".")
-    if isinstance(module, nn.ParameterDict) and any(part in ADAPTER for part in path):
-        for name, p in module.named_parameters(
-            recurse=False
-        ):  # of an embedding, with names of peft
-            kind: Kind = "zero" if "lora_embedding_A" in path else "embedding"
-            yield place(name, kind, geometry=Geometry(1, p.shape[0], p.shape[1]))
-        return
-    if isinstance(module, nn.ParameterDict) and "ia3_l" in path:
-        for name, _ in module.named_parameters(recurse=False):
-            yield place(name, "kept", reason="scale of an adapter, 1 at the start")
-        return
-    if "lora_magnitude_vector" in path:
-        for name, _ in module.named_parameters(recurse=False):
-            yield place(name, "kept", reason="norm of the base's weight, part of the adapter")
+    if (of_adapter := _of_adapter(module, path, place)) is not None:
+        yield from of_adapter
         return
     if isinstance(module, NORMS) or "Norm" in family:
         vectors = [
@@ -169,7 +157,7 @@ def _held(prefix: str, module: nn.Module, parent: nn.Module | None) -> Iterator[
             if p is not None and (isinstance(module, NORMS) or p.dim() == 1)
         ]
         for attribute in vectors:
-            kind = "norm bias" if attribute in ("bias", "beta") else "gain"
+            kind: Kind = "norm bias" if attribute in ("bias", "beta") else "gain"
             if attribute in ("weight", "bias", "gamma", "beta", "scale"):
                 yield place(attribute, kind)
                 seen.add(attribute)
@@ -222,6 +210,24 @@ def _held(prefix: str, module: nn.Module, parent: nn.Module | None) -> Iterator[
         if attribute not in seen:
             kind = "bias" if attribute == "bias" else "unknown"
             yield place(attribute, kind, reason="parametrized, and not of a layer that is known")
+
+
+def _of_adapter(
+    module: nn.Module, path: list[str], place: Callable[..., Place]
+) -> list[Place] | None:
+    """Return what peft holds in a module beside the model's own layers; None of any other."""
+    vectors = module.named_parameters(recurse=False)
+    if isinstance(module, nn.ParameterDict) and any(part in ADAPTER for part in path):
+        # Of an embedding, with names of peft.
+        kind: Kind = "zero" if "lora_embedding_A" in path else "embedding"
+        return [place(n, kind, geometry=Geometry(1, p.shape[0], p.shape[1])) for n, p in vectors]
+    if isinstance(module, nn.ParameterDict) and "ia3_l" in path:
+        reason = "scale of an adapter, 1 at the start"
+    elif "lora_magnitude_vector" in path:
+        reason = "norm of the base's weight, part of the adapter"
+    else:
+        return None
+    return [place(name, "kept", reason=reason) for name, _ in vectors]
 
 
 def _is_bias(attribute: str, parameter: torch.Tensor, family: str) -> bool:
