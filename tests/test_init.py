@@ -356,7 +356,7 @@ def test_a_generator_decides_the_draws_and_leaves_the_global_state_alone(scheme:
 def test_a_model_without_data_is_refused(scheme: str) -> None:
     with torch.device("meta"):
         model = untied()
-    with pytest.raises(UsageError, match="not a meta or sparse one"):
+    with pytest.raises(UsageError, match=r"has no data, on the device meta: call model\.to_empty"):
         initialize_(model, scheme, **ROWS[scheme][0])
 
 

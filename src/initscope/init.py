@@ -362,12 +362,9 @@ def _with_convolutional_ends(model: nn.Module) -> tuple[list[Place], int]:
     places = find_parameters(model, with_ends=True)
     ends = {place for place in places if place.ends_branch and place.kind in ("layer", "gain")}
     n_branches = len({place.tensors for place in ends if place.kind == "layer"})
-
-    def as_end(place: Place) -> Place:
-        position = Position(n_branches=n_branches)
-        return replace(place, position=position, parts=(("branch_out", None),))
-
-    return [as_end(place) if place in ends else place for place in places], n_branches
+    position, parts = Position(n_branches=n_branches), (("branch_out", None),)
+    counted = [replace(p, position=position, parts=parts) if p in ends else p for p in places]
+    return counted, n_branches
 
 
 def _outcome(

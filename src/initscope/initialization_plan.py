@@ -175,25 +175,30 @@ def check_layers(model: nn.Module) -> None:
             f"the model {type(model).__name__} has no linear or convolutional layer to initialize."
         )
     for name, module in layers:
+        where = name or type(model).__name__
         if any(is_lazy(p) for p in module.parameters(recurse=False)):
             raise UsageError(
-                f"{name or type(model).__name__} has no shape yet: call the model once, with a "
+                f"{where} has no shape yet: call the model once, with a "
                 f"batch, before it is initialized."
             )
         tensors = behind(module, "weight")
         if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
             tensors = tuple(module.parameters(recurse=False))
-        elif not tensors:
-            check_fillable("the weight of a layer of the model", cast(Any, module.weight))
+        if not tensors:
+            check_fillable(f"the weight of {where}", cast(Any, module.weight))
         for tensor in tensors:
-            check_fillable("the weight of a layer of the model", tensor)
+            if tensor.is_meta:
+                raise UsageError(
+                    f"the weight of {where} has no data, on the device meta: call "
+                    f"model.to_empty(device='cpu') first."
+                )
+            check_fillable(f"the weight of {where}", tensor)
             if tensor.element_size() == 1:
                 raise UsageError(
-                    f"the weight of {name or type(model).__name__} is of {tensor.dtype}, of which "
+                    f"the weight of {where} is of {tensor.dtype}, of which "
                     f"torch draws no numbers: initialize the model in bfloat16, then convert it."
                 )
             if tensor.numel() == 0:
-                where = f"a weight tensor of {name or type(model).__name__}, of shape"
                 todo = (
                     "give the layer at least one input and one output (AdaptiveLogSoftmaxWithLoss: "
                     "by a smaller div_value)."
@@ -201,10 +206,13 @@ def check_layers(model: nn.Module) -> None:
                     else "this process holds no share of it. Initialize the model before it is "
                     "sharded."
                 )
-                raise UsageError(f"{where} {tuple(tensor.shape)}, has no elements: {todo}")
+                raise UsageError(
+                    f"a weight tensor of {where}, of shape {tuple(tensor.shape)}, has no elements: "
+                    f"{todo}"
+                )
         if len(tensors) == 1 and tensors[0].dim() < 2 and not isinstance(module, nn.RNNBase):
             raise UsageError(
-                f"the weight of {name or type(model).__name__} has {tensors[0].dim()} dimension, "
+                f"the weight of {where} has {tensors[0].dim()} dimension, "
                 f"not two or more: this process does not hold it whole. Initialize the model "
                 f"before it is sharded, or shard it with fully_shard."
             )

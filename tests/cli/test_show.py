@@ -71,6 +71,11 @@ def test_a_run_is_a_line_a_role(capsys: pytest.CaptureFixture[str]) -> None:
     )))  # fmt: skip
     assert float(growth) == pytest.approx(row["growth"], rel=0.01)
     assert len(columns(out, "q")) == 1
+    names, more = out.splitlines()[1:3]
+    assert (names.split(), more.split()[:3]) == (
+        ["std", "at", "std", "layers", "rotation", "gradient"], ["role", "layers", "start"]
+    )  # fmt: skip
+    assert max(map(len, out.splitlines())) <= 80
 
 
 def test_the_summary_is_that_of_the_rows() -> None:

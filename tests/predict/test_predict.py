@@ -300,11 +300,17 @@ def test_the_command_prints_the_tables(config: str, capsys: pytest.CaptureFixtur
     assert f"loss at the start: {found.initial_loss:.3f}" in out
     (last,) = [line.split() for line in out.splitlines() if line.startswith("  15 ")]
     assert float(last[1]) == pytest.approx(found.blocks["signal_std"].iloc[15], rel=0.01)
-    (row,) = [line.split() for line in out.splitlines() if line.startswith("  mlp_out ")]
-    assert row[1:7] == ["1", "to", "15", "64", "x", "256"]
-    assert len(out.splitlines()) < 40
+    start, end = [line.split() for line in out.splitlines() if line.startswith("  mlp_out ")]
+    assert start[1:7] == ["1", "to", "15", "64", "x", "256"]
+    mlp_out = found.matrices.query("role == 'mlp_out'")
+    assert float(end[1]) == pytest.approx(mlp_out["std_equilibrium"].iloc[0], rel=0.01)
+    assert float(end[3]) == pytest.approx(mlp_out["std_end"].iloc[0], rel=0.01)
+    assert len(out.splitlines()) < 50
+    assert max(map(len, out.splitlines())) <= 80
     assert main(["predict", "--config", config, "--all", "--seq-len", "8"]) == 0
-    assert len([x for x in capsys.readouterr().out.splitlines() if x[2:4].strip().isdigit()]) == 16
+    out = capsys.readouterr().out
+    assert len([line for line in out.splitlines() if line[2:4].strip().isdigit()]) == 16
+    assert "Under AdamW" not in out
 
 
 def test_the_command_prints_json(config: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,14 @@ def seconds(text: str) -> float:
 
 
 def table_text(rows: list[list[str]]) -> str:
-    """Return rows of text in columns; the first column to the left, others to the right."""
+    """Return rows of text in columns; the first column to the left, others to the right.
+
+    A name of a column, in the first row, may be of several lines.
+    """
+    names = [name.split("\n") for name in rows[0]]
+    height = max(map(len, names))
+    heads = [[""] * (height - len(name)) + name for name in names]
+    rows = [*map(list, zip(*heads, strict=True)), *rows[1:]]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     lines = []
     for row in rows:

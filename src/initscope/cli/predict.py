@@ -145,11 +145,13 @@ def run(options: argparse.Namespace) -> int:
     if math.isfinite(found.initial_loss):
         print(f"loss at the start: {found.initial_loss:.3f}")
     print("\nMatrices:")
-    print(_shown_matrices(found.matrices))
+    print(_shown_matrices(found.matrices, AT_START, places=True))
+    if trained := _shown_matrices(found.matrices, UNDER_ADAMW, places=False):
+        print(f"\nUnder AdamW:\n{trained}")
     if math.isfinite(found.time_constant):
         print(
             f"at the peak rate, in equilibrium: {math.degrees(found.rotation):.3f} degrees an "
-            f"update; time constant of the variance {_number(found.time_constant)} updates"
+            f"update;\ntime constant of the variance {_number(found.time_constant)} updates"
         )
     if math.isfinite(found.start_left):
         print(f"left of the initial weights at the end: {100 * found.start_left:.3g}%")
@@ -201,25 +203,31 @@ def _shown_blocks(blocks: pd.DataFrame, every: bool) -> str:
     return table_text(rows)
 
 
-def _shown_matrices(matrices: pd.DataFrame) -> str:
-    """Return the table of the matrices as text, one line a role; of several layers the range."""
-    names = {
-        "std_start": "std at start",
-        "gradient_rms": "gradient rms",
-        "std_equilibrium": "equilibrium",
-        "steps_to_equilibrium": "updates to it",
-        "std_end": "std at end",
-        "unchanged_end": "unmoved at end",
-    }
+AT_START = {"std_start": "std at start", "gradient_rms": "gradient rms"}
+UNDER_ADAMW = {
+    "std_equilibrium": "equilibrium",
+    "steps_to_equilibrium": "updates to it",
+    "std_end": "std at end",
+    "unchanged_end": "unmoved",
+}
+
+
+def _shown_matrices(matrices: pd.DataFrame, names: dict[str, str], *, places: bool) -> str:
+    """Return columns of the table of the matrices as text; empty if it has none of them.
+
+    A line a role, of several layers the range; with `places` layers and shapes too.
+    """
     there = [name for name in names if name in matrices]
-    rows = [["role", "layers", "shape", *(names[name] for name in there)]]
+    if not there:
+        return ""
+    rows = [["role", *["layers", "shape"] * places, *(names[name] for name in there)]]
     for role, group in matrices.groupby("role", sort=False):
         first, last = group["layer"].iloc[0], group["layer"].iloc[-1]
-        layers = f"{first}" if first == last else f"{first} to {last}"
-        shape = f"{group['rows'].iloc[0]:,} x {group['columns'].iloc[0]:,}"
-        cells = []
+        cells = [f"{first}" if first == last else f"{first} to {last}"]
+        cells += [f"{group['rows'].iloc[0]:,} x {group['columns'].iloc[0]:,}"]
+        cells = cells if places else []
         for name in there:
             low, high = _number(group[name].min()), _number(group[name].max())
             cells.append(low if low == high else f"{low} to {high}")
-        rows.append([str(role), layers, shape, *cells])
+        rows.append([str(role), *cells])
     return table_text(rows)

@@ -121,12 +121,12 @@ def _print(runs: list[RunFolder], clear: bool) -> None:
 def summary_text(table: pd.DataFrame) -> str:
     """Return the table of :func:`initscope.analysis.run_summary` as text."""
     names = {
-        "std_start": "std at start",
-        "std_end": "std now",
+        "std_start": "std at\nstart",
+        "std_end": "std\nnow",
         "growth": "growth",
-        "spread": "layers apart",
-        "rotation": "rotation (deg)",
-        "gradient_rms": "gradient rms",
+        "spread": "layers\napart",
+        "rotation": "rotation\n(deg)",
+        "gradient_rms": "gradient\nrms",
     }
     rows = [["role", "layers", *names.values()]]
     for role, row in table.iterrows():

@@ -108,7 +108,8 @@ def trunc_normal(weight: Weight, *, std: float = 0.02) -> Draw:
 def gpt2(weight: Weight, *, std: float = 0.02, residual_scaling: bool = True) -> Draw:
     """Give std, and std / sqrt(2 n_layer) where a residual branch ends.
 
-    Radford et al. (2019), section 2.3; `residual_scaling` False leaves the division out.
+    Radford et al. (2019), section 2.3; `residual_scaling` False leaves the division out. The number
+    under the root is that of the branches, also in a convolutional network.
     """
     if residual_scaling and weight.role in BRANCH_ENDS:
         return Draw(std / np.sqrt(weight.n_branches))
