@@ -33,6 +33,7 @@ _DROPPED = (
     ".hide > summary",  # of code
     ".figure-stack",  # another look of the picture before it
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
+    *(".guess-bar", ".guess-score"),  # nobody is asked to guess, and nothing waits
 )
 
 

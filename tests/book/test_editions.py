@@ -350,6 +350,8 @@ def test_without_chromium_one_line_says_what_is_missing(tmp_path: Path) -> None:
 PAGE = """<html><head>{canonical}</head><body><article>
 <svg class="glyphs"><defs><path id="MJX-x" d="M0 0"/></defs></svg><section id="a"><h1>A</h1>
 <noscript><p class="still-note">Still.</p></noscript>
+<p class="guess-bar">Make your guess first, or <button>skip all guesses</button>.</p>
+<div class="guess-score"><p>None made yet.</p></div>
 <figure id="fig-a"><div class="widget-place" id="W"><img src="../_images/a.svg"></div>
 <figcaption><p>What it shows.</p></figcaption></figure>
 <p>Data: <a href="results/a/x.parquet">x.parquet</a>, <a
@@ -379,6 +381,14 @@ def test_links_lead_into_the_edition(tmp_path: Path) -> None:
     assert links == ["page:book/b#there", "page:book/b#", "page:book/a#a", "https://example.org/"]
     assert (page.part, other.part) == ("", "P")
     assert len(page.body.select("#a")) == 1
+
+
+def test_an_edition_asks_for_no_guess(tmp_path: Path) -> None:
+    for page in pages_of(tmp_path):
+        text = page.body.get_text()
+        assert "What it shows." in text
+        assert "guess" not in text
+        assert "None made" not in text
 
 
 def test_an_edition_has_each_formula_once(tmp_path: Path) -> None:

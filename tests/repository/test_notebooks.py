@@ -46,6 +46,13 @@ def test_there_are_chapters():
     assert CHAPTERS
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_the_words_at_the_end_are_for_readers_outside_the_book(chapter):
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text())["cells"]
+    (heading,) = [c for c in cells if "".join(c["source"]).startswith("## The result in words")]
+    assert "remove-cell" in heading["metadata"]["tags"]
+
+
 @pytest.mark.chapter
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chapter", SMOKE)
