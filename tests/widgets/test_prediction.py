@@ -439,6 +439,23 @@ def test_the_end_of_a_curve_is_dragged(open_page: Open) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 900])
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_of_the_axis_stand_under_their_lines(kind: str, width: int, open_page: Open) -> None:
+    chart = open_page(KINDS[kind](), width=width).locator(".ins-chart")
+    off = chart.evaluate(
+        """svg => [...svg.querySelectorAll("line.ins-grid")].flatMap((line) => {
+            const x = +line.getAttribute("x1");
+            if (x !== +line.getAttribute("x2") || x < 24 || x > svg.clientWidth - 24) return [];
+            const { x: left, width } = line.nextSibling.getBBox();
+            return [Math.abs(left + width / 2 - x)];
+        })"""
+    )
+    assert off
+    assert max(off) < 1.5
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize(
     ("make", "query", "expected"),
     [

@@ -155,7 +155,9 @@ function render(context) {
     const parts = [];
     for (const [share, label] of labels(xAxis, width / 80)) {
       const x = left + share * (right - left);
-      parts.push(grid(x, top, x, bottom), text(x, bottom + 16, label, false));
+      // Under its line, but for one at an end of the picture.
+      const anchor = x < 24 ? "start" : x > width - 24 ? "end" : "middle";
+      parts.push(grid(x, top, x, bottom), text(x, bottom + 16, label, false, anchor));
     }
     parts.push(text((left + right) / 2, height - 6, curve ? q.x_label : yLabel, false, "middle"));
     if (curve) {
