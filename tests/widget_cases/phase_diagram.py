@@ -24,6 +24,7 @@ POINTS: list[dict[str, Any]] = [
     {"activation": "gelu", "sigma_w2": 4.0, "sigma_b2": 0.0, "depth": 50, "width": 32},
     {"activation": "erf", "sigma_w2": 3.9, "sigma_b2": 0.01, "correlation": 0.7, "depth": 2},
     {"activation": "erf", "sigma_w2": 0.785398, "sigma_b2": 0.0, "correlation": 0.2},
+    {"activation": "tanh", "sigma_w2": 3.0, "sigma_b2": 0.0, "correlation": 0.8},  # to 0, not 1e-31
 ]
 
 

@@ -23,6 +23,7 @@ POINTS: list[dict[str, Any]] = [
     {"n_layer": 24, "std": 0.002, "n_embd": 384},
     {"n_layer": 6, "norm": "post", "std": 0.03, "n_embd": 384},
     {"n_layer": 4, "scaled": False, "std": 0.031, "n_embd": 1024},
+    {"n_layer": 12, "norm": "post"},
 ]
 
 

@@ -308,7 +308,7 @@ def test_the_sentence_after_training(js, factors, words: str, rival: str) -> Non
         ({"weight_decay": 0.0}, r"without decay there is no equilibrium: from std 0.1 to 0.1\d+"),
         ({"optimizer": "sgd"}, r"^For SGD there is no prediction: its steps .* press Train\.$"),
         ({"rival": "small_start"}, r"std 0.1: from std 0.1 toward .*; std 0.01: from std 0.01 "),
-        ({"rival": "optimizer"}, r"AdamW: from .*; SGD with momentum 0.9: for SGD with momentum"),
+        ({"rival": "optimizer"}, r"AdamW: from .*; SGD, momentum 0.9: for SGD with momentum"),
     ],
 )
 def test_the_sentence_before_training(js, changes: dict[str, Any], words: str) -> None:
@@ -483,11 +483,11 @@ def test_a_change_ends_the_training(open_page: Open) -> None:
 def test_buttons_set_what_they_say(open_page: Open) -> None:
     page = open_page(GPTTraining(width=16, steps=10))
     button(page, "AdamW or SGD").click()
-    assert "SGD with momentum 0.9: for SGD with momentum" in said(page)
+    assert "SGD, momentum 0.9: for SGD with momentum" in said(page)
     button(page, "Train").click()
     counted(page, 10)
     told = said(page)
-    assert re.match("After all 10 updates: AdamW: medians .*; SGD with momentum 0.9: medians", told)
+    assert re.match("After all 10 updates: AdamW: medians .*; SGD, momentum 0.9: medians", told)
     rows = downloaded(page)
     check_sentence(told, trained(GPTTraining(width=16, steps=10, rival="optimizer")),
                    GPTTraining(width=16, steps=10, rival="optimizer"))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from typing import Any
@@ -35,6 +36,14 @@ def many(node, tmp_path_factory: pytest.TempPathFactory) -> Any:
         return node(path, "many", given)
 
     return call
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two boxes of text do, by more than the room above and below letters."""
+    return all(
+        min(one[at] + one[size], other[at] + other[size]) - max(one[at], other[at]) > room
+        for at, size, room in (("x", "width", 1), ("y", "height", 3))
+    )
 
 
 # --- the track, in Node.js -----------------------------------------------------------------------
@@ -131,6 +140,11 @@ def test_a_curve_ends_at_the_wall_in_the_layer_where_it_happens(
         panel = page.locator(".ins-panel").nth(k)
         assert panel.locator(".ins-end").all_text_contents() == [sign]
         assert panel.locator(".ins-end-words").text_content() == f"layer {layer}"
+        # No words of the walls stand over the sign and its own.
+        boxes = [one.bounding_box() for one in panel.locator("text.ins-inside").all()]
+        assert len(boxes) == 6
+        for one, other in itertools.combinations(boxes, 2):
+            assert not overlap(one, other)
         # The curve goes as far as this layer, and to the wall.
         x, y = ends(page)[k]
         grid = panel.locator("line.ins-grid").evaluate_all(

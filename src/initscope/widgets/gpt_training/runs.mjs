@@ -4,18 +4,18 @@ import { equilibrium, trajectory } from "../adamw_equilibrium/theory.mjs";
 import { short } from "../lib/format.mjs";
 import { BETAS } from "./training.mjs";
 
-const OPTIMIZER_NAMES = { adamw: "AdamW", momentum: "SGD with momentum 0.9", sgd: "SGD" };
+const OPTIMIZER_NAMES = { adamw: "AdamW", momentum: "SGD, momentum 0.9", sgd: "SGD" };
 
 /** The second run: in which setting it differs from the first, and how. */
 const RIVALS = {
   none: { text: "none" },
   small_start: { text: "a start 10 times smaller", change: ({ std }) => ({ std: std / 10 }) },
   large_start: { text: "a start 3 times larger", change: ({ std }) => ({ std: 3 * std }) },
-  strong_decay: { text: "4 times the weight decay", change: ({ decay }) => ({ decay: 4 * decay }) },
-  no_decay: { text: "no weight decay", change: () => ({ decay: 0 }) },
+  strong_decay: { text: "4 times the decay", change: ({ decay }) => ({ decay: 4 * decay }) },
+  no_decay: { text: "no decay", change: () => ({ decay: 0 }) },
   fast: { text: "3 times the learning rate", change: ({ rate }) => ({ rate: 3 * rate }) },
-  optimizer: { text: "the other optimizer", change: ({ optimizer }) => ({ optimizer: optimizer === "adamw" ? "momentum" : "adamw" }) },
-  scaling: { text: "the other residual scaling", change: ({ scaled }) => ({ scaled: !scaled }) },
+  optimizer: { text: "other optimizer", change: ({ optimizer }) => ({ optimizer: optimizer === "adamw" ? "momentum" : "adamw" }) },
+  scaling: { text: "other residual scaling", change: ({ scaled }) => ({ scaled: !scaled }) },
 };
 
 /** [value, text] of each, for the controls. */

@@ -17,7 +17,8 @@ export function findings({ activation, sigma_w2: weight, sigma_b2: bias, correla
   const at = point(activation, weight, bias);
   const unbounded = Number.isNaN(at.q);
   const phase = unbounded ? "unbounded" : RULE * at.gradient > FAR ? "edge" : at.chi < 1 ? "ordered" : "chaotic";
-  return { ...at, phase, path: path(activation, weight, bias, correlation, depth) };
+  const c = at.c < 1e-9 ? 0 : at.c; // what the iteration leaves of 0
+  return { ...at, c, phase, path: path(activation, weight, bias, correlation, depth) };
 }
 
 const layers = (scale) => {

@@ -18,7 +18,9 @@ const times = (factor) => `${short(factor)} times`;
 /** What is seen, in words. */
 export function sentence(s, { embeddings, branches, end, other, share, gradient }) {
   const blocks = s.n_layer === 1 ? "1 block" : `${s.n_layer} blocks`;
-  const last = s.n_layer === 1 ? "" : `Going back, the gradient has ${times(gradient[1])} the variance after block 1 that it has after block ${s.n_layer}`;
+  const compared = short(gradient[1]) === "1"
+    ? "the same variance after block 1 as" : `${times(gradient[1])} the variance after block 1 that it has`;
+  const last = s.n_layer === 1 ? "" : `Going back, the gradient has ${compared} after block ${s.n_layer}`;
   if (s.norm === "post") {
     const most = Math.max(...branches.map(({ added }) => added));
     const smallest = Math.min(...gradient.slice(1));

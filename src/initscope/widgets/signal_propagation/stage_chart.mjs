@@ -7,7 +7,7 @@ import { make } from "../lib/dom.mjs";
  * As Chart, with these layers besides:
  *   {kind: "curve", x, y, color, dash, width, opacity, name}   a line to a thousandth of a pixel, of class `name`
  *   {kind: "end", x, y, text, detail, color}   a large sign where a curve ends, and small words beside it
- *   {kind: "beside", at, below, text}   words above a horizontal line, or below it
+ *   {kind: "beside", at, below, away, text}   words above a horizontal line, or below it, `away` pixels farther off
  *   {kind: "steps", edges, heights, color, opacity}   bars in one piece: a hundred times faster than one by one
  * and a crosshair, moved without drawing the chart anew: cross({x, ys}) or cross(null).
  *
@@ -82,7 +82,8 @@ export class StageChart extends Chart {
       ];
     }
     if (layer.kind === "beside") {
-      const y = py(layer.at) + (layer.below ? 13 : -5);
+      const { away = 0 } = layer;
+      const y = py(layer.at) + (layer.below ? 13 + away : -5 - away);
       return [make("svg:text", { x: frame.right - 4, y, "text-anchor": "end", class: "ins-inside" }, layer.text)];
     }
     if (layer.kind === "steps") {

@@ -345,13 +345,13 @@ function render(context) {
       const color = [FORWARD, BACKWARD][k];
       const forward = d.name === "forward";
       const cut = (y) => (fit ? { x: layers, y } : upToWall(y, forward));
+      const wall = !fit && beyond(rmsOf(means[d.name]), forward);
       /** @type {any[]} */
-      const drawn = [...formatLines(range)];
+      const drawn = [...formatLines(range, wall)];
       if (band) drawn.push({ kind: "band", x: layers, low: d.low.map(inside), high: d.high.map(inside), color, opacity: 0.22 });
       for (const network of d.guesses) drawn.push({ kind: "curve", name: "ins-guess", ...cut(network), color, width: 1.3, opacity: 0.5 });
       for (const network of d.networks) drawn.push({ kind: "curve", name: "ins-network", ...cut(network), color, width: 1.3 });
       drawn.push({ kind: "curve", name: "ins-theory", ...cut(d.theory), dash: "5 4", width: 1.6 });
-      const wall = !fit && beyond(rmsOf(means[d.name]), forward);
       if (wall) {
         drawn.push({
           kind: "end", x: wall.layer, y: wall.y > 0 ? WALLS[1] : WALLS[0], text: wall.y > 0 ? "∞" : "0", detail: `layer ${wall.layer}`,
@@ -404,9 +404,9 @@ function render(context) {
     sizesReader.show(bin);
   }
 
-  /** Walls where float32 ends, lines where float16 does. */
+  /** Walls where float32 ends, lines where float16 does; `hit`: the wall at which a curve ends. */
   /** @param {number[]} range */
-  function* formatLines([low, high]) {
+  function* formatLines([low, high], hit) {
     yield { kind: "hline", at: 0, width: 0.8, opacity: 0.7 };
     for (const side of ["largest", "smallest"]) {
       const [near, far] = ["float16", "float32"].map((name) => Math.log10(NUMBER_FORMATS[name][side]));
@@ -424,7 +424,8 @@ function render(context) {
       if (past(far)) {
         yield { kind: "hspan", from: far, to: end, color: "var(--ins-muted)", opacity: 0.35 };
         yield { kind: "hline", at: far, color: "var(--ins-text)", width: 2.4 };
-        yield { kind: "beside", at: far, below: !below, text: `float32 ${words}` };
+        const away = hit && hit.y < 0 === below ? 10 : 0; // there stands the sign of the curve's end
+        yield { kind: "beside", at: far, below: !below, away, text: `float32 ${words}` };
       }
     }
   }

@@ -84,7 +84,8 @@ export function summary(training) {
     return before + losses + outlook(groups, race, settings, true);
   }
 
-  const when = step === nSteps ? `After all ${nSteps} steps` : `After ${step} step${step === 1 ? "" : "s"}`;
+  const many = step.toLocaleString("en");
+  const when = step === nSteps ? `After all ${many} steps` : `After ${many} step${step === 1 ? "" : "s"}`;
   const states = groups.map(({ name, runs, alive }) => {
     const learned = alive.filter((run) => last(run).accuracy >= LEARNED).length;
     const noun = runs.length === 1 ? "seed learns" : "seeds learn";

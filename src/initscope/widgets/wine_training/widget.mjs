@@ -30,7 +30,7 @@ const CONTROLS = {
   optimizer: {
     label: "optimizer",
     kind: "choice",
-    options: [["sgd", "SGD"], ["momentum", "SGD with momentum 0.9"], ["adam", "Adam"]],
+    options: [["sgd", "SGD"], ["momentum", "SGD, momentum 0.9"], ["adam", "Adam"]],
   },
   learning_rate: { label: "learning rate", kind: "log", min: 1e-4, max: 10 },
   batch_size: { label: "batch size", kind: "steps", options: [4, 8, 16, 32, 64, 128] },
@@ -192,7 +192,7 @@ function render(context) {
     const { finished, nSteps } = training;
     run.textContent = running ? "Pause" : finished ? "Run again" : training.step ? "Continue" : "Run";
     step.setAttribute("aria-disabled", String(finished));
-    counter.textContent = `step ${training.step} of ${nSteps}`;
+    counter.textContent = `step ${training.step.toLocaleString("en")} of ${nSteps.toLocaleString("en")}`;
     progress.value = training.step / nSteps;
     progress.setAttribute("aria-valuetext", counter.textContent);
   }
