@@ -176,6 +176,8 @@ def test_a_size_is_a_finite_number_inside_its_interval(value: object) -> None:
         Effect("size", 1.0, value, 2.0)
     with pytest.raises(UsageError, match="'size' lies outside its interval: 3, and 1 to 2"):
         Effect("size", 3.0, 1.0, 2.0)
+    # Digits of the machine are left out.
+    assert Effect("size", 0.1 + 0.2, 0.3, 1.0) == Effect("size", 0.3, 0.3, 1.0)
     numpy = Effect("size", np.float32(0.5), np.int64(0), np.float64(1.0))
     assert [type(x) for x in (numpy.value, numpy.low, numpy.high)] == [float] * 3
 

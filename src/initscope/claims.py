@@ -200,7 +200,7 @@ class Effect:
     what
         What it is the size of, and in which configuration.
     value, low, high
-        The size and the ends of its 95% interval.
+        The size and the ends of its 95% interval, kept to twelve digits.
     unit
         Its unit; empty for a number without one.
 
@@ -221,7 +221,8 @@ class Effect:
             require(isinstance(getattr(self, name), str), f"{name} of an effect must be text.")
         for name in ("value", "low", "high"):
             number = scalars.number(f"{name} of an effect", getattr(self, name))
-            object.__setattr__(self, name, number)
+            # Digits beyond are those of the machine: a record would change where no result does.
+            object.__setattr__(self, name, float(f"{number:.12g}"))
         require(
             self.low <= self.value <= self.high,
             f"the effect {shown(self.what)} lies outside its interval: {self.value:g}, and "
