@@ -318,7 +318,7 @@ def test_the_sentence_before_training(js, changes: dict[str, Any], sentence: str
         ({"std": 0.01, "epochs": 2}, 8, r"^After all 8 steps: 0 of 5 .* it does not move\.$"),
         ({"std": 0.1, "epochs": 2}, 5, r"^After 5 steps: 0 of 5 .* is that of guessing, 1\.10\.$"),
         ({"depth": 2, "seeds": 1}, 1, r"^After 1 step: 0 of 1 seed learns \(test accuracy of at"),
-        ({"depth": 1, "seeds": 1, "batch_size": 4, "epochs": 40}, 1320, r"^After all 1,320 steps: "),
+        ({"depth": 1, "seeds": 1, "batch_size": 4, "epochs": 40}, 1320, r"After all 1,320 steps: "),
         ({"depth": 2}, 200, r"^After all 200 steps: 5 of 5 seeds learn .* accuracy 9\d%\.$"),
         ({"depth": 5, "std": 2.0, "learning_rate": 0.05}, 9, r"Seeds .* and \d diverged at step"),
         ({"scheme": "race", "depth": 20}, 4, r"^After 4 steps: Xavier: 0 of 5.*; Kaiming: 0 of 5"),
