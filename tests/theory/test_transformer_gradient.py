@@ -11,14 +11,15 @@ import torch
 
 from initscope.errors import UsageError
 from initscope.theory import residual_gradient_variance, weight_gradient_variance
+from initscope.theory.activations import resolve
 from initscope.theory.attention_gradient import (
     gram_fluctuations,
     jacobian_traces,
     through_logits,
     through_values,
 )
-from initscope.theory.transformer_blocks import softmax_of
-from initscope.theory.transformer_pass import follow
+from initscope.theory.transformer_blocks import activation_covariance, softmax_of
+from initscope.theory.transformer_pass import activation_slopes, follow
 
 VOCABULARY = 2000
 EPSILON = 1e-5
@@ -98,7 +99,7 @@ CASES = {
     "wide": {"width": 384, "depth": 2, "heads": 8, "length": 48, "std": 0.02},
     "deep": {"width": 64, "depth": 8, "heads": 4, "length": 24, "std": 0.07},
     "gates, wide heads, shared keys": {"width": 96, "depth": 3, "heads": 8, "length": 32,
-                                       "std": 0.08, "key_heads": 4, "wider": 2, "mlp": 3,
+                                       "std": 0.05, "key_heads": 4, "wider": 2, "mlp": 3,
                                        "gated": True},
 }  # fmt: skip
 
@@ -233,6 +234,29 @@ def test_inner_products_stray_more_with_each_block(
     assert found == pytest.approx(np.mean(traces), rel=0.15)
     normal = jacobian_traces(inputs, equal, width, np.ones_like(inputs))[-1, -1]
     assert found == normal if excess == 1 else found > excess * normal
+
+
+@pytest.mark.parametrize(("spread", "tolerance"), [(0.0, 1e-9), (0.3, 0.013)])
+def test_pairs_of_positions_have_the_moments_of_two_gaussians(
+    spread: float, tolerance: float
+) -> None:
+    """By a double integral; positions of one variance to rounding, of others nearly."""
+    root = np.sqrt(0.4 * np.exp(np.linspace(-spread, spread, 6)))
+    correlation = (FACTOR @ FACTOR.T).numpy()
+    correlation /= np.sqrt(np.outer(correlation.diagonal(), correlation.diagonal()))
+    x, weight = np.polynomial.hermite_e.hermegauss(80)
+    weight = np.outer(weight, weight) / weight.sum() ** 2
+    known = resolve("gelu_tanh")
+    for average, function in (
+        (activation_covariance, known.function),
+        (activation_slopes, known.derivative),
+    ):
+        found = average(known, correlation * np.outer(root, root))
+        for i, j in np.ndindex(6, 6):
+            c = min(correlation[i, j], 1.0)
+            second = c * x[:, None] + np.sqrt(1 - c**2) * x[None, :]
+            pair = function(root[i] * x[:, None]) * function(root[j] * second)
+            assert found[i, j] == pytest.approx((weight * pair).sum(), abs=tolerance)
 
 
 def test_heads_of_keys_gather_what_their_queries_send_back() -> None:
