@@ -337,6 +337,14 @@ def test_every_matrix_has_the_std_and_distribution_of_its_rule(
                 assert_drawn(part, one, "truncated" if scheme == "trunc_normal" else "normal")
 
 
+@pytest.mark.parametrize("scheme", ["kaiming", "trunc_normal", "orthogonal"])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_weights_of_float64_are_drawn_to_its_last_digit(kind: type[nn.Module], scheme: str) -> None:
+    layer = kind(4, 4, 3).double()
+    initialize_(layer, scheme, **ROWS[scheme][0])
+    assert (layer.weight != layer.weight.float()).double().mean() > 0.9
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_generator_decides_the_draws_and_leaves_the_global_state_alone(scheme: str) -> None:
     model, options = untied(), ROWS[scheme][0]

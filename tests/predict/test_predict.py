@@ -149,6 +149,13 @@ def test_the_numbers_are_those_of_the_theory() -> None:
     )
     stream = residual_stream_variance(2, 64, 32)
     np.testing.assert_allclose(found.blocks["signal_std"] ** 2, stream)
+    # Softmax less the label, through the output matrix and the last norm, a mean over tokens.
+    at_end = 0.02**2 * (1 - 1 / 100) / (32**2 * (stream[-1] + 1e-5))
+    assert found.blocks["gradient_std"].iloc[-1] ** 2 == pytest.approx(at_end)
+    longer = predict(GPT2, seq_len=32, batch_tokens=320)
+    for part, name, power in (("blocks", "gradient_std", 1), ("matrices", "gradient_rms", 0.5)):
+        one, ten = (getattr(each, part)[name] for each in (found, longer))
+        np.testing.assert_allclose(one, 10**power * ten)
     table = found.matrices.set_index(["layer", "role"])
     assert table.loc[(1, "q"), "std_start"] == 0.02
     assert table.loc[(1, "mlp_out"), "std_start"] == pytest.approx(0.01)
@@ -215,6 +222,13 @@ def test_weights_that_an_update_does_not_move(
     unchanged = ((weights.float() + updates).to(dtype) == weights).double().mean().item()
     assert unchanged_share(std, step, name) == pytest.approx(unchanged, abs=0.005)
     assert unchanged_share(std, step, "float32") < 0.01
+
+
+def test_gradients_near_epsilon_are_said() -> None:
+    smallest = predict(GPT2, seq_len=32).matrices["gradient_rms"].min()
+    for factor, said in ((0.099, False), (0.101, True)):
+        notes = predict(GPT2, seq_len=32, epsilon=factor * smallest).notes
+        assert any("below ten times epsilon" in note for note in notes) == said
 
 
 def test_what_a_format_does_not_hold_is_said() -> None:
