@@ -124,7 +124,7 @@ def test_attention_logits():
     assert attention_logit_variance(192, 0.05, head_dim=48) == pytest.approx(
         attention_logit_variance(192, 0.05) / 48
     )
-    assert attention_logit_variance([1, 2], 0.5, key_std=2.0).shape == (2,)
+    assert attention_logit_variance([1, 2], 0.5, key_std=2.0) == pytest.approx([1.0, 4.0])
 
 
 def test_the_block_by_hand_for_one_token():
