@@ -13,7 +13,7 @@ const RIVALS = {
   large_start: { text: "a start 3 times larger", change: ({ std }) => ({ std: 3 * std }) },
   strong_decay: { text: "4 times the decay", change: ({ decay }) => ({ decay: 4 * decay }) },
   no_decay: { text: "no decay", change: () => ({ decay: 0 }) },
-  fast: { text: "3 times the learning rate", change: ({ rate }) => ({ rate: 3 * rate }) },
+  fast: { text: "3 times the rate", change: ({ rate }) => ({ rate: 3 * rate }) },
   optimizer: { text: "other optimizer", change: ({ optimizer }) => ({ optimizer: optimizer === "adamw" ? "momentum" : "adamw" }) },
   scaling: { text: "other residual scaling", change: ({ scaled }) => ({ scaled: !scaled }) },
 };
