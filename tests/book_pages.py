@@ -327,6 +327,13 @@ def look(name: str, browser: Browser, address: str, site: Path) -> Iterator[Open
         yield look_at
 
 
+def skip_guesses(page: Page) -> None:
+    """Show what waits for a guess, instruments too."""
+    skip = page.get_by_role("button", name="skip all guesses").first
+    if skip.is_visible():
+        skip.click()
+
+
 def live_widgets(page: Page) -> list[Locator]:
     return page.locator(".live-widget").all()
 

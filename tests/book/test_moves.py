@@ -15,6 +15,7 @@ from book_pages import (
     live_widgets,
     opened_at,
     parsed,
+    skip_guesses,
 )
 from playwright.sync_api import Browser, Page
 from steadiness import RECORD_SHIFTS
@@ -72,13 +73,6 @@ def test_a_link_arrives_in_every_window(
             f"{key} at {width} x {height}: {top}"
         )
     context.close()
-
-
-def skip_guesses(page: Page) -> None:
-    """Show what waits for a guess, instruments too."""
-    skip = page.get_by_role("button", name="skip all guesses").first
-    if skip.is_visible():
-        skip.click()
 
 
 def moved_slider(page: Page, key: str) -> tuple[float, str]:

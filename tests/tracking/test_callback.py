@@ -356,6 +356,7 @@ def check_that_terms_add_up(frame: pd.DataFrame) -> None:
     rms = frame[(frame["stat"] == "rms") & (frame["kind"] == "weight")]
     squares = rms.set_index(["layer", "role", "step"])["value"].sort_index() ** 2
     changes = squares.groupby(["layer", "role"]).diff().dropna()
+    # Two rms of float32, each off by some 2^-24 from machine to machine and twice that squared.
     pd.testing.assert_series_equal(
-        sums.loc[changes.index], changes, check_names=False, rtol=1e-3, atol=2e-7 * squares.max()
+        sums.loc[changes.index], changes, check_names=False, rtol=1e-3, atol=5e-7 * squares.max()
     )
