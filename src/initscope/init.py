@@ -307,7 +307,6 @@ def _assignments(
     """Return what every parameter will be given, in the order of draws, before one is drawn."""
     checks.module("model", model, with_data=False)
     check_layers(model)
-    scaled = bool(options.get("residual_scaling", rule.options.get("residual_scaling")))
     places = find_parameters(model, with_roles=rule.scope != "layers")
     if rule.scope == "blocks" and not any(place.position.n_layer for place in places):
         raise UsageError(
@@ -315,7 +314,7 @@ def _assignments(
             f"have names that are known (those of GPT-2, c_attn, c_fc, c_proj, of other models of "
             f"transformers, or of torch's own): {type(model).__name__} has none."
         )
-    if scaled:
+    if options.get("residual_scaling", rule.options.get("residual_scaling")):
         roles = {role for place in places for role, _ in place.parts}
         ends = [name for role, name in BRANCH_ENDS.items() if role not in roles]
         n_branches = 0
