@@ -272,6 +272,7 @@ def reference(module: griffe.Module) -> list[str]:
         "",
         ".. list-table::",
         "   :class: api-names",
+        "   :widths: 36 64",
         "",
     ]
     for name in names:
