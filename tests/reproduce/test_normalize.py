@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import pytest
 from matplotlib.figure import Figure
@@ -330,6 +331,32 @@ def test_letters_of_a_figure_keep_their_size() -> None:
     assert factors(small(out.getvalue())) == factors(out.getvalue())
     assert "scale(0.015625)" in factors(out.getvalue())
     assert len(small(out.getvalue())) < len(out.getvalue())
+
+
+def drawn(*heights: float) -> str:
+    """Return a figure as a notebook keeps it, with markers, a hatch and what is cut at its axes."""
+    figure = Figure()
+    axes = figure.subplots()
+    axes.plot(heights, "o")
+    axes.fill_between([0, 1, 2], heights, hatch="/")
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "a book"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return small(out.getvalue())
+
+
+def test_shapes_are_named_by_what_is_seen_of_them() -> None:
+    """Matplotlib names them by digits that a machine computes otherwise and rounding removes."""
+    names, used = (re.compile(p).findall for p in (r'\bid="([^"]*)"', r'(?:href="|url\()#([^")]*)'))
+    figure = drawn(1.0, 2.0, 4.0)
+    assert figure == drawn(1.0, 2.0 + 1e-12, 4.0)
+    assert len(set(names(figure))) == len(names(figure))
+    assert set(used(figure)) <= set(names(figure))
+    shapes = {name for name in used(figure) if not name.startswith("DejaVu")}
+    assert len(shapes) >= 5
+    others = set(names(drawn(1.0, 2.0, 5.0)))
+    assert not shapes & others  # on one page each draws its own
+    assert small(figure) == figure
 
 
 def test_what_is_no_text_is_refused() -> None:

@@ -53,7 +53,8 @@ def normalize(notebook: NotebookNode, root: Path | None = None) -> NotebookNode:
     - Standard error and progress bars are removed, pieces of standard output joined. Check
       :func:`stderr_text` first: a warning is not noise.
     - Memory addresses, dates in SVG figures and pandas' random table ids get fixed values;
-      coordinates in SVG figures are rounded to a hundredth of a point, and their lines joined.
+      coordinates in SVG figures are rounded to a hundredth of a point, shapes named by what is
+      left of them, and lines joined.
     - Folders of this machine are replaced: `root` by ``.``, the home folder by ``~``, temporary
       folders by ``$TMP``, the Python installation by ``$PYTHON``.
     - Widgets that are shown keep their state under names numbered in reading order; the others

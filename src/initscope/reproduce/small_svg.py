@@ -7,6 +7,7 @@ factor that is rounded sets every letter of a label beside its place.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from math import ceil, hypot, log10
@@ -23,6 +24,8 @@ _FUNCTION = re.compile(r"(\w+)\s*\(([^)]*)\)")
 _TAG = re.compile(rb"""<[^\s/>]+(?:\s+[^\s=]+\s*=\s*(?:"[^"]*"|'[^']*'))*\s*/?>""")
 _ATTRIBUTE = re.compile(r"""(\s)([^\s=]+)(\s*=\s*["'])((?<=")[^"]*|(?<=')[^']*)["']""")
 _LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
+_NAME = re.compile(r"""(\bid=["']|href=["']#|url\(#)([\w-]+)""")
+_HASH = re.compile(r"\w*[0-9a-f]{10}|f[0-9a-f]{5}-\d+")
 
 _SHAPES = {
     *("svg", "g", "use", "image", "text", "tspan"),
@@ -43,8 +46,10 @@ def small_svg(text: str) -> str:
     Coordinates are the numbers of attributes such as ``x``, ``width`` and ``points``, the absolute
     ones of a path (rounded differences would add up) and what a ``transform`` moves by. Where a
     group is drawn larger, its coordinates keep as many more decimals. Factors, angles, widths of
-    lines, opacities and all text stay as they are. What is not well-formed XML is put on one line
-    and left alone otherwise.
+    lines, opacities and all text stay as they are.
+    Identifiers that end in ten hexadecimal digits, hashes of what was not yet rounded, are numbered
+    behind a hash of the rounded picture: other pictures on a page have others.
+    What is not well-formed XML is put on one line and left alone otherwise.
 
     Raises
     ------
@@ -68,7 +73,19 @@ def small_svg(text: str) -> str:
         if tag is not None:
             parts += [data[end:start].decode(), _smaller(tag[0].decode(), scale, inside)]
             end = tag.end()
-    return _LINES.sub(" ", "".join([*parts, data[end:].decode()]))
+    return _renamed(_LINES.sub(" ", "".join([*parts, data[end:].decode()])))
+
+
+def _renamed(text: str) -> str:
+    """Name what is drawn several times by the picture and a number, not by digits rounded away."""
+    hashes = (name for _, name in _NAME.findall(text) if _HASH.fullmatch(name))
+    number = {name: f"-{k}" for k, name in enumerate(dict.fromkeys(hashes))}
+
+    def with_names(names: dict[str, str]) -> str:
+        return _NAME.sub(lambda match: match[1] + names.get(match[2], match[2]), text)
+
+    digest = hashlib.sha256(with_names(number).encode()).hexdigest()[:5]
+    return with_names({name: f"f{digest}{end}" for name, end in number.items()})
 
 
 def _tags(data: bytes) -> list[tuple[int, float, float]]:
