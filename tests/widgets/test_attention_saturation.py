@@ -141,3 +141,20 @@ def test_the_area_of_the_bars_and_another_row(open_page: Open) -> None:
         assert (x[1:] - x[0]) / (x[1] - x[0]) == pytest.approx(before, abs=1e-4)
         press(page, "Draw again")
         drawn(page)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("n_keys", [16, 1024])
+def test_no_mark_hides_the_name_of_the_critical_std(n_keys: int, open_page: Open) -> None:
+    """Beyond it a row or the mean may be near 1, the highest that either can be."""
+    at = round(critical_logit_std(n_keys) * 20) / 20
+    page = open_page(AttentionSaturation(logit_std=at, n_keys=n_keys))
+    chart = page.locator(".ins-chart").nth(1)
+    texts = chart.locator("text").evaluate_all(
+        "all => all.map((one) => [one.textContent, +one.getAttribute('y')])"
+    )
+    baselines = dict(texts)
+    top = (
+        baselines.get("10⁰", baselines.get("1")) - 4
+    )  # the line of 1, beside which its label is set
+    assert baselines["√(2 ln T)"] + 3 < top - 5  # descenders, and a mark's radius

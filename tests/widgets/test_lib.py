@@ -106,6 +106,19 @@ def test_decades(node, low: float, high: float, count: int, expected: list[int])
     assert node("lib/ticks.mjs", "decades", low, high, count) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "log", "expected"),
+    [
+        ([0.1, 1, 10], True, ["10⁻¹", "10⁰", "10¹"]),
+        ([0.5, 1, 2], True, ["0.5", "1", "2"]),  # not a power among others
+        ([0.1, 1], False, ["0.1", "1"]),
+        ([[3, "three"], 10], True, ["three", "10¹"]),
+    ],
+)
+def test_labels_of_an_axis_are_written_alike(node, values: list, log: bool, expected: list) -> None:
+    assert [text for _, text in node("lib/ticks.mjs", "labelled", values, log)] == expected
+
+
 @pytest.mark.parametrize("name", WIDGETS)
 def test_widgets_ask_no_other_host(name: str) -> None:
     text = bundle(name).replace("http://www.w3.org/2000/svg", "")
@@ -126,6 +139,14 @@ def test_widgets_ask_no_other_host(name: str) -> None:
 )
 def test_short_numbers(node, value: float, text: str) -> None:
     assert node("lib/format.mjs", "short", value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0%"), (4.9e-4, "below 0.05%"), (5e-4, "0.1%"), (0.0994, "9.9%"), (0.1, "10%")],
+)
+def test_parts_of_something(node, share: float, text: str) -> None:
+    assert node("lib/format.mjs", "part", share) == text
 
 
 def test_csv_quotes_what_needs_it(node) -> None:

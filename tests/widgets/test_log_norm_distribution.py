@@ -187,3 +187,14 @@ def test_it_keeps_drawing_until_it_is_paused(open_page: Open, motion: str) -> No
     page.wait_for_timeout(400)
     assert count(page) == found
     assert keep.get_attribute("aria-pressed") == "false"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("depth", [1, 3, 50])
+def test_only_whole_layers_are_labelled(depth: int, open_page: Open) -> None:
+    page = open_page(LogNormDistribution(depth=depth))
+    below = page.locator(".ins-chart").first.locator("text[text-anchor=middle]:not([transform])")
+    *labels, name = below.all_text_contents()
+    assert name == "layer"
+    assert set(labels) <= {str(layer) for layer in range(depth + 1)}
+    assert len(labels) >= 2

@@ -6,7 +6,7 @@ import {
 import { python, sentence, stepCount, timeConstant, whole } from "./message.mjs";
 import { Chart, COLORS, legend } from "../lib/chart.mjs";
 import { make, reducedMotion } from "../lib/dom.mjs";
-import { percent, short } from "../lib/format.mjs";
+import { part, percent, short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
 
 const NOISE = "Gradients that are not pure noise";
@@ -82,8 +82,8 @@ export const CONTROLS = {
   },
 };
 
-/** A share as a percentage, with a decimal if it is small; a multiple if it is large. */
-const part = (share) => (Math.abs(share) > 10 ? `${short(share)} times` : percent(share, Math.abs(share) < 0.1 ? 1 : 0));
+/** A share as a percentage, or as a multiple if it is large. */
+const remains = (value) => (Math.abs(value) > 10 ? `${short(value)} times` : part(value));
 
 const [BLUE, ORANGE, GREEN, PURPLE, RED] = COLORS;
 
@@ -219,14 +219,14 @@ function render(context) {
       ["time constant of the variance", settles ? `${stepCount(constant)} steps` : "none"],
       ["length of the run", settles ? `${short(run.timeConstants)} time constants` : `${whole(s.steps)} steps`],
       ["std at the end", short(end, 4)],
-      ["left of initialization", share >= 0 ? `${part(share)} of the square` : "not a number"],
+      ["left of initialization", share >= 0 ? `${remains(share)} of the square` : "not a number"],
       ["half of what is known", memory.half ? `from the last ${short((100 * memory.half) / s.steps, 2)}%` : "none"],
-      ["left of each initial weight", part(memory.start)],
+      ["left of each initial weight", remains(memory.start)],
       ["rotation a step at equilibrium", settles ? `${short((rotation(s) * 180) / Math.PI)}°` : "none"],
     ];
     facts.replaceChildren(...shownFacts.map(([name, value]) => make("div", {}, make("dt", {}, name),
-      // The longest of all: how long the run is.
-      make("dd", { class: "ins-sized", "data-longest": "1.23e-4 time constants" }, make("span", {}, value)))));
+      // The longest of all.
+      make("dd", { class: "ins-sized", "data-longest": "below 0.05% of the square" }, make("span", {}, value)))));
 
     const text = sentence(s, run, memory);
     const told = simulation?.done ? ` ${simulationSentence()}` : "";
@@ -249,13 +249,13 @@ function render(context) {
       ...marks,
       { kind: "hline", at: 1, color: "currentColor", opacity: 0.5, dash: "4 3", width: 1 },
       { kind: "line", x: run.step, y: weight, color: RED },
-      { kind: "vline", at: first, color: PURPLE, dash: "2 3", width: 1.2, row: 1, label: `left of the start: ${part(start)}` },
+      { kind: "vline", at: first, color: PURPLE, dash: "2 3", width: 1.2, row: 1, label: `left of the start: ${remains(start)}` },
     ];
     const finite = weight.filter(Number.isFinite);
     memoryChart.draw({ x, y: [Math.min(0, ...finite), 1.5 * Math.max(1, ...finite)], layers });
     memoryChart.describe(`Weight of each update in the last weights, over the mean, against the step: ${short(weight[0])} at first, `
       + `${short(weight[weight.length - 1])} at the end${half ? `; half of it is that of the last ${whole(half)} updates` : ""}. `
-      + `Of each initial weight ${part(start)} is left.`);
+      + `Of each initial weight ${remains(start)} is left.`);
   }
 
   function simulationSentence() {

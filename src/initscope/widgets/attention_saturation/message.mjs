@@ -1,7 +1,7 @@
 // What the widget of attention's saturation says: the sentence, and the Python for the same rows.
 
 import { ROWS, attention, criticalStd, firstRow, limit, participation, summary } from "./theory.mjs";
-import { percent, short } from "../lib/format.mjs";
+import { part, percent, short } from "../lib/format.mjs";
 
 export const whole = (value) => value.toLocaleString("en");
 
@@ -24,8 +24,7 @@ export function sentence({ logit_std, n_keys }, found) {
   const row = found.weights[0] > 0.95 ? "In the row shown one key has nearly all of the attention."
     : `The row shown attends as ${short(1 / found.row)} equal keys of ${whole(n_keys)} would (that is 1/Σp²); its largest weight is ${percent(found.weights[0])}.`;
   const off = found.limit / found.predicted - 1;
-  const size = percent(Math.abs(off), Math.abs(off) < 0.1 ? 1 : 0);
-  const verdict = `${short(found.limit)} for the mean over rows, ${size} too ${off > 0 ? "high" : "low"}`;
+  const verdict = `${short(found.limit)} for the mean over rows, ${part(Math.abs(off))} too ${off > 0 ? "high" : "low"}`;
   if (logit_std > criticalStd(n_keys)) {
     return `Frozen: few keys take part. ${row} In ${percent(found.ruled)} of ${ROWS} rows one key has more than half. `
       + `1 − √(2 ln T)/b says ${verdict}: this limit of many keys is approached slowly.`;

@@ -61,7 +61,7 @@ function render(context) {
     const interval = { x: [at, at], y: [found.mean - found.error, found.mean + found.error] };
     right.draw({
       x: [-0.2, 8.2], // room for the marks at its ends
-      y: [0.7 / keys, 1.4],
+      y: [0.7 / keys, 2.5], // room for a label above 1
       layers: [
         { kind: "vspan", from: critical / Math.sqrt(3), to: critical, color: "currentColor", opacity: 0.1 },
         { kind: "vline", at: critical, color: "currentColor", dash: "2 3", width: 1.2, label: "√(2 ln T)" },

@@ -1,8 +1,7 @@
 // A chart in SVG: axes, linear or logarithmic, and layers drawn over each other.
 
 import { make } from "./dom.mjs";
-import { power, short } from "./format.mjs";
-import { logTicks, ticks } from "./ticks.mjs";
+import { labelled, logTicks, ticks } from "./ticks.mjs";
 
 /** Colors of categories, as in the figures of the book. */
 export const COLORS = ["#3f83c9", "#d9772b", "#2f9e73", "#b065c0", "#cc4f5c", "#8a8f2a"];
@@ -28,8 +27,8 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  *
  * options: label (for screen readers; `describe(text)` changes it), xLabel, yLabel, xLog, yLog,
  * height in pixels, left and bottom (room for the labels of the axes), xFormat and yFormat (value => text, on
- * a linear axis), xTicks and yTicks (what to label instead of round numbers: numbers, or
- * [number, text]). Changed options hold from the next draw.
+ * a linear axis), xWhole (only whole numbers are labelled, as of layers), xTicks and yTicks (what to
+ * label instead of round numbers: numbers, or [number, text]). Changed options hold from the next draw.
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -105,7 +104,7 @@ export class Chart {
   /** @param {Drawing} drawing */
   draw(drawing) {
     this.drawing = drawing;
-    const { height, xLabel, yLabel, xLog, yLog, xTicks, yTicks, xFormat, yFormat } = this.options;
+    const { height, xLabel, yLabel, xLog, yLog, xWhole, xTicks, yTicks, xFormat, yFormat } = this.options;
     const { width, left } = this;
     const [px, py] = this.scales(drawing);
     const bottom = height - this.bottom;
@@ -116,19 +115,16 @@ export class Chart {
 
     const xs = xTicks ?? (xLog
       ? logTicks(...drawing.x, Math.floor(width / 70))
-      : ticks(...drawing.x, Math.floor(width / 80)));
+      : ticks(...drawing.x, Math.floor(width / 80)).filter((x) => !xWhole || Number.isInteger(x)));
     const ys = yTicks ?? (yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45));
-    const label = (value, log, format = (v) => short(v, 4)) => (log && Number.isInteger(Math.round(Math.log10(value) * 1e6) / 1e6)
-      ? power(Math.round(Math.log10(value))) : format(value));
-    const named = (tick, log, format) => (Array.isArray(tick) ? tick : [tick, label(tick, log, format)]);
-    for (const [x, content] of xs.map((tick) => named(tick, xLog, xLog ? undefined : xFormat))) {
+    for (const [x, content] of labelled(xs, xLog, xFormat)) {
       parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
       // The last label is kept inside the picture.
       // A label that has no room beside its line ends with the chart, however wide its letters are.
       const tight = px(x) + 4 * content.length > width;
       text(tight ? width - 1 : px(x), bottom + 15, content, { "text-anchor": tight ? "end" : "middle" });
     }
-    for (const [y, content] of ys.map((tick) => named(tick, yLog, yLog ? undefined : yFormat))) {
+    for (const [y, content] of labelled(ys, yLog, yFormat)) {
       parts.push(make("svg:line", { class: "ins-grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
       text(left - 6, py(y) + 4, content, { "text-anchor": "end" });
     }

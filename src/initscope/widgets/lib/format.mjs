@@ -24,6 +24,12 @@ export function percent(value, digits = 0) {
   return Number.isFinite(value) ? `${(100 * value).toFixed(digits)}%` : "not a number";
 }
 
+/** A part of something as a percentage: with a decimal where it is small, as a bound where it is tiny. */
+export function part(share) {
+  const size = Math.abs(share);
+  return size > 0 && size < 5e-4 ? "below 0.05%" : percent(share, size > 0 && size < 0.1 ? 1 : 0);
+}
+
 /** Rows of cells as CSV, with a header. */
 export function csv(columns, rows) {
   const cell = (value) => (/[",\n]/.test(String(value)) ? `"${String(value).replaceAll('"', '""')}"` : String(value));

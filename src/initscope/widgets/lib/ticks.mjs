@@ -1,4 +1,6 @@
-// Where an axis is labelled.
+// Where an axis is labelled, and how.
+
+import { power, short } from "./format.mjs";
 
 /** About `count` round numbers from `low` to `high`, and never a single one. */
 export function ticks(low, high, count = 5) {
@@ -38,4 +40,15 @@ export function logTicks(low, high, count = 6) {
     }
   }
   return found;
+}
+
+/** Ticks with their texts, written alike along an axis: 0.5, 1 and 2, or powers of ten alone. */
+export function labelled(values, log, format) {
+  const exponents = values.map((value) => (log ? Math.log10(value) : NaN));
+  const powers = exponents.every((e, k) => Array.isArray(values[k]) || Math.abs(e - Math.round(e)) < 1e-6);
+  return values.map((value, k) => {
+    if (Array.isArray(value)) return value;
+    if (powers) return [value, power(Math.round(exponents[k]))];
+    return [value, log || !format ? short(value, 4) : format(value)];
+  });
 }

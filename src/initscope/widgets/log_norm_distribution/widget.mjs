@@ -38,7 +38,7 @@ function render(context) {
   ]));
   f.view.append(legendPlace);
   const label = "ln of what is left of the signal";
-  const walks = new Chart(f.view, { label: "networks by layer", xLabel: "layer", yLabel: label, height: 280 });
+  const walks = new Chart(f.view, { label: "networks by layer", xLabel: "layer", xWhole: true, yLabel: label, height: 280 });
   const bars = new Chart(f.view, { label: "histogram", xLabel: label, yLabel: "networks", height: 280 });
   const facts = make("dl", { class: "ins-facts ins-wide" });
   f.view.append(facts);

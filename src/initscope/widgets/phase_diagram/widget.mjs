@@ -112,7 +112,7 @@ function render(context) {
     { text: `${RULE} depth scales`, color: PURPLE, dash: "2 3" },
   ]));
   const layerChart = new Chart(layerPanel, {
-    label: "correlation by layer", xLabel: "layer (0: the inputs)", yLabel: "correlation of two inputs", height: 280,
+    label: "correlation by layer", xLabel: "layer (0: the inputs)", xWhole: true, yLabel: "correlation of two inputs", height: 280,
   });
   const mapOfCorrelation = panel(legend([
     { text: "correlation map at the fixed point", color: BLUE, width: 2.4 },

@@ -67,7 +67,7 @@ async function render(context) {
   const across = place(false);
   const counted = place(false);
   const curveChart = new Chart(over.box, { label: "", xLabel: "step", height: 270 });
-  const layerChart = new Chart(across.box, { label: "", xLabel: "layer", height: 230 });
+  const layerChart = new Chart(across.box, { label: "", xLabel: "layer", xWhole: true, height: 230 });
   const weightChart = new Chart(counted.box, { label: "", xLabel: "weight", yLabel: "density", height: 230 });
   const charts = [curveChart, layerChart, weightChart];
 

@@ -1,7 +1,7 @@
 // What the widget of the residual stream says, and the Python for the same numbers.
 
 import { LENGTH, stream } from "./theory.mjs";
-import { percent, short } from "../lib/format.mjs";
+import { part, short } from "../lib/format.mjs";
 
 /** What theory says, and what the stream would end at with the other choice of 1/sqrt(2L). */
 export function findings(s) {
@@ -30,7 +30,7 @@ export function sentence(s, { embeddings, branches, end, other, share, gradient 
   }
   const rule = s.scaled ? "Without 1/√(2L) it would end at" : "With 1/√(2L) it would end at";
   return `Pre-LN: the variance of the stream grows from ${short(embeddings)} in the embeddings to ${short(end)} after ${blocks}, ${times(end / embeddings)}; `
-    + `${percent(share, share < 0.1 ? 1 : 0)} of what is added is attention's, the rest the MLP's. ${rule} ${short(other)}. ${last ? `${last}.` : ""}`.trim();
+    + `${part(share)} of what is added is attention's, the rest the MLP's. ${rule} ${short(other)}. ${last ? `${last}.` : ""}`.trim();
 }
 
 /** A cell of Python that computes the same. */

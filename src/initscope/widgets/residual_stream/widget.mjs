@@ -3,7 +3,7 @@
 import { findings, python, sentence } from "./message.mjs";
 import { Chart, COLORS, legend } from "../lib/chart.mjs";
 import { make } from "../lib/dom.mjs";
-import { percent, short } from "../lib/format.mjs";
+import { part, short } from "../lib/format.mjs";
 import { frame } from "../lib/frame.mjs";
 
 export const CONTROLS = {
@@ -73,7 +73,7 @@ function render(context) {
       ["variance of the embeddings", short(embeddings)],
       ["of the stream at the end", short(found.end)],
       [s.scaled ? "at the end without 1/√(2L)" : "at the end with 1/√(2L)", Number.isNaN(found.other) ? short(found.end) : short(found.other)],
-      ["part that attention adds", percent(found.share, found.share < 0.1 ? 1 : 0)],
+      ["part that attention adds", part(found.share)],
       ["gradient after block 1", short(gradient[1])],
       ["variance of the attention logits", short((s.n_embd * s.std ** 2) ** 2)],
     ];

@@ -128,7 +128,7 @@ function render(context) {
   };
   const normKey = make("div", { class: "ins-wide" });
   f.view.append(normKey);
-  charts.gradient = new Chart(f.view, { label: "gradient norms", xLabel: "weight layer", yLabel: "gradient norm", yLog: true });
+  charts.gradient = new Chart(f.view, { label: "gradient norms", xLabel: "weight layer", xWhole: true, yLabel: "gradient norm", yLog: true });
   charts.gradient.element.classList.add("ins-wide");
 
   function restart(settings) {
