@@ -218,6 +218,8 @@ def test_the_findings_of_chapters_are_verified(notebooks: Path) -> None:
         ("05_a", "edge"),
     ]
     assert [f.result for *_, f in found] == ["holds in part", "does not hold"]
+    with pytest.raises(UsageError, match="chapters must hold at least one"):
+        verified_findings(notebooks, {})
 
 
 def spoil(notebooks: Path, how: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,10 +18,16 @@ from initscope.errors import UsageError, given, shown
 from initscope.memory import available_memory, format_bytes, require_memory
 from initscope.models import GPT2_PRESETS, gpt2
 from initscope.models.gpt import training_flops_per_token
+from initscope.predict import predict
 from initscope.pretrain.spec import PretrainSpec
 from initscope.sweep.chunks import bytes_per_run, require_room
 from initscope.sweep.schedule import fewest_probes, probe_steps
 from initscope.sweep.spec import SweepSpec
+from initscope.theory import (
+    adamw_variance_trajectory,
+    residual_gradient_variance,
+    residual_stream_variance,
+)
 
 
 def test_memory_is_what_the_system_says_or_a_limit_below() -> None:
@@ -144,6 +152,35 @@ def test_a_sweep_that_just_fits_is_not_refused(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("initscope.memory.available_memory", lambda: drawn - 1)
     with pytest.raises(UsageError, match="of hidden widths 200-300"):
         require_room(spec)
+
+
+GPT = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda: residual_stream_variance(6, 32, 400, 0.02),
+        lambda: residual_gradient_variance(2, 32, 200, 0.02),
+        lambda: residual_gradient_variance(6, 32, 200, 0.02),
+        lambda: adamw_variance_trajectory(0.02, 1e-3, 0.1, steps=20_000),
+        lambda: predict(GPT, learning_rate=1e-3, weight_decay=0.1, steps=50_000),
+    ],
+    ids=["stream", "gradient", "more blocks", "trajectory", "prediction"],
+)
+def test_what_theory_asks_for_is_needed_and_much_of_it(
+    compute: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute()  # tables that stay are made
+    asked: list[float] = []
+    for name, module in list(sys.modules.items()):
+        if name.startswith("initscope.") and hasattr(module, "require_memory"):
+            monkeypatch.setattr(module, "require_memory", lambda needed, *_: asked.append(needed))
+    tracemalloc.start()
+    compute()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert max(asked) <= most <= 3 * max(asked)
 
 
 def test_what_a_gpu_or_another_machine_trains_is_not_counted_here() -> None:

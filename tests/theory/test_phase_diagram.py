@@ -62,8 +62,9 @@ def test_a_correlation_goes_by_the_map_to_its_fixed_point(sigma_w2, sigma_b2):
 
 
 def test_bad_input_is_one_sentence():
-    with pytest.raises(UsageError, match="q must ascend"):
-        critical_line("tanh", [2.0, 1.0])
+    for q in ([2.0, 1.0], [1.0, 1.0, 2.0]):
+        with pytest.raises(UsageError, match="q must ascend"):
+            critical_line("tanh", q)
     with pytest.raises(UsageError, match="q must be above 0 and at least sigma_b2"):
         correlation_path(0.5, 3, "tanh", 1.0, 0.5, q=0.1)
     with pytest.raises(UsageError, match="correlation"):

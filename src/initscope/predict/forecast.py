@@ -257,7 +257,7 @@ def _rates(
     n_steps = whole("steps", steps)
     warmup = whole("warmup_steps", warmup_steps, 0)
     require(warmup <= n_steps, f"warmup_steps is {warmup:,} of {n_steps:,} steps.")
-    require_memory(500.0 * n_steps, f"steps = {n_steps:,}")
+    require_memory(200.0 * n_steps, f"steps = {n_steps:,}")
     return np.asarray(learning_rates(peak, schedule, n_steps, warmup, end / peak))
 
 

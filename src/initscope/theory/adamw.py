@@ -334,7 +334,7 @@ def _count_steps(steps: int | None, **arrays: Array) -> int:
     longest, n_steps = max(lengths.items(), key=lambda item: item[1])
     if steps is not None:
         longest, n_steps = "", lengths[""]
-        require_memory(100.0 * n_steps, f"steps = {n_steps:,}")
+        require_memory(60.0 * n_steps, f"steps = {n_steps:,}")
     for name, length in lengths.items():
         if length not in (1, n_steps):
             other = f"{longest} {n_steps}" if longest else f"steps={n_steps}"
