@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,6 +210,22 @@ def test_a_finding_rests_on_files_that_are_there(notebooks: Path) -> None:
         finding(runs=0)
     with pytest.raises(UsageError, match="summary must be text"):
         finding(summary="")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "texts", "says"),
+    [
+        ("", "claims", TEXTS, "key must be text"),
+        ("a/b", "claims", TEXTS, "'a/b' is no plain name"),
+        ("E1", "claim", TEXTS, "unknown kind 'claim'. Did you mean 'claims'"),
+        ("E1", "claims", "it holds", "texts must be a mapping"),
+        ("E1", "claims", {"words": "It holds."}, "E1 must have words, source, "),
+        ("E1", "claims", TEXTS | {"words": " "}, "E1 must have words, source, "),
+    ],
+)
+def test_what_is_no_claim_is_refused(key: str, kind: str, texts: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        Claim(key, kind, texts)
 
 
 def test_the_findings_of_chapters_are_verified(notebooks: Path) -> None:
