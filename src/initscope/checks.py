@@ -132,8 +132,11 @@ def within(name: str, value: ArrayLike, low: float, high: float) -> Array:
     """Return `value` as a float array of numbers between `low` and `high`, both included."""
     array = real(name, value)
     if array.size and (array.min() < low or array.max() > high):
-        worst = array.min() if array.min() < low else array.max()
-        raise UsageError(f"{name} must be between {low:g} and {high:g}, not {worst:g}.")
+        worst = float(array.min() if array.min() < low else array.max())
+        ends = f"{low:g}", f"{high:g}"
+        # Just beyond an end all digits are needed to tell it from that.
+        told = repr(worst) if f"{worst:g}" in ends else f"{worst:g}"
+        raise UsageError(f"{name} must be between {ends[0]} and {ends[1]}, not {told}.")
     return array
 
 

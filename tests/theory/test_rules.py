@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from initscope.errors import UsageError
-from initscope.theory import depth_scaling, mu_parametrization
+from initscope.theory import SCHEMES, depth_scaling, mu_parametrization
+from initscope.theory.rule import Weight
 
 
 def test_gpt2():
@@ -63,6 +64,20 @@ def test_completep_divides_the_branches_by_the_depth():
     assert shallow.branch_multiplier == 1
     assert deep.branch_multiplier == 1 / 16
     np.testing.assert_array_equal(deep.mlp_out[:4], shallow.mlp_out)
+
+
+@pytest.mark.parametrize("name", ["ds_init", "deepnorm", "t_fixup", "fixup"])
+def test_what_stands_outside_of_the_blocks_keeps_the_scale_of_its_input(name):
+    """Embeddings and the output have the stream's channels; a layer beside them has its fan-in."""
+
+    def std(role, fan_in):
+        return SCHEMES[name](Weight(fan_in, 20, role, 0, 6, 12, 64)).std
+
+    assert std("outside", 30) == pytest.approx(30**-0.5)
+    if name != "fixup":  # which starts the output at 0
+        assert std("output", 30) == pytest.approx(64**-0.5)
+    if name != "t_fixup":  # which has a rule for embeddings
+        assert std("embedding", 30) == pytest.approx(64**-0.5)
 
 
 def test_mu_parametrization_table():

@@ -83,3 +83,10 @@ def test_the_initial_loss_is_that_of_random_logits():
 def test_what_is_refused(keys, std):
     with pytest.raises(UsageError):
         attention_participation(keys, std)
+
+
+def test_a_billion_keys_are_the_most():
+    assert critical_logit_std(10**9) == pytest.approx(np.sqrt(18 * np.log(10)))
+    for compute in (critical_logit_std, lambda keys: attention_participation(keys, 1.0)):
+        with pytest.raises(UsageError, match=r"between 1 and 1e\+09, not 1000000001\.0"):
+            compute(10**9 + 1)
