@@ -88,5 +88,5 @@ def test_what_is_refused(keys, std):
 def test_a_billion_keys_are_the_most():
     assert critical_logit_std(10**9) == pytest.approx(np.sqrt(18 * np.log(10)))
     for compute in (critical_logit_std, lambda keys: attention_participation(keys, 1.0)):
-        with pytest.raises(UsageError, match=r"between 1 and 1e\+09, not 1000000001\.0"):
+        with pytest.raises(UsageError, match=r"1(e\+09|,000,000,000), not 1000000001"):
             compute(10**9 + 1)
