@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_closed_forms():
     profile = residual_propagate(100, 8, "relu", 0.1)
     np.testing.assert_allclose(profile.forward, (1 + r) ** np.arange(9.0))
     np.testing.assert_allclose(profile.backward, (1 + r) ** np.arange(8.0, -1, -1))
+    assert torch.nn.LayerNorm(1).eps == LAYER_NORM_EPSILON
     q = [1.0]
     for _ in range(8):
         q.append(q[-1] + r * q[-1] / (q[-1] + LAYER_NORM_EPSILON) + 0.25)

@@ -15,7 +15,7 @@ import tiny_transformers as tiny
 import torch
 import transformers
 from torch import nn
-from torch.optim import Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from initscope.errors import UsageError
 from initscope.tracking import VarianceTracker, variance_budget, weight_matrices
@@ -382,6 +382,33 @@ def test_a_budget_of_any_optimizer_with_the_weights_before() -> None:
             variance_budget(optimizer, model, before=wrong)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_weights_of_both_precisions_have_rows_of_their_own(known: bool) -> None:
+    """Those of 16 bits say how many stayed; matrices of each precision are measured together."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [
+        nn.Parameter(torch.randn(5, 4, generator=generator).to(dtype))
+        for dtype in (torch.float32, torch.bfloat16, torch.float32, torch.bfloat16)
+    ]
+    optimizer = AdamW(weights, lr=1e-3) if known else Lion(weights)
+    for weight in weights:
+        weight.grad = torch.randn(5, 4, generator=generator).to(weight.dtype)
+    before = {weight: weight.detach().clone() for weight in weights}
+    optimizer.step()
+    frame = variance_budget(optimizer, before=before).set_index(["layer", "stat"])["value"]
+    for layer, weight in enumerate(weights, start=1):
+        narrow = weight.dtype == torch.bfloat16
+        row = frame[layer]
+        assert ("unchanged" in row) == narrow
+        assert ("rounding" in row) == (narrow and known)
+        old, new = before[weight].double(), weight.detach().double()
+        change = (new.square().mean() - old.square().mean()).item()
+        terms = row[["decay", "alignment", "step", *["rounding"] * (narrow and known)]].sum()
+        assert terms == pytest.approx(change, abs=1e-6)
+        if narrow:
+            assert row["unchanged"] == pytest.approx((new == old).double().mean().item())
+
+
 # --- what is not of this step ------------------------------------------------------------------
 
 
@@ -397,6 +424,33 @@ def test_a_scheduler_that_has_stepped_is_noticed() -> None:
     scheduler.step()
     with pytest.raises(UsageError, match="before a scheduler's step"):
         variance_budget(optimizer, model, before=before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda p: AdamW(p, lr=0.01, weight_decay=0.3),
+        lambda p: SGD(p, lr=0.03, weight_decay=0.1),
+        lambda p: SGD(p, lr=30.0, momentum=0.9),
+    ],
+    ids=["adamw", "small steps", "large steps"],
+)
+def test_a_rate_that_is_not_that_of_the_step_is_noticed(build: Any, dtype: torch.dtype) -> None:
+    """From one percent on, however large a step is beside its rate."""
+    torch.manual_seed(0)
+    model = tiny.gpt2().to(dtype)
+    optimizer = build(model.parameters())
+    model(input_ids=TOKENS, labels=TOKENS).loss.backward()
+    before = {p: p.detach().clone() for p in model.parameters()}
+    optimizer.step()
+    variance_budget(optimizer, model, before=before)
+    for factor in (0.99, 1.01):
+        other = copy.deepcopy(optimizer.state_dict())
+        optimizer.param_groups[0]["lr"] *= factor
+        with pytest.raises(UsageError, match="before a scheduler's step"):
+            variance_budget(optimizer, model, before=before)
+        optimizer.load_state_dict(other)
 
 
 def test_the_tracker_takes_the_rate_of_the_step_itself() -> None:
