@@ -124,6 +124,27 @@ def test_gradients_of_narrow_relu_networks_spread_as_the_exact_moments_say(bias_
         assert inside.mean() == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.parametrize("bias_std", [0.0, 0.5])
+def test_gradients_of_tanh_networks_spread_to_first_order(bias_std):
+    """Saturation ties the size of a gradient to that of the signal: their noise has one source."""
+    width, depth, count, std = 50, 6, 6000, 1.8
+    rng = np.random.default_rng(8)
+    h, slopes, weights = np.ones((count, width)), [], []
+    for _ in range(depth):
+        weights.append(rng.standard_normal((count, width, width), dtype=np.float32) * std)
+        weights[-1] /= np.sqrt(width)
+        z = np.einsum("koi,ki->ko", weights[-1], h) + bias_std * rng.standard_normal((count, width))
+        h = np.tanh(z)
+        slopes.append(1 - h**2)
+    gradient = np.ones((count, width))
+    interval = finite_width_interval([width] * (depth + 1), "tanh", std / np.sqrt(width), bias_std)
+    deviation = np.log(interval.high.backward / interval.low.backward) / 2 / 1.959963984540054
+    for layer in range(depth - 1, 0, -1):
+        gradient = np.einsum("koi,ko->ki", weights[layer], gradient) * slopes[layer - 1]
+        logs = np.log((gradient**2).mean(axis=1))
+        assert logs.var() == pytest.approx(deviation[layer] ** 2, rel=0.12), layer
+
+
 def test_gradients_of_relu_and_of_linear_networks_have_the_log_norms_of_activations():
     """In closed form: trigamma for one layer of chi-squared, as going forward without biases."""
     widths = [4, 4, 4, 4]

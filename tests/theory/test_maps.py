@@ -219,6 +219,17 @@ def test_depth_scales_are_the_rates_of_the_maps(weight):
     assert found == pytest.approx(1 / abs(np.log(chi_1)))
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_chi_is_the_slope_of_the_correlation_map(name):
+    correlation, step = np.array([-0.6, 0.0, 0.3, 0.8]), 1e-5
+    for weight, bias in ((0.5, 0.3), (1.2, 0.05)):
+        if np.isnan(fixed_point(name, weight, bias, missing="nan")):
+            continue
+        ends = [correlation_map(correlation + sign * step, name, weight, bias) for sign in (-1, 1)]
+        slope = (ends[1] - ends[0]) / (2 * step)
+        np.testing.assert_allclose(chi(name, weight, bias, c=correlation), slope, rtol=1e-5)
+
+
 def test_correlations_of_relu_go_to_one_as_a_power_of_depth():
     # 1 - c shrinks by (2 sqrt 2 / 3 pi) (1 - c)^(3/2) a layer, so that l^2 (1 - c) -> 9 pi^2 / 2.
     weight = np.array([0.3, 1.0, 2.0, 3.7])

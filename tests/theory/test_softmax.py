@@ -73,6 +73,8 @@ def test_the_initial_loss_is_that_of_random_logits():
     z = 0.8 * rng.standard_normal((4000, 100))
     loss = (np.log(np.exp(z).sum(1)) - z.mean(1)).mean()
     assert initial_loss(100, 64, 0.1) == pytest.approx(loss, abs=0.005)
+    # Channels of mean square 1/4 and weights of twice the std: the same logits.
+    assert initial_loss(100, 64, 0.2, input_variance=0.25) == initial_loss(100, 64, 0.1)
     assert initial_loss(100, 64, 0.0) == pytest.approx(np.log(100))
     assert attention_logit_variance(64, 0.1) == pytest.approx(0.64**2)
     with pytest.raises(UsageError, match="a few tokens carry"):
