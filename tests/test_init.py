@@ -194,6 +194,22 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
     assert matrix.square().mean().sqrt().item() == pytest.approx(given["weight"], rel=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 1), (1, 2), (3, 3)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 8), (40, 3)])
+def test_orthogonal_of_a_transposed_convolution(
+    inputs: int, outputs: int, kernel: tuple[int, int]
+) -> None:
+    """Its weight has the inputs first; rows are orthogonal that each make one output."""
+    layer = nn.ConvTranspose2d(inputs, outputs, kernel)
+    given = initialize_(layer, "orthogonal", gain=1.5, generator=generator())
+    matrix = layer.weight.detach().double().transpose(0, 1).flatten(1)
+    shorter = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    square = given["weight"] ** 2 * max(matrix.shape)
+    identity = torch.eye(len(shorter), dtype=torch.double)
+    torch.testing.assert_close(shorter @ shorter.T, square * identity, rtol=0, atol=1e-5)
+    assert matrix.square().mean().sqrt().item() == pytest.approx(given["weight"], rel=1e-5)
+
+
 # --- Every rule of the table -----------------------------------------------------------------
 
 ROLES = {
@@ -590,7 +606,10 @@ def test_other_schemes_leave_embeddings_and_norms_alone() -> None:
     nn.init.constant_(model.transformer.ln_f.weight, 3.0)
     with unchanged(model.transformer.wpe), unchanged(model.transformer.ln_f):
         for scheme in LAYER_SCHEMES:
-            initialize_(model, scheme, **ROWS[scheme][0])
+            report = initialize_(model, scheme, **ROWS[scheme][0])
+            why = f"scheme {scheme} is for layers, and leaves "
+            assert report.kept["transformer.wpe.weight"] == f"{why}embeddings alone"
+            assert report.kept["transformer.ln_f.weight"] == f"{why}norms alone"
 
 
 def test_a_shared_weight_is_drawn_once() -> None:

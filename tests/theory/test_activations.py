@@ -28,6 +28,19 @@ def integral(function, points=(-1.0, 0.0, 1.0)) -> float:
     )
 
 
+@pytest.mark.parametrize("middle", [0.76029, 1.52058, 3.04116, 1.0])
+@pytest.mark.parametrize("speed", [20, 40, 60])
+def test_a_fast_wave_is_resolved_even_where_a_piece_sees_it_as_even(speed, middle):
+    """In closed form; about the middle of a piece half of the coefficients of a cosine vanish."""
+    wave = resolve(lambda x: np.cos(speed * (x - middle)))
+    q = np.array([1e-3, 1.0, 9.0])
+    mean, second = expectation(wave, q, ("mean", "second"))
+    damped = np.exp(-(speed**2) * q / 2)
+    np.testing.assert_allclose(mean, damped * np.cos(speed * middle), atol=1e-12)
+    expected = (1 + damped**4 * np.cos(2 * speed * middle)) / 2
+    np.testing.assert_allclose(second, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", sorted(ACTIVATIONS))
 def test_moments_of_named_activations_agree_with_adaptive_quadrature(name):
     known = ACTIVATIONS[name]

@@ -26,6 +26,22 @@ def test_a_schedule_rises_to_its_peak_and_ends_where_it_says(schedule: str) -> N
     )
 
 
+def test_each_schedule_in_its_formula() -> None:
+    """After a warm-up: 80% of the run at the peak, or all of it on the way down."""
+    step = np.array([10, 250, 505, 800, 900, 990, 1000])
+    done = (step - 10) / 990
+    formulas = {
+        "constant": np.ones(7),
+        "cosine": (1 + np.cos(np.pi * done)) / 2,
+        "linear": 1 - done,
+        "wsd": np.array([1, 1, 1, 1, 0.5, 0.05, 0]),
+    }
+    assert set(formulas) == set(SCHEDULES)
+    for schedule, left in formulas.items():
+        rates = learning_rates(3.0, schedule, 1000, warmup=10, final=0.2)
+        np.testing.assert_allclose(rates[step - 1], 3 * (0.2 + 0.8 * left), rtol=1e-12)
+
+
 @given(st.integers(1, 400), st.integers(0, 400), st.floats(1e-6, 1.0), st.floats(0.0, 2.0))
 def test_a_pretraining_has_to_the_bit_the_cosine_of_the_recorded_runs(
     steps: int, warmup: int, peak: float, last: float

@@ -259,6 +259,15 @@ def test_pairs_of_positions_have_the_moments_of_two_gaussians(
             assert found[i, j] == pytest.approx((weight * pair).sum(), abs=tolerance)
 
 
+def test_a_stream_of_nothing_has_what_an_activation_makes_of_zero() -> None:
+    """Without embeddings all pre-activations are 0; a position of its own size is by itself."""
+    known = resolve(np.cos)
+    np.testing.assert_allclose(activation_covariance(known, np.zeros((2, 2))), np.ones((2, 2)))
+    found = activation_covariance(known, np.diag([0.0, 0.5]))
+    mean = np.exp(-0.25)  # E cos u, and E cos^2 u = (1 + E cos 2u) / 2
+    np.testing.assert_allclose(found, [[1, mean], [mean, (1 + np.exp(-1)) / 2]], rtol=1e-10)
+
+
 def test_heads_of_keys_gather_what_their_queries_send_back() -> None:
     sizes = (2, 64, 16, 0.05)
     alone = weight_gradient_variance(*sizes, n_head=8)
