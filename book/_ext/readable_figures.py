@@ -11,7 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from figure_panels import Box, Strip, stack_of
+from figure_panels import Strip, stack_of
+from figure_picture import Box
 from sphinx.application import Sphinx
 from sphinx.util.images import get_image_size
 
