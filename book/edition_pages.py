@@ -31,7 +31,7 @@ _SVG_NAMES = {
 _DROPPED = (
     *("script", "noscript", "style", "link", "button", "input", "iframe", "a.headerlink"),
     ".hide > summary",  # of code
-    ".figure-stack",  # another look of the picture before it
+    *(".figure-stack", "source", ".of-narrow"),  # other looks of a picture
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
     *(".guess-bar", ".guess-score"),  # nobody is asked to guess, and nothing waits
 )

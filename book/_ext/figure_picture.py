@@ -122,7 +122,7 @@ class Picture:
             return None
         part = Part(box)
         if name.startswith("axes_"):
-            part.frames.append(self._frame(group) or box)
+            part.frames.append(self.frame_of(group) or box)
             for axis in group:
                 kind, _, number = axis.get("id", "").rpartition("_")
                 labels = self._labels(axis) if kind == "matplotlib.axis" else None
@@ -135,7 +135,7 @@ class Picture:
             part.pieces = self._entries(group)
         return part
 
-    def _frame(self, axes: ElementTree.Element) -> Box | None:
+    def frame_of(self, axes: ElementTree.Element) -> Box | None:
         """Return where the data of axes are drawn: their ground comes first."""
         first = axes[0]
         is_ground = first.get("id", "").startswith(("patch_", "guess_")) and len(first) == 1
@@ -176,7 +176,7 @@ class Picture:
         tag = element.tag.removeprefix(SVG)
         if tag in ("defs", "metadata", "clipPath"):
             return None
-        matrix = _times(matrix, _matrix(element.get("transform", "")))
+        matrix = _times(matrix, matrix_of(element.get("transform", "")))
         cut = _CLIP.search(element.get("clip-path", ""))
         if cut:
             area = _rectangle(self.by_id[cut[1]][0], matrix)
@@ -212,7 +212,7 @@ class Picture:
     def _path(element: ElementTree.Element, matrix: Matrix, moved: bool = False) -> Box | None:
         """Return the box of a path; `moved` if the matrix has its own transform already."""
         if not moved:
-            matrix = _times(matrix, _matrix(element.get("transform", "")))
+            matrix = _times(matrix, matrix_of(element.get("transform", "")))
         points = list(_points(element.get("d", "")))
         return _box(points, matrix) if points else None
 
@@ -249,10 +249,10 @@ def _times(one: Matrix, other: Matrix) -> Matrix:
             a * k + c * m + e, b * k + d * m + f)  # fmt: skip
 
 
-def _matrix(transform: str) -> Matrix:
+def matrix_of(transform: str) -> Matrix:
     """Return the matrix of an attribute ``transform``.
 
-    >>> _matrix("translate(3 4) scale(2 -2)")
+    >>> matrix_of("translate(3 4) scale(2 -2)")
     (2.0, 0.0, 0.0, -2.0, 3.0, 4.0)
     """
     matrix: Matrix = UNMOVED
