@@ -227,6 +227,22 @@ def entries_of(legend: ElementTree.Element) -> list[list[ElementTree.Element]]:
     return entries[:-1]
 
 
+def move(element: ElementTree.Element, across: float, down: float = 0.0) -> None:
+    """Move what is drawn by so many points."""
+    if element.get("transform"):
+        raise ValueError(f"a figure in which {element.get('id')} is moved")
+    element.set("transform", f"translate({short(across)} {short(down)})")
+
+
+def short(number: float) -> str:
+    """Write a number to a hundredth of a point.
+
+    >>> short(14.999), short(1e-9)
+    ('15', '0')
+    """
+    return f"{round(number, 2):.10g}"
+
+
 def _is_drawn(path: ElementTree.Element) -> bool:
     style = path.get("style", "")
     return "fill: none" not in style or "stroke" in style

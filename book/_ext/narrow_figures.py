@@ -12,7 +12,6 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil
 from xml.etree import ElementTree
 
 from figure_picture import (
@@ -23,23 +22,22 @@ from figure_picture import (
     Box,
     Picture,
     around,
-    entries_of,
     matrix_of,
+    move,
     numbers,
     overlap,
+    short,
 )
+from legend_rows import Entry, entries_at, lay
 
 MARGIN = 3.0
-"""Points kept free at the edges of the picture, and between two labels of an axis."""
+"""Points kept free at the edges of the picture."""
+
+APART = 5.0
+"""Points between two labels of an axis at least."""
 
 LEAST_FRAME = 1 / 3
 """Share of its width that the frame keeps at least."""
-
-LINE = 13.5
-"""Points from one row of a legend to the next, as matplotlib sets letters of 9 points."""
-
-BETWEEN = 14.0
-"""Points from one column of a legend to the next."""
 
 BELOW = 6.0
 """Points from a legend to what is below it."""
@@ -78,16 +76,6 @@ class Squeeze:
         return abs(box.left - self.left) < 0.5 and abs(box.right - self.right) < 0.5
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An entry of a legend: where it is, and the middle of the mark before its text."""
-
-    elements: list[ElementTree.Element]
-    box: Box
-    x: float
-    y: float
-
-
 def narrowed(svg: str, width: float) -> str:
     """Return a figure so many points wide, its letters as large as before.
 
@@ -104,16 +92,16 @@ def narrowed(svg: str, width: float) -> str:
     content = _content(picture)
     frame = _frame(picture)
     left = content.left - MARGIN
-    new = left + width - MARGIN - (content.right - frame.right)
-    if new - frame.left < LEAST_FRAME * frame.width:
-        raise ValueError("a figure whose frame would be too narrow")
-    squeeze = Squeeze(frame.left, frame.right, new)
     room = Box(left + MARGIN, content.top, left + width - MARGIN, content.bottom)
+    share = _share(picture, frame, room.right, content.right - frame.right)
+    if share < LEAST_FRAME:
+        raise ValueError("a figure whose frame would be too narrow")
+    squeeze = Squeeze(frame.left, frame.right, frame.left + share * frame.width)
     _Squeezing(picture, squeeze, room).do()
     _thin_out(picture, dict(_NAMED.findall(svg)))
     top = content.top
     if entries:
-        top = _lay(entries, Box(room.left, room.top, room.right, content.top - BELOW))
+        top = lay(entries, Box(room.left, room.top, room.right, content.top - BELOW))
     view = Box(left, top - MARGIN, left + width, content.bottom + MARGIN)
     _frame_all(picture, view)
     _check(written, _written(picture), view)
@@ -134,23 +122,13 @@ def squeezed(path: str, change: Callable[[float], float]) -> str:
         if command != "V":
             step = 1 if command == "H" else 2
             values[::step] = [change(x) for x in values[::step]]
-        commands.append(command + " ".join(map(_short, values)))
+        commands.append(command + " ".join(map(short, values)))
     return "".join(commands)
-
-
-def _short(number: float) -> str:
-    return f"{round(number, 2):.10g}"
 
 
 def _kind(element: ElementTree.Element) -> str:
     """Return what a group is: ``xtick`` of ``xtick_3``."""
     return element.get("id", "").rpartition("_")[0]
-
-
-def _move(element: ElementTree.Element, across: float, down: float = 0.0) -> None:
-    if element.get("transform"):
-        raise ValueError(f"a figure in which {element.get('id')} is moved")
-    element.set("transform", f"translate({_short(across)} {_short(down)})")
 
 
 def _written(picture: Picture) -> dict[str, Box]:
@@ -168,8 +146,12 @@ def _take_legend(picture: Picture) -> list[Entry]:
     """Return the entries of the legend, which then stands beside the axes, not in them."""
     figure = picture.by_id["figure_1"]
     panels = [one for one in figure if _kind(one) == "axes"]
-    legends = [(legend, parent) for parent in [figure, *panels] for legend in parent
-               if _kind(legend) == "legend"]  # fmt: skip
+    legends = [
+        (legend, parent)
+        for parent in [figure, *panels]
+        for legend in parent
+        if _kind(legend) == "legend"
+    ]
     if not legends:
         return []
     if len(legends) > 1 or (len(panels) > 1 and legends[0][1] is not figure):
@@ -177,18 +159,7 @@ def _take_legend(picture: Picture) -> list[Entry]:
     legend, parent = legends[0]
     parent.remove(legend)
     figure.append(legend)
-    entries = []
-    for *marks, text in entries_of(legend):
-        before = [box for mark in marks if (box := picture.extent(mark)) is not None]
-        said = picture.extent(text)
-        if not before or said is None:
-            raise ValueError("a legend with a title")
-        mark = around(before)
-        middle = ((mark.left + mark.right) / 2, (mark.top + mark.bottom) / 2)
-        entries.append(Entry([*marks, text], around([mark, said]), *middle))
-    if any(overlap(one.box, other.box) for one, other in itertools.combinations(entries, 2)):
-        raise ValueError("a legend with a frame")
-    return entries
+    return entries_at(picture, legend)
 
 
 def _content(picture: Picture) -> Box:
@@ -210,6 +181,19 @@ def _frame(picture: Picture) -> Box:
     if not frames:
         raise ValueError("a figure without a panel")
     return max(frames, key=lambda frame: frame.width)
+
+
+def _share(picture: Picture, frame: Box, edge: float, beside: float) -> float:
+    """Return how much of its width a frame can keep if all is to end at an edge.
+
+    That is what stands beside the frame, and the labels of the axis, each below its tick.
+    """
+    share = (edge - beside - frame.left) / frame.width
+    for _, label in _labels(picture.root):
+        box = picture.extent(label)
+        if box is not None and frame.left < (middle := (box.left + box.right) / 2) <= frame.right:
+            share = min(share, (edge - box.width / 2 - frame.left) / (middle - frame.left))
+    return share
 
 
 class _Squeezing:
@@ -239,13 +223,14 @@ class _Squeezing:
         frame, box = self.picture.frame_of(axes), self.picture.extent(axes)
         if frame is not None and self.squeeze.is_of(frame):
             for child in axes:
-                if _kind(child) == "text" and overlap(self.picture.extent(child) or frame, frame):
-                    raise ValueError("a figure with a text among its data")
-                self.drawn(child, is_clipped=False)
+                if _kind(child) == "text":
+                    self.title(child, frame)
+                else:
+                    self.drawn(child, is_clipped=False)
         elif box is None or box.left < self.squeeze.right:
             raise ValueError("a figure of panels side by side")
         else:
-            _move(axes, self.squeeze.new - self.squeeze.right)
+            move(axes, self.squeeze.new - self.squeeze.right)
 
     def drawn(self, element: ElementTree.Element, is_clipped: bool) -> None:
         """Squeeze what is drawn in a panel or at its axes; what is clipped belongs to its data."""
@@ -264,6 +249,8 @@ class _Squeezing:
         elif tag == "image":
             self.image(element)
         elif tag == "g":
+            if _kind(element) == "xtick":
+                self.tick(element)
             for child in element:
                 self.drawn(child, is_clipped)
         elif tag != "defs":
@@ -273,7 +260,7 @@ class _Squeezing:
         """Move a marker; an area is drawn as one at 0, with the numbers in its shape."""
         x = float(element.get("x", 0))
         if x:
-            element.set("x", _short(change(x)))
+            element.set("x", short(change(x)))
             return
         name = element.get(HREF, "").removeprefix("#")
         if name not in self.shapes:
@@ -287,20 +274,34 @@ class _Squeezing:
             raise ValueError("a figure with an image that is turned")
         left, width = (float(element.get(name, 0)) for name in ("x", "width"))
         start, end = self.squeeze.along(left), self.squeeze.along(left + width)
-        element.set("x", _short(start))
-        element.set("width", _short(end - start))
+        element.set("x", short(start))
+        element.set("width", short(end - start))
         element.set("preserveAspectRatio", "none")
 
     def text(self, element: ElementTree.Element) -> None:
-        """Move a text by its middle, or by the side at which it stands at the frame."""
+        """Move a text by its middle, as far as there is room."""
         box = self.picture.extent(element)
-        if box is None:
-            return
-        middle = (box.left + box.right) / 2
-        starts = abs(box.left - self.squeeze.left) < 2
-        across = 0.0 if starts else self.squeeze.at(middle) - middle
-        most, least = self.room.right - box.right, self.room.left - box.left
-        _move(element, max(min(across, most), least))
+        if box is not None:
+            middle = (box.left + box.right) / 2
+            across = self.squeeze.at(middle) - middle
+            most, least = self.room.right - box.right, self.room.left - box.left
+            move(element, max(min(across, most), least))
+
+    def title(self, element: ElementTree.Element, frame: Box) -> None:
+        """Move the title of a panel, which stays if it begins where the frame does."""
+        box = self.picture.extent(element)
+        if box is not None and overlap(box, frame):
+            raise ValueError("a figure with a text among its data")
+        if box is None or abs(box.left - frame.left) > 2:
+            self.text(element)
+
+    def tick(self, tick: ElementTree.Element) -> None:
+        """Raise an error if a label does not stand in the middle below its tick."""
+        places = [float(use.get("x", 0)) for use in tick.iter(f"{SVG}use") if use.get("x")]
+        boxes = [self.picture.extent(one) for one in tick if _kind(one) == "text"]
+        for box in boxes:
+            if box and any(abs((box.left + box.right) / 2 - place) > 3 for place in places):
+                raise ValueError("a figure with labels beside their ticks")
 
     def clip(self, area: ElementTree.Element) -> None:
         """Squeeze what the data of a panel are clipped by."""
@@ -308,25 +309,27 @@ class _Squeezing:
             raise ValueError("a figure with something that is clipped by more than a rectangle")
         left, width = (float(area.get(name, 0)) for name in ("x", "width"))
         if self.squeeze.is_of(Box(left, 0, left + width, 0)):
-            area.set("width", _short(self.squeeze.new - self.squeeze.left))
+            area.set("width", short(self.squeeze.new - self.squeeze.left))
         elif left < self.squeeze.right:
             raise ValueError("a figure in which a part of a panel is clipped")
 
 
+def _labels(group: ElementTree.Element) -> list[tuple[ElementTree.Element, ElementTree.Element]]:
+    """Return the ticks of axes x in a group that have labels, and these."""
+    ticks = [one for one in group.iter() if _kind(one) == "xtick"]
+    return [(tick, text) for tick in ticks for text in tick if _kind(text) == "text"]
+
+
 def _thin_out(picture: Picture, names: dict[str, str]) -> None:
-    """Take out every other label of an axis x until none is close to the next."""
-    for axis in picture.root.iter(f"{SVG}g"):
-        if _kind(axis) != "matplotlib.axis":
-            continue
+    """Take out every other label of an axis x as long as one is close to the next."""
+    for axis in [one for one in picture.root.iter() if _kind(one) == "matplotlib.axis"]:
         labels = [
             (box, text, tick)
-            for tick in axis
-            if _kind(tick) == "xtick"
-            for text in tick
-            if _kind(text) == "text" and (box := picture.extent(text)) is not None
+            for tick, text in _labels(axis)
+            if (box := picture.extent(text)) is not None
         ]
         labels.sort(key=lambda label: label[0].left)
-        while any(b[0].left - a[0].right < MARGIN for a, b in itertools.pairwise(labels)):
+        while any(b[0].left - a[0].right < APART for a, b in itertools.pairwise(labels)):
             if not all(
                 _NUMBER.fullmatch(names.get(text.get("id", ""), "")) for _, text, _ in labels
             ):
@@ -337,54 +340,9 @@ def _thin_out(picture: Picture, names: dict[str, str]) -> None:
             labels = labels[::2]
 
 
-def _lay(entries: list[Entry], room: Box) -> float:
-    """Lay the entries of a legend so that it ends at the bottom of a room; return its top."""
-    columns = _columns(entries, room.width)
-    rows = list(itertools.zip_longest(*columns))
-    heights = [_reach([one for one in row if one is not None]) for row in rows]
-    top = room.bottom - sum(above + below for above, below in heights)
-    left = room.left + (room.width - _width(columns)) / 2
-    for column in columns:
-        before, after = _sides(column)
-        y = top
-        for one, (above, below) in zip(column, heights, strict=False):
-            for element in one.elements:
-                _move(element, left + before - one.x, y + above - one.y)
-            y += above + below
-        left += before + after + BETWEEN
-    return top
-
-
-def _columns(entries: list[Entry], width: float) -> list[list[Entry]]:
-    """Return entries in as many columns as there were; of one column, in as many as fit."""
-    before = len({round(entry.x) for entry in entries})
-    for count in range(before if before > 1 else len(entries), 0, -1):
-        rows = ceil(len(entries) / count)
-        columns = [entries[i : i + rows] for i in range(0, len(entries), rows)]
-        if _width(columns) <= width:
-            return columns
-    raise ValueError("a figure with a legend that is too wide")
-
-
-def _width(columns: list[list[Entry]]) -> float:
-    return sum(sum(_sides(column)) for column in columns) + BETWEEN * (len(columns) - 1)
-
-
-def _sides(column: list[Entry]) -> tuple[float, float]:
-    """Return how far entries reach to the left and to the right of the middle of their marks."""
-    return max(one.x - one.box.left for one in column), max(one.box.right - one.x for one in column)
-
-
-def _reach(row: list[Entry]) -> tuple[float, float]:
-    """Return how far entries reach above and below the middle of their marks, with some room."""
-    above = max(one.y - one.box.top for one in row) + 1
-    below = max(one.box.bottom - one.y for one in row) + 1
-    return max(above, LINE / 2), max(below, LINE / 2)
-
-
 def _frame_all(picture: Picture, view: Box) -> None:
     """Make the picture as large as what is in it, and its ground as large."""
-    sizes = [_short(number) for number in (view.left, view.top, view.width, view.height)]
+    sizes = [short(number) for number in (view.left, view.top, view.width, view.height)]
     picture.root.set("viewBox", " ".join(sizes))
     picture.root.set("width", f"{sizes[2]}pt")
     picture.root.set("height", f"{sizes[3]}pt")
@@ -392,7 +350,7 @@ def _frame_all(picture: Picture, view: Box) -> None:
         picture.root.remove(metadata)
     ground = picture.by_id["figure_1"][0]
     if _kind(ground) == "patch":
-        left, top, right, bottom = map(_short, (view.left, view.top, view.right, view.bottom))
+        left, top, right, bottom = map(short, (view.left, view.top, view.right, view.bottom))
         ground[0].set("d", f"M{left} {top}H{right}V{bottom}H{left}z")
 
 
