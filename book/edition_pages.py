@@ -133,7 +133,7 @@ def _clean(page: Page) -> None:
     for tag in body.select("summary"):
         tag.name = "p"
         tag["class"] = "fold-title"
-    for tag in body.select("cite:has(code)"):
+    for tag in body.select("cite:has(code), picture"):
         tag.unwrap()
     for tag in body.select("span"):
         # Most have no look in an edition, as the colors of code; a PDF would keep each as a part.

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from book_pages import DOCUMENTS, ROOT, for_each
+from book_pages import DOCUMENTS, ROOT, for_each, parsed
 from matplotlib import rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +24,9 @@ from test_readable_figures import LETTERS, drawing, sizes_of_labels
 
 from initscope import plots
 
+sys.path.insert(0, str(ROOT / "book"))
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import edition_pages
 from figure_picture import Box, Picture, numbers, overlap
 from guesses import panels_of
 from narrow_figures import APART, narrowed
@@ -403,6 +405,21 @@ def test_no_figure_scrolls_on_a_phone(name: str, browser: Browser, site: Path) -
         assert room["width"] > 400 or "193c24dc" in room["source"]
     context.close()
     assert errors == []
+
+
+def test_cards_and_editions_have_figures_as_they_were_drawn(site: Path) -> None:
+    """Only what stands in the text of a page has a look for a phone."""
+    many = 0
+    for name in DOCUMENTS:
+        page = parsed(site, name)
+        text = page.select_one("article")
+        assert text is not None
+        many += len(text.select("picture > source"))
+        assert page.select("template :is(source, .of-narrow)") == []
+        edition_pages._clean(edition_pages.Page(name, "", "", text))
+        assert text.select("picture, source, .of-narrow") == []
+        assert "-narrow.svg" not in str(text)
+    assert many == len(alone())
 
 
 @pytest.mark.browser
