@@ -26,7 +26,7 @@ PHONE = 374
 """Pixels that a figure has on a screen of 390: see .figure-stack in book.css."""
 
 SMALL_PHONE = 342
-"""Pixels that it has on a screen of 360, with a little less at its sides."""
+"""Pixels that it has on a screen of 360 at least."""
 
 NARROW = "screen and (max-width: 600px)"
 """Where the narrow variant of a figure is shown: as .of-narrow in book.css."""
