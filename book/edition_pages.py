@@ -31,7 +31,7 @@ _SVG_NAMES = {
 _DROPPED = (
     *("script", "noscript", "style", "link", "button", "input", "iframe", "a.headerlink"),
     ".hide > summary",  # of code
-    ".figure-stack",  # another look of the picture before it
+    *(".figure-stack", "source", ".of-narrow"),  # other looks of a picture
     *(".still-note", ".copybtn", ".visually-hidden", ".sr-only"),
     *(".guess-bar", ".guess-score"),  # nobody is asked to guess, and nothing waits
 )
@@ -133,7 +133,7 @@ def _clean(page: Page) -> None:
     for tag in body.select("summary"):
         tag.name = "p"
         tag["class"] = "fold-title"
-    for tag in body.select("cite:has(code)"):
+    for tag in body.select("cite:has(code), picture"):
         tag.unwrap()
     for tag in body.select("span"):
         # Most have no look in an edition, as the colors of code; a PDF would keep each as a part.

@@ -41,7 +41,10 @@ CALLED = "The finding"
 _PANEL = re.compile(
     r'<g id="guess_([\d.]+)_([xy])_(log|linear)_([^_"]+)_([^_"]+)">\s*<path d="([^"]+)"'
 )
-_PICTURE = re.compile(r'<img (?=[^>]*?src="[./]*/_images/([^"]+\.svg)")[^>]*>')
+_PICTURE = re.compile(
+    r"""(<picture><source [^>]*srcset="[./]*(_images/[^"]+)"[^>]*>)?"""
+    r"""<img (?=[^>]*?src="[./]*/_images/([^"]+\.svg)")[^>]*>(?(1)</picture>)"""
+)
 _VIEW = re.compile(r'viewBox="([^"]+)"')
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
@@ -160,12 +163,16 @@ def lay_marks(app: Sphinx, name: str, template: str, context: dict[str, Any], _:
     sources = {name: source for source, (_, name) in app.env.images.items()}
 
     def marked(match: re.Match[str]) -> str:
-        svg = (Path(app.srcdir) / sources[match[1]]).read_text(encoding="utf8")
-        panels = panels_of(svg)
-        if not panels:
-            return match[0]
-        data = html.escape(json.dumps(panels))
-        marks = f'<span class="guess-marks" data-panels="{data}"></span>'
+        pictures = {"guess-marks": Path(app.srcdir) / sources[match[3]]}
+        if match[2]:  # it has a narrow variant: see readable_figures.py
+            pictures["guess-marks of-narrow"] = Path(app.outdir) / match[2]
+        marks = ""
+        for kind, path in pictures.items():
+            panels = panels_of(path.read_text(encoding="utf8"))
+            if not panels:
+                return match[0]
+            data = html.escape(json.dumps(panels))
+            marks += f'<span class="{kind}" data-panels="{data}"></span>'
         return f'<span class="guess-figure">{match[0]}{marks}</span>'
 
     context["body"] = _PICTURE.sub(marked, context["body"])

@@ -231,6 +231,7 @@ def copy_of(target: Tag) -> str:
         if (markup := formula.select_one("math")) is not None:
             formula.replace_with(markup.extract())
     left_out = "script, style, .headerlink, .steps, .still-note, button, details, .label"
+    left_out += ", source, .of-narrow"  # a card is no phone
     for part in target.select(left_out):
         part.decompose()
     if target.name == "dt":  # a name of the package: how it is called, and its first sentence

@@ -1,17 +1,21 @@
 """Figures that can be read on a phone: as wide as their letters need, in a box that scrolls.
 
 A figure is drawn for a column of text. On a narrow screen its panels stand one below the other, if
-then each fits the screen with letters `SMALLEST` pixels high: see figure_panels.py. Any other
-figure stays as wide as its smallest label needs to be that high, and scrolls in a box of its own.
-Each can be opened to fill the screen: see scrolling.js.
+then each fits the screen with letters `SMALLEST` pixels high: see figure_panels.py. Of others there
+is a narrow variant: see narrow_figures.py. Any other figure stays as wide as its smallest label
+needs to be that high, and scrolls in a box of its own. Each can be opened to fill the screen: see
+scrolling.js.
 """
 
+import contextlib
 import re
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from figure_panels import Box, Strip, stack_of
+from figure_panels import Strip, stack_of
+from figure_picture import Box
+from narrow_figures import narrowed
 from sphinx.application import Sphinx
 from sphinx.util.images import get_image_size
 
@@ -21,14 +25,18 @@ SMALLEST = 10
 PHONE = 374
 """Pixels that a figure has on a screen of 390: see .figure-stack in book.css."""
 
+SMALL_PHONE = 342
+"""Pixels that it has on a screen of 360 at least."""
+
+NARROW = "screen and (max-width: 600px)"
+"""Where the narrow variant of a figure is shown: as .of-narrow in book.css."""
+
 LARGEST = 1.6
 """Pixels a point of a figure at most: letters of panels that are small would be shouted."""
 
 _FIGURE = re.compile(
     r"""(<figure\b[^>]*>\s*)
-        ((?:<div\ class="guess-figure[^"]*">\s*)?
-        <img\ (?=[^>]*?src="([./]*/_images/([^"]+\.svg))")[^>]*>
-        (?:\s*<span\ class="guess-marks"[^>]*></span>\s*</div>)?)""",
+        (<img\ (?=[^>]*?src="([./]*/_images/([^"]+\.svg))")[^>]*>)""",
     re.VERBOSE,
 )
 _GLYPHS = re.compile(r"scale\((0\.\d+) -\1\)")
@@ -115,6 +123,24 @@ def _strip(strip: Strip, wide: float, figure: Box, source: str) -> str:
     return f'<div class="figure-strip" style="{size}{share}">{windows}</div>'
 
 
+def narrow(svg: str) -> tuple[str, int] | None:
+    """Return the narrow variant of a figure and how many pixels wide it has to be; None if none."""
+    for width in (SMALL_PHONE, PHONE):
+        with contextlib.suppress(ValueError):  # then it stays as it is
+            return narrowed(svg, width * smallest_label(svg) / SMALLEST), width
+    return None
+
+
+def _picture(image: str, source: str, narrow: str) -> str:
+    """Return the markup of a figure with a narrow variant, which is stored beside it."""
+    width, height = (round(float(length) * 96 / 72) for length in _VIEW.findall(narrow)[0][2:])
+    address = source.removesuffix(".svg") + "-narrow.svg"
+    return (
+        f'<picture><source media="{NARROW}" srcset="{address}" width="{width}" '
+        f'height="{height}" />{image}</picture>'
+    )
+
+
 def make_readable(
     app: Sphinx, name: str, template: str, context: dict[str, Any], _: object
 ) -> None:
@@ -128,8 +154,16 @@ def make_readable(
             return match[0]
         svg = path.read_text(encoding="utf8")
         style = f"--least: {least_width(svg, width)}px; --ratio: {width / height:.3f}"
-        stack = stacked(svg, match[3])
-        return f'{match[1]}<div class="figure-room" style="{style}">{match[2]}{stack}</div>{BUTTON}'
+        image, stack = match[2], stacked(svg, match[3])
+        variant = narrow(svg) if not stack and least_width(svg, width) > PHONE else None
+        if variant:
+            text, least = variant
+            image = _picture(image, match[3], text)
+            style += f"; --narrow: {least}px"
+            store = Path(app.outdir) / "_images" / f"{Path(match[4]).stem}-narrow.svg"
+            store.parent.mkdir(exist_ok=True)
+            store.write_text(text, encoding="utf8")
+        return f'{match[1]}<div class="figure-room" style="{style}">{image}{stack}</div>{BUTTON}'
 
     if "body" in context:
         context["body"] = _FIGURE.sub(boxed, context["body"])

@@ -55,7 +55,9 @@
     place.tabIndex = 0;
     place.setAttribute("role", "group");
     place.setAttribute("aria-label", `${name}, scrolls`);
-    place.append(room.firstElementChild.cloneNode(true));
+    const whole = room.firstElementChild.cloneNode(true);
+    for (const part of whole.querySelectorAll("source, .of-narrow")) part.remove();
+    place.append(whole);
     screen.append(line, place);
     screen.addEventListener("close", () => {
       screen.remove();

@@ -55,7 +55,7 @@ def test_the_smallest_label_of_a_figure_is_found(name: str) -> None:
     assert least_width(svg, 740) * min(sizes) / 740 * 96 / 72 >= 10
 
 
-WHOLE = "article .figure-room > :is(img, .guess-figure)"
+WHOLE = "article .figure-room > :is(img, picture, .guess-figure)"
 STACKED = "article .figure-room:has(> .figure-stack)"
 
 
@@ -68,15 +68,17 @@ def test_letters_of_figures_are_ten_pixels_high_on_a_phone(
     # What waits for a guess is not shown yet.
     shown = page.locator(WHOLE).evaluate_all(
         """all => all.map((one) => one.querySelector("img") ?? one)
-            .map((one) => [one.src, one.clientWidth / one.naturalWidth])"""
+            .map((one) => [one.src, one.currentSrc, one.clientWidth / one.naturalWidth])"""
     )
     images = parsed(site, name).select("article figure img[alt]:not([alt=''])")
     assert len(shown) == len([one for one in images if not one.find_parent(class_="widget-place")])
     stacked = page.locator(STACKED).evaluate_all(
         "all => all.map((one) => one.querySelector('img').src)"
     )
-    for source, share in (one for one in shown if one[1] and one[0] not in stacked):
-        svg = Path(unquote(urlsplit(source).path)).read_text()
+    for source, chosen, share in shown:
+        if not share or source in stacked:
+            continue
+        svg = Path(unquote(urlsplit(chosen).path)).read_text()
         assert min(sizes_of_labels(svg)) * share * 96 / 72 >= 9.99, source
     boxes = page.locator("article .figure-room").evaluate_all(
         """all => all.filter((one) => one.clientWidth).map((one) => [
