@@ -61,7 +61,7 @@ def chi(
     sigma_w2, sigma_b2
         Variance of a weight times the fan-in, and of a bias; all arrays broadcast.
     q
-        Variance of the preactivations; the fixed point of the length map if None.
+        Variance of the pre-activations; the fixed point of the length map if None.
     c
         Correlation of the two inputs, between -1 and 1.
     missing
