@@ -43,7 +43,7 @@ COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def read_variances(folder: str | Path) -> pd.DataFrame:
-    """Return what was recorded in `folder`, of a run that has ended or is under way.
+    """Return the statistics recorded in `folder`, of a run that has ended or is under way.
 
     Returns
     -------
