@@ -255,7 +255,8 @@ def described(module: griffe.Module, name: str) -> list[str]:
     if isinstance(found, griffe.Class):
         for member in found.members.values():
             body += ["", *_described_member(member, module)]
-        kind = "py:exception" if any("Error" in str(b) for b in found.bases) else "py:class"
+        raised = any(str(b).endswith(("Error", "Interrupt")) for b in found.bases)
+        kind = "py:exception" if raised else "py:class"
         return directive(kind, signature_of(found), module, body)
     if isinstance(found, griffe.Function):
         return directive("py:function", signature_of(found), module, body)

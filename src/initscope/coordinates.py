@@ -37,7 +37,7 @@ class CoordinateCheck(NamedTuple):
     slopes
         One row for each ``role``, ``quantity`` (``activation`` or ``update``) and ``step``:
         ``slope`` of log size over log width, mean over seeds, with its 95% interval ``low`` to
-        ``high``; for a role of several layers that of their mean log size.
+        ``high``. The size of a role of several layers is their geometric mean.
     sizes
         One row for each ``width, seed, step, layer, role, quantity``: ``rms`` over all elements.
     """
@@ -66,9 +66,9 @@ def coordinate_check(
     width, slope 0.5.
 
     The activations are those of the modules that hold weight matrices, by the roles of
-    :func:`initscope.tracking.weight_matrices`, and of the model as a whole. ``update`` is the
-    change since the first step of what they make of the first batch. torch's global generator is
-    left as it was.
+    :func:`initscope.tracking.weight_matrices`, and of the model as a whole (role
+    ``model output``), on the first batch. ``update`` is their change since the start. torch's
+    global generator is left as it was.
 
     Parameters
     ----------
