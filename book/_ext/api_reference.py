@@ -255,7 +255,7 @@ def described(module: griffe.Module, name: str) -> list[str]:
     if isinstance(found, griffe.Class):
         for member in found.members.values():
             body += ["", *_described_member(member, module)]
-        raised = any(str(b).endswith(("Error", "Interrupt")) for b in found.bases)
+        raised = any(str(b).endswith(("Error", "Exception", "Interrupt")) for b in found.bases)
         kind = "py:exception" if raised else "py:class"
         return directive(kind, signature_of(found), module, body)
     if isinstance(found, griffe.Function):
