@@ -96,7 +96,7 @@ def variance_scaling_std(
 
     Arguments and errors are those of :func:`variance_scaling_`.
 
-     variance_scaling_std(torch.empty(20, 50), scale=2.0)  # Kaiming: sqrt(2 / 50)
+    >>> variance_scaling_std(torch.empty(20, 50), scale=2.0)  # Kaiming: sqrt(2 / 50)
     0.2
     """
     divisor = fan(mode, *fans(tensor, transposed=transposed))

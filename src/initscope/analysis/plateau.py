@@ -103,8 +103,8 @@ def left_edges_of_law(
 def right_edges_of_law(bands: pd.DataFrame, fit: pd.Series) -> pd.Series[float]:
     r"""Return the right edges by the law :math:`\eta\, r^{L-2} = C`, with C from some of the bands.
 
-    In a network of r times Kaiming's std gradients are :math:`r^{L-1}` times as large, and weights r
-    times, so that :math:`\eta r^{L-2}` says how far a step goes in units of the weights.
+    In a network of r times Kaiming's std, gradients are :math:`r^{L-1}` times as large, and weights
+    r times, so that :math:`\eta r^{L-2}` says how far a step goes in units of the weights.
 
     Parameters
     ----------

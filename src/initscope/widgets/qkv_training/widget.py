@@ -178,7 +178,8 @@ class QKVTraining(BookWidget):
             Columns ``step, layer, role, low, high, counts``: the weights counted in even bins
             between `low` and `high`, at some of the recorded steps.
         predictions
-            A frame like the first, for example from :func:`adamw_prediction`.
+            A table like `frame`, for example from
+        :meth:`initscope.predict.ModelPrediction.variances`.
         roles, points, histogram_points, **settings
             As in :meth:`from_folders`.
 
@@ -235,12 +236,12 @@ class QKVTraining(BookWidget):
 
     @property
     def shown(self) -> RecordedRun:
-        """The run that is looked at."""
+        """The run that `run` names, with its tables."""
         return self.runs[self.run]
 
     @property
     def matrices(self) -> Matrices:
-        """Those of the role that is looked at."""
+        """The matrices of the role that `role` names."""
         return self.shown.roles[self.role]
 
     @traitlets.validate("run")
