@@ -1,4 +1,4 @@
-"""Check how the sizes of activations and of their changes go with the width of a model."""
+"""Check how the sizes of activations and of their changes scale with the width of a model."""
 
 from __future__ import annotations
 

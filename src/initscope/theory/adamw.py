@@ -258,7 +258,15 @@ def adamw_momentum_alignment(betas: Betas = (0.9, 0.999), *, after_step: bool = 
 
 
 class DataMemory(NamedTuple):
-    """What the final weights keep: the share of the start, and the weight of each update."""
+    """What the final weights keep: the share of the start, and the weight of each update.
+
+    Attributes
+    ----------
+    start
+        Factor of the initial weights in the final ones.
+    updates
+        Factor of each update in the final weights; last axis the steps.
+    """
 
     start: Array
     updates: Array

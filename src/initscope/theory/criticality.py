@@ -164,7 +164,15 @@ def depth_scale(
 
 
 class CriticalPoint(NamedTuple):
-    """Variances at which chi_1 = 1, and the fixed point q* there."""
+    """Variances at which chi_1 = 1, and the fixed point q* there.
+
+    Attributes
+    ----------
+    sigma_w2, sigma_b2
+        Variance of a weight times the fan-in, and of a bias.
+    q
+        Fixed point of the length map, a variance per element; NaN where every q is one.
+    """
 
     sigma_w2: Array
     sigma_b2: Array

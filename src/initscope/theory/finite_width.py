@@ -47,7 +47,13 @@ class LogNormMoments(NamedTuple):
 
 
 class WidthInterval(NamedTuple):
-    """Bounds on the variances of one network; last axis the layers 0 to L."""
+    """Bounds on the variances of one network; last axis the layers 0 to L.
+
+    Attributes
+    ----------
+    low, high
+        The lower and the upper bounds, each a :class:`Propagation`.
+    """
 
     low: Propagation
     high: Propagation

@@ -48,8 +48,8 @@ def read_variances(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns ``step, layer, role, kind, stat, value``; in its `attrs` what the tracker noted, as
-        :meth:`VarianceTracker.to_frame` says.
+        Columns ``step, layer, role, kind, stat, value``; its `attrs` are those of
+        :meth:`initscope.tracking.VarianceTracker.to_frame`.
 
     Raises
     ------

@@ -179,7 +179,7 @@ class QKVTraining(BookWidget):
             between `low` and `high`, at some of the recorded steps.
         predictions
             A table like `frame`, for example from
-        :meth:`initscope.predict.ModelPrediction.variances`.
+            :meth:`initscope.predict.ModelPrediction.variances`.
         roles, points, histogram_points, **settings
             As in :meth:`from_folders`.
 
