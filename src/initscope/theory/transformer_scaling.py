@@ -34,7 +34,8 @@ class DepthScaling(NamedTuple):
     embedding
         Std of the token embeddings.
     residual_multiplier, branch_multiplier
-        Factors of the model where a branch is added: ``x * residual_multiplier + branch * branch_multiplier``.
+        Factors of the model where a branch is added:
+        ``x * residual_multiplier + branch * branch_multiplier``.
     """
 
     query_key: Array
