@@ -145,7 +145,7 @@ def with_full_names(text: str, scope: griffe.Object) -> str:
 
     What is of the package that the docstring belongs to is shown without it.
     """
-    package_of_scope = ".".join(scope.path.split(".")[:2])
+    package_of_scope = ".".join((public_path(scope) or scope.path).split(".")[:2])
 
     def named(match: re.Match[str]) -> str:
         role, short, name = match.groups()

@@ -263,9 +263,7 @@ rule               std of a weight            options (default)
 ``kaiming``        gain / √fan                `gain` (√2), `mode` (``"fan_in"``), `distribution`
                                               (``"normal"``)
 ``orthogonal``     gain / √max(rows, columns) `gain` (1)
-``trunc_normal``   std, of what is left of a  `std` (0.02)
-                   normal distribution cut at
-                   two of its std
+``trunc_normal``   std                        `std` (0.02)
 ``gpt2``           std; where a branch ends   `std` (0.02), `residual_scaling` (True)
                    std / √(2 L)
 ``lir``            std / √l                   `std` (0.02)
@@ -290,8 +288,9 @@ rule               std of a weight            options (default)
 ================== ========================== ====================================================
 
 L is the number of blocks, d their width, l = 1 ... L the block. `mode` is one of :data:`MODES`,
-`distribution` one of :data:`DISTRIBUTIONS`; what has no default must be given. From ``gpt2`` on, a
-rule sets a whole model: embeddings, and norms to gain 1 and bias 0; from ``lir`` on it needs
+`distribution` one of :data:`DISTRIBUTIONS`; what has no default must be given. ``trunc_normal``
+cuts a normal distribution at two of its stds, and `std` is that of what remains. From ``gpt2`` on,
+a rule sets a whole model: embeddings, and norms to gain 1 and bias 0; from ``lir`` on it needs
 residual blocks.
 
 Sources: LeCun et al. (1998, eq. 16); Glorot & Bengio (2010, eq. 12); He et al. (2015, eqs. 10

@@ -30,8 +30,8 @@ class Prediction(BookWidget):
     question
         What is asked, in plain text.
     truth
-        The answer, computed: a number (`kind` ``"value"``), two numbers, low and high
-        (``"band"``), or two sequences x and y, of which the last y is asked for (``"curve"``).
+        The answer, computed: a number for the kind ``"value"``; two numbers, low and high, for
+        ``"band"``; two sequences x and y, of which the last y is asked for, for ``"curve"``.
     kind
         ``"value"``: one slider. ``"band"``: two. ``"curve"``: the beginning of y over x is drawn,
         and the reader moves the end.
