@@ -159,7 +159,7 @@ def paired_effects(
         ``unreached_second`` (numbers of runs); ``effect``, ``low``, ``high``;
         ``p_value`` (two-sided, of no more and no less than `over`, corrected with
         :func:`holm`); and ``supports``: True if the interval lies above `over`, False if it lies
-        below, and None.
+        below, None otherwise.
 
     Raises
     ------

@@ -149,7 +149,7 @@ def widths_of(name: str) -> list[int]:
 
 
 def short_widths(widths: str) -> str:
-    """Return widths with equal hidden layers counted.
+    """Return the widths of a network in short: equal hidden layers are counted.
 
     >>> short_widths("784-128-128-128-10")
     '784-128×3-10'

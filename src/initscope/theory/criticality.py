@@ -65,8 +65,9 @@ def chi(
     c
         Correlation of the two inputs, between -1 and 1.
     missing
-        Where there is no fixed point: ``"raise"``, or give ``"nan"``. A homogeneous activation
-        (ReLU, leaky ReLU, identity) needs none: its chi does not depend on q.
+        What to do where there is no fixed point: ``"raise"``, or return ``"nan"`` there. A
+        homogeneous activation (ReLU, leaky ReLU, identity) needs none: its chi does not depend on
+        q.
 
     Raises
     ------

@@ -200,9 +200,9 @@ def log_norm_moments(
 ) -> LogNormMoments:
     r"""Return mean and variance of the log squared norm of activations, over draws of the weights.
 
-    Of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, all layers followed
-    by the activation, and :math:`E_\infty` the value at infinite width (:func:`propagate`). For
-    ReLU and any std
+    They are those of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, every
+    layer followed by the activation, and :math:`E_\infty` the value at infinite width
+    (:func:`propagate`). For ReLU and any std
 
     .. math:: \mathrm{Var} \approx 5 \sum_l 1/n_l, \qquad
               \mathrm{mean} \approx -\tfrac52 \sum_l 1/n_l,

@@ -142,7 +142,7 @@ def fixed_point(
         Where to look. Fixed points below it are found as well, those above it are not.
     missing
         What to do where the variance leaves the range without reaching a fixed point:
-        ``"raise"``, or give ``"nan"`` there.
+        ``"raise"``, or return ``"nan"`` there.
 
     Returns
     -------

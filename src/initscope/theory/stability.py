@@ -190,11 +190,11 @@ def _edge(excess: Callable[[Array], Array], allowed: Array, outside: Array, insi
 
 
 def critical_std(widths: Sequence[int]) -> float:
-    r"""Return the std of all layers that leaves the variance of a ReLU network unchanged.
+    r"""Return the std, the same in all layers, that keeps the variance of a ReLU network.
 
     Layer l multiplies the mean square of the signal, as it leaves the ReLU, by
     :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the product is 1 at
-    :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins. Preactivations have
+    :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins. Pre-activations have
     twice that mean square.
 
     Parameters

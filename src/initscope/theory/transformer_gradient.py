@@ -52,9 +52,10 @@ def residual_gradient_variance(
 ) -> Array:
     r"""Return the variance of the gradient along the stream, relative to that after all blocks.
 
-    With G(t, t') the covariance over channels of the gradients at two positions, and v_t the
-    variance that a LayerNorm divides by, a block adds to G, going back through the MLP and through
-    the values that attention P averages over the positions up to its own,
+    With G(t, t') the covariance over channels of the gradients at two positions, v_t the variance
+    that a LayerNorm divides by, and d, s, sigma_p, r and K as in
+    :func:`~initscope.theory.residual_stream_variance`, a block adds to G, going back through the
+    MLP and through the values that attention P averages over the positions up to its own,
 
     .. math::
         r d^2 s^2 \sigma_p^2 \, E[\phi'(u_t) \phi'(u_{t'})] \, G(t, t')

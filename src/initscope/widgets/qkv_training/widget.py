@@ -120,8 +120,9 @@ class QKVTraining(BookWidget):
         Parameters
         ----------
         folders
-            Label that the reader chooses a run by -> its folder, as given to `pretrain` or the
-            folder ``record`` in it. The code shown to the reader names the folder as it is here.
+            Folder of each run, as given to :func:`initscope.pretrain.pretrain`, or the folder
+            ``record`` in it, by the label of the run that the reader chooses. The code shown to the
+            reader names the folder as it is here.
         roles
             Those shown, in this order, of :func:`initscope.tracking.weight_matrices`.
         points, histogram_points
@@ -294,7 +295,7 @@ class QKVTraining(BookWidget):
     # --- What is shown ---------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers of the sentence, at the settings.
+        """Return the numbers of the sentence under the picture, at the current settings.
 
         Returns
         -------
