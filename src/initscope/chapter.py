@@ -1,6 +1,6 @@
-"""What all chapters need: their folder, a word before long work, numbers for the prose, a result.
+"""Help chapters: their folder, a message before long work, numbers for the prose, a result.
 
-The chapters import this; what is done *with* chapters is in :mod:`initscope.reproduce.parameters`.
+The chapters import this module; :mod:`initscope.reproduce` executes them.
 """
 
 from __future__ import annotations

@@ -176,6 +176,24 @@ def test_roles_lead_to_public_names_and_others_are_code() -> None:
         assert api_reference.with_full_names(role, scope) == shown
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("theory.ACTIVATIONS", "theory.NUMBER_FORMATS", "theory.RECIPES", "theory.SCHEMES"),
+        *("init.DISTRIBUTIONS", "init.MODES", "models.ACTIVATIONS", "models.GPT2_PRESETS"),
+        *("data.DATASETS", "tracking.COLUMNS", "tracking.HISTOGRAM_COLUMNS"),
+    ],
+)
+def test_a_table_lists_its_names(name: str) -> None:
+    module, _, constant = name.rpartition(".")
+    found = api_reference.exported(
+        api_reference.target_of(api_reference.package()[module]), constant
+    )
+    assert found.docstring is not None
+    said = set(re.findall(r"[\w.-]*\w", found.docstring.value))
+    assert set(getattr(importlib.import_module(f"initscope.{module}"), constant)) <= said
+
+
 def test_names_that_are_explained_together_stay_together(tmp_path: Path) -> None:
     text = "Do.\n\n    {}\n    ----------\n    one, two\n        Both.\n    "
     for section in ("Parameters", "Attributes"):

@@ -372,8 +372,8 @@ def tail_shape(variances: pd.DataFrame, role: str, layer: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance of
-        the 0.1% quantiles over what it is in a normal distribution of the same std.
+        Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance
+        between the 0.1% and the 99.9% quantile over that of a normal distribution of the same std.
 
     Examples
     --------

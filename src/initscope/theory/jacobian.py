@@ -34,7 +34,7 @@ class JacobianMoments(NamedTuple):
     mean
         Mean over networks of m, the mean squared singular value of one network.
     mean_square
-        Mean over networks of m^2, which is more than the square of `mean`.
+        Mean over networks of m^2, which is at least the square of `mean`.
     fourth
         Mean fourth power of the singular values.
     variance

@@ -226,7 +226,11 @@ RECIPES: dict[str, Recipe] = {
         steps=20_000,
     ),
 }
-"""Settings of published training runs, by name; `warmup` and `steps` in updates."""
+"""Settings of published training runs, by name; each a :class:`Recipe`.
+
+The names are nanogpt, shakespeare, gpt3-175b, llama-7b, llama-65b, llama-2-7b, pythia-70m,
+pythia-160m, pythia-1b, pythia-6.9b, olmo-1-7b, olmo-2-7b and wikitext-70m.
+"""
 
 
 def _preset(recipe: Recipe) -> dict[str, Any]:

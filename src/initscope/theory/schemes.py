@@ -316,7 +316,7 @@ def rule_name(scheme: object) -> str:
 DEPTH_RULES: Mapping[str, Rule] = MappingProxyType(
     {name: known for name, known in SCHEMES.items() if known.scope != "layers"}
 )
-"""Rules that set a whole model, by name: those :func:`~initscope.theory.depth_scaling` takes.
+"""Rules that set a whole model, by name: those that :func:`depth_scaling` takes.
 
 They are the rules of :data:`SCHEMES` from ``gpt2`` on.
 """
