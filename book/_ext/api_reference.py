@@ -10,6 +10,7 @@ example. griffe reads the sources, so that neither torch nor the package itself 
 chapters and on the pages of prose, a public name set as code leads here.
 """
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -35,7 +36,16 @@ logger = logging.getLogger(__name__)
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 PACKAGE = "initscope"
 
-STYLE = Config(napoleon_use_ivar=True, napoleon_use_rtype=False, napoleon_use_param=True)
+# Names that are explained together stay together: of "lr, weight_decay" Sphinx' own fields would
+# make two entries with the same text, and of attributes lose the first name.
+STYLE = Config(
+    napoleon_use_param=False,
+    napoleon_use_rtype=False,
+    napoleon_custom_sections=[("Attributes", "params_style")],
+)
+
+SHORT_VALUE = 100
+"""Characters up to which the value of a constant is shown."""
 
 ROLE = re.compile(r":(func|class|data|meth|mod|attr|exc):`(~?)([\w.]+)`")
 
@@ -131,7 +141,11 @@ def public_path(found: griffe.Object) -> str | None:
 
 
 def with_full_names(text: str, scope: griffe.Object) -> str:
-    """Let the roles of a docstring name what they lead to in full; without a goal, as code."""
+    """Let the roles of a docstring name what they lead to in full; without a goal, as code.
+
+    What is of the package that the docstring belongs to is shown without it.
+    """
+    package_of_scope = ".".join((public_path(scope) or scope.path).split(".")[:2])
 
     def named(match: re.Match[str]) -> str:
         role, short, name = match.groups()
@@ -144,7 +158,11 @@ def with_full_names(text: str, scope: griffe.Object) -> str:
                 logger.warning("%s names %s, which there is not", scope.path, name)
             return f"``{shown}``"
         path = public_path(found)
-        return f":py:{role}:`{shown} <{path}>`" if path else f"``{shown}``"
+        if path is None:
+            return f"``{shown}``"
+        if role != "mod":
+            shown = shown.removeprefix(f"{package_of_scope}.")
+        return f":py:{role}:`{shown} <{path}>`"
 
     return ROLE.sub(named, text)
 
@@ -167,14 +185,15 @@ def with_headings(text: str) -> str:
     """
     lines = text.splitlines()
     changed: list[str] = []
-    inside = False
+    inside = prose = False
     for number, line in enumerate(lines):
         following = lines[number + 1] if number + 1 < len(lines) else ""
         if following and set(following) == {"-"}:
-            inside = line.strip() in ("Parameters", "Returns", "Raises", "Attributes", "Yields")
+            inside = line.strip() != "Examples"
+            prose = line.strip() == "Notes"
         elif inside and line and not line[0].isspace() and not lines[number - 1]:
             example = line.startswith(">>>")
-            if example or not following.startswith(" "):
+            if example or not (prose or following.startswith(" ")):
                 heading = "Examples" if example else "Notes"
                 changed += [heading, "-" * len(heading)]
                 inside = False
@@ -183,10 +202,13 @@ def with_headings(text: str) -> str:
 
 
 def first_line(found: griffe.Object) -> str:
-    """Return the first line of the docstring."""
+    """Return the first line of the docstring, which has to be a sentence of its own."""
     if found.docstring is None:
         return ""
-    return with_full_names(found.docstring.value.strip().partition("\n")[0], found)
+    line, _, rest = found.docstring.value.strip().partition("\n")
+    if rest and not rest.startswith("\n"):
+        logger.warning("the first sentence of %s does not end on its line", found.path)
+    return with_full_names(line, found)
 
 
 def signature_of(found: griffe.Object) -> str:
@@ -198,8 +220,16 @@ def signature_of(found: griffe.Object) -> str:
     text = found.signature()
     if isinstance(found, griffe.Class) and not (text and list(found.parameters)):
         return found.name  # what it is made from, the class above it says
-    text = re.sub(r"\bcast\([\w.]+, (\w+)\)", r"\1", text)  # what a type checker is told
+    # What a type checker is told of a default that is filled in, and fields for the class alone.
+    text = re.sub(r"\b(\w+) = cast\(\1, None\)", r"\1 | None = None", text)
+    text = re.sub(r", _\w+: [\w\[\], ]+ = \w+\(\)", "", text)
+    if any(str(d.value).endswith("contextmanager") for d in _decorators(found)):
+        text = re.sub(r"-> Iterator\[", "-> AbstractContextManager[", text)
     return re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
+
+
+def _decorators(found: griffe.Object) -> list[griffe.Decorator]:
+    return found.decorators if isinstance(found, griffe.Function) else []
 
 
 def _is_tuple(found: griffe.Class) -> bool:
@@ -225,11 +255,22 @@ def described(module: griffe.Module, name: str) -> list[str]:
     if isinstance(found, griffe.Class):
         for member in found.members.values():
             body += ["", *_described_member(member, module)]
-        kind = "py:exception" if any("Error" in str(b) for b in found.bases) else "py:class"
+        raised = any(str(b).endswith(("Error", "Exception", "Interrupt")) for b in found.bases)
+        kind = "py:exception" if raised else "py:class"
         return directive(kind, signature_of(found), module, body)
     if isinstance(found, griffe.Function):
         return directive("py:function", signature_of(found), module, body)
-    return directive("py:data", name, module, body)
+    return directive("py:data", name, module, body, _value_of(found))
+
+
+def _value_of(found: griffe.Object) -> list[str]:
+    """Return the option that shows the value of a constant, if that is short and written out."""
+    text = str(found.value or "") if isinstance(found, griffe.Attribute) else ""
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return []
+    return [f":value: {text}"] if len(text) <= SHORT_VALUE else []
 
 
 def _described_member(member: Object, module: griffe.Module) -> list[str]:

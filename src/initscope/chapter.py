@@ -1,6 +1,6 @@
-"""What all chapters need: their folder, a word before long work, numbers for the prose, a result.
+"""Help chapters: their folder, a message before long work, numbers for the prose, a result.
 
-The chapters import this; what is done *with* chapters is in :mod:`initscope.reproduce.parameters`.
+The chapters import this module; :mod:`initscope.reproduce` executes them.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def put(*, significant: int | None = None, **values: Any) -> None:
     Parameters
     ----------
     significant
-        Digits to which numbers are rounded, where the last ones depend on the machine.
-    values
-        What is glued, by name; numpy's numbers as Python's.
+        Significant digits to which numbers are rounded, where the last ones depend on the machine.
+    **values
+        What is glued, by name; numbers of numpy become those of Python.
 
     >>> put()
     """
@@ -109,9 +109,10 @@ def put(*, significant: int | None = None, **values: Any) -> None:
 
 
 def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
-    """Return the way from a figure to its data and to what makes it, as Markdown output.
+    """Return a line that leads from a figure to its data and to the command that makes them.
 
-    Files of one name, in a folder each, are told apart by the names of the folders.
+    It is Markdown output of a cell. Files of the same name in different folders are named after the
+    folders.
 
     >>> print(source_note("05_std_sweep", "cpu", "results/wine.parquet").data.split(". ")[0])
     *Data:* [wine.parquet](results/wine.parquet)
@@ -138,7 +139,7 @@ def source_note(chapter: str, profile: str, *files: str | Path) -> Any:
 def result(summary: str, findings: Iterable[Finding] = ()) -> Any:
     """Return the result of a chapter in a line, with what became of its claims, as Markdown output.
 
-    The book weaves them into the prose; elsewhere the prose shows ``{glue:text}`` in their place.
+    The book shows both in its prose; elsewhere the prose has ``{glue:text}`` in their place.
 
     Parameters
     ----------
@@ -161,19 +162,19 @@ _MATRICES = {"qkv": "Q, K and V", "qk": "Q and K", "v": "V"}
 
 
 def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> Styler:
-    """Return what became of the claims of a chapter as a table to read, with whole sentences.
+    """Return what became of the claims of a chapter, as a table in whole sentences.
 
     Parameters
     ----------
     claims
         The claims by key, see :func:`initscope.claims.read_claims`.
     findings
-        What was found, of some of them or of all.
+        Findings on some of the claims or on all.
 
     Raises
     ------
     UsageError
-        A finding on what is not among the claims.
+        A finding on a claim that is not among `claims`.
     """
     from initscope.claims import Finding
 
@@ -202,7 +203,7 @@ def findings_table(claims: Mapping[str, Claim], findings: Iterable[Finding]) -> 
 
 
 def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
-    """Return those of several sweeps whose finished table is not in the folder `out`.
+    """Return the sweeps whose finished table is not in the folder `out`.
 
     Raises
     ------
@@ -215,7 +216,7 @@ def sweeps_left(specs: Iterable[SweepSpec], out: str | Path) -> list[SweepSpec]:
 
 
 def runs_left(specs: dict[str, PretrainSpec], out: str | Path) -> dict[str, PretrainSpec]:
-    """Return those of several pretraining runs, each in a folder of its name, to be trained."""
+    """Return the pretraining runs that have not ended in `out`, each in a folder of its name."""
     from initscope.pretrain.records import read_run, record_folder
 
     ended = ("finished", "diverged")
@@ -235,9 +236,9 @@ def recorded_variances(
 ) -> pd.DataFrame:
     """Return statistics of the matrices of many pretraining runs, as one record.
 
-    A run that is not recorded is trained first, in a folder beside the record, of its name without
-    the suffix, which git is told to leave alone: stopped, the same call goes on there. Where the
-    record is there, torch is not needed.
+    If there is no record, the runs are trained first, in a folder beside it that has its name
+    without the suffix and is ignored by git; if that is stopped, the same call goes on. Reading a
+    record takes no torch.
 
     Parameters
     ----------
@@ -306,7 +307,7 @@ class _NotThere(Exception):
 
 
 def is_recorded(path: str | Path, specification: Mapping[str, Any]) -> bool:
-    """Return whether :func:`initscope.records.recorded` would read this record."""
+    """Return whether the file holds a record of this specification, so that nothing is computed."""
     from initscope.records import recorded
 
     def measure() -> Any:
@@ -327,17 +328,18 @@ def announced(
     out: str | Path,
     device: str | None = None,
 ) -> Iterator[None]:
-    """Say before a chapter trains what, how much, and how to take the records instead.
+    """Say what a chapter is about to train, how long, and how to take the records instead.
 
-    Nothing is said where nothing is left to train. What was said is taken back when it has been
-    done, so that a chapter that trained looks like one that read its records.
+    Use it in a ``with`` statement. Nothing is said if nothing is left to train. The message is
+    removed when the training is done, so that a chapter that trained looks like one that read its
+    records.
 
     Parameters
     ----------
     sweeps
-        The sweeps that are to be trained, see :func:`sweeps_left`.
+        The sweeps to train, see :func:`sweeps_left`.
     runs
-        The pretraining runs that are to be trained, see :func:`runs_left`.
+        The pretraining runs to train, see :func:`runs_left`.
     out
         The folder of the records.
     device

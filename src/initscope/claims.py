@@ -83,19 +83,22 @@ class Claim:
 
     @property
     def digest(self) -> str:
-        """Hash of all that is said: a finding names it, and is stale if it changes."""
+        """Hash of all texts: a finding names it, and is stale if it changes."""
         text = json.dumps([self.key, self.kind, dict(self.texts)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def read_claims(path: str | Path) -> dict[str, Claim]:
-    """Return what a file of claims says, by key: a mapping of ``claims`` and ``predictions``.
+    """Return the claims in a file, by key.
+
+    The file is YAML: a mapping of ``claims`` and ``predictions``, each a mapping from keys to the
+    texts of a :class:`Claim`.
 
     Raises
     ------
     UsageError
-        A file that is not there or is no YAML; a field that is missing, unknown or no text; a key
-        that stands there twice.
+        A file that does not exist or is no YAML; a field that is missing, unknown or no text; a key
+        that occurs twice.
 
     Examples
     --------
@@ -122,14 +125,14 @@ def read_claims(path: str | Path) -> dict[str, Claim]:
 
 @dataclass(frozen=True)
 class Cases:
-    """In how many cases something was tried, and with what outcome.
+    """Number of cases in which a claim was tried, by their outcome.
 
     Attributes
     ----------
     support, contradict, undecided
-        Cases that speak for it, against it, and for neither.
+        Cases that speak for the claim, against it, and neither way.
     allowed
-        Cases that may speak against it all the same, by what was written down before.
+        Cases that may speak against it all the same, as was written down before.
 
     Examples
     --------
@@ -148,7 +151,7 @@ class Cases:
 
     @classmethod
     def of(cls, outcomes: Iterable[bool | None], allowed: int = 0) -> Cases:
-        """Return the count of outcomes, each True, False, or None where nothing is decided.
+        """Count outcomes, each True (it supports), False (it contradicts) or None (undecided).
 
         >>> Cases.of([True, True, None])
         Cases(support=2, contradict=0, undecided=1, allowed=0)
@@ -170,7 +173,7 @@ class Cases:
 
     @property
     def in_words(self) -> str:
-        """How many of the cases support it."""
+        """How many of the cases support the claim, in words."""
         undecided = f", {self.undecided} undecided" if self.undecided else ""
         return f"{self.support} of {self.total} case{'s' * (self.total != 1)}{undecided}"
 
@@ -178,9 +181,9 @@ class Cases:
     def result(self) -> str:
         """One of :data:`RESULTS`.
 
-        It holds if every case supports it, but for those allowed not to. It does not hold if none
-        does and one contradicts. Where no case speaks either way it is undecided; all else is in
-        part.
+        A claim holds if every case supports it, but for those allowed to contradict. It does not
+        hold if none supports it and more contradict than are allowed. It is undecided if no case
+        supports it and no more contradict; everything else holds in part.
 
         >>> Cases(10, 0).result, Cases(10, 2).result, Cases(0, 12, 3).result, Cases(0, 0, 4).result
         ('holds', 'holds in part', 'does not hold', 'undecided')
@@ -193,12 +196,12 @@ class Cases:
 
 @dataclass(frozen=True)
 class Effect:
-    """A size with its interval.
+    """Size of an effect with its interval.
 
     Attributes
     ----------
     what
-        What it is the size of, and in which configuration.
+        What was measured, and in which configuration.
     value, low, high
         The size and the ends of its 95% interval, kept to twelve digits.
     unit
@@ -231,7 +234,7 @@ class Effect:
 
     @property
     def in_words(self) -> str:
-        """The size, its interval and its unit, after what it is of."""
+        """What was measured, its size, interval and unit, in words."""
         size = f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
         return f"{self.what}: {size} {self.unit}".rstrip()
 
@@ -242,12 +245,11 @@ class Finding:
 
     Attributes
     ----------
-    claim, digest
-        Key and digest of the :class:`Claim`.
-    kind
-        Its kind.
+    claim, digest, kind
+        Key, digest and kind of the :class:`Claim`.
     in_scope, beyond
-        The cases it was tried in; `beyond` is None where nothing was tried beyond its scope.
+        The cases it was tried in, within its scope and beyond; `beyond` is None where nothing was
+        tried.
     summary
         What was found, in a sentence or two.
     effect
@@ -399,7 +401,7 @@ class Finding:
 def verified_findings(
     notebooks: str | Path, chapters: Mapping[str, str]
 ) -> list[tuple[str, Claim, Finding]]:
-    """Return chapter, claim and finding of all that the chapters claim, each checked.
+    """Return chapter, claim and finding for every claim of the chapters, each checked.
 
     Parameters
     ----------

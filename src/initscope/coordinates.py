@@ -1,4 +1,4 @@
-"""Check how the sizes of activations and of their changes go with the width of a model."""
+"""Check how the sizes of activations and of their changes scale with the width of a model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CoordinateCheck(NamedTuple):
     slopes
         One row for each ``role``, ``quantity`` (``activation`` or ``update``) and ``step``:
         ``slope`` of log size over log width, mean over seeds, with its 95% interval ``low`` to
-        ``high``; for a role of several layers that of their mean log size.
+        ``high``. The size of a role of several layers is their geometric mean.
     sizes
         One row for each ``width, seed, step, layer, role, quantity``: ``rms`` over all elements.
     """
@@ -56,37 +56,39 @@ def coordinate_check(
     loss: Loss | None = None,
     seeds: int = 3,
 ) -> CoordinateCheck:
-    r"""Train a model at several widths for a few steps; return how its activations go with width.
+    r"""Train a model at several widths for a few steps; return how its activations scale.
 
-    A parametrization is one for all widths if the activations of every layer, and what an update
-    changes of them, keep their size: slopes of 0 (Yang et al. 2022, arXiv:2203.03466, appendix D.1,
-    call it a coordinate check). In the standard one with Adam, an update of every element by
-    :math:`\eta` changes the outputs of a hidden or last layer by :math:`\eta` times its width, and
-    weights of one std for all widths give logits that grow with its root: slopes 1 and 0.5.
+    A parametrization fits all widths if the activations of every layer, and their changes in an
+    update, keep their size: slopes of 0 (a coordinate check; Yang et al. 2022, arXiv:2203.03466,
+    appendix D.1). In the standard parametrization with Adam, an update of every element by
+    :math:`\eta` changes the outputs of a hidden or last layer by :math:`\eta` times its width,
+    slope 1, and weights with the same std at all widths give logits that grow with the root of the
+    width, slope 0.5.
 
     The activations are those of the modules that hold weight matrices, by the roles of
-    :func:`initscope.tracking.weight_matrices`, and of the model as a whole. ``update`` is the
-    change since the first step of what they make of the first batch. torch's global generator is
-    left as it was.
+    :func:`initscope.tracking.weight_matrices`, and of the model as a whole (role
+    ``model output``), on the first batch. ``update`` is their change since the start. torch's
+    global generator is left as it was.
 
     Parameters
     ----------
     build
-        Makes a model, or anything else that is a module, of a width.
+        Function of a width that returns a model, any `nn.Module`.
     widths
         At least two.
     steps
-        Updates; 0 for the start alone.
+        Number of updates; 0 for the start alone.
     optimizer
-        Makes the optimizer of a model: groups with learning rates of their own are its affair.
+        Function of a model that returns its optimizer, with groups of parameters where learning
+        rates differ.
     batches
-        Used in turn, the first one to measure with. A mapping is given to the model by names, a
-        pair is input and label, anything else is the input.
+        Used in turn to train; the first one also to measure. A mapping is given to the model by
+        names, a pair is input and labels, anything else is the input.
     loss
-        Of what the model returns and the batch. By default the `loss` of an output of
+        Function of what the model returns and the batch. By default the `loss` of an output of
         transformers, or else the cross-entropy with the labels of the batch.
     seeds
-        How many times it is done, with weights of seed 0, 1, ....
+        Number of repetitions, with weights of seed 0, 1, and so on.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def coordinate_check(
     ------
     UsageError
         Fewer than two widths, no batch, a model without a matrix, one that returns no tensor, or
-        a loss that is not known.
+        no loss that can be computed.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""One clear error for bad input: what was wrong, and what to do."""
+"""Errors whose message is a sentence: what was wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import reprlib
 from collections.abc import Iterable
 
-__all__ = ["UsageError"]
+__all__ = ["OutOfResources", "Terminated", "UsageError"]
 
 LONGEST = 200
 """Characters of a text of the caller's that a message repeats."""
@@ -19,7 +19,7 @@ MOST_NAMES = 40
 
 
 class UsageError(ValueError):
-    """Bad input from the caller.
+    """Bad input from the caller; a `ValueError`.
 
     The message says what was wrong and what to do; the command line prints it without a
     traceback.
@@ -27,11 +27,11 @@ class UsageError(ValueError):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where it is handled as Ctrl-C is; the message says what is kept."""
+    """SIGTERM, handled like Ctrl-C: a `KeyboardInterrupt` whose message says what is kept."""
 
 
 class OutOfResources(RuntimeError):
-    """Memory, disk or processes of this machine that did not suffice; the message is a sentence."""
+    """Memory, disk space or processes of this machine that did not suffice."""
 
 
 _MEMORY = "there is not enough memory for this, or a limit (ulimit -v) leaves too little of it."

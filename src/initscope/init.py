@@ -1,7 +1,8 @@
-"""Initialization schemes, in place, in the manner of :mod:`torch.nn.init`.
+"""Initialize models in place, in the manner of :mod:`torch.nn.init`.
 
-Every scheme draws from the generator it is given, sets the biases too, and returns the standard
-deviation each parameter was asked to have and the one it got, and what it did not set, and why.
+Every scheme draws from the generator it is given and sets the biases too. :func:`initialize_`
+returns, for each parameter, the std that was asked for and the one that was drawn, and names those
+that it did not set, with the reason.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ def variance_scaling_std(
 ) -> float:
     """Return the std ``sqrt(scale / fan)`` that :func:`variance_scaling_` draws with.
 
+    Arguments and errors are those of :func:`variance_scaling_`.
+
     >>> variance_scaling_std(torch.empty(20, 50), scale=2.0)  # Kaiming: sqrt(2 / 50)
     0.2
     """
@@ -157,7 +160,8 @@ def variance_scaling_(
 def weight_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
     """Yield ``(name, module, transposed)`` for each linear and convolutional layer of `model`.
 
-    `transposed` is True for transformers' `Conv1D`, whose weight is stored as ``(in, out)``.
+    These are `nn.Linear`, `nn.Conv1d` to `nn.Conv3d`, and transformers' `Conv1D`, for which
+    `transposed` is True: its weight is stored as ``(in, out)``.
 
     >>> from initscope.models import MLP
     >>> [name for name, _, _ in weight_layers(MLP([4, 3, 2]))]
@@ -185,30 +189,31 @@ def initialize_(
     strict: bool = False,
     **options: object,
 ) -> Initialization:
-    """Initialize the layers of `model` in place, and say of every parameter what became of it.
+    """Initialize the layers of `model` in place, and report what became of every parameter.
 
     Layers are linear maps and convolutions: `nn.Linear`, `nn.Conv1d` to `nn.Conv3d` and their
     transposed kin, `nn.MultiheadAttention`, `nn.RNN`, `nn.GRU`, `nn.LSTM`, transformers' `Conv1D`,
-    its routers and its experts in one tensor, of which each is a matrix. They are drawn in the
+    its routers, and its experts in one tensor, each of which is a matrix. They are drawn in the
     order of `model.named_modules()`: of each the weight, then the bias, zero or normal with
     `bias_std`. Norms and embeddings stay as they are, unless the scheme is one for a whole model:
-    then embeddings are drawn in their turn, and norms get gain 1 and bias 0. Such a scheme tells
-    queries, keys, values and the ends of residual branches apart by the names that the models of
-    transformers, and torch's own, give them; the blocks of an encoder and of a decoder are counted
-    each by themselves. Where no such name is known, ``"gpt2"`` takes the branches of a
-    convolutional network from the sums in its pass, which is traced: the last weight and the gain
-    of a norm behind it are divided by the root of their number, layer scales stay; a scheme
-    that needs residual blocks refuses such a network. What a scheme asks of the forward pass
-    (DeepNorm's factor on the stream) is the model's. A weight that several layers share is drawn
-    once; one that a layer shares with an embedding counts as the layer's, or, in a whole model, as
-    the embedding's.
+    then embeddings are drawn in their turn, and norms get gain 1 and bias 0.
+
+    A scheme for a whole model tells queries, keys, values and the ends of residual branches apart
+    by their names in the models of transformers and in torch's own modules; the blocks of an
+    encoder and of a decoder are counted separately. Where no such name is known, ``"gpt2"`` traces
+    the forward pass of a convolutional network and finds its branches by the sums: the last weight
+    of each branch, and the gain of a norm behind it, are divided by the root of the number of
+    branches; layer scales stay. Schemes that need residual blocks refuse such a network. What a
+    scheme asks of the forward pass (DeepNorm's factor on the stream) is left to the model. A weight
+    that several layers share is drawn once; one that a layer shares with an embedding counts as the
+    layer's, or, in a scheme for a whole model, as the embedding's.
 
     Kept as they are, with the reason: frozen parameters, the layer under an adapter, fixed
-    sinusoids, the decay rates and step sizes of state spaces. Rows of padding stay 0, and an
+    sinusoids, the decay rates and step sizes of state-space models. Rows of padding stay 0, and an
     adapter's ``lora_B`` gets 0. A weight behind weight_norm is drawn as a whole; one whose
     parametrization fixes its scale (spectral_norm) is left and named, as is every parameter that
-    is not known here. Of a weight in shards (FSDP2, tensor parallel) every process draws the whole
-    and keeps its share, so that the seed alone decides.
+    is not known here. If a weight is sharded (FSDP2, tensor parallelism), every process draws the
+    whole of it and keeps its share, so that the seed alone decides.
 
     Parameters
     ----------
@@ -228,15 +233,16 @@ def initialize_(
     Returns
     -------
     Initialization
-        A dictionary from parameter name to the standard deviation per element that it was given,
-        with what was drawn, what was kept and what was left.
+        A dictionary from the name of each parameter that was set to the standard deviation per
+        element that was asked for; its attributes say what was drawn, kept and left.
 
     Raises
     ------
     UsageError
         For an unknown scheme or option, a negative or non-finite std or gain, a weight without
-        elements, a generator on another device, or a model without a layer to initialize or
-        without the residual blocks that the scheme is for; the model is left as it was.
+        elements, a generator on another device, a model without a layer to initialize or without
+        the residual blocks that the scheme is for, or, with `strict`, a parameter that would be
+        left. The model is then as it was.
 
     Examples
     --------

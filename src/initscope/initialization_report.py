@@ -16,10 +16,10 @@ MOST_LINES = 40
 
 
 class Initialization(dict[str, float]):
-    """What :func:`initscope.init.initialize_` did: by name the std that each parameter was to have.
+    """Report of :func:`initscope.init.initialize_`: parameter name to the std that was asked for.
 
-    Of what is constant, the std is 0; of queries, keys and values in one parameter, it is that of
-    all of them. A weight behind a parametrization has the name of the weight.
+    Stds are per element. That of a constant is 0; that of queries, keys and values in one parameter
+    is taken over all of them. A weight behind a parametrization has the name of the weight.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Initialization(dict[str, float]):
     left
         Name to the reason why a parameter stays as it was, though it may have needed a value.
     numbers
-        Name to the count of numbers in it.
+        Name to the number of elements.
     notes
-        What the scheme could not do, or took from a trace of the pass, in sentences.
+        Sentences on what the scheme could not do, or took from a trace of the forward pass.
 
     Examples
     --------
@@ -53,11 +53,14 @@ class Initialization(dict[str, float]):
 
     @property
     def share_set(self) -> float:
-        """Share of the model's numbers that were set."""
+        """Share of the model's elements that were set."""
         return sum(self.numbers[name] for name in self) / max(sum(self.numbers.values()), 1)
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row a parameter: its outcome (set, kept or left), stds, and the reason.
+        """Return one row a parameter: its outcome (set, kept or left), stds, and the reason.
+
+        Columns ``parameter, outcome, numbers, std_asked, std_drawn, reason``; stds are NaN, and
+        reasons given, for what was not set.
 
         >>> from torch import nn
         >>> from initscope.init import initialize_

@@ -119,10 +119,10 @@ TRACKING_SCHEMAS = {
     ),
 }
 COLUMNS = tuple(TRACKING_SCHEMAS[VARIANCES].names)
-"""Of every table of what was measured in a model: one row for each number."""
+"""Columns of every table of statistics: ``step, layer, role, kind, stat, value``."""
 
 HISTOGRAM_COLUMNS = tuple(TRACKING_SCHEMAS[HISTOGRAMS].names)
-"""Of every table of histograms: one row for each matrix and step."""
+"""Columns of every table of histograms: ``step, layer, role, low, high, counts``."""
 
 TRACKING_KEYS = {
     VARIANCES: ("step", "layer", "role", "kind", "stat"),

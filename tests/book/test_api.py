@@ -168,10 +168,85 @@ def test_roles_lead_to_public_names_and_others_are_code() -> None:
         ":func:`~initscope.theory.gains.gain`": ":py:func:`gain <initscope.theory.gain>`",
         ":data:`~initscope.init.SCHEMES`": ":py:data:`SCHEMES <initscope.theory.SCHEMES>`",
         ":func:`length_map`": ":py:func:`length_map <initscope.theory.length_map>`",
+        ":func:`initscope.theory.chi`": ":py:func:`chi <initscope.theory.chi>`",  # its own package
+        ":func:`initscope.init.fans`": ":py:func:`initscope.init.fans <initscope.init.fans>`",
         ":func:`resolve`": "``resolve``",  # of ours, and not exported
         ":class:`torch.nn.Module`": "``torch.nn.Module``",
     }.items():
         assert api_reference.with_full_names(role, scope) == shown
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("theory.ACTIVATIONS", "theory.NUMBER_FORMATS", "theory.RECIPES", "theory.SCHEMES"),
+        *("init.DISTRIBUTIONS", "init.MODES", "models.ACTIVATIONS", "models.GPT2_PRESETS"),
+        *("data.DATASETS", "tracking.COLUMNS", "tracking.HISTOGRAM_COLUMNS"),
+    ],
+)
+def test_a_table_lists_its_names(name: str) -> None:
+    module, _, constant = name.rpartition(".")
+    found = api_reference.exported(
+        api_reference.target_of(api_reference.package()[module]), constant
+    )
+    assert found.docstring is not None
+    said = set(re.findall(r"[\w.-]*\w", found.docstring.value))
+    assert set(getattr(importlib.import_module(f"initscope.{module}"), constant)) <= said
+
+
+def test_names_that_are_explained_together_stay_together(tmp_path: Path) -> None:
+    text = "Do.\n\n    {}\n    ----------\n    one, two\n        Both.\n    "
+    for section in ("Parameters", "Attributes"):
+        folder = tmp_path / section
+        folder.mkdir()
+        lines = api_reference.docstring_of(module_of(folder, text.format(section))["one"])
+        assert f":{section}: **one, two** -- Both." in lines
+
+
+def test_an_example_after_notes_has_its_heading() -> None:
+    lines = api_reference.with_headings("Do.\n\nNotes\n-----\nSlow.\n\nA lot.\n\n>>> 1\n1")
+    assert lines.splitlines()[-6:] == ["A lot.", "", "Examples", "--------", ">>> 1", "1"]
+    assert lines.count("Notes") == 1
+
+
+def test_the_first_sentence_ends_on_its_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table of a package's names shows that line alone."""
+    one = module_of(tmp_path, "Return one\n    of two.")["one"]
+    with caplog.at_level(logging.WARNING):
+        api_reference.first_line(one)
+    assert "the first sentence of sample.one does not end on its line" in caplog.text
+
+
+def test_a_signature_shows_what_a_caller_can_give(tmp_path: Path) -> None:
+    sources = {
+        "private": "@dataclass\nclass one:\n    a: int\n    _b: dict[str, int] = dict()\n",
+        "filled": "@dataclass\nclass one:\n    a: int = cast(int, None)\n",
+        "context": "@contextlib.contextmanager\ndef one() -> Iterator[int]: ...\n",
+    }
+    shown = {}
+    for name, source in sources.items():
+        (tmp_path / f"{name}.py").write_text(f"from dataclasses import dataclass\n{source}")
+        module = griffe.load(name, search_paths=[str(tmp_path)], allow_inspection=False)
+        shown[name] = api_reference.signature_of(module["one"])
+    assert shown == {
+        "private": "one(a: int)",
+        "filled": "one(a: int | None = None)",
+        "context": "one() -> AbstractContextManager[int]",
+    }
+
+
+def test_the_value_of_a_constant_is_shown_if_it_is_short() -> None:
+    shown = {
+        name: api_reference._value_of(api_reference.target_of(api_reference.package()[name]))
+        for name in ("analysis.PAPER_BAND", "theory.RECIPES", "theory.gain")
+    }
+    assert shown == {
+        "analysis.PAPER_BAND": [":value: (0.01, 0.1)"],
+        "theory.RECIPES": [],
+        "theory.gain": [],
+    }
 
 
 def test_a_signature_is_as_it_is_written(tmp_path: Path) -> None:

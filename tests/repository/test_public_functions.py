@@ -86,7 +86,7 @@ EXEMPT = {
 
 def exempt(name: str) -> bool:
     kind: Any = PUBLIC[name]
-    if inspect.isclass(kind) and issubclass(kind, tuple | Exception):
+    if inspect.isclass(kind) and issubclass(kind, tuple | BaseException):
         return True  # results by name, and errors
     if name == "initscope.widgets.base.BookWidget":
         return True  # its subclasses have their rows

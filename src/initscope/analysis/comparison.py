@@ -35,7 +35,7 @@ def run_measures(
     accuracies: Sequence[float] = (),
     chance_share: float = 0.25,
 ) -> pd.DataFrame:
-    """Return what each run of a sweep achieved, one row a run.
+    """Return the measures of each run of a sweep, one row a run.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def run_measures(
         Training losses (nats) and test accuracies to count the steps to.
     chance_share
         A run stays at chance if its final test accuracy has gone less than this share of the way
-        from ``1 / n_classes`` to 1. Not 0, for to name the most frequent class is no learning.
+        from ``1 / n_classes`` to 1. Not 0, because naming the most frequent class is no learning.
 
     Returns
     -------
@@ -246,8 +246,8 @@ def compare(
     schemes. The interval is that of :func:`~initscope.analysis.intervals.bootstrap_interval`, which
     covers a mean of normal differences about as often as it says from eight seeds on.
 
-    Steps that were never reached count as the length of the training, so that the difference is
-    one of means and a bound.
+    In a measure that counts steps, a run that never arrives counts with the length of the training,
+    so that the difference of means is a bound.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3)
     """Return the rate of escape of the networks of a sweep of stds, from their delays.
 
     A network whose std lies well below :func:`initscope.theory.critical_std` reaches the loss
-    later than the one nearest to that std, by the time on the plateau; each such std gives a rate,
+    later than the one nearest to that std. The delay is the time on the plateau, and gives a rate
     by :func:`initscope.theory.escape_rate`.
 
     Parameters
@@ -38,7 +38,7 @@ def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3)
     loss
         Training loss (nats) that ends the plateau.
     largest
-        Stds up to this share of critical_std count; nearer to it the delay is a small difference.
+        Stds up to this share of critical_std count; nearer to it the delay is too short.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def escape_rates(table: pd.DataFrame, loss: float = 0.5, largest: float = 2 / 3)
 
 
 def xavier_delays(effects: pd.DataFrame, rate: ArrayLike) -> pd.Series[float]:
-    r"""Return how many updates Xavier is behind Kaiming by the law of the plateau.
+    r"""Return how many updates Xavier is behind Kaiming, by the law of the plateau.
 
     Xavier's ReLU network is Kaiming's with the weights at :math:`r = (r_1 \cdots r_L)^{1/2L}` of
     its scale, r_l of :func:`initscope.theory.fan_ratios`, in the geometric mean over the layers.
@@ -133,14 +133,14 @@ def xavier_delays(effects: pd.DataFrame, rate: ArrayLike) -> pd.Series[float]:
 
 
 def nearest_rates(effects: pd.DataFrame, rates: pd.DataFrame) -> pd.Series[float]:
-    """Return, for each row, the rate of escape of its data set at its depth, or nearest to it.
+    """Return for each row the rate of escape of its data set, at the depth nearest to its own.
 
     Parameters
     ----------
     effects
-        The columns ``dataset`` and ``depth``.
+        A table with the columns ``dataset`` and ``depth``.
     rates
-        Result of :func:`escape_rates`. Of two depths that are as near the smaller is taken.
+        Result of :func:`escape_rates`. Of two depths equally near the smaller is taken.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def nearest_rates(effects: pd.DataFrame, rates: pd.DataFrame) -> pd.Series[float
 
 
 def steady_products(effects: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
-    """Return whether delay times learning rate is one number for each network, as by the law.
+    """Return whether delay times learning rate is constant for each network, as the law says.
 
     Parameters
     ----------
@@ -202,11 +202,11 @@ def steady_products(effects: pd.DataFrame, share: float = 0.25) -> pd.DataFrame:
 
 
 def beyond_the_law(effects: pd.DataFrame) -> pd.Series[Any]:
-    """Return whether each delay is longer than the law's, by the runs that do and do not arrive.
+    """Return whether each delay is longer than the law of the plateau says.
 
-    Where the law's delay, after the updates of the second scheme, exceeds the training, fewer than
-    half of the first may reach the loss. Elsewhere the mean delay is compared where all runs do,
-    and nothing is decided where they do not.
+    Where the second scheme's updates and the law's delay together exceed the training, it is if
+    fewer than half of the runs of the first scheme reach the loss. Elsewhere the mean delay is
+    compared if all runs reach it, and nothing is decided if they do not.
 
     Parameters
     ----------

@@ -13,17 +13,17 @@ __all__ = ["deviations", "worst_deviations"]
 
 
 def deviations(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the deviation of networks from theory in every layer that is random.
+    """Return the deviation of networks from theory, in every layer whose values vary.
 
     Parameters
     ----------
     tables
-        Comparisons of :mod:`initscope.monte_carlo` with a theory and a band, by a name.
+        Results of :func:`initscope.monte_carlo.against_theory` with an interval, by name.
 
     Returns
     -------
     pandas.DataFrame
-        A row a table, direction and layer: ``networks`` (the name), ``direction``, ``layer``,
+        One row a table, direction and layer: ``networks`` (the name), ``direction``, ``layer``,
         ``off``, the mean over theory less 1; ``errors``, the same in standard errors of the mean;
         ``median``, the median over theory; ``inside``, the share of the networks in the band.
         Layers whose band is a point, such as a given input, are left out.
@@ -58,7 +58,7 @@ def deviations(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def worst_deviations(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the largest deviation of each set of networks and direction, and where it is.
+    """Return the largest deviation, and its layer, of each set of networks and direction.
 
     Parameters
     ----------

@@ -34,15 +34,15 @@ __all__ = [
 def growth_in_windows(
     std: pd.DataFrame, lr: ArrayLike, weight_decay: float, edges: Sequence[int]
 ) -> pd.DataFrame:
-    r"""Return what the steps add to the mean square of each matrix, an update, in each window.
+    r"""Return what steps add to the mean square of each matrix, per update, in each window.
 
     .. math::
 
        \frac{1}{b - a} \Bigl( \rho_b - \rho_a
        + \sum_t \bigl( 1 - (1 - \eta_t \lambda)^2 \bigr) \rho_{t-1} \Bigr)
 
-    is an identity, not an estimate, but for :math:`\rho` between recorded steps, which is
-    interpolated in what decay takes away.
+    is an identity, but for :math:`\rho` between recorded steps, which is interpolated in the term
+    of the decay.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def growth_in_windows(
 
 
 def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
-    r"""Return by role the power of the learning rate that the growth of its matrices follows.
+    r"""Return the power of the learning rate that growth follows, for each role.
 
     The slope, by least squares, of :math:`\ln` of the median growth over the layers on
     :math:`\ln` of the rms learning rate of the window: 2 for noise, 1 for a steady drift.
@@ -138,7 +138,7 @@ def growth_exponents(growth: pd.DataFrame, lr: ArrayLike) -> pd.Series:
 
 
 def growth_by_rate(growth: pd.DataFrame, lr: ArrayLike) -> pd.DataFrame:
-    """Return by role the median growth over the layers, at the learning rate of each window.
+    """Return the median growth over the layers of each role, by the learning rate of the window.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def growth_by_rate(growth: pd.DataFrame, lr: ArrayLike) -> pd.DataFrame:
 
 
 def baseline_curves(std: pd.DataFrame, lr: ArrayLike) -> dict[str, pd.DataFrame]:
-    """Return what a theory of the std has to beat: no change, and steps without decay.
+    """Return the curves that a theory of the std has to beat: no change, and no decay.
 
     Parameters
     ----------

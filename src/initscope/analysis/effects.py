@@ -25,7 +25,7 @@ __all__ = ["at_own_rates", "holm", "own_rates", "paired_effects", "standing"]
 def own_rates(measures: pd.DataFrame, measure: str, better: str = "highest") -> pd.DataFrame:
     """Return the learning rate at which each scheme does best, in each configuration.
 
-    Choose it on some seeds and report others, or the best of many rates looks better than it is.
+    Choose it on some seeds and report others: the best of many rates looks better than it is.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def own_rates(measures: pd.DataFrame, measure: str, better: str = "highest") -> 
 
 
 def at_own_rates(measures: pd.DataFrame, rates: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each scheme at its own rate.
+    """Return the runs of each scheme at its own learning rate.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def paired_effects(
     kind: str = "difference",
     level: float = 0.95,
 ) -> pd.DataFrame:
-    r"""Return how much more of a measure one scheme has than another, and whether over a threshold.
+    r"""Return how much more of a measure one scheme has than another, and if over a threshold.
 
     The intervals are Student's, of the paired differences, for ratios of the logarithms. (A
     bootstrap of five to fifty pairs does not reach the levels that many cases need together.) For
@@ -138,10 +138,10 @@ def paired_effects(
     first, second
         Schemes, as the column ``scheme`` names them.
     measure
-        A column of `measures`. Steps that were never reached count as the length of the training:
-        where runs of `first` have not, the effect is a lower bound, and ``high`` is infinite; where
-        one of `second` has not and its partner has, ``low`` is. A pair in which neither reaches it
-        counts as equal.
+        A column of `measures`. Where it counts steps, a run that never arrives counts with the
+        length of the training: if it is one of `first`, the effect is a lower bound and ``high`` is
+        infinite; if it is one of `second` and its partner arrives, ``low`` is. A pair in which
+        neither arrives counts as equal.
     over
         What the effect is to exceed: a ratio or a difference.
     kind
@@ -159,7 +159,7 @@ def paired_effects(
         ``unreached_second`` (numbers of runs); ``effect``, ``low``, ``high``;
         ``p_value`` (two-sided, of no more and no less than `over`, corrected with
         :func:`holm`); and ``supports``: True if the interval lies above `over`, False if it lies
-        below, and None.
+        below, None otherwise.
 
     Raises
     ------
@@ -300,7 +300,7 @@ def _judged(found: pd.DataFrame, kind: str, over: float, level: float) -> pd.Dat
 
 
 def standing(effects: pd.DataFrame, low: float, high: float) -> pd.Series[str]:
-    """Return where the interval of each effect lies against a margin within which all is equal.
+    """Return where the interval of each effect lies against a margin of equivalence.
 
     Parameters
     ----------
@@ -312,8 +312,8 @@ def standing(effects: pd.DataFrame, low: float, high: float) -> pd.Series[str]:
     Returns
     -------
     pandas.Series
-        ``"above"`` or ``"below"`` the margin, ``"level"`` within it (equivalence is shown, not
-        merely no difference found), and ``"undecided"`` if the interval reaches over an end.
+        ``"above"`` or ``"below"`` the margin, ``"level"`` within it (equivalence is shown), and
+        ``"undecided"`` if the interval reaches over an end.
 
     >>> rows = pd.DataFrame({"low": [1.1, 0.97, 0.9], "high": [1.3, 1.02, 1.2]})
     >>> standing(rows, 1 / 1.05, 1.05).tolist()

@@ -72,8 +72,8 @@ def one_row(table: pd.DataFrame, **values: Any) -> pd.Series[Any]:
     ----------
     table
         A frame.
-    values
-        What the row has, by column.
+    **values
+        Values of the row, by column.
 
     Raises
     ------

@@ -16,7 +16,7 @@ PARTS = ("shadow", "memory", "rest")
 
 
 def growth_parts(split: pd.DataFrame, lag: int, since: int = 0) -> pd.DataFrame:
-    """Return the parts of the growth of each matrix and window over the squared rates.
+    """Return the parts of the growth of each matrix, over the squared learning rates.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def growth_parts(split: pd.DataFrame, lag: int, since: int = 0) -> pd.DataFrame:
 def order_beside_shadow(
     parts: Sequence[pd.DataFrame], roles: Sequence[str], times: float
 ) -> pd.Series:
-    """Return by role whether layers differ in growth by so much more than in their shadow.
+    """Return whether layers of a role differ much more in growth than in their shadow.
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ def order_beside_shadow(
     roles
         The roles judged.
     times
-        How much larger the standard deviation over layers, of the mean over windows and seeds, is
-        to be.
+        At least how many times larger the standard deviation over layers, of the means over
+        windows and seeds, is to be.
 
     >>> index = pd.MultiIndex.from_product([["q"], [1, 2], [10]], names=["role", "layer", "until"])
     >>> parts = pd.DataFrame({"growth": [1.0, 3.0], "shadow": [0.7, 0.8]}, index)
@@ -94,7 +94,7 @@ def order_beside_shadow(
 
 
 def outward_rest(parts: Sequence[pd.DataFrame], roles: Sequence[str], share: float) -> pd.Series:
-    """Return by role whether the rest pushes outward in most layers, and more at the end.
+    """Return whether the rest pushes a role outward in most layers, and more at the end.
 
     Parameters
     ----------

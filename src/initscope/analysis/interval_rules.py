@@ -18,7 +18,7 @@ Interval = tuple[float, float, float]
 
 
 def lies_below(interval: Interval, bound: float) -> bool | None:
-    """Return whether an interval lies below a bound; None if it holds it or is not known.
+    """Return whether an interval lies below a bound; None if it contains it or is unknown.
 
     >>> lies_below((0.1, 0.05, 0.15), 0.2), lies_below((0.1, 0.05, 0.15), 0.02)
     (True, False)
@@ -29,7 +29,7 @@ def lies_below(interval: Interval, bound: float) -> bool | None:
 
 
 def lies_above(interval: Interval, bound: float) -> bool | None:
-    """Return whether an interval lies above a bound; None if it holds it or is not known.
+    """Return whether an interval lies above a bound; None if it contains it or is unknown.
 
     >>> lies_above((0.1, 0.05, 0.15), 0.02)
     True
@@ -39,19 +39,19 @@ def lies_above(interval: Interval, bound: float) -> bool | None:
 
 
 def improves(interval: Interval, margin: float) -> bool | None:
-    """Return whether what is left out costs something.
+    """Return whether leaving something out raises the loss.
 
     Parameters
     ----------
     interval
-        Of the loss without it, less that with it.
+        Interval of the loss without it, less that with it.
     margin
-        What would count as a cost.
+        Smallest difference that would count.
 
     Returns
     -------
     bool or None
-        True if the interval lies above 0; False if it lies below `margin` and holds 0 or less;
+        True if the interval lies above 0; False if it lies below `margin` and reaches down to 0;
         None otherwise.
 
     >>> improves((0.1, 0.05, 0.15), 0.02), improves((0.0, -0.01, 0.01), 0.02)
@@ -65,19 +65,19 @@ def improves(interval: Interval, margin: float) -> bool | None:
 
 
 def difference_within(interval: Interval, low: float, high: float) -> bool | None:
-    """Return whether a difference is the expected one.
+    """Return whether a difference is as expected: not 0, and its mean from `low` to `high`.
 
     Parameters
     ----------
     interval
-        Of the difference.
+        Mean, low and high end of the difference.
     low, high
-        Where its mean is expected.
+        Ends of the range in which its mean is expected.
 
     Returns
     -------
     bool or None
-        False if the interval holds 0 or the mean lies outside; None if the interval is not known.
+        False if the interval contains 0 or the mean lies outside; None if the interval is unknown.
 
     >>> difference_within((0.1, 0.08, 0.12), low=0.05, high=0.15)
     True

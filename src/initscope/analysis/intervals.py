@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 Z_95 = float(stats.norm.ppf(0.975))
-"""Half of a 95% interval of a normal distribution, in standard deviations."""
+"""Half of a 95% interval of a normal distribution, in standard deviations: 1.96."""
 
 
 def sample_of(name: str, values: ArrayLike, at_least: int) -> np.ndarray:
@@ -206,7 +206,7 @@ def variance_error(variance: ArrayLike, n: int) -> float | np.ndarray:
 
 
 def central_range(values: ArrayLike) -> tuple[float, float]:
-    """Return the ends between which the middle 95% of the values lie.
+    """Return the two ends between which the middle 95% of the values lie.
 
     These are quantiles of the sample, not bounds of its mean.
 
@@ -220,10 +220,10 @@ def central_range(values: ArrayLike) -> tuple[float, float]:
 def bootstrap_interval(resampled: ArrayLike, n: int, level: float = 0.95) -> tuple[float, float]:
     r"""Return the expanded percentile interval of a statistic from its bootstrap distribution.
 
-    The ends are quantiles of the resampled statistic, not at :math:`\alpha/2` but where Student's
-    t distribution asks for with so few values (Hesterberg 2015): the resampled mean has the
-    plug-in variance, smaller by (n - 1) / n than the unbiased one, and normal tails where
-    Student's are due. Both are made up for.
+    The ends are quantiles of the resampled statistic, not at :math:`\alpha/2` but farther out, as
+    Student's t distribution asks for with n values (Hesterberg 2015): the variance of the resampled
+    mean is (n - 1) / n of the unbiased one, and its tails are normal where Student's are due. Both
+    are corrected for.
 
     Parameters
     ----------

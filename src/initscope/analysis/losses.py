@@ -13,7 +13,7 @@ __all__ = ["first_below"]
 
 
 def first_below(losses: pd.Series, level: float, window: int = 5) -> float:
-    """Return the step from which on losses have fallen below a level for the first time.
+    """Return the step at which losses have fallen below a level for the first time.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def first_below(losses: pd.Series, level: float, window: int = 5) -> float:
         For example the loss of a model that knows the token before alone, see
         :func:`initscope.data.bigrams.bigram_loss`.
     window
-        So many losses are averaged, to look through the noise of batches.
+        How many losses are averaged, against the noise of batches.
 
     Returns
     -------

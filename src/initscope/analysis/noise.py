@@ -27,7 +27,7 @@ def predicted_std(
     epsilon: float = 0.0,
     gradient_rms: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Return the std of each matrix at the recorded steps as AdamW theory has it from the first on.
+    """Return the std of each matrix that AdamW theory predicts from the first recorded step.
 
     The theory is :func:`initscope.theory.adamw_variance_trajectory`; the defaults of `diffusion`,
     `snr` and `alignment` say that gradients are noise, independent from step to step and of the

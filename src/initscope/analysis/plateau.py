@@ -47,7 +47,7 @@ def _taken(rows: pd.DataFrame, fit: pd.Series) -> pd.Series:
 def left_edges_of_law(
     bands: pd.DataFrame, fit: pd.Series, *, by: str | None = None
 ) -> pd.Series[float]:
-    """Return the left edges that the law of the plateau gives, from those of some of the bands.
+    """Return the left edges by the law of the plateau, fitted to those of some of the bands.
 
     The rate of escape is that of the bands in `fit` (where there are several, the geometric mean
     of theirs); all the others follow from depth, learning rate and number of updates alone.
@@ -65,8 +65,8 @@ def left_edges_of_law(
     Returns
     -------
     pandas.Series
-        Stds, one a band; NaN where there is none to take the rate from, where the edge is at least
-        that of Kaiming, and for two layers, whose plateau is none.
+        Stds, one a band; NaN where no band gives a rate or its edge is at least Kaiming's std, and
+        for two layers, which have no plateau.
 
     >>> bands = pd.DataFrame({"depth": [3, 4], "widths": ["64-64-64-10", "64-64-64-64-10"]})
     >>> bands = bands.assign(learning_rate=0.1, batch_size=10, n_train=1000, epochs=1, low=0.01)
@@ -101,10 +101,10 @@ def left_edges_of_law(
 
 
 def right_edges_of_law(bands: pd.DataFrame, fit: pd.Series) -> pd.Series[float]:
-    r"""Return the right edges at which :math:`\eta\, r^{L-2}` is that of some of the bands.
+    r"""Return the right edges by the law :math:`\eta\, r^{L-2} = C`, with C from some of the bands.
 
-    Gradients of a network of r times Kaiming's std are :math:`r^{L-1}` as large, and its weights r
-    times, so that :math:`\eta r^{L-2}` says how far a step goes in units of the weights.
+    In a network of r times Kaiming's std, gradients are :math:`r^{L-1}` times as large, and weights
+    r times, so that :math:`\eta r^{L-2}` says how far a step goes in units of the weights.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def right_edges_of_law(bands: pd.DataFrame, fit: pd.Series) -> pd.Series[float]:
 
 
 def decades_off(measured: pd.Series, predicted: pd.Series) -> pd.Series[float]:
-    """Return by how many decades what was measured lies above what was predicted.
+    """Return by how many decades measured values lie above predicted ones.
 
     >>> decades_off(pd.Series([0.1]), pd.Series([0.01])).tolist()
     [1.0]
@@ -149,10 +149,10 @@ def decades_off(measured: pd.Series, predicted: pd.Series) -> pd.Series[float]:
 
 
 def band_constants(bands: pd.DataFrame) -> pd.Series[float]:
-    """Return the decades between the edges times the depth less 2, one a band.
+    """Return the width of each band in decades, times its depth less 2.
 
-    For the law of the plateau this is one constant: the band is :math:`c / T < \\eta r^{L-2} < C`.
-    NaN where an edge lies beyond the grid.
+    It is the same for all bands by the law of the plateau, :math:`c / T < \\eta r^{L-2} < C`. NaN
+    where an edge lies beyond the grid.
 
     >>> bands = pd.DataFrame({"depth": [4, 6], "decades": [1.0, 0.5]})
     >>> band_constants(bands.assign(open_low=False, open_high=[False, True])).tolist()
@@ -166,7 +166,7 @@ def band_constants(bands: pd.DataFrame) -> pd.Series[float]:
 
 
 def within_decades(off: pd.Series, margin: float) -> list[bool | None]:
-    """Return whether each distance is at most `margin` in size; None where there is none.
+    """Return whether each distance is at most `margin` in size; None where it is NaN.
 
     >>> within_decades(pd.Series([0.05, -0.2, float("nan")]), 0.1)
     [True, False, None]

@@ -40,7 +40,7 @@ BLOCK = {"o": 1, "ffn_in": 4, "ffn_out": 4}
 def share_of_std(
     scales: pd.DataFrame, checkpoints: pd.DataFrame, model: str = "pythia-70m"
 ) -> float:
-    """Return the share of the std that Weibull fits see, of a model of which both are known.
+    """Return the share of the std that Weibull fits see, from a model where both are known.
 
     Parameters
     ----------
@@ -124,10 +124,10 @@ def measured_over_predicted(scales: pd.DataFrame, share: float = 1.0) -> pd.Data
 
 
 def implied_decays(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
-    """Return the weight decay that each component of trained models shows.
+    """Return the weight decay that the std of each component of trained models implies.
 
-    That of :func:`initscope.theory.implied_weight_decay`, for the schedule, betas and starts of
-    :data:`initscope.theory.RECIPES`: their decay is not used.
+    It is that of :func:`initscope.theory.implied_weight_decay`, for schedule, betas and initial
+    stds of :data:`initscope.theory.RECIPES`, whose decay is not used.
 
     Parameters
     ----------
@@ -167,11 +167,11 @@ def implied_decays(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
 
 
 def implied_gradients(scales: pd.DataFrame, share: float = 1.0) -> pd.DataFrame:
-    r"""Return the gradients with which epsilon alone explains the std of trained models.
+    r"""Return the rms of gradients with which epsilon alone explains the std of trained models.
 
-    A step is :math:`G / (G + \epsilon)` as long where the gradient has the rms G an element, and
-    so is what steps make of the weights; what is left of the start is as it was. G is taken to be
-    the same at every step.
+    Epsilon makes steps :math:`G / (G + \epsilon)` times as long if the gradient has the rms G per
+    element, and the part of the weights that comes from steps as many times as large; what is left
+    of the start does not change. G is taken to be the same at every step.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def predicted_through_training(
 ) -> pd.DataFrame:
     """Return measured and predicted std through a training run that was recorded.
 
-    Of the attention output and the two MLP matrices together, as in
+    The std is that of the attention output and the two MLP matrices together, as in
     :func:`initscope.data.load_checkpoint_stds` and :func:`initscope.data.load_training_logs`.
 
     Parameters
@@ -286,7 +286,7 @@ def predicted_through_training(
 
 
 def alignment_in_training(logs: pd.DataFrame, beta1: float = 0.9) -> pd.DataFrame:
-    """Return what the weights' alignment with updates is made of, beside momentum on noise.
+    """Return the alignment of weights with their updates, beside that of momentum on noise.
 
     Parameters
     ----------

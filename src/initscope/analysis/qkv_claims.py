@@ -59,7 +59,7 @@ def without_first_layer(std: pd.DataFrame) -> pd.DataFrame:
 
 
 def shallow_first(stds: Sequence[pd.DataFrame], until: int) -> pd.DataFrame:
-    """Return by role whether shallow layers expand first, with the first layer and without it.
+    """Return whether shallow layers of each role expand first, with and without the first one.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def shallow_first(stds: Sequence[pd.DataFrame], until: int) -> pd.DataFrame:
 
 
 def narrow_bands(stds: Sequence[pd.DataFrame], ratio: float) -> pd.DataFrame:
-    """Return by role whether the stds of the layers end in a narrow band.
+    """Return whether the stds of the layers of each role end in a narrow band.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def narrow_bands(stds: Sequence[pd.DataFrame], ratio: float) -> pd.DataFrame:
 
 
 def late_changes(std: pd.DataFrame, since: int) -> pd.Series:
-    """Return by role the largest change of the std of a layer after a step.
+    """Return the largest change of the std of a layer after a step, for each role.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def late_changes(std: pd.DataFrame, since: int) -> pd.Series:
     Returns
     -------
     pandas.Series
-        Largest std over the smallest, at the steps from `since` on, less 1; of the layer with the
-        most. NaN where a layer diverged.
+        Indexed by role: largest std over the smallest, at the steps from `since` on, less 1, of the
+        layer where that is largest. NaN where a layer diverged.
 
     >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
     >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
@@ -153,7 +153,7 @@ def late_changes(std: pd.DataFrame, since: int) -> pd.Series:
 
 
 def bands_at_rest(stds: Sequence[pd.DataFrame], since: int, tolerance: float) -> pd.DataFrame:
-    """Return by role whether the stds of all layers have come to rest.
+    """Return whether the stds of all layers of each role have come to rest.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def bands_at_rest(stds: Sequence[pd.DataFrame], since: int, tolerance: float) ->
 def bad_ends_foretold(
     stds: Mapping[str, pd.DataFrame], losses: Mapping[str, pd.Series], until: int
 ) -> pd.Series:
-    """Return of each run that ends badly whether one of its stds stood out before.
+    """Return whether a std stood out before, for each run that ends badly.
 
     A run ends badly if it diverges (its last loss is not finite), or if its loss at the end is
     above that at the last evaluation up to `until`. A std stands out if it is below that of the
@@ -233,7 +233,7 @@ def bad_ends_foretold(
 def driven_exponent(
     exponents: ArrayLike, low: float, high: float, noise: float = NOISE_EXPONENT
 ) -> bool | None:
-    """Return whether powers of the learning rate are those of matrices that are driven.
+    """Return whether powers of the learning rate are those of matrices that the loss drives.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def driven_exponent(
 
 
 def noise_curve_loses(distances: Sequence[pd.DataFrame]) -> pd.Series:
-    """Return by role whether the curve of noise is farther from the std than no change is.
+    """Return whether the curve of noise is farther from the std of a role than no change is.
 
     Parameters
     ----------
@@ -293,7 +293,7 @@ def noise_curve_loses(distances: Sequence[pd.DataFrame]) -> pd.Series:
 
 
 def narrow_but_for_first(stds: Sequence[pd.DataFrame], ratio: float, wide: str) -> pd.Series:
-    """Return whether all layers but the first end in narrow bands, and one role is wide with it.
+    """Return whether bands are narrow but for the first layer, and one role wide with it.
 
     Parameters
     ----------
@@ -330,7 +330,7 @@ def expected_order(
     above: Mapping[str, float] | None = None,
     below: Mapping[str, float] | None = None,
 ) -> pd.DataFrame:
-    """Return whether the layers but the first expand in the order that was expected.
+    """Return whether all layers but the first expand in the expected order.
 
     Parameters
     ----------

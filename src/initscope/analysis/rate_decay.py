@@ -16,7 +16,7 @@ __all__ = ["late_std", "power_slopes"]
 
 
 def late_std(std: pd.DataFrame, since: int) -> pd.Series:
-    """Return the root of the mean of the variance of each matrix over the steps after `since`.
+    """Return the root mean variance of each matrix over the steps after `since`, as a std.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def over_seeds(runs: pd.DataFrame, column: str, by: str = "std") -> pd.DataFrame:
-    """Return median, 10th and 90th percentile over the seeds of what is finite.
+    """Return median, 10th and 90th percentile of the finite values over the seeds.
 
     Parameters
     ----------

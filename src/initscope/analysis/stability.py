@@ -211,7 +211,7 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 
 def after_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:
-    """Return a sweep as it was after some epochs of its training: the accuracies of then.
+    """Return a sweep as it was after some epochs of its training, with the accuracies at that time.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def after_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:
     -------
     pandas.DataFrame
         The table with ``test_accuracy``, ``validation_accuracy`` (where there is one) and
-        ``epochs`` of then; a learning rate that is constant makes it the sweep of so many epochs.
+        ``epochs`` of that time; with a constant learning rate this is the sweep of so many epochs.
 
     >>> runs = pd.DataFrame({"epochs": [2], "accuracy_by_epoch": [[0.1, 0.7, 0.9]]})
     >>> float(after_epoch(runs, 1)["test_accuracy"].iloc[0])
@@ -246,10 +246,10 @@ def after_epoch(table: pd.DataFrame, epoch: int) -> pd.DataFrame:
 
 
 def band_cases(bands: pd.DataFrame) -> list[bool | None]:
-    """Return for each band whether all of the paper's lies within; None where seeds leave it open.
+    """Return whether each band contains the paper's; None where the seeds leave it open.
 
-    It does not where an edge lies inside the paper's band with all of its interval; where the
-    interval reaches out of it, nothing is decided. Without a band it does not.
+    It does not if an edge lies inside the paper's band with all of its interval, or if there is no
+    band. If the interval of such an edge reaches out of the paper's band, nothing is decided.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def band_cases(bands: pd.DataFrame) -> list[bool | None]:
 
 
 def edge_cases(bands: pd.DataFrame, factor: float = 2.0) -> list[bool]:
-    """Return for each band whether both its edges lie within a factor of those of the paper's.
+    """Return whether both edges of each band lie within a factor of those of the paper's band.
 
     Parameters
     ----------

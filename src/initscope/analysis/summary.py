@@ -17,7 +17,7 @@ LATEST = {"rotation": ("update", "rotation"), "gradient_rms": ("gradient", "rms"
 
 
 def run_summary(variances: pd.DataFrame) -> pd.DataFrame:
-    """Return what became of the weight matrices of each role, medians over layers.
+    """Return how the weight matrices of each role changed in a run, medians over layers.
 
     Parameters
     ----------

@@ -19,17 +19,17 @@ CONFIGURATION = [
     *("dataset", "widths", "depth", "activation", "optimizer", "learning_rate"),
     *("momentum", "batch_size", "n_train", "epochs"),
 ]
-"""Columns of a sweep that, beside the scheme, its std and the seed, say which run it is."""
+"""Columns of a sweep that, with the scheme, its std and the seed, identify a run."""
 
 COMPARED = [
     column
     for column in CONFIGURATION
     if column not in ("learning_rate", "batch_size", "n_train", "epochs")
 ]
-"""Those of :data:`CONFIGURATION` in which two schemes that are compared agree.
+"""Columns of :data:`CONFIGURATION` in which two schemes that are compared agree.
 
-Without the learning rate, for each scheme may be taken at its own best, and without the length of
-training, which a table of measures gives as ``n_steps``.
+The learning rate is not among them, since each scheme may be taken at its own best, nor is the
+length of training, which a table of measures gives as ``n_steps``.
 """
 
 _TEXTS = frozenset({"dataset", "widths", "activation", "scheme", "optimizer"})
@@ -149,7 +149,7 @@ def widths_of(name: str) -> list[int]:
 
 
 def short_widths(widths: str) -> str:
-    """Return widths with equal hidden layers counted.
+    """Return the widths of a network in short: equal hidden layers are counted.
 
     >>> short_widths("784-128-128-128-10")
     '784-128×3-10'

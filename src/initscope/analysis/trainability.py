@@ -16,7 +16,7 @@ __all__ = ["border_interval", "trainability_border"]
 
 
 def trainability_border(runs: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Return for each weight variance the depth at which networks still train, and the next.
+    """Return the largest depth at which networks train, and the next, by weight variance.
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ def border_interval(
     resamples: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return between which depths the border lies, for the seeds are few.
+    """Return the depths between which the border of trainability lies, as sure as few seeds allow.
 
-    The seeds are drawn again, with replacement, the same ones at every depth and weight variance,
-    for a seed is one set of draws and one order of the examples. Each resample has a border as
+    The seeds are resampled with replacement, the same ones at every depth and weight variance,
+    since a seed is one set of draws and one order of the examples. Each resample has a border as
     :func:`trainability_border` finds it; the ends are those of the expanded percentile interval,
     :func:`~initscope.analysis.bootstrap_interval`. An interval is never narrower than the step of
     the grid of depths.
@@ -89,8 +89,8 @@ def border_interval(
     -------
     pandas.DataFrame
         Indexed by ``sigma_w2``: ``low``, the lower end of the interval of the largest depth that
-        trains, 0 if it may be that none does; ``high``, the upper end of that of the smallest
-        depth that fails, infinite if it may be that none does.
+        trains, 0 if possibly none does; ``high``, the upper end of that of the smallest depth that
+        fails, infinite if possibly none does.
 
     >>> cells = [(d, s) for d in (4, 8, 16) for s in range(3)]
     >>> runs = pd.DataFrame(cells, columns=["depth", "seed"]).assign(sigma_w2=1.0)

@@ -78,7 +78,7 @@ def weight_std(variances: pd.DataFrame, roles: Sequence[str] | None = None) -> p
 def statistic_table(
     variances: pd.DataFrame, kind: str, stat: str, roles: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Return one statistic of each matrix at each step it was recorded at, as :func:`weight_std`.
+    """Return one statistic of each matrix at each recorded step, like :func:`weight_std`.
 
     NaN where a matrix has no row at a step at which others have one.
 
@@ -278,7 +278,7 @@ def depth_correlation(values: pd.Series) -> pd.Series:
 
 
 def growth_since_start(std: pd.DataFrame) -> pd.DataFrame:
-    """Return the std of each matrix at each step over that at its first one.
+    """Return the std of each matrix at each step over that at the first one.
 
     Parameters
     ----------
@@ -360,7 +360,7 @@ def order_of_layers(stds: Sequence[pd.DataFrame], until: int) -> pd.DataFrame:
 
 
 def tail_shape(variances: pd.DataFrame, role: str, layer: int) -> pd.DataFrame:
-    """Return how far the weights of one matrix are from normal, at each step it was recorded at.
+    """Return how far the weights of one matrix are from normal, at each recorded step.
 
     Parameters
     ----------
@@ -372,8 +372,8 @@ def tail_shape(variances: pd.DataFrame, role: str, layer: int) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance of
-        the 0.1% quantiles over what it is in a normal distribution of the same std.
+        Indexed by step: ``kurtosis`` (3 for a normal distribution), and ``tail``, the distance
+        between the 0.1% and the 99.9% quantile over that of a normal distribution of the same std.
 
     Examples
     --------

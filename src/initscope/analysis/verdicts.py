@@ -54,10 +54,9 @@ def count_ahead(differences: pd.DataFrame, better: str = "highest") -> dict[str,
 
 
 def where_one_trains(measures: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of the cells in which at least one scheme does not mostly fail.
+    """Return the runs of cells in which at most half of the seeds of some scheme fail.
 
-    A cell is a configuration at one learning rate. Where more than half of the seeds of every
-    scheme fail, there is nothing to win.
+    A cell is a configuration at one learning rate.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ NORMAL_SCALE = 0.88746
 
 
 def weibull_std(scale: ArrayLike, share: ArrayLike = 1.0) -> Array:
-    r"""Return the std of weights to whose absolute values a Weibull scale was fitted.
+    r"""Return the std of weights from the Weibull scale fitted to their absolute values.
 
     A line through :math:`\ln(-\ln(1 - F))` against :math:`\ln |w|`, by least squares between the
     10th and the 90th percentile, gives normal weights the shape 1.2054 and the scale .88746 std.

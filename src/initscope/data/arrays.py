@@ -38,7 +38,7 @@ def load_arrays(path: str | Path, *, standardize: bool = True) -> Dataset:
     Raises
     ------
     UsageError
-        No such file, one of the arrays is missing, or they do not fit together.
+        There is no such file, one of the arrays is missing, or they do not fit together.
 
     Examples
     --------
@@ -104,14 +104,15 @@ def load_columns(
     test: str = "test",
     standardize: bool = True,
 ) -> Dataset:
-    """Return the data set that is in two columns of a `datasets.DatasetDict`.
+    """Return the data set in two columns of a `datasets.DatasetDict`.
 
     Parameters
     ----------
     splits
         What `datasets.load_dataset` returns: splits by name, or any mapping to tables with columns.
     inputs, labels
-        Names of the columns: of numbers or images, all of one shape, and of whole numbers from 0.
+        Names of the columns: `inputs` holds numbers or images, all of one shape, `labels` whole
+        numbers from 0.
     train, test
         Names of the splits.
     standardize

@@ -21,22 +21,22 @@ AT_ONCE = 2**22
 def bigram_loss(
     train: Iterable[np.ndarray], validation: Iterable[np.ndarray], vocab_size: int
 ) -> float:
-    """Return the loss of the best predictor of a token that sees only the one before it.
+    """Return the loss of a bigram model, which predicts a token from the one before it alone.
 
     It predicts by how often one follows the other in the training text, each pair counted once
-    more than it occurs. A model whose loss is lower has learned to use older tokens as well.
+    more than it occurs. A model whose loss is lower has learned to use earlier tokens as well.
 
     Parameters
     ----------
     train, validation
-        Tokens, an array a source, as in :class:`initscope.data.text.Text`.
+        Tokens, one array a source, as in :class:`~initscope.data.Text`.
     vocab_size
         Number of different tokens, at most 4,096.
 
     Returns
     -------
     float
-        Mean over the validation tokens, in nats a token.
+        Mean cross-entropy over the validation tokens, in nats a token.
 
     Raises
     ------

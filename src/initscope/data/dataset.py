@@ -34,7 +34,7 @@ DATASETS: Mapping[str, DatasetSizes] = {
     "wine": DatasetSizes(13, 3, 133),
     "digits": DatasetSizes(64, 10, 1347),
 }
-"""What :func:`load` loads, by name."""
+"""Data sets that :func:`load` loads, by name: ``mnist``, ``wine``, ``digits``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +46,14 @@ class Dataset:
     name
         Name in :data:`DATASETS`.
     train_inputs, test_inputs
-        float32, shape ``(n, n_features)``, standardized with the training split's statistics.
+        float32, shape ``(n, n_features)``, standardized with the mean and std of the training
+        split.
     train_labels, test_labels
         int64, shape ``(n,)``, from 0 to ``n_classes - 1``.
     classes
         Name of each class.
     input_mean, input_std
-        What was subtracted and divided by, float64, in the units of the source: shape
+        What was subtracted, and what was divided by, float64, in the units of the source: shape
         ``(n_features,)``, or ``()`` for MNIST, whose pixels are scaled to [0, 1]. Where
         `input_std` is 0, the feature is constant in training and is 0 in both splits.
 
@@ -91,14 +92,14 @@ def load(name: str, seed: int = 0, source: str | Path | None = None) -> Dataset:
     name
         One of :data:`DATASETS`.
     seed
-        Seed of the split of Wine and digits. MNIST is published split: it has no seed.
+        Seed of the split of Wine and digits. MNIST is published in two splits and takes no seed.
     source
-        Hub name or local folder, for MNIST only.
+        Of MNIST alone, see :func:`load_mnist`.
 
     Raises
     ------
     UsageError
-        Unknown name; a source for a set that comes with scikit-learn; and see each loader.
+        Unknown name; a source for a set that comes with scikit-learn; data that cannot be loaded.
 
     Examples
     --------

@@ -22,7 +22,19 @@ class Passages(torch.utils.data.Dataset):
     An item is ``{"input_ids": tokens, "labels": tokens}``, int64, shape ``(context,)``, as
     transformers' language models take it: they shift the labels themselves.
 
-    Raises `UsageError` if a source has fewer tokens than one passage.
+    Parameters
+    ----------
+    sources
+        Arrays of tokens, whole numbers, each of one dimension.
+    context
+        Tokens of a passage.
+    what
+        Name of the sources in an error.
+
+    Raises
+    ------
+    UsageError
+        A source with fewer tokens than one passage.
 
     >>> passages = Passages((np.arange(7, dtype=np.uint16),), 3)
     >>> [item["input_ids"].tolist() for item in passages]
@@ -66,8 +78,17 @@ class Passages(torch.utils.data.Dataset):
 class ShuffledPassages(torch.utils.data.Dataset):
     """`n` passages in random order, pass after pass: each passage once before any a second time.
 
-    Item `i` depends on `seed` and `i` alone, however many processes ask for it and wherever
-    training was interrupted.
+    Item `i` depends on the passages, `seed` and `i` alone, however many processes ask for it and
+    wherever training was interrupted.
+
+    Parameters
+    ----------
+    passages
+        What is shuffled.
+    n
+        Number of items.
+    seed
+        Seed of the order.
 
     >>> from initscope.data import Passages
     >>> text = Passages([np.arange(40)], 8)

@@ -25,17 +25,17 @@ _RUN = re.compile(r"eta_(?P<lr>[\d.e-]+)_decay_(?P<decay>[\d.]+?)(_seed_(?P<seed
 
 
 def load_weibull_scales() -> pd.DataFrame:
-    """Load scale and shape of the weights of public models, by component.
+    """Load scale and shape of Weibull distributions fitted to public models, by component.
 
-    Of a Weibull distribution that was fitted to the absolute weights of each matrix, between their
-    10th and 90th percentile; the median over the layers.
+    Each was fitted to the absolute weights of a matrix between their 10th and 90th percentile;
+    given is the median over the layers.
 
     Returns
     -------
     pandas.DataFrame
         A row a model and component: ``model``, ``component`` (qkv or q, k, v; o; ffn_in, ffn_out
-        or gate, up, down), ``scale``, ``shape``. :func:`initscope.analysis.weibull_std` makes a
-        std of a scale.
+        or gate, up, down), ``scale``, ``shape``. :func:`initscope.analysis.weibull_std` turns a
+        scale into a std.
 
     Raises
     ------
@@ -65,13 +65,13 @@ def load_weibull_scales() -> pd.DataFrame:
 def load_checkpoint_stds() -> pd.DataFrame:
     """Load the std of Pythia 70M's weights through its public checkpoints.
 
-    Of the attention output and the two MLP matrices of all blocks together.
+    The weights are those of the attention output and of the two MLP matrices, all blocks together.
 
     Returns
     -------
     pandas.DataFrame
-        A row a checkpoint: ``step``, ``std``, and ``scale``, of a Weibull distribution as in
-        :func:`load_weibull_scales` fitted to all these weights.
+        One row a checkpoint: ``step``, ``std``, and ``scale`` of a Weibull distribution fitted to
+        all these weights as in :func:`load_weibull_scales`.
 
     Raises
     ------
@@ -85,16 +85,16 @@ def load_checkpoint_stds() -> pd.DataFrame:
 def load_training_logs() -> pd.DataFrame:
     """Load the logs of training runs of models in the shape of Pythia 70M, on WikiText-103.
 
-    Of the attention output and the two MLP matrices of all blocks together.
+    The weights are those of the attention output and of the two MLP matrices, all blocks together.
 
     Returns
     -------
     pandas.DataFrame
-        A row a run and recorded update: ``run``, ``peak_lr``, ``weight_decay``, ``step``, ``std``.
-        Of some runs ``scale`` and ``shape`` as in :func:`load_weibull_scales`; of others the terms
-        of the change of the squared norm in this update: ``alignment`` with the weights after it,
-        ``length`` and ``decay``, all above 0. The norm grows by the first less the other two.
-        What was not recorded is NaN.
+        One row for each run and recorded update: ``run``, ``peak_lr``, ``weight_decay``, ``step``,
+        ``std``. Some runs have ``scale`` and ``shape`` as in :func:`load_weibull_scales`; others
+        the terms of the change of the squared norm in this update: ``alignment`` with the weights
+        after it, ``length`` and ``decay``, all above 0. The squared norm grows by the first less
+        the other two. What was not recorded is NaN.
 
     Raises
     ------

@@ -38,7 +38,9 @@ def load_wine(seed: int = 0, test_size: float = 0.25) -> Dataset:
 
 @extras.named("load_digits")
 def load_digits(seed: int = 0, test_size: float = 0.25) -> Dataset:
-    """Load handwritten digits, 8x8 pixels: 1797 rows, 64 features, 10 classes; split as for Wine.
+    """Load handwritten digits, 8x8 pixels: 1797 rows, 64 features, 10 classes.
+
+    `seed` and `test_size` decide the stratified random split, as in :func:`load_wine`.
 
     >>> digits = load_digits(seed=0)
     >>> digits.train_inputs.shape, digits.test_inputs.shape

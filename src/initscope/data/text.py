@@ -54,7 +54,7 @@ class Text:
     description
         What each source is and how it was split, for a reader.
     tokenizer
-        One of :data:`initscope.data.tokenizers.TOKENIZERS`, or a folder.
+        ``"gpt2"``, ``"bytes"``, or a folder, as in :func:`load_text`.
     vocab_size
         Number of entries of the tokenizer; every token is below it.
     train, validation
@@ -62,7 +62,7 @@ class Text:
     train_bytes, validation_bytes
         Size of the text behind the tokens, in bytes of UTF-8 without the end-of-text tokens.
     digest
-        Hexadecimal; of the content of the sources and of the tokenizer, or, for the hub, of the
+        Hexadecimal digest of the content of the sources and of the tokenizer; for the hub, of their
         names.
     """
 
@@ -83,7 +83,7 @@ class Text:
 
     @property
     def validation_tokens(self) -> int:
-        """Number of tokens set aside."""
+        """Number of tokens set aside for validation."""
         return sum(map(len, self.validation))
 
 
@@ -93,7 +93,7 @@ def load_text(
     tokenizer: str | Path = "gpt2",
     max_tokens: int | None = None,
 ) -> Text:
-    """Load text as tokens, from a cache where they have been made before.
+    """Load text as tokens; from a cache, if it has been tokenized before.
 
     Parameters
     ----------
@@ -104,15 +104,17 @@ def load_text(
           ``INITSCOPE_DATA``, which is looked at first: ``"eltec-eng"``, ``"wikitext-2"``;
         - a local folder in the layout of a data set of the Hugging Face hub (parquet files
           ``train-*``, ``validation-*``), with one document a row in a column ``text``;
-        - a name on the hub, ``"owner/name"`` or ``"owner/name:configuration"``, or a short one of
-          :data:`HUB_TEXTS`; streamed, so it needs a network and `max_tokens`;
-        - ``"stdlib"``: the source text of the Python standard library, which is on every machine.
-          It differs between versions of Python.
+        - a name on the hub, ``"owner/name"`` or ``"owner/name:configuration"``, or one of
+          ``"openwebtext"`` and ``"fineweb-edu"``; streamed, so it needs a network and `max_tokens`;
+        - ``"stdlib"``: the source text of the Python standard library, which is on every machine
+          and differs between versions of Python.
     tokenizer
-        See :func:`initscope.data.tokenizers.load_tokenizer`.
+        ``"bytes"``: the 256 bytes of UTF-8, with 0 at the end of a document. ``"gpt2"``: 50,257
+        entries, from ``tokenizer/gpt2`` in the folder named by ``INITSCOPE_DATA`` if it is there,
+        else from the hub. Or a folder with ``vocab.json`` and ``merges.txt``.
     max_tokens
         Documents are read until there are so many training tokens of each source, and a fiftieth
-        of that for a validation split; None for all.
+        as many tokens of a validation split; None for all.
 
     Returns
     -------
@@ -121,10 +123,10 @@ def load_text(
         one; otherwise those documents, one in 50, whose SHA-256 (the first eight bytes as a
         number) is divisible by 50. Other splits are not read.
 
-    The tokens are kept in the folder named by ``INITSCOPE_CACHE``, or ``~/.cache/initscope``, by a
-    digest of the source's files (the name, for the hub) and of the tokenizer: there whole, verified
-    by checksums, or not at all; what is damaged is made again, and said so. Nothing else is read in
-    place of a source that is not there.
+    The tokens are kept in the folder named by ``INITSCOPE_CACHE``, or ``~/.cache/initscope``, under
+    a digest of the source's files (the name, for the hub) and of the tokenizer, and verified by
+    checksums. Damaged tokens are made again, with a message. No other source is read in place of
+    one that is missing.
 
     Raises
     ------

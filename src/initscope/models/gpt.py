@@ -19,9 +19,11 @@ GPT2_PRESETS: Mapping[str, Mapping[str, int]] = {
     "124m": {"n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257},
     "nano12": {"n_layer": 12, "n_embd": 96, "n_head": 4, "n_positions": 128, "vocab_size": 256},
 }
-"""Sizes of GPT-2 by name: ``124m`` is OpenAI's smallest, ``nano12`` as deep and 8 times narrower,
-for texts of bytes: with the 50,257 tokens of GPT-2 four fifths of its time would go into the output
-layer, with a BPE of 4,096 a fifth."""
+"""Sizes of GPT-2 by name: ``124m``, OpenAI's smallest, and ``nano12``, 8 times narrower.
+
+``nano12`` is as deep as ``124m`` and reads bytes: with the 50,257 tokens of GPT-2 the output layer
+would take four fifths of its time, with a BPE of 4,096 tokens a fifth.
+"""
 
 MOST_BLOCKS = 10_000
 
@@ -30,8 +32,8 @@ MOST_BLOCKS = 10_000
 def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
     """Build GPT-2 with a language-modeling head, as transformers does, without dropout.
 
-    Its weights are transformers' own, which differ from version to version (5.0 to 5.14 leave out
-    the 1/sqrt(2 n_layer) of GPT-2), until ``initialize_(model, "gpt2")`` sets them.
+    Until ``initialize_(model, "gpt2")`` sets them, its weights are those that transformers draws,
+    which differ from version to version: 5.0 to 5.14 leave out the 1/sqrt(2 n_layer) of GPT-2.
 
     Parameters
     ----------
@@ -90,10 +92,10 @@ def gpt2(preset: str = "124m", **overrides: Any) -> GPT2LMHeadModel:
 
 @extras.named("post_norm_gpt")
 def post_norm_gpt(like: GPT2LMHeadModel) -> OpenAIGPTLMHeadModel:
-    """Build the first GPT, of the sizes of a GPT-2: LayerNorm stands after each sum.
+    """Build the first GPT, with LayerNorm after each sum, in the sizes of a given GPT-2.
 
-    Radford et al. (2018); transformers' `OpenAIGPTLMHeadModel`. Its weights are transformers' own
-    until ``initialize_(model, "gpt2")`` sets them.
+    It is transformers' `OpenAIGPTLMHeadModel` (Radford et al. 2018), and has the weights that
+    transformers draws until ``initialize_(model, "gpt2")`` sets them.
 
     >>> model = post_norm_gpt(gpt2("nano12", n_layer=2))
     >>> len(model.transformer.h), model.config.n_embd

@@ -18,7 +18,10 @@ __all__ = ["ACTIVATIONS", "MLP"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     name: getattr(nn, module) for name, module in ACTIVATION_MODULES.items()
 }
-"""Activation functions by name."""
+"""Modules of `torch.nn` by the name of the activation function.
+
+The names are relu, leaky_relu, gelu, silu, tanh, selu and identity.
+"""
 
 
 class MLP(nn.Sequential):

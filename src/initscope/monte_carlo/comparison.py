@@ -22,24 +22,24 @@ __all__ = ["against_theory"]
 def against_theory(
     profiles: pd.DataFrame, theory: Propagation, interval: WidthInterval | None = None
 ) -> pd.DataFrame:
-    """Put measured variances, those of infinite width and the finite-width band side by side.
+    """Put measured variances beside those of infinite width and the finite-width band.
 
     Parameters
     ----------
     profiles
-        From :func:`variance_profiles`.
+        Result of :func:`variance_profiles`.
     theory
-        From :func:`initscope.theory.propagate`, for one network.
+        Result of :func:`initscope.theory.propagate`, for one network.
     interval
-        From :func:`initscope.theory.finite_width_interval`, for one network.
+        Result of :func:`initscope.theory.finite_width_interval`, for one network.
 
     Returns
     -------
     pandas.DataFrame
         One row a direction and layer, with columns ``direction``, ``layer``, ``theory``; over the
-        networks ``mean``, its ``standard_error``, ``median``, ``p2.5`` and ``p97.5``; ``ratio``,
-        mean over theory; and with an interval ``low``, ``high`` and ``inside``, the share of
-        networks between them, both included.
+        networks ``mean``, its ``standard_error``, ``median``, ``p2.5`` and ``p97.5`` (percentiles);
+        ``ratio``, mean over theory; and with an interval ``low``, ``high`` and ``inside``, the
+        share of networks between them, both included.
 
     Examples
     --------

@@ -32,13 +32,13 @@ from initscope.theory.scheme_stds import layer_stds
 __all__ = ["CHUNK_BYTES", "DIRECTIONS"]
 
 CHUNK_BYTES = 64_000_000
-"""Memory for the weights of the networks that are computed at once."""
+"""Most bytes of weights of the networks that are computed at once."""
 
 LARGEST_STD = 1e30
 """Beyond it the variance of a few layers leaves the range of floats."""
 
 DIRECTIONS = ("forward", "backward")
-"""Ways that variance is followed: that of the signal, and that of the gradient."""
+"""Directions in which variance is followed: that of the signal, and that of the gradient."""
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -65,8 +65,8 @@ def representable_band(
     Returns
     -------
     pandas.DataFrame
-        Columns ``network``, ``low`` and ``high``, stds per element: NaN for a network that no
-        std on the way of the bisection keeps in range.
+        Columns ``network``, ``low`` and ``high``, stds per element; NaN for a network for which
+        the bisection finds no std in range.
 
     Raises
     ------

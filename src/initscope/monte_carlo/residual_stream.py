@@ -263,6 +263,9 @@ def draw_narrow_models(
 ) -> pd.DataFrame:
     """Measure the residual stream of many narrow models that differ by their draw alone.
 
+    Each has four heads and a vocabulary of 4,096 tokens, so that few tokens of a sequence are
+    equal, and is computed in float64.
+
     Parameters
     ----------
     quantity
@@ -273,7 +276,7 @@ def draw_narrow_models(
     draws
         Number of models.
     width, n_layer
-        Channels and blocks; four heads, 4,096 tokens, so that few of a sequence are equal.
+        Channels and blocks.
     std
         Std of the weights, as the scheme ``"gpt2"`` takes it.
     batch, seq_len
@@ -281,14 +284,14 @@ def draw_narrow_models(
     scaled
         Whether the matrices that write to the stream have std / sqrt(2 n_layer).
     post_norm
-        A post-LN model (:func:`initscope.models.post_norm_gpt`) in place of GPT-2.
+        Whether it is a post-LN model (:func:`initscope.models.post_norm_gpt`) instead of GPT-2.
     seed
-        Of the weights, tokens and labels.
+        Seed of the weights, tokens and labels.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``draw``, ``depth`` (0 is the embeddings), ``value``; float64 models.
+        Columns ``draw``, ``depth`` (block, 0 for the embeddings), ``value``.
 
     Examples
     --------

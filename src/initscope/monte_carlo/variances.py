@@ -128,7 +128,7 @@ def residual_profiles(
     Parameters
     ----------
     width, depth, activation, weight_std, bias_std, residual, layer_norm
-        As there; the activation by name.
+        As in :func:`initscope.theory.residual_propagate`, for one network; the activation by name.
     networks, seed
         How many, and the seed of their draws.
 

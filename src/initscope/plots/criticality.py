@@ -28,7 +28,7 @@ def maps(
     """Draw length maps (left) and correlation maps (right), with the diagonal.
 
     `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
-    `fixed_points` ``label``, ``q``, ``c``, drawn as dots. Labels share colors.
+    `fixed_points` ``label``, ``q``, ``c``, drawn as dots. A label has one color in all three.
 
     >>> q = np.linspace(0, 2, 5)
     >>> length = pd.DataFrame({"label": "tanh", "q": q, "image": np.tanh(q)})
@@ -77,7 +77,7 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
     """Draw the correlation of two inputs by layer: iterated map as lines, networks as dots.
 
     `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
-    ``mean``, ``low`` and ``high`` (bars). Labels of one color, in order of appearance.
+    ``mean``, ``low`` and ``high`` (bars). A label has one color in both.
 
     >>> theory = pd.DataFrame({"label": "tanh", "layer": [0, 1], "correlation": [0.5, 0.6]})
     >>> networks = theory.assign(mean=0.6, low=0.5, high=0.7)
@@ -250,7 +250,8 @@ def _ends(centers: np.ndarray) -> tuple[float, float]:
 def depth_scales(frame: pd.DataFrame) -> Figure:
     """Draw depth scales against the weight variance.
 
-    `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``.
+    `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``, in layers, as
+    :func:`initscope.theory.depth_scale` returns it.
 
     >>> frame = pd.DataFrame({"label": "tanh", "sigma_w2": [0.5, 1.0], "depth_scale": [1.4, 50.0]})
     >>> depth_scales(frame).axes[0].get_ylabel()

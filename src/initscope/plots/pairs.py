@@ -39,7 +39,8 @@ def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
     """Draw the training loss of two schemes, and the paired difference below, one column a depth.
 
     `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
-    over seeds, thin ones single seeds; a curve ends where a loss is no longer finite.
+    over seeds, thin ones single seeds; a curve ends where a loss is no longer finite. The
+    difference is `second` minus `first`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

@@ -94,25 +94,25 @@ def with_guess(
     panels: Sequence[int] | None = None,
     unit: float = 1.0,
 ) -> Figure:
-    """Return the figure with panels marked in which the book draws guesses of the reader.
+    """Return the figure with those panels marked in which the book draws a reader's guesses.
 
     On a page of the book a guess that was made with a :class:`initscope.widgets.Prediction` is laid
-    over the panels, a number as a line and a band as a stretch. Elsewhere nothing is seen of it.
-    Call it when the axes have their limits.
+    over the panels, a number as a line and a band as a shaded range. Elsewhere the mark is not
+    seen. Call it after the limits of the axes are set.
 
     Parameters
     ----------
     figure
         As it comes from another function of this package.
-    guesses
-        Which guesses of the chapter, from 1 on in their order.
+    *guesses
+        Which guesses of the chapter, in their order from 1.
     along
-        The axis that has the unit of the guesses, "x" or "y".
+        The axis along which guesses are drawn, ``"x"`` or ``"y"``.
     panels
-        Positions of the panels in the figure, by default all.
+        Positions of the panels in the figure; by default all.
     unit
-        What that axis has where the guess is 1: a guess at a ratio is drawn among the sizes that
-        have this one for their unit.
+        The value on that axis at which a guess of 1 is drawn, where a ratio is guessed and the axis
+        shows sizes.
 
     Raises
     ------
@@ -120,8 +120,8 @@ def with_guess(
         A number, an axis or a panel that does not exist; a panel that is marked already; a unit
         that is not above 0.
 
-    Example
-    -------
+    Examples
+    --------
     >>> from matplotlib.figure import Figure
     >>> axes = Figure().subplots()
     >>> _ = axes.set_xlim(0, 4)

@@ -30,12 +30,13 @@ __all__ = ["usable_rates", "winners"]
 
 
 def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
-    """Draw who wins at each learning rate and depth: test accuracy of the second over the first.
+    """Draw who wins at each learning rate and depth: test accuracy of second minus first.
 
-    `differences` is the result of :func:`initscope.analysis.compare` for ``"test_accuracy"`` at
-    each rate, `measures` that of :func:`initscope.analysis.run_measures`. A dot marks a cell
-    whose interval covers zero, gray a cell that `differences` does not have; the letters are the
-    best rate of each scheme at this depth. One row a data set, one column a way of training.
+    `measures` is the result of :func:`initscope.analysis.run_measures`, `differences` that of
+    ``compare(measures, second, first, "test_accuracy")``, `second` less `first` at each rate (see
+    :func:`initscope.analysis.compare`). A dot marks a cell whose interval covers zero, gray a cell
+    that `differences` does not have. The initials of the schemes stand at their best rates. One row
+    a data set, one column a way of training.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
@@ -43,8 +44,8 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
     >>> from initscope.analysis import compare, run_measures
     >>> measures = run_measures(table)
     >>> differences = compare(measures, "kaiming", "xavier", "test_accuracy", resamples=20)
-    >>> len(winners(differences, measures, "kaiming", "xavier").axes)
-    2
+    >>> winners(differences, measures, "xavier", "kaiming").axes[-1].get_xlabel()
+    'test accuracy, Kaiming minus Xavier'
     """
     check_schemes(measures, first, second)
     check_measures("differences", differences, "learning_rate", "difference")
@@ -143,9 +144,9 @@ def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Ser
 def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
     """Draw the learning rates at which each of two schemes trains, against the depth.
 
-    A filled point is a rate at which at most `share` of the seeds fail (diverge or stay at
-    chance, :func:`initscope.analysis.run_measures`), a cross one at which more do. One row a
-    data set, one column a way of training.
+    `measures` is the result of :func:`initscope.analysis.run_measures`. A filled point is a rate at
+    which at most `share` of the seeds fail (diverge or stay at chance), a cross one at which more
+    do. One row a data set, one column a way of training.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

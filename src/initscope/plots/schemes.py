@@ -225,8 +225,9 @@ def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
 def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Draw the test accuracy of many schemes, one panel a depth, one color a way of training.
 
-    Points are means over seeds, bars reach over two standard errors. `labels` names the schemes,
-    and sets their order, from the top.
+    `measures` is the result of :func:`initscope.analysis.run_measures`. Points are means over
+    seeds, bars reach two standard errors to either side. `labels` names the schemes, and sets their
+    order, from the top.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

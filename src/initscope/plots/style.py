@@ -25,33 +25,33 @@ INK = "#6e6e6e"
 """Text, ticks and axes, with a contrast of 5:1 on a white page and above 3:1 on a dark one."""
 
 INK_ON_DARK = "#8f8f8f"
-"""What :func:`themed` makes of text in `INK` on a dark page: 5:1 there, above 3:1 on a white one.
+"""What text in `INK` becomes on a dark page: a contrast of 5:1 there, above 3:1 on a white one.
 
-No gray has 4.5:1 on both. One that a page takes for the wrong one can still be read.
+No gray has 4.5:1 on both. With these two, a figure on the wrong page can still be read.
 """
 
 ON_MAP = ("#ffffff", "#14181e")
-"""Lines and letters on a map: each where it is seen, or one as the rim of the other."""
+"""Colors of lines and letters on a map: the one that is seen, or one as the rim of the other."""
 
 COLORS = ("#3f83c9", "#d9772b", "#2f9e73", "#b065c0", "#cc4f5c", "#8a8f2a")
-"""Categories, in this order: lines of at least 3:1 on a white and on a dark page."""
+"""Colors of categories, in this order: at least 3:1 on a white and on a dark page."""
 
 WRITTEN = {"mnist": "MNIST", "wine": "Wine", "digits": "digits", "mlp": "MLP", "identity": "linear"}
 WRITTEN |= {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "selu": "SELU"}
 """How data sets and functions are written, by their names in the code."""
 
 PAPER_COLOR = "#c9a227"
-"""The band that the paper states."""
+"""Color of the band that the paper states."""
 
 COLOR_MAP = LinearSegmentedColormap.from_list(
     "initscope", ["#4a2f7a", "#3b6fb6", "#2fa3a0", "#7cc36a", "#f2d648"]
 )
-"""Values of a map."""
+"""Color map of the values of a map, from purple to yellow."""
 
 LINE_MAP = LinearSegmentedColormap.from_list(
     "initscope_lines", ["#7a4ecf", "#3b73cf", "#1d8c9c", "#3c9650", "#8c8f2a", "#cf7d2a"]
 )
-"""Lines in an order, such as layers: at least 3:1 on a white and on a dark page, all along."""
+"""Color map of ordered lines, such as layers: at least 3:1 on a white and on a dark page."""
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
@@ -97,9 +97,10 @@ On a phone each stands by itself, and the exponents are to be read: see ``book/_
 
 
 def use_in_notebook() -> None:
-    """Show figures as SVG, in the book's style, the same file for the same figure.
+    """Show figures in notebooks as SVG, in the book's style; the same figure gives the same file.
 
-    Figures that are saved as SVG from then on are those shown: see :func:`themed`.
+    Their text changes with the color of the page, see :data:`INK_ON_DARK`. Figures that are saved
+    as SVG from then on are written in the same way.
 
     >>> use_in_notebook()
     """

@@ -74,8 +74,8 @@ def _std_axis(axes: Axes, *, paper: bool = True, label: bool = True) -> None:
 def accuracy_against_std(table: pd.DataFrame) -> Figure:
     """Draw final test accuracy and training loss against the std, one column an optimizer.
 
-    Median over seeds, shaded from the 10th to the 90th percentile. Runs that diverged have no
-    loss; their accuracy is 0.
+    `table` is the result of :func:`initscope.sweep.run_sweep`. Lines are medians over seeds, shaded
+    from the 10th to the 90th percentile. Runs that diverged have no loss; their accuracy is 0.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -131,8 +131,9 @@ def _band_legend(figure: Figure) -> None:
 def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     """Draw the median test accuracy over std and depth, or std and hidden width.
 
+    `table` is the result of :func:`initscope.sweep.run_sweep`, `by` is ``"depth"`` or ``"width"``.
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
-    unchanged, the dotted ones the paper's band. `by` is ``"depth"`` or ``"width"``.
+    unchanged (:func:`initscope.theory.critical_std`), the dotted ones the paper's band.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -180,6 +181,8 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 
 def divergence(table: pd.DataFrame) -> Figure:
     """Draw the share of runs that diverge, and the step at which they do, against the std.
+
+    `table` is the result of :func:`initscope.sweep.run_sweep`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)

@@ -36,8 +36,8 @@ __all__ = ["bands_through_training", "final_bands", "layer_spreads"]
 def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
     """Draw the largest std over the smallest through training, one color a role, one line a seed.
 
-    `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; a role is
-    drawn where it is.
+    `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; they may have
+    different roles.
 
     >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
     >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))

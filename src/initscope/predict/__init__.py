@@ -1,6 +1,6 @@
-"""Say what becomes of the variances of a transformer before it is built or trained.
+"""Predict the variances of a transformer from its configuration, before it is built or trained.
 
-What is here is imported when it is asked for: to read a configuration takes no torch.
+Reading a configuration takes no torch.
 """
 
 from initscope import extras

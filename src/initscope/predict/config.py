@@ -86,17 +86,23 @@ class TransformerConfig:
     mlp_width
         Hidden units of the MLP.
     vocab_size, n_positions
-        Tokens, and the longest sequence; 0 where the file does not say.
+        Size of the vocabulary, and the longest sequence in tokens; 0 where the file does not say.
     std
-        Standard deviation of the initial weights.
+        Standard deviation of the initial weights, per element.
     activation
         Name as in :data:`initscope.theory.ACTIVATIONS`; empty if it is none of these.
     epsilon
         Of the norms.
-    gated, learned_positions, tied, residual_scaling, scaled_embedding
-        Whether the MLP has a gate, positions an embedding, the output layer the weight of the token
-        embedding; whether matrices that write to the stream start at std / sqrt(2 n_layer); and
-        whether embeddings are multiplied by sqrt(n_embd).
+    gated
+        Whether the MLP has a gate.
+    learned_positions
+        Whether positions have an embedding.
+    tied
+        Whether the output layer has the weight of the token embedding.
+    residual_scaling
+        Whether matrices that write to the stream start at std / sqrt(2 n_layer).
+    scaled_embedding
+        Whether embeddings are multiplied by sqrt(n_embd).
     unknown
         Why nothing is known of the signal in the blocks; empty if it is.
 
@@ -129,12 +135,13 @@ class TransformerConfig:
 
     @classmethod
     def read(cls, config: Any) -> TransformerConfig:
-        """Read the config.json of transformers: a file, a mapping, or the configuration itself.
+        """Read a config.json of transformers: the file, its folder, a mapping, or the object.
 
         Raises
         ------
         UsageError
-            If there is no such file, it is no JSON, or it names no number of blocks or channels.
+            If there is no such file, it is no JSON, or it does not say how many blocks or channels
+            there are.
         """
         values = _mapping(config)
         for part in ("text_config", "llm_config"):  # of models that see or hear

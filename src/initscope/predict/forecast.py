@@ -72,36 +72,36 @@ def predict(
     std: float | None = None,
     residual_scaling: bool | None = None,
 ) -> ModelPrediction:
-    r"""Say what a transformer does at its start, and where AdamW takes its weights.
+    r"""Predict a transformer's variances at its start, and where AdamW takes its weights.
 
-    At the start: the variance of the stream and of its gradient after each block
+    At the start: the variance of the residual stream and of its gradient after each block
     (:func:`~initscope.theory.residual_stream_variance`,
     :func:`~initscope.theory.residual_gradient_variance`), with biases of 0 and tokens that differ.
-    In training: the std of each matrix if gradients are noise
-    (:func:`~initscope.theory.adamw_variance_trajectory`), which is where matrices without a drift
-    go, and others start from.
+    In training: the std of each matrix as if gradients were noise
+    (:func:`~initscope.theory.adamw_variance_trajectory`). Matrices that the loss drives leave this
+    curve.
 
     Parameters
     ----------
     config
         A config.json of transformers or the folder it is in, a mapping of its values, or the
-        configuration itself.
+        configuration object.
     learning_rate, weight_decay, betas, epsilon
-        Of AdamW; the learning rate is the peak.
+        Of AdamW; the learning rate is the peak. Without it nothing is said of training.
     steps
-        Updates.
+        Number of updates.
     schedule, warmup_steps, final_learning_rate
-        Linear warm-up over so many updates, then ``"cosine"``, ``"linear"``, ``"wsd"`` (linear over
-        the last fifth) to the final rate (0 by default), or ``"constant"``.
+        Linear warm-up over so many updates, then ``"cosine"``, ``"linear"``, ``"wsd"`` (constant,
+        then linear over the last fifth) to the final rate (0 by default), or ``"constant"``.
     dtype
         Number format that the network is computed in, one of
         :data:`initscope.theory.NUMBER_FORMATS`.
     seq_len
-        Tokens of a sequence; 256, or as many as the model takes.
+        Tokens of a sequence; by default 256, or as many as the model takes if that is fewer.
     batch_tokens
         Tokens over which the loss is a mean; one sequence by default.
     std, residual_scaling
-        In place of what the configuration and the family say.
+        As in :class:`TransformerConfig`, to replace what the configuration and the family say.
 
     Returns
     -------
@@ -114,10 +114,10 @@ def predict(
 
     Notes
     -----
-    Measured on models of width 128 of std .05 without residual scaling, means over 16 draws: signal
-    and gradient of the stream and of v are within 25% in mean square, those of q and k within 20%
-    in OPT. In the last of four blocks of a Llama q and k receive up to 1.6 times as much; that keys
-    are rotated by their positions is left out.
+    Compared with measured means over 16 models of width 128, std 0.05, without residual scaling:
+    signal and gradient of the stream and the gradient of v are within 25% in mean square, the
+    gradients of q and k within 20% in OPT. In the last of four blocks of a Llama those of q and k
+    are up to 1.6 times as large as predicted: the rotation of keys by their positions is left out.
 
     Examples
     --------

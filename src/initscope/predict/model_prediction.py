@@ -27,22 +27,23 @@ class ModelPrediction:
     Attributes
     ----------
     config
-        The sizes it follows from.
+        Sizes that the prediction follows from.
     blocks
-        One row for the embeddings (0) and for each block: ``signal_std``, std of the stream after
-        it; ``signal_largest``, what the largest of all its elements comes to; ``logit_std``, of the
-        attention logits in the block; ``gradient_std``, of the gradient of the mean loss;
-        ``overflows`` and ``underflows``, whether the number format holds the largest element and
-        the gradient. Empty where the blocks of the family are not known.
+        One row for the embeddings (``block`` 0) and for each block: ``signal_std``, std of the
+        residual stream after it; ``signal_largest``, the expected largest size of all elements of
+        the stream there; ``logit_std``, of the attention logits in the block; ``gradient_std``, of
+        the gradient of the mean loss; ``overflows`` and ``underflows``, whether the largest element
+        is too large and the gradient too small for the number format. Empty where the blocks of the
+        family are not known.
     matrices
         One row a weight matrix: ``layer, role, rows, columns, std_start``; ``gradient_rms``, rms of
-        its gradient at the start, NaN where it is not known; and, with a learning rate,
-        ``std_equilibrium``; ``steps_to_equilibrium``, updates at the peak rate until the std is
-        within a tenth of it; with steps ``std_end`` and ``unchanged_end``, the share of the weights
-        that an update at the rates of the last fifth of the run would leave as they are if they are
-        kept in the number format.
+        its gradient at the start, NaN where it is not known. With a learning rate also
+        ``std_equilibrium``, and ``steps_to_equilibrium``, updates at the peak rate until the std is
+        within a tenth of it. With steps also ``std_end``, and ``unchanged_end``, the share of the
+        weights that an update at the rates of the last fifth of the run leaves unchanged if weights
+        are kept in the number format. Stds are per element.
     initial_loss
-        Cross-entropy at the start, nats; NaN where it is not known.
+        Cross-entropy at the start, in nats; NaN where it is not known.
     start_left
         Factor of the initial weights in the final ones; NaN without steps.
     rotation
@@ -50,9 +51,11 @@ class ModelPrediction:
     time_constant
         Updates in which the distance of the variance from equilibrium falls to 1/e.
     notes
-        What is left out, or stands on an assumption of ours, a sentence each.
-    learning_rates, weight_decay, betas
-        Of the updates, in order; empty without steps.
+        Sentences on what is left out or rests on an assumption.
+    learning_rates
+        Learning rate of each update; empty without steps.
+    weight_decay, betas
+        Of AdamW.
     """
 
     config: TransformerConfig

@@ -1,6 +1,6 @@
 """Pretrain GPT-2 from scratch and record the variance of its weights on the way.
 
-What is here is imported when it is asked for: to read a specification takes no torch.
+Reading a specification takes no torch.
 """
 
 from initscope import extras

@@ -28,8 +28,8 @@ def split_growth(
 ) -> pd.DataFrame:
     """Train a specification and return the parts of the growth of its matrices, in windows.
 
-    The same initial weights, passages, rates and clipping as :func:`initscope.pretrain.pretrain`,
-    in float32, without its evaluations, tables and checkpoints: stopped, it starts again.
+    Initial weights, passages, rates and clipping are those of :func:`initscope.pretrain.pretrain`,
+    in float32. There are no evaluations, tables and checkpoints: if it is stopped, it starts again.
 
     Parameters
     ----------
@@ -48,7 +48,8 @@ def split_growth(
     Raises
     ------
     UsageError
-        As :func:`initscope.pretrain.pretrain`, before training, and as `GrowthSplit`.
+        As :func:`initscope.pretrain.pretrain`, before training, and as
+        :class:`initscope.tracking.GrowthSplit`.
 
     Examples
     --------

@@ -77,7 +77,11 @@ def plan_training(
     compile: bool | None,
     checkpoint_every: int | None,
 ) -> TrainingPlan:
-    """Settle what :func:`pretrain` was not told; `UsageError` for what cannot be done here.
+    """Return the settings that :func:`pretrain` trains with, what it was not given filled in.
+
+    The arguments are those of :func:`pretrain`; `UsageError` if they cannot be met here. The plan
+    has, among others, ``device``, ``precision``, ``micro_batch_size``, ``accumulated`` (passes of
+    an update) and ``checkpoint_every``.
 
     >>> from initscope.pretrain import PretrainSpec
     >>> spec = PretrainSpec(text="wikitext-2", preset="nano12", batch_size=16)

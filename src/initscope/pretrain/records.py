@@ -83,8 +83,8 @@ class PretrainRecord:
         Content of ``run.json``: ``status`` (``"running"``, ``"stopped"``, ``"finished"`` or
         ``"diverged"``), ``step``, ``diverged_step`` (updates made when the loss was first not
         finite, or None), ``seconds`` of training, ``spec``, ``text``, ``model``,
-        ``implementation`` (:data:`IMPLEMENTATION`), ``environments``; ``files``, the checksums of
-        the tables of a run that has ended.
+        ``implementation`` (how the GELU and AdamW were computed), ``environments``; ``files``, the
+        checksums of the tables of a run that has ended.
     training
         Columns ``step``; ``loss``, the mean over the updates since the row before, in nats a
         token; ``learning_rate`` and ``gradient_norm``, before clipping, of the update of that

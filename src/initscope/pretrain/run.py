@@ -96,15 +96,15 @@ def pretrain(
 ) -> PretrainRecord:
     """Train a GPT-2 from scratch and follow its weight matrices, with the transformers `Trainer`.
 
-    Stopped or killed at any time, the same call goes on from the last whole checkpoint. What it
-    has tracked in the end equals what it would have tracked undisturbed, exactly on a CPU with the
-    same number of threads. Finished, it reads the record and trains nothing.
+    If it is stopped or killed, the same call goes on from the last whole checkpoint. What is
+    tracked in the end equals that of an undisturbed run, exactly on a CPU with the same number of
+    threads. If the run has finished, its record is read and nothing is trained.
 
-    A checkpoint that is damaged is passed over, and said so: training goes on from the one before
-    it, or from the start.
+    A damaged checkpoint is passed over with a message: training goes on from the one before it, or
+    from the start.
 
-    In `out` there are the folders ``record``, which is small, and ``checkpoints``: see
-    :mod:`initscope.pretrain.records`. The last two checkpoints are kept.
+    The folder `out` gets the folders ``record``, which is small (:func:`read_record`), and
+    ``checkpoints``, of which the last two are kept.
 
     Started by ``torchrun``, each process trains on its share of the batch (DDP), and the first
     one writes.
@@ -137,8 +137,7 @@ def pretrain(
     report_to
         Loggers of the Trainer, for example ``"tensorboard"``; the variances go there too.
     progress
-        Show a progress bar with loss, tokens per second and model FLOPs utilization;
-        :func:`describe_outcome` has a line of what came out.
+        Show a progress bar with loss, tokens per second and model FLOPs utilization.
 
     Returns
     -------

@@ -55,36 +55,40 @@ PRETRAIN_ACTIVATIONS: Mapping[str, str] = {
 class PretrainSpec:
     """Specification of a run: model, initialization, text, optimizer, and what is recorded.
 
-    Where a field is None, the preset decides, or the rule that stands there; the specification
-    then holds the value.
+    A field that is not given gets the default named below, and the specification then holds the
+    value.
 
     Attributes
     ----------
     text
-        A source of :func:`initscope.data.text.load_text`, or several for a mixture.
+        A source of :func:`initscope.data.load_text`, or several for a mixture.
     preset
         One of :data:`initscope.models.GPT2_PRESETS`.
     tokenizer
-        Of :func:`initscope.data.tokenizers.load_tokenizer`: ``"gpt2"`` for ``124m``, ``"bytes"``
-        for ``nano12``.
+        As in :func:`initscope.data.load_text`; by default ``"gpt2"`` for ``124m``, ``"bytes"`` for
+        ``nano12``.
     n_layer, n_embd, n_head, vocab_size
-        Sizes of the model.
+        Sizes of the model; by default those of the preset.
     context
-        Length of a passage in tokens; the `n_positions` of the model.
+        Length of a passage in tokens; by default the ``n_positions`` of the preset.
     std
-        Standard deviation of the initial weights: scheme ``"gpt2"`` of
-        :func:`initscope.init.initialize_`.
+        Standard deviation of the initial weights, per element, as the scheme ``"gpt2"`` of
+        :func:`initscope.init.initialize_` takes it.
     residual_scaling
-        Whether that of the residual projections is divided by sqrt(2 n_layer).
+        Whether that of the matrices that write to the stream is divided by sqrt(2 n_layer).
     steps
-        Updates.
+        Number of updates.
     batch_size
-        Passages of one update, over all processes and accumulated batches together.
-    learning_rate, final_learning_rate, warmup_steps, schedule
-        Linear warm-up over so many updates (a twentieth of `steps`), then from the one to the
-        other at the last update: by a ``"cosine"`` or a ``"linear"`` fall (to a tenth), by
-        ``"wsd"``, which falls over the last fifth of the updates, or ``"constant"``, where there is
-        no other rate.
+        Passages of one update, over all processes and accumulated batches together; by default 64
+        for ``124m``, 8 for ``nano12``.
+    learning_rate
+        Peak of the learning rate; by default 6e-4 for ``124m``, 1e-3 for ``nano12``.
+    warmup_steps
+        Updates of linear warm-up; by default a twentieth of `steps`.
+    schedule, final_learning_rate
+        How the rate goes from the peak to the final rate at the last update, by default a tenth:
+        ``"cosine"``, ``"linear"``, or ``"wsd"``, constant and then linear over the last fifth of
+        the updates; or ``"constant"``, which has no final rate.
     weight_decay
         Of AdamW, on matrices and embeddings, not on biases and norms.
     betas, epsilon
@@ -96,12 +100,13 @@ class PretrainSpec:
     log_every
         Updates between the rows of the training table.
     evaluate_every, evaluate_passages
-        Updates between evaluations (a twentieth of `steps`), and on how many of the validation
-        passages, the first ones; all if there are fewer.
-    track_every, track_quantities, distribution_every
-        Updates between the rows of the variance table, which quantities
-        (:data:`initscope.tracking.QUANTITIES`), and between histograms, quantiles and kurtosis (a
-        thirtieth of `steps`).
+        Updates between evaluations, by default a twentieth of `steps`, and how many of the
+        validation passages they use, the first ones; all if there are fewer.
+    track_every, track_quantities
+        Updates between the steps of the variance table, and which of
+        :data:`initscope.tracking.QUANTITIES` it holds.
+    distribution_every
+        Updates between histograms, quantiles and kurtosis; by default a thirtieth of `steps`.
 
     Examples
     --------
@@ -292,7 +297,7 @@ class PretrainSpec:
         return self.learning_rate * self.learning_rate_factor(np.arange(self.steps))
 
     def learning_rate_factor(self, updates: ArrayLike) -> Any:
-        """Return the learning rate over its peak of the update that comes after so many."""
+        """Return the learning rate, over its peak, of the update after `updates` updates."""
         final = self.final_learning_rate / self.learning_rate if self.learning_rate else 0.0
         return learning_rate_factor(
             np.asarray(updates) + 1, self.schedule, self.steps, self.warmup_steps, final
@@ -301,8 +306,9 @@ class PretrainSpec:
     def build_model(self, activation: str = "tanh_gelu") -> GPT2LMHeadModel:
         """Build the model, initialized by :func:`initscope.init.initialize_`.
 
-        Its loss is computed by transformers; dropout is 0. `activation` is one of
-        :data:`PRETRAIN_ACTIVATIONS`, which differ by rounding, and by a tenth of a step's time.
+        Its loss is computed by transformers; dropout is 0. `activation` is ``"tanh_gelu"`` or
+        ``"gelu_new"``: GPT-2's GELU, computed in two ways that differ by rounding, and by a tenth
+        of a step's time.
         """
         import torch
 
@@ -326,7 +332,9 @@ class PretrainSpec:
         return model
 
     def count_parameters(self) -> tuple[int, int]:
-        """Count parameters, and the operations of training on a token; no weights are made.
+        """Return the number of parameters, and of floating-point operations of a training token.
+
+        No weights are made.
 
         >>> PretrainSpec(text="stdlib").count_parameters()
         (124439808, 855166464)
@@ -339,10 +347,11 @@ class PretrainSpec:
         return n, 6 * (n - positions) + 12 * self.n_layer * positions
 
     def require_room(self, device: str | None = None) -> None:
-        """Raise `UsageError` for a run that cannot be trained for want of memory; loads nothing.
+        """Raise `UsageError` if there is not enough memory for the run; loads nothing.
 
-        All is counted from below. Whether there is a GPU is not known here: only on the device
-        ``"cpu"`` gradients and optimizer count as well, which live where the model is trained.
+        What is counted is a lower bound. Whether there is a GPU is not known here: only with the
+        device ``"cpu"`` are gradients and the state of the optimizer counted as well, which lie
+        where the model is trained.
         """
         n_parameters, _ = self.count_parameters()
         smaller = "give a smaller n_layer, n_embd, vocab_size or context"

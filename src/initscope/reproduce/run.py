@@ -214,7 +214,7 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def describe_parameters(parameters: Mapping[str, Any]) -> str:
-    """Return ``name=value`` for each parameter, or a word if there are none.
+    """Return ``name=value`` for each parameter, or "its own defaults".
 
     >>> print(describe_parameters({"std": 0.1}))
     std=0.1

@@ -1,6 +1,6 @@
 """Train many small networks from one specification, batched: chunks, records, executors, cost.
 
-What is here is imported when it is asked for: to read a specification takes no torch.
+Reading a specification takes no torch.
 """
 
 from initscope import extras

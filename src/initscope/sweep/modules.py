@@ -40,11 +40,11 @@ def optimizer_by_name(
     Parameters
     ----------
     name
-        As the class is called, in letters of any case: ``"AdamW"``, ``"rmsprop"``.
+        Name of the class, in letters of any case: ``"AdamW"``, ``"rmsprop"``.
     parameters
-        What it trains.
+        Parameters that it trains.
     **options
-        Of the class, for example ``lr``.
+        Options of the class, for example ``lr``.
 
     Raises
     ------
@@ -89,29 +89,34 @@ def sweep_modules(
 ) -> pd.DataFrame:
     """Train a module of your own with every initialization, optimizer and seed.
 
-    One network after another: nothing is batched, kept or resumed, and what is measured is the loss
-    and the accuracy. For MLPs :func:`initscope.sweep.run_sweep` does the same many times faster.
+    One network is trained after another: nothing is batched, kept or resumed, and only the loss and
+    the accuracy are measured. For MLPs :func:`initscope.sweep.run_sweep` does the same many times
+    faster.
 
     Parameters
     ----------
     build
-        Makes the module: inputs to class scores.
+        Function that returns the module, which maps inputs to class scores.
     data
-        A data set of :mod:`initscope.data`, one's own (:func:`initscope.data.load_columns`), one of
-        their names, or an .npz file (:func:`initscope.data.load_arrays`).
-    stds, schemes
-        Initializations: a std of all weight matrices, biases 0, and names of
-        :data:`initscope.init.SCHEMES`, a mapping with options included. With neither, what `build`
-        makes is trained as it is, under the name ``as built``.
+        A :class:`~initscope.data.Dataset`, also your own (:func:`initscope.data.load_columns`); the
+        name of one; or an .npz file (:func:`initscope.data.load_arrays`).
+    stds
+        Standard deviations of all weight matrices, each with zero biases.
+    schemes
+        Further initializations: names of :data:`initscope.theory.SCHEMES`, or, with options,
+        :class:`initscope.init.Scheme` or a mapping. With neither `stds` nor `schemes`, what `build`
+        returns is trained as it is, under the name ``as built``.
     optimizers
-        Mappings of the name of a class of :mod:`torch.optim` and its options.
+        Mappings with the ``name`` of a class of :mod:`torch.optim`, and its options.
     seeds
         How many. A seed decides what `build` and the initialization draw, the order of the
         examples and, where a data set is named, its split.
     epochs, batch_size
-        Length of the training. A last, incomplete batch of an epoch is left out.
+        Passes over the training examples, and examples of an update. A last, incomplete batch of an
+        epoch is left out.
     loss_points
-        How many points of the training loss are recorded; each is a mean since the one before.
+        How many points of the training loss are recorded; each is the mean over the updates since
+        the one before.
     progress
         Whether a bar is shown.
 
@@ -124,7 +129,7 @@ def sweep_modules(
     Raises
     ------
     UsageError
-        Data or options that do not fit; what `build` makes is no module, or gives no class scores.
+        Data or options that do not fit; `build` returns no module, or one without class scores.
 
     Examples
     --------

@@ -33,7 +33,7 @@ class Optimizer:
     Attributes
     ----------
     name
-        ``"sgd"`` or ``"adam"``, with torch's defaults for what is not named here.
+        ``"sgd"`` or ``"adam"``; what is not named here has torch's defaults.
     learning_rate
         Step size, above 0.
     momentum

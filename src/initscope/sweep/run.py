@@ -76,15 +76,15 @@ def run_sweep(
         Products are those of float32: TF32, bfloat16 and autocast are off while it trains,
         whatever is set outside, so that devices can be compared.
     threads
-        Torch threads that train a chunk. By default those that torch has in the process that
-        does: usually one a core here, and 1 on a worker of Dask.
+        Torch threads that train a chunk. By default as many as torch uses in the process that
+        trains it: usually one a core here, and 1 on a worker of Dask.
     progress
         Show a progress bar with the time left.
 
     Returns
     -------
     pandas.DataFrame
-        Columns, beside those that say which run it is:
+        One row a network. Its columns, beside those that say which run it is:
 
         - ``diverged_step``: number of updates made when the training loss was first not finite;
           missing if it never was. 0 is at initialization.
@@ -92,10 +92,9 @@ def run_sweep(
           last update (cross-entropy in nats; share of right answers, 0 for outputs not finite).
         - ``loss_step``, ``loss``: training loss, each entry the mean over the updates since the
           entry before.
-        - ``accuracy_by_epoch``: test accuracy at initialization and after each epoch, or after
-          each part of one (:func:`initscope.schema.evaluation_steps`). With a
-          `validation_size`, ``validation_accuracy`` and ``validation_accuracy_by_epoch`` are the
-          same for the examples held out of training.
+        - ``accuracy_by_epoch``: test accuracy at initialization and ``evaluations_per_epoch``
+          times in each epoch. With a `validation_size`, ``validation_accuracy`` and
+          ``validation_accuracy_by_epoch`` are the same for the examples held out of training.
         - ``probe_step``, then for each probe step and weight layer, flattened in that order (see
           :func:`initscope.analysis.to_tidy`): ``forward_variance``, of the pre-activations over
           examples and units; ``backward_variance``, of the gradient of one example's loss with
@@ -108,14 +107,14 @@ def run_sweep(
     Raises
     ------
     UsageError
-        The folder holds a table of the same name and another specification; also if another
-        sweep has written it in the meantime (then the chunks are kept).
+        The folder holds a table of the same name and another specification, also one that another
+        sweep has written in the meantime (then the chunks are kept); a device that is not there.
     OSError
         The folder cannot be written, or the disk is full; finished chunks are kept.
     OutOfResources
         Not enough memory, here or on a worker; finished chunks are kept, and the message says so.
     Exception
-        What else a chunk raised on a worker, after the other chunks have been trained and kept.
+        Another error of a chunk on a worker, after the other chunks have been trained and kept.
     SweepInterrupted
         Ctrl-C; finished chunks are kept.
 

@@ -73,7 +73,7 @@ class SweepSpec:
     ----------
     dataset
         One of :data:`initscope.data.DATASETS`, of which Wine and digits are split anew by each
-        seed; or an .npz file of one's own, as :func:`initscope.data.load_arrays` reads it, whose
+        seed; or an .npz file of your own, as :func:`initscope.data.load_arrays` reads it, whose
         inputs are flattened.
     hidden
         Hidden widths of each architecture: ``((256, 128),)`` is one network with two hidden
@@ -83,34 +83,36 @@ class SweepSpec:
     stds
         Standard deviations of the initial weights, each a scheme ``"normal"`` with zero biases.
     schemes
-        Further initializations: names of :data:`initscope.init.SCHEMES`, or, with options,
-        :class:`Scheme`. In plain values, for example in YAML, one with options is a mapping:
-        ``{name: kaiming, mode: fan_out, distribution: uniform}``.
+        Further initializations: names of :data:`initscope.theory.SCHEMES`, or, with options,
+        :class:`initscope.init.Scheme`. In plain values, for example in YAML, one with options is a
+        mapping: ``{name: kaiming, mode: fan_out, distribution: uniform}``.
     optimizers
         One or more :class:`Optimizer`.
     seeds
         How many, counted from 0, or which. A seed decides the draws of the weights, the order of
         the training examples and, for Wine and digits, the split. Runs of one seed share all of
-        these: their weights are the same standard-normal draws, scaled; those of schemes with
-        uniform distribution the same uniform draws; an orthogonal one is made of the same normal
-        draws.
+        these: their weights are the same standard-normal draws, scaled (orthogonal matrices are
+        made of them); those of schemes with uniform distribution the same uniform draws.
     epochs, batch_size
-        Length of the training. A last, incomplete batch of an epoch is left out.
+        Passes over the training examples, and examples of an update. A last, incomplete batch of an
+        epoch is left out.
     train_size
         Number of training examples, the first of the split; None for all that validation leaves.
     loss_points
-        How many points of the training loss are recorded; each is a mean since the one before.
+        How many points of the training loss are recorded; each is the mean over the updates since
+        the one before.
     probes
         How many times layer statistics are recorded: at initialization, then at steps in
         geometric progression, the last after the last update.
     probe_size
-        Number of training examples, the first of the split, that they are recorded on.
+        Number of training examples, the first of the split, on which layer statistics are
+        recorded.
     memory_mb
         Working memory, in MB, above which the sweep is split into chunks that train one after
         another; about the size of the last-level cache is fastest. Part of the specification,
         since the size of a batched product may change its rounding.
     name
-        Name of the table; no part of the digest.
+        Name of the table. Two specifications that differ in it alone describe the same runs.
     evaluations_per_epoch
         How many times in an epoch the accuracy on the test set is recorded, evenly spaced, the
         last time at its end.
@@ -119,9 +121,9 @@ class SweepSpec:
         accuracy on them is recorded beside that on the test set: choose a std by the one, and
         report the other.
     dataset_digest
-        SHA-256 of the .npz file: that of the file as it is, unless it is given. It stands for the
-        data in what is recorded, wherever the file lies; a file that has another one by the time
-        it is read is refused.
+        SHA-256 of the .npz file, by default that of the file as it is. It stands for the data in
+        what is recorded, wherever the file lies; a file with another digest is refused when it is
+        read.
 
     Examples
     --------

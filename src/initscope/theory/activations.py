@@ -196,6 +196,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 """Activation functions by name.
 
+They are identity, relu, leaky_relu (slope 0.01), gelu, gelu_tanh, silu, tanh, erf, sigmoid, elu,
+selu, softplus, mish and hardtanh; other names for three of them are linear, swish and gelu_new.
 GELU and its tanh approximation are from Hendrycks & Gimpel (2016, arXiv:1606.08415), SiLU from
 Elfwing, Uchibe & Doya (2018, arXiv:1702.03118), SELU and its constants from Klambauer et al.
 (2017, arXiv:1706.02515), Mish from Misra (2019, arXiv:1908.08681).

@@ -53,7 +53,7 @@ def adamw_update_rms(betas: Betas = (0.9, 0.999), snr: ArrayLike = 0.0) -> Array
 
     .. math:: U^2 = \frac{r + c_1}{1 + r}, \qquad c_1 = \frac{1 - \beta_1}{1 + \beta_1},
 
-    with r the `snr`: the running mean keeps a share c_1 of the noise (Kosson et al. 2023,
+    with r the `snr`: the running mean keeps a share c_1 of the noise (Kosson et al. 2024,
     arXiv:2305.17212, for r = 0).
 
     Parameters
@@ -94,7 +94,7 @@ def adamw_equilibrium_rms(
 
     The mean square approaches this at the rate :math:`2 \eta (\lambda + \alpha)` a step, from
     above or below. beta1 cancels: averaging makes steps smaller by c_1 and correlates them by as
-    much (Kosson et al. 2023, arXiv:2305.17212, table 1, for D = 1 and alpha = 0). That needs a
+    much (Kosson et al. 2024, arXiv:2305.17212, table 1, for D = 1 and alpha = 0). That needs a
     weight to decay little while momentum remembers,
     :math:`\eta (\lambda + \alpha) \ll 1 - \beta_1`. Where it does not, give `betas` for the fixed
     point of the recursion of :func:`adamw_variance_trajectory`,
@@ -166,7 +166,7 @@ def adamw_rotation(
 
     .. math:: \sqrt{2 \eta \lambda \, \frac{1 - \beta_1}{1 + \beta_1}}
 
-    (Kosson et al. 2023, arXiv:2305.17212, table 1), the same for every matrix whatever its
+    (Kosson et al. 2024, arXiv:2305.17212, table 1), the same for every matrix whatever its
     initialization.
 
     Parameters
@@ -258,7 +258,15 @@ def adamw_momentum_alignment(betas: Betas = (0.9, 0.999), *, after_step: bool = 
 
 
 class DataMemory(NamedTuple):
-    """What the final weights keep: the share of the start, and the weight of each update."""
+    """What the final weights keep: the share of the start, and the weight of each update.
+
+    Attributes
+    ----------
+    start
+        Factor of the initial weights in the final ones.
+    updates
+        Factor of each update in the final weights; last axis the steps.
+    """
 
     start: Array
     updates: Array
@@ -277,7 +285,7 @@ def data_memory(
 
     without any assumption. For small rates :math:`s = e^{-\kappa_T}` and
     :math:`w_j = e^{\kappa_j - \kappa_T} \eta_j` with :math:`\kappa_t` the sum of
-    :math:`\eta \lambda` up to t (Wang & Aitchison 2024, arXiv:2405.13698, for a constant rate). An
+    :math:`\eta \lambda` up to t (Wang & Aitchison 2025, arXiv:2405.13698, for a constant rate). An
     update is an average over past gradients: gradient j has the weight
     :math:`(1 - \beta_1) \sum_k \beta_1^k w_{j + k}`, over the root of v.
 

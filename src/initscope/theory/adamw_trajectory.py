@@ -58,7 +58,7 @@ def adamw_variance_trajectory(
         m_t &= \beta_1 m_{t-1} + (1 - \beta_1) G_t \sqrt{r / (1 + r)} \\
         \theta_t &= a_t \theta_{t-1} - e_t m_t
 
-    from :math:`\rho_0` = `std0`² and 0; the result is :math:`\rho_t + \theta_t^2`.
+    from :math:`\rho_0 = \mathrm{std}_0^2` and 0; the result is :math:`\rho_t + \theta_t^2`.
 
     - *Noise.* For slow schedules, r = 0 and constant G it is close to
       :math:`d\rho/dt = -2 \lambda \eta \rho + \eta^2 + g \eta`.

@@ -55,7 +55,7 @@ def correlation_map(
     sigma_w2, sigma_b2
         Variance of a weight times the fan-in, and of a bias.
     q
-        Variance of both preactivations; the fixed point of the length map if None.
+        Variance of both pre-activations; the fixed point of the length map if None.
 
     Raises
     ------
@@ -91,8 +91,9 @@ def correlation_fixed_point(
     *,
     missing: Literal["raise", "nan"] = "raise",
 ) -> Array:
-    r"""Return the correlation c* that two inputs approach with depth, at the fixed point of V.
+    r"""Return the correlation c* that two inputs approach with depth.
 
+    The variance is taken to be at its fixed point, see :func:`fixed_point`.
     c* = 1 where chi_1 <= 1; in the chaotic phase it is the one solution of C(c) = c below 1
     (Poole et al. 2016). C is a power series with coefficients of at least 0, hence
     convex on [0, 1], so that Newton's method from 0 rises to c* without passing it.

@@ -61,12 +61,13 @@ def chi(
     sigma_w2, sigma_b2
         Variance of a weight times the fan-in, and of a bias; all arrays broadcast.
     q
-        Variance of the preactivations; the fixed point of the length map if None.
+        Variance of the pre-activations; the fixed point of the length map if None.
     c
         Correlation of the two inputs, between -1 and 1.
     missing
-        Where there is no fixed point: ``"raise"``, or give ``"nan"``. A homogeneous activation
-        (ReLU, leaky ReLU, identity) needs none: its chi does not depend on q.
+        What to do where there is no fixed point: ``"raise"``, or return ``"nan"`` there. A
+        homogeneous activation (ReLU, leaky ReLU, identity) needs none: its chi does not depend on
+        q.
 
     Raises
     ------
@@ -164,7 +165,15 @@ def depth_scale(
 
 
 class CriticalPoint(NamedTuple):
-    """Variances at which chi_1 = 1, and the fixed point q* there."""
+    """Variances at which chi_1 = 1, and the fixed point q* there.
+
+    Attributes
+    ----------
+    sigma_w2, sigma_b2
+        Variance of a weight times the fan-in, and of a bias.
+    q
+        Fixed point of the length map, a variance per element; NaN where every q is one.
+    """
 
     sigma_w2: Array
     sigma_b2: Array

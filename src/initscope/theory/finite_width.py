@@ -1,8 +1,8 @@
 """How far one network of finite width strays from the infinitely wide one.
 
-Given the layer before, the preactivations of a layer are independent Gaussians of one variance
+Given the layer before, the pre-activations of a layer are independent Gaussians of one variance
 Q, so that Q alone is a Markov chain from layer to layer: exact at any width for Gaussian weights
-(Hanin & Nica 2019, arXiv:1812.05994). Its logarithm does a random walk with steps of variance
+(Hanin & Nica 2020, arXiv:1812.05994). Its logarithm does a random walk with steps of variance
 of order 1/n, which is followed here to that order, and exactly for ReLU and the identity.
 """
 
@@ -40,14 +40,20 @@ LARGEST_WIDTH = 10**9
 
 
 class LogNormMoments(NamedTuple):
-    """Mean and variance of a log squared norm, over draws of the weights."""
+    """Mean and variance of the natural log of a squared norm, over draws of the weights."""
 
     mean: Array
     variance: Array
 
 
 class WidthInterval(NamedTuple):
-    """Bounds on the variances of one network; last axis the layers 0 to L."""
+    """Bounds on the variances of one network; last axis the layers 0 to L.
+
+    Attributes
+    ----------
+    low, high
+        The lower and the upper bounds, each a :class:`Propagation`.
+    """
 
     low: Propagation
     high: Propagation
@@ -194,16 +200,16 @@ def log_norm_moments(
 ) -> LogNormMoments:
     r"""Return mean and variance of the log squared norm of activations, over draws of the weights.
 
-    Of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, all layers followed
-    by the activation, and :math:`E_\infty` the value at infinite width (:func:`propagate`). For
-    ReLU and any std
+    They are those of :math:`\ln (|h_l|^2 / E_\infty |h_l|^2)` with :math:`h_l = \phi(z_l)`, every
+    layer followed by the activation, and :math:`E_\infty` the value at infinite width
+    (:func:`propagate`). For ReLU and any std
 
     .. math:: \mathrm{Var} \approx 5 \sum_l 1/n_l, \qquad
               \mathrm{mean} \approx -\tfrac52 \sum_l 1/n_l,
 
     the sum over the layers after the input, while the mean square is the same as at infinite
     width and :math:`E|h|^4 / (E|h|^2)^2 = \prod_l (1 + 5/n_l)` (Hanin & Rolnick 2018,
-    arXiv:1803.01719, for the sum of 1/n; Hanin & Nica 2019, arXiv:1812.05994, for the log-normal
+    arXiv:1803.01719, for the sum of 1/n; Hanin & Nica 2020, arXiv:1812.05994, for the log-normal
     limit).
 
     Parameters
@@ -274,7 +280,7 @@ def finite_width_interval(
     r"""Return the range in which the variances of one random network lie, layer by layer.
 
     The variances of :func:`propagate` are those of infinite width. In one network the mean square
-    over the units of a layer is close to log-normal around them (Hanin & Nica 2019,
+    over the units of a layer is close to log-normal around them (Hanin & Nica 2020,
     arXiv:1812.05994): the logarithm of the length does a random walk over the layers, to which
     the average over the layer's own units adds 2/n. Going back, each layer adds
     (3 E[phi'^4] / E[phi'^2]^2 - 1)/n, which for ReLU is 5/n as it is going forward, and the

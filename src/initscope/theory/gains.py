@@ -15,7 +15,7 @@ __all__ = ["ActivationMoments", "activation_moments", "gain"]
 
 
 class ActivationMoments(NamedTuple):
-    """Gaussian moments of an activation phi: E[phi], E[phi^2] and E[phi'^2]."""
+    """Gaussian moments of an activation phi: E[phi], E[phi^2] and E[phi'^2], in this order."""
 
     mean: Array
     second: Array
@@ -79,7 +79,7 @@ def gain(
     r"""Return the factor on ``1/sqrt(fan)`` that makes a layer keep its variance.
 
     Forward, :math:`g = \sqrt{q / E[\phi(x)^2]}` with `fan_in` keeps the variance q of the
-    preactivations; backward, :math:`g = E[\phi'(x)^2]^{-1/2}` with `fan_out` keeps that of the
+    pre-activations; backward, :math:`g = E[\phi'(x)^2]^{-1/2}` with `fan_out` keeps that of the
     gradient; x ~ N(0, q). Both are :math:`\sqrt 2` for ReLU (He et al. 2015, eqs. 10 and 14).
     Only positively homogeneous activations have one gain for both directions.
 
@@ -90,7 +90,7 @@ def gain(
     direction
         ``"forward"`` or ``"backward"``.
     q
-        Variance of the preactivations that is to be kept.
+        Variance of the pre-activations that is to be kept.
 
     Returns
     -------

@@ -32,9 +32,9 @@ class JacobianMoments(NamedTuple):
     Attributes
     ----------
     mean
-        Mean squared singular value m, over the n singular values and over networks.
+        Mean over networks of m, the mean squared singular value of one network.
     mean_square
-        Mean of its square in one network, m^2, over networks: not that of `mean`.
+        Mean over networks of m^2, which is at least the square of `mean`.
     fourth
         Mean fourth power of the singular values.
     variance
@@ -77,18 +77,18 @@ def jacobian_moments(
     Parameters
     ----------
     depth, width
-        Layers and units of each; None for infinitely wide ones.
+        Number of layers, and units of each; width None for infinitely wide ones.
     activation
         Name or callable.
     weights
         ``"gaussian"`` entries of variance sigma_w2 / n, or sqrt(sigma_w2) times a random
         ``"orthogonal"`` matrix.
     sigma_w2, sigma_b2
-        Scaled variance of the weights, and variance of the biases. If `sigma_w2` is None, it is
-        the one that keeps the mean at 1 in the first layer: 1 / E[phi'^2] at q.
+        Variance of a weight times n, and of a bias. If `sigma_w2` is None, it is 1 / E[phi'^2]
+        at q, which keeps the mean at 1 in the first layer.
     q
         Variance of the pre-activations of layer 1. Those of the layers after it follow from
-        :func:`length_map`. Stds and q broadcast.
+        :func:`length_map`. Variances and q broadcast.
 
     Returns
     -------

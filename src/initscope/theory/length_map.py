@@ -43,7 +43,7 @@ MARGINAL = 1e-12  # relative change of the variance below which every variance i
 def length_map(
     q: ArrayLike, activation: ActivationLike, sigma_w2: ArrayLike, sigma_b2: ArrayLike = 0.0
 ) -> Array:
-    r"""Return the variance of the preactivations one layer on.
+    r"""Return the variance of the pre-activations one layer on.
 
     .. math:: V(q) = \sigma_w^2 \, E[\phi(\sqrt q z)^2] + \sigma_b^2, \qquad z \sim N(0, 1)
 
@@ -52,7 +52,7 @@ def length_map(
     Parameters
     ----------
     q
-        Variance of the preactivations per element.
+        Variance of the pre-activations per element.
     activation
         Name or callable.
     sigma_w2, sigma_b2
@@ -142,7 +142,7 @@ def fixed_point(
         Where to look. Fixed points below it are found as well, those above it are not.
     missing
         What to do where the variance leaves the range without reaching a fixed point:
-        ``"raise"``, or give ``"nan"`` there.
+        ``"raise"``, or return ``"nan"`` there.
 
     Returns
     -------

@@ -16,17 +16,17 @@ __all__ = ["CriticalLine", "correlation_path", "critical_line"]
 
 
 class CriticalLine(NamedTuple):
-    """Where gradients keep their variance, by the fixed point of the length.
+    """Weight and bias variances at which gradients keep their variance, by the fixed point.
 
     Attributes
     ----------
     q
-        Fixed points of the length map.
+        Fixed points of the length map, variances per element.
     sigma_w2, sigma_b2
-        The weight and bias variance that have this fixed point and chi_1 = 1. A `sigma_b2` below 0
-        is none that a network can have.
+        Variance of a weight times the fan-in, and of a bias, that have this fixed point and
+        chi_1 = 1. A `sigma_b2` below 0 is none that a network can have.
     stable
-        Whether lengths go to the fixed point.
+        Whether repeated layers lead to the fixed point.
     """
 
     q: Array
@@ -78,18 +78,18 @@ def correlation_path(
     *,
     q: float,
 ) -> Array:
-    """Return the correlation of two inputs at each layer of a network at a fixed point.
+    """Return the correlation of two inputs at each layer, at a fixed point of the variance.
 
     Parameters
     ----------
     correlation
-        Of the inputs, from -1 to 1. They have the variance from which layer 1 has `q`.
+        Correlation of the inputs, from -1 to 1. Their variance is that which gives layer 1 `q`.
     depth
-        Weight layers.
+        Number of weight layers.
     activation, sigma_w2, sigma_b2
         As in :func:`initscope.theory.correlation_map`.
     q
-        The fixed point of the length.
+        Variance of the pre-activations, a fixed point of the length map.
 
     Returns
     -------

@@ -38,7 +38,15 @@ __all__ = [
 
 
 class Propagation(NamedTuple):
-    """Variance at every layer 0 (the input) to L (the output); last axis of length L + 1."""
+    """Variance at every layer 0 (the input) to L (the output); last axis of length L + 1.
+
+    Attributes
+    ----------
+    forward
+        Mean square per element of the input and of the pre-activations.
+    backward
+        Mean square per element of the gradient with respect to them.
+    """
 
     forward: Array
     backward: Array
@@ -268,12 +276,38 @@ def residual_propagate(
     residual: bool = True,
     layer_norm: bool = False,
 ) -> Propagation:
-    """Return forward and backward variance with residual branches or LayerNorm.
+    r"""Return forward and backward variance with residual branches or LayerNorm.
+
+    The network has `depth` weight layers of `width` inputs and outputs each,
+
+    .. math::
+        \text{plain} \quad & z_1 = W_1 x + b_1, \quad z_l = W_l \phi(z_{l-1}) + b_l, \\
+        \text{residual} \quad & z_0 = x, \quad z_l = z_{l-1} + W_l \phi(z_{l-1}) + b_l,
+
+    with :math:`\phi(\mathrm{LN}(z))` in place of :math:`\phi(z)` where there is LayerNorm. In wide
+    layers variances add where a branch is added (Yang & Schoenholz 2017, arXiv:1712.08969), and
+    LayerNorm divides both z and the gradient by :math:`\sqrt{q + \epsilon}`. With
+    :math:`\hat q = q / (q + \epsilon)` under LayerNorm and :math:`\hat q = q` without,
+
+    .. math::
+        q_l &= [q_{l-1}] + n \sigma^2 \, E[\phi(\sqrt{\hat q_{l-1}} z)^2] + \sigma_b^2, \\
+        \mathrm{Var}\, \delta_{l-1} &= \Bigl([1] + n \sigma^2 \,
+            \frac{E[\phi'(\sqrt{\hat q_{l-1}} z)^2]}{q_{l-1} + \epsilon} \Bigr)
+            \mathrm{Var}\, \delta_l,
+
+    the terms in brackets with residual branches, the denominator with LayerNorm. Input and
+    gradient at the output have mean square 1.
 
     Parameters
     ----------
-    width, depth, activation, weight_std, bias_std, residual, layer_norm
-        As in :func:`~initscope.theory.propagation.log_variances`, which also has the equations.
+    width, depth
+        Units of every layer, and number of weight layers.
+    activation
+        Name or callable.
+    weight_std, bias_std
+        Std of a weight, above 0, and of a bias; numbers or arrays, broadcast.
+    residual, layer_norm
+        Whether there are residual branches, and LayerNorm before each activation.
 
     Returns
     -------
@@ -284,7 +318,7 @@ def residual_propagate(
     Raises
     ------
     UsageError
-        Width or depth below 1, an unknown activation, a std that is not above 0.
+        Width or depth below 1, an unknown activation, a weight std that is not above 0.
 
     Examples
     --------

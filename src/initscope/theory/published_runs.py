@@ -23,16 +23,20 @@ class Recipe:
     source
         Where they are published.
     width, layers
-        Of the model.
-    lr, schedule, warmup, final
-        Peak rate, and the shape of the schedule as
-        :func:`~initscope.theory.learning_rates.learning_rate_factor` has it; warm-up in updates.
+        Channels and blocks of the model.
+    lr
+        Peak learning rate.
+    warmup
+        Updates in which the rate rises linearly to the peak.
+    schedule, final
+        How the rate goes on: ``"constant"``; ``"cosine"`` or ``"linear"`` down to the share
+        `final` of the peak; or ``"wsd"``, constant and then linear over the last fifth.
     steps
         Number of updates before the cooldown.
     schedule_steps
-        Length of the schedule, where training stops before its end; `steps` if None.
+        Length of the schedule in updates, where training stops before its end; `steps` if None.
     cooldown
-        Updates after that, in which the rate falls linearly to 0.
+        Updates after `steps` in which the rate falls linearly to 0.
     weight_decay, beta1, beta2, epsilon
         Of AdamW; epsilon is None where nothing says it.
     std0, residual_std0
@@ -75,7 +79,11 @@ class Recipe:
         return self.lr * np.concatenate([factor, factor[-1] * left])
 
     def start_std(self, component: str) -> float:
-        """Return the std at initialization of a matrix of one of :data:`COMPONENTS`."""
+        """Return the std at initialization of a matrix, per element.
+
+        `component` is ``"qkv"``, ``"q"``, ``"k"``, ``"v"`` or ``"o"`` of attention, ``"ffn_in"``,
+        ``"gate"``, ``"up"``, ``"ffn_out"`` or ``"down"`` of the MLP.
+        """
         return self.residual_std0 if component in WRITING else self.std0
 
 
@@ -218,7 +226,11 @@ RECIPES: dict[str, Recipe] = {
         steps=20_000,
     ),
 }
-"""Settings of published training runs, by name; `warmup` and `steps` in updates."""
+"""Settings of published training runs, by name; each a :class:`Recipe`.
+
+The names are nanogpt, shakespeare, gpt3-175b, llama-7b, llama-65b, llama-2-7b, pythia-70m,
+pythia-160m, pythia-1b, pythia-6.9b, olmo-1-7b, olmo-2-7b and wikitext-70m.
+"""
 
 
 def _preset(recipe: Recipe) -> dict[str, Any]:

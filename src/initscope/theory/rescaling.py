@@ -17,14 +17,14 @@ POWERS = {"sgd": 1.0, "adam": 0.5}
 
 
 class LearningRateFactors(NamedTuple):
-    """Learning rates at which a network drawn by Kaiming trains as one drawn by Xavier.
+    """Factors that make a network drawn by Kaiming train as one drawn by Xavier.
 
     Attributes
     ----------
     weight_factors, bias_factors
-        What multiplies the learning rate of the weights and of the biases, layer by layer.
+        Factors on the learning rate of the weights and of the biases, one a layer.
     output_factor
-        What multiplies the output of the network.
+        Factor on the output of the network.
     """
 
     weight_factors: Array
@@ -38,12 +38,17 @@ def fan_ratios(widths: Sequence[int]) -> Array:
     Parameters
     ----------
     widths
-        From the input to the output.
+        Inputs, hidden layers, outputs.
+
+    Returns
+    -------
+    numpy.ndarray
+        fan_in / (fan_in + fan_out), shape ``(len(widths) - 1,)``.
 
     Raises
     ------
     UsageError
-        Widths that are no whole numbers of at least 1, or describe no layer.
+        Widths that are no whole numbers of at least 1, or fewer than two.
 
     Examples
     --------
@@ -58,21 +63,22 @@ def xavier_as_kaiming(widths: Sequence[int], optimizer: str) -> LearningRateFact
     r"""Return the learning rates at which Kaiming's draw trains as Xavier's of the same normals.
 
     Layer l of Xavier has :math:`\sqrt{r_l}` times the weights of Kaiming. ReLU is homogeneous, so
-    with biases that start at 0 the two networks compute the same up to :math:`\prod_l \sqrt{r_l}`,
-    and go on to do so at learning rates over :math:`r_l` (weights) and :math:`\prod_{k \le l} r_k`
-    (biases) under SGD, and over the square roots of these under Adam without epsilon.
+    with biases that start at 0 the two networks compute the same up to :math:`\prod_l \sqrt{r_l}`.
+    They still do in training if the learning rates of Kaiming's are divided by :math:`r_l`
+    (weights) and :math:`\prod_{k \le l} r_k` (biases) under SGD, and by the square roots of these
+    under Adam without epsilon. :math:`r_l` is that of :func:`fan_ratios`.
 
     Parameters
     ----------
     widths
-        Of a ReLU network, from the input to the output.
+        Inputs, hidden layers, outputs of a ReLU network.
     optimizer
         ``"sgd"`` or ``"adam"``.
 
     Raises
     ------
     UsageError
-        For widths that are none, or another optimizer.
+        Widths that describe no layer, or another optimizer.
 
     >>> factors = xavier_as_kaiming([10, 10, 10], "sgd")
     >>> factors.weight_factors, factors.bias_factors, factors.output_factor

@@ -18,9 +18,9 @@ Distribution = Literal["normal", "uniform"]
 Scope = Literal["layers", "model", "blocks"]
 
 MODES: tuple[str, ...] = get_args(Mode)
-"""Fans that a variance may be divided by."""
+"""Fans that a variance may be divided by: ``"fan_in"``, ``"fan_out"``, ``"fan_avg"``."""
 DISTRIBUTIONS: tuple[str, ...] = get_args(Distribution)
-"""Distributions that weights are drawn from layer by layer."""
+"""Distributions of the rules that go by the fan: ``"normal"``, ``"uniform"``."""
 
 LARGEST_STD = 1e150  # its square is a float
 

@@ -18,10 +18,10 @@ __all__ = ["Scheme"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """How the weights of a network are drawn; its biases start at 0.
+    """Initialization scheme by name, with its options; biases start at 0.
 
-    Two of the same name and the same options are equal, and have the same text. An option that is
-    given its default is left out, so that one initialization has one name.
+    Two with the same name and the same options are equal, and have the same text. An option that is
+    given its default is left out, so that one initialization has one text.
 
     >>> print(Scheme("kaiming", {"mode": "fan_out", "distribution": "normal"}))
     kaiming(mode=fan_out)
@@ -29,7 +29,8 @@ class Scheme:
     Attributes
     ----------
     name
-        One of :data:`initscope.init.SCHEMES`; an alias ("he", "glorot") becomes the name there.
+        One of :data:`initscope.theory.SCHEMES`; an alias (``"he"``, ``"glorot"``) becomes the name
+        there.
     options
         Options of the scheme, a mapping; kept as pairs in alphabetical order.
     """
@@ -77,12 +78,12 @@ class Scheme:
 
     @property
     def plain(self) -> str | dict[str, Any]:
-        """What :meth:`of` turns back into an equal scheme, in plain values."""
+        """The scheme in plain values, a name or a mapping, which :meth:`of` turns back into it."""
         return {"name": self.name, **dict(self.options)} if self.options else self.name
 
     @property
     def std(self) -> float | None:
-        """The std of the scheme ``"normal"``; None for the others, which know their own."""
+        """The std of the scheme ``"normal"``; None for the others, whose rule decides it."""
         return float(dict(self.options)["std"]) if self.name == "normal" else None
 
     def __str__(self) -> str:

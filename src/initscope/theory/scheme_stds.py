@@ -30,7 +30,8 @@ def scheme_std(scheme: str, fan_in: ArrayLike, fan_out: ArrayLike, **options: An
     Parameters
     ----------
     scheme
-        One of :data:`SCHEMES` that goes layer by layer. Normal and uniform variants have one std.
+        One of :data:`SCHEMES` up to ``trunc_normal``: those that go layer by layer. Normal and
+        uniform variants have the same std.
     fan_in, fan_out
         Number of inputs and of outputs; numbers or arrays.
     **options

@@ -251,41 +251,56 @@ def completep(weight: Weight, *, base_width: int, base_depth: int, std: float = 
 
 
 SCHEMES: Mapping[str, Rule] = MappingProxyType(RULES)
-"""Every rule by name.
+"""Initialization rules by name.
 
 ================== ========================== ====================================================
 rule               std of a weight            options (default)
 ================== ========================== ====================================================
 ``normal``         std                        `std`
-``lecun``          gain / √fan_in             `gain` (1), `distribution` ("normal"; or "uniform")
-``xavier``         gain √(2 / (fan_in +       `gain` (1), `distribution` ("normal")
+``lecun``          gain / √fan_in             `gain` (1), `distribution` (``"normal"``)
+``xavier``         gain √(2 / (fan_in +       `gain` (1), `distribution` (``"normal"``)
                    fan_out))
-``kaiming``        gain / √fan                `gain` (√2), `mode` ("fan_in"; one of :data:`MODES`),
-                                              `distribution` ("normal")
+``kaiming``        gain / √fan                `gain` (√2), `mode` (``"fan_in"``), `distribution`
+                                              (``"normal"``)
 ``orthogonal``     gain / √max(rows, columns) `gain` (1)
 ``trunc_normal``   std                        `std` (0.02)
 ``gpt2``           std; where a branch ends   `std` (0.02), `residual_scaling` (True)
                    std / √(2 L)
 ``lir``            std / √l                   `std` (0.02)
 ``ds_init``        Xavier / √l
-``t_fixup``        Xavier; v, output, MLP
-                   times .67 L^-1/4
+``t_fixup``        Xavier; value, attention
+                   output and MLP times
+                   0.67 / L^(1/4)
 ``fixup``          first of a branch times
-                   (2 L)^-1/2, last 0
-``deepnorm``       Xavier; v, output, MLP
-                   times (8 L)^-1/4
+                   1 / √(2 L), last 0
+``deepnorm``       Xavier; value, attention
+                   output and MLP times
+                   1 / (8 L)^(1/4)
 ``small_init``     √(2 / (5 d))
-``small_wang``     the same; where a branch
-                   ends 2 / (L √d)
-``spike_no_more``  ``small_init``; where a
-                   branch ends / √(2 L)
+``small_wang``     as ``small_init``; where a
+                   branch ends 2 / (L √d)
+``spike_no_more``  as ``small_init``; where a
+                   branch ends over √(2 L);
+                   embeddings 1
 ``mup``            std / √(d / base_width)    `base_width`, `std` (0.02)
                    in blocks, std outside
 ``completep``      as ``mup``                 `base_width`, `base_depth`, `std` (0.02)
 ================== ========================== ====================================================
 
-L blocks of width d, l = 1 ... L the block. From ``gpt2`` on, a rule sets a whole model: embeddings,
-and norms to 1 and 0; from ``lir`` on it needs residual blocks. Each function cites its paper.
+L is the number of blocks, d their width, l = 1 ... L the block. `mode` is one of :data:`MODES`,
+`distribution` one of :data:`DISTRIBUTIONS`; what has no default must be given. ``trunc_normal``
+cuts a normal distribution at two of its stds, and `std` is that of what remains. From ``gpt2`` on,
+a rule sets a whole model: embeddings, and norms to gain 1 and bias 0; from ``lir`` on it needs
+residual blocks.
+
+Sources: LeCun et al. (1998, eq. 16); Glorot & Bengio (2010, eq. 12); He et al. (2015, eqs. 10
+and 14); Saxe et al. (2014, arXiv:1312.6120); Radford et al. (2019, section 2.3), ``gpt2``; Owen et
+al. (2025, arXiv:2503.17500), ``lir``; Zhang, Titov & Sennrich (2019, arXiv:1908.11365),
+``ds_init``; Huang et al. (2020, PMLR 119:4475), ``t_fixup``; Zhang, Dauphin & Ma (2019,
+arXiv:1901.09321), ``fixup``; Wang et al. (2022, arXiv:2203.00555), ``deepnorm``; Nguyen & Salazar
+(2019, arXiv:1910.05895), ``small_init``; Black et al. (2022, arXiv:2204.06745), ``small_wang``;
+Takase et al. (2023, arXiv:2312.16903), ``spike_no_more``; Yang et al. (2022, arXiv:2203.03466),
+``mup``; Dey et al. (2025, arXiv:2505.01618), ``completep``.
 """
 
 ALIASES: Mapping[str, str] = MappingProxyType({"he": "kaiming", "glorot": "xavier"})
@@ -301,8 +316,10 @@ def rule_name(scheme: object) -> str:
 DEPTH_RULES: Mapping[str, Rule] = MappingProxyType(
     {name: known for name, known in SCHEMES.items() if known.scope != "layers"}
 )
-"""Those that set the matrices of a transformer by their role: what
-:func:`~initscope.theory.depth_scaling` takes."""
+"""Rules that set a whole model, by name: those that :func:`depth_scaling` takes.
+
+They are the rules of :data:`SCHEMES` from ``gpt2`` on.
+"""
 
 
 def check_options(scheme: str, options: Mapping[str, object]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ NUMBER_FORMATS: dict[str, NumberFormat] = {
     "bfloat16": NumberFormat(2.0**-126, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
     "float16": NumberFormat(2.0**-14, 2.0**-24, (2 - 2.0**-10) * 2.0**15),
 }
-"""The formats networks are trained in, by name.
+"""Number formats that networks are trained in: float32, bfloat16, float16.
 
 On training in bfloat16 see Kalamkar et al. (2019, arXiv:1905.12322), in float16 Micikevicius et
 al. (2018, arXiv:1710.03740).
@@ -48,7 +48,7 @@ ZOOMS = 8  # times the best std is looked for again ten times closer
 
 
 class StabilityBand(NamedTuple):
-    """Lowest and highest usable std; NaN where there is none."""
+    """Lowest and highest usable std, per element; NaN where there is none."""
 
     low: Array
     high: Array
@@ -66,12 +66,14 @@ def stability_band(
 ) -> StabilityBand:
     r"""Return the range of the std, the same in all layers, that keeps variances in bounds.
 
-    Each std changes the forward variance and that of the gradient (:func:`propagate`) by so many
-    decades at the worst of the weight layers; with unequal widths even the best std changes them.
-    A std is inside the band if its worst change exceeds that of the best std by no more than
-    `decades`; or, with a number format, if both stay within its range. ReLU layers of width n
-    multiply both variances by :math:`n \sigma^2 / 2` (He et al. 2015, eq. 9), so that the band
-    around :math:`\sqrt{2/n}` has a half-width of about decades/(2 L) in
+    A std is judged by its worst change: the most decades by which, at any weight layer, the
+    variance of the signal differs from that of the input, or the variance of the gradient from that
+    at the output (:func:`propagate`). With unequal widths even the best std has such a change. A
+    std is inside the band if its worst change exceeds that of the best by no more than `decades`;
+    or, with a number format, if signal and gradient stay within its range.
+
+    ReLU layers of width n multiply both variances by :math:`n \sigma^2 / 2` (He et al. 2015,
+    eq. 9), so that the band around :math:`\sqrt{2/n}` has a half-width of about decades/(2 L) in
     :math:`\log_{10} \sigma`: it narrows with the depth L and moves with :math:`n^{-1/2}`.
 
     Parameters
@@ -83,21 +85,20 @@ def stability_band(
     bias_std
         Std of a bias.
     decades
-        By how many powers of ten a variance may change further than under the best std: a number
+        By how many powers of ten a variance may change more than under the best std: a number
         or array, above 0. Not used with a number format.
     number_format
-        One of `NUMBER_FORMATS`. Bounds are then put on the rms of the preactivations and of the
-        gradients: below the smallest normal number precision is lost and soon the gradient;
-        above the largest the value is infinite. Single elements leave the range earlier than
-        their rms does.
+        One of `NUMBER_FORMATS`. The rms of the pre-activations and of the gradients must then lie
+        between its smallest normal number, below which precision is lost, and its largest, above
+        which values are infinite. Single elements leave the range earlier than their rms does.
     input_variance, output_gradient_variance
         Mean squares of the elements of the input and of the gradient at the output.
 
     Returns
     -------
     StabilityBand
-        `low` and `high`, std per element, of the shape of `decades`: the stretch of stds inside
-        around the best one, cut at 1e-8 and 1e4. NaN if a number format can hold none.
+        `low` and `high`, std per element, of the shape of `decades`: the unbroken band around the
+        best std, cut at 1e-8 and 1e4. NaN if a number format can hold no std.
 
     Raises
     ------
@@ -189,10 +190,12 @@ def _edge(excess: Callable[[Array], Array], allowed: Array, outside: Array, insi
 
 
 def critical_std(widths: Sequence[int]) -> float:
-    r"""Return the std of all layers that leaves the variance of a ReLU network unchanged.
+    r"""Return the std, the same in all layers, that keeps the variance of a ReLU network.
 
-    Layer l multiplies it by :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the
-    product is 1 at :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins.
+    Layer l multiplies the mean square of the signal, as it leaves the ReLU, by
+    :math:`n_l \sigma^2 / 2` (He et al. 2015, eq. 9), n_l its fan-in; the product is 1 at
+    :math:`\sigma = \sqrt{2 / n}` with n the geometric mean of the fan-ins. Pre-activations have
+    twice that mean square.
 
     Parameters
     ----------

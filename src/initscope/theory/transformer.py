@@ -46,8 +46,8 @@ def residual_stream_variance(
     r"""Return the variance of a GPT-2's residual stream at initialization, after each block.
 
     Each block adds attention and an MLP, both of the LayerNorm of the stream x. With d = `n_embd`,
-    s = `std`, sigma_p = `residual_std`, y = LN(x) of variance v / (v + epsilon), and K(t, t') the
-    covariance over channels of positions t and t', they add
+    s = `std`, sigma_p = `residual_std`, r = `mlp_ratio`, y = LN(x) of variance v / (v + epsilon),
+    and K(t, t') the covariance over channels of positions t and t', they add
 
     .. math::
         K_{attn}(t, t') &= d^2 s^2 \sigma_p^2

@@ -52,9 +52,10 @@ def residual_gradient_variance(
 ) -> Array:
     r"""Return the variance of the gradient along the stream, relative to that after all blocks.
 
-    With G(t, t') the covariance over channels of the gradients at two positions, and v_t the
-    variance that a LayerNorm divides by, a block adds to G, going back through the MLP and through
-    the values that attention P averages over the positions up to its own,
+    With G(t, t') the covariance over channels of the gradients at two positions, v_t the variance
+    that a LayerNorm divides by, and d, s, sigma_p, r and K as in
+    :func:`~initscope.theory.residual_stream_variance`, a block adds to G, going back through the
+    MLP and through the values that attention P averages over the positions up to its own,
 
     .. math::
         r d^2 s^2 \sigma_p^2 \, E[\phi'(u_t) \phi'(u_{t'})] \, G(t, t')
@@ -69,16 +70,16 @@ def residual_gradient_variance(
         \operatorname{Cov}(y_t - \bar y_\tau, y_{t'} - \bar y_{\tau'}) \Bigr] ,
 
     each about :math:`d^2 s^4`, the variance of the logits, times what comes by the values (C_t is
-    that of :func:`weight_gradient_variance`). All are divided by :math:`\sqrt{v_t v_{t'}}` if
-    LayerNorm stands inside the branch (``"pre"``). If it stands after the sum (``"post"``), all of
-    G is, first. Xiong et al. (2020), arXiv:2002.04745, compare the two.
+    that of :func:`weight_gradient_variance`). If LayerNorm stands inside the branch (``"pre"``),
+    these terms are divided by :math:`\sqrt{v_t v_{t'}}`; if it stands after the sum (``"post"``),
+    all of G is, before they are added. Xiong et al. (2020), arXiv:2002.04745, compare the two.
 
     Parameters
     ----------
     n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
         As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers.
     position_std, gated, attention_ratio
-        Likewise.
+        As there.
     norm
         ``"pre"``: x + f(LN(x)), as in GPT-2; ``"post"``: LN(x + f(x)), as in GPT and Vaswani et
         al. (2017).
@@ -95,9 +96,9 @@ def residual_gradient_variance(
 
     Notes
     -----
-    The gradient is taken to meet weights independent of those of the forward pass, to be the same
-    in size at all positions after the last block, and there unrelated between positions. The logits
-    of different queries are taken as unrelated.
+    Assumed: the gradient meets weights independent of those of the forward pass; after the last
+    block it has the same size at all positions and is unrelated between them; the logits of
+    different queries are unrelated.
 
     Examples
     --------
@@ -124,7 +125,7 @@ def residual_gradient_variance(
 
 
 class WeightGradients(NamedTuple):
-    """Mean square of the gradient of each matrix of a block; arrays with one value a block."""
+    """Mean square per element of the gradient of each matrix, arrays with one value a block."""
 
     query: Array
     key: Array
@@ -135,7 +136,7 @@ class WeightGradients(NamedTuple):
 
 
 class GatedWeightGradients(NamedTuple):
-    """As :class:`WeightGradients`, of blocks whose MLP has a gate."""
+    """:class:`WeightGradients` of blocks whose MLP has a gate."""
 
     query: Array
     key: Array
@@ -175,26 +176,28 @@ def weight_gradient_variance(
     of softmax leaves of them. Its traces are averages over draws of squared inner products of
     differences between positions, and so feel how much these products stray from their mean: more
     with each block, by what attention and MLP make of those that come in. With unrelated positions
-    and gradients query and key have about that of value times :math:`d^2 s^4`, the variance of the
-    attention logits; less where positions are alike, of which softmax passes the differences alone.
+    and gradients, query and key have about the mean square of value times :math:`d^2 s^4`, the
+    variance of the attention logits; less where positions are alike, since softmax passes only
+    their differences.
 
     Parameters
     ----------
     n_layer, n_embd, seq_len, std, residual_std, activation, mlp_ratio, layer_norm_epsilon
-        As in :func:`residual_gradient_variance`, of which this is the pre-LN case.
+        As in :func:`~initscope.theory.residual_stream_variance`; stds are numbers, the model is
+        pre-LN.
     position_std, gated, attention_ratio
-        Likewise.
+        As there.
     n_head
-        Query heads; heads of 64 channels, as GPT-2's, if None.
+        Number of query heads; if None, so many that each has 64 channels, as in GPT-2.
     n_kv_head
-        Heads of keys and values, of which each gathers the gradients of a group of query heads;
-        `n_head` if None.
+        Number of heads of keys and values, each shared by a group of query heads; `n_head` if
+        None.
 
     Returns
     -------
     WeightGradients or GatedWeightGradients
-        Per element and token, for a gradient of the stream of mean square 1 after the last block:
-        with a loss summed over N tokens and mean square g there, N g times as much.
+        Mean squares per element, for one token whose gradient of the stream has mean square 1 after
+        the last block. With a loss summed over N tokens and mean square g there, multiply by N g.
 
     Raises
     ------
@@ -203,10 +206,10 @@ def weight_gradient_variance(
 
     Notes
     -----
-    Under the assumptions of :func:`residual_gradient_variance`. Measured on 8 models each of
-    widths 64 to 512, 2 to 8 blocks, 2 to 8 heads and 32 to 128 positions, up to a logit variance of
-    1, queries and keys are within 15% in mean square of it; the mean of the models alone is
-    known to 3 to 8%.
+    The assumptions are those of :func:`residual_gradient_variance`. In models of widths 64 to 512,
+    2 to 8 blocks, 2 to 8 heads and 32 to 128 positions, up to a logit variance of 1, the measured
+    mean squares of queries and keys are within 15% of it. The means over 8 models of each kind
+    have errors of 3 to 8% themselves.
 
     Examples
     --------

@@ -24,7 +24,7 @@ __all__ = ["DepthScaling", "MuParametrization", "depth_scaling", "mu_parametriza
 
 
 class DepthScaling(NamedTuple):
-    """Stds of one transformer under a rule.
+    """Stds of the matrices of one transformer under a rule, and its multipliers.
 
     Attributes
     ----------
@@ -34,7 +34,8 @@ class DepthScaling(NamedTuple):
     embedding
         Std of the token embeddings.
     residual_multiplier, branch_multiplier
-        Factors where a branch is added: ``x * residual_multiplier + branch * branch_multiplier``.
+        Factors of the model where a branch is added:
+        ``x * residual_multiplier + branch * branch_multiplier``.
     """
 
     query_key: Array
@@ -109,7 +110,19 @@ def depth_scaling(scheme: str, n_layer: int, n_embd: int, **options: Any) -> Dep
 
 
 class MuParametrization(NamedTuple):
-    """Stds, learning rates and multipliers under the maximal update parametrization, for Adam."""
+    """Stds, learning rates and multipliers under the maximal update parametrization, for Adam.
+
+    Attributes
+    ----------
+    embedding_std, hidden_std, output_std
+        Std per element of the embeddings, of the matrices in the blocks, and of the output matrix.
+    embedding_lr, hidden_lr, output_lr
+        Learning rates of the same.
+    logit_multiplier
+        Factor on the logits of the vocabulary.
+    attention_multiplier
+        Factor on q.k in the logits of attention.
+    """
 
     embedding_std: Array
     hidden_std: Array

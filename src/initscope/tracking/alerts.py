@@ -51,16 +51,17 @@ class Alert:
     Attributes
     ----------
     name
-        What a message calls it.
+        Name of the alert in messages.
     test
-        Of the rows of one step, a table ``step, layer, role, kind, stat, value``, those that are
-        out of bounds: as many True and False.
+        Function of the rows of one step, a table ``step, layer, role, kind, stat, value``; it
+        returns True or False for each row, True for one that is out of bounds.
     records
         At how many records in a row it must hold for a matrix before it is raised. It is raised
         once, and again only after it has not held in between.
     action
         ``"warn"``, a message of the logger ``initscope.tracking.alerts``; ``"stop"``, that and the
-        end of the training; or a function that gets a :class:`Raised`.
+        end of the training; or a function of the alert that was raised, a named tuple of ``alert``
+        (its name), ``step``, ``layer``, ``role`` and ``value``.
 
     Examples
     --------
@@ -90,7 +91,9 @@ def _of(rows: pd.DataFrame, kind: str, stat: str) -> pd.Series:
 def rotation_above(
     limit: float = 0.3, records: int = 3, action: str | Callable[[Raised], object] = "warn"
 ) -> Alert:
-    """Return the alert of matrices that turn by more than `limit` radians an update.
+    """Return an alert for matrices that turn by more than `limit` radians an update.
+
+    `records` and `action` are those of :class:`Alert`.
 
     >>> rotation_above().name
     'rotation above 0.3'
@@ -110,7 +113,9 @@ def gradient_below(
     records: int = 3,
     action: str | Callable[[Raised], object] = "warn",
 ) -> Alert:
-    """Return the alert of gradients of a rms below `times` Adam's epsilon, which shortens steps.
+    """Return an alert for gradients whose rms is below `times` Adam's epsilon.
+
+    There epsilon shortens the steps. `records` and `action` are those of :class:`Alert`.
 
     >>> gradient_below(1e-8).name
     'gradient rms below 10 epsilon (1e-07)'
@@ -125,7 +130,9 @@ def gradient_below(
 
 
 def not_finite(action: str | Callable[[Raised], object] = "warn") -> Alert:
-    """Return the alert of weights, gradients and updates that are infinite or NaN.
+    """Return an alert for weights, gradients and updates that are infinite or NaN.
+
+    `action` is that of :class:`Alert`.
 
     >>> not_finite().records
     1
@@ -143,7 +150,7 @@ def std_leaves_band(
     records: int = 1,
     action: str | Callable[[Raised], object] = "warn",
 ) -> Alert:
-    """Return the alert of a std that is `factor` times, or one over it, what was predicted.
+    """Return an alert for stds that are off their prediction by more than a factor.
 
     Parameters
     ----------
@@ -152,9 +159,9 @@ def std_leaves_band(
         :meth:`initscope.predict.ModelPrediction.variances` gives them; between its steps the
         prediction is interpolated, and matrices that it does not name are left alone.
     factor
-        Above 1.
+        How many times as large, or as small, as predicted a std may be; above 1.
     records, action
-        As of :class:`Alert`.
+        As in :class:`Alert`.
 
     Raises
     ------
@@ -192,7 +199,9 @@ def std_leaves_band(
 
 
 def usual_alerts(epsilon: float = 1e-8) -> list[Alert]:
-    """Return those that fit any run: rotation above .3, gradients at epsilon, not finite.
+    """Return alerts that fit any run: rotation above 0.3, gradients near epsilon, not finite.
+
+    They are :func:`rotation_above`, :func:`gradient_below` and :func:`not_finite`.
 
     >>> [alert.name for alert in usual_alerts()]
     ['rotation above 0.3', 'gradient rms below 10 epsilon (1e-07)', 'not finite']
@@ -207,9 +216,10 @@ class AlertWatch:
     Attributes
     ----------
     alerts
-        At least one.
+        What is watched for, at least one :class:`Alert`.
     raised
-        In order.
+        What was raised so far, in order: named tuples of ``alert``, ``step``, ``layer``, ``role``
+        and ``value``.
     stop
         Whether an alert with the action ``"stop"`` was raised.
 
@@ -232,11 +242,11 @@ class AlertWatch:
             require(isinstance(alert, Alert), f"alerts must hold alerts, not {shown(alert)}.")
 
     def stops_any_process(self) -> bool:
-        """Return whether `stop` is set in any process of torch.distributed: all end together.
+        """Return whether `stop` is set in any process of torch.distributed, so that all can end.
 
-        Rows may be seen in the first process alone. A process that stops by itself leaves the
-        others waiting for it: in a loop of several, all have to call this at each step, and to have
-        the same alerts. In a single process it is `stop`.
+        Rows may be seen in the first process alone, and a process that stops by itself leaves the
+        others waiting. In a loop of several processes all have to call this at each step, with the
+        same alerts. In a single process it is `stop`.
 
         >>> AlertWatch([not_finite("stop")]).stops_any_process()
         False
@@ -270,7 +280,7 @@ class AlertWatch:
         Raises
         ------
         UsageError
-            A table that is none of a tracker; a test that does not say yes or no for each row.
+            A table without these columns; a test that does not return True or False for each row.
         """
         numbers = ("step", "layer", "value")
         checks.frame("rows", rows, COLUMNS, numbers=numbers, rows=False)

@@ -69,7 +69,7 @@ def variance_budget(
 ) -> pd.DataFrame:
     r"""Return the decay, alignment and step terms of the last step of each weight matrix.
 
-    Called after ``optimizer.step()``, before the learning rate changes and the gradients are
+    Call it after ``optimizer.step()``, before the learning rate changes and the gradients are
     cleared. Nothing is changed or kept. The rows of each matrix, all of kind `update`, are
 
     ================ ============================================================================
@@ -78,9 +78,10 @@ def variance_budget(
     ``rms``          root mean square of u: the step per unit of learning rate, decay left out
     ``rotation``     angle between the matrix before and after the step, in radians
     ``decay``        change of the mean square by weight decay
-    ``alignment``    change by the part of the step along the matrix
-    ``step``         change by the square of the step, at least 0
-    ``rounding``     change by rounding to 16 bits, with `before`, where u can be read
+    ``alignment``    change of the mean square by the part of the step along the matrix
+    ``step``         change of the mean square by the square of the step, at least 0
+    ``rounding``     change of the mean square by rounding to 16 bits, with `before`, where u can
+                     be read
     ``unchanged``    share of elements of 16 bits that the step left as they were, with `before`
     ``mean_square``  mean square of the elements after the step
     ================ ============================================================================
@@ -102,9 +103,9 @@ def variance_budget(
         What stands in the column `step`.
     before
         Copies of the weights before the step,
-        ``{p: p.detach().clone() for p in model.parameters()}``. Needed for any other optimizer;
-        and for weights of 16 bits, which keep nothing of a step smaller than their spacing, or the
-        terms are those of the step that was asked for, with a warning.
+        ``{p: p.detach().clone() for p in model.parameters()}``. Needed for any other optimizer, and
+        for weights of 16 bits, which keep nothing of a step smaller than their spacing: without
+        copies their terms are those of the step that was asked for, with a warning.
 
     Returns
     -------

@@ -65,7 +65,7 @@ class VarianceCallback(FolderFrames, TrainerCallback):
     Parameters
     ----------
     out_folder
-        Made if it is not there.
+        Folder of the tables, made if it is not there.
     every, embeddings_every, quantities, matrices, vectors
         As in :class:`initscope.tracking.VarianceTracker`.
     distribution_every, quantiles, histograms
@@ -73,10 +73,11 @@ class VarianceCallback(FolderFrames, TrainerCallback):
     overwrite
         Whether a training run from the start may replace what an earlier one left in `out_folder`.
     log
-        Whether the std goes to the Trainer's log; or which statistics do, as ``kind/stat``:
+        Whether the std goes to the Trainer's log; or which statistics do, by ``kind/stat``:
         ``("weight/std", "update/rotation", "gradient/rms")``.
     alerts
-        Of :mod:`initscope.tracking.alerts`; what they raised is in ``watch.raised``.
+        What to watch for, each an :class:`initscope.tracking.Alert`; what was raised is in
+        ``watch.raised``, see :class:`initscope.tracking.AlertWatch`.
 
     Raises
     ------

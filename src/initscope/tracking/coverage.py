@@ -30,15 +30,16 @@ class Coverage:
     n_matrices
         Matrices that are followed.
     followed
-        Weights in them.
+        Number of weights in them.
     weights
-        Weights of the model: numbers in its parameters, gains of norms and biases aside.
+        Number of weights of the model: elements of its parameters, but for gains of norms and
+        biases.
     frozen
-        Of the weights that are followed, those that are not trained.
+        How many of the weights that are followed are not trained.
     left
-        Weights that are not followed, by parameter.
+        Number of weights that are not followed, by parameter.
     vectors
-        Gains and biases that are not followed.
+        Number of gains and biases that are not followed.
     coarse, coarse_steps
         Roles of matrices that are measured less often than the others, and when they are.
     without_product

@@ -70,17 +70,18 @@ class GrowthSplit:
     ================ ============================================================================
     `rate_squares`   sum of the squared learning rates
     `growth`         what the steps added to the mean square, decay added back: an identity
-    `shadow`         growth in the mean over all ways of giving each gradient a random sign: sizes,
-                     tails, momentum, epsilon and the lag of v are those of the run, but no gradient
-                     knows of another, and none of the weights
+    `shadow`         mean growth if each gradient had a random sign: sizes, tails, momentum, epsilon
+                     and the lag of v are those of the run, but gradients are not correlated with
+                     each other or with the weights
     `rest_64`, ...   :math:`-2 a_t \eta_t \langle \theta_{t-1-64} \prod a, u_t \rangle / N`: the
-                     part by alignment with the weights of so many steps ago, above 0 where the
-                     gradient pushes them outward
+                     part by alignment with the weights of 64 steps ago, above 0 where the gradient
+                     pushes them outward; one column for each of `lags`
     ================ ============================================================================
 
-    What is left, ``growth - shadow - rest_64``, is the *memory* of the gradients of the last 64
-    steps for one another. The shadow is computed, not drawn: with s a random sign for each
-    gradient, and v, which does not see signs, that of the run,
+    What is left, ``growth - shadow - rest_64``, is the *memory*: correlation between the gradients
+    of the last 64 steps. The mean over random signs is computed, not drawn. Signs do not change v,
+    so that
+
 
     .. math::
         q_t &= \beta_1^2 q_{t-1} + (1 - \beta_1)^2 g_t^2, \qquad
@@ -98,11 +99,11 @@ class GrowthSplit:
     optimizer
         torch's `AdamW`, before its first step. Not amsgrad, not maximize.
     lags
-        Numbers of steps that the rest looks back, ascending. The weights of the last so many steps
-        are kept.
+        Numbers of steps that the rest looks back, ascending. The weights of as many steps as the
+        largest are kept.
     roles
-        Of the matrices to follow; by default q, k and v, or all in a model without attention. All
-        of a parameter is followed where one of its matrices is.
+        Roles of the matrices to follow; by default q, k and v, or all in a model without attention.
+        Where one matrix of a parameter is followed, all of them are.
     every
         Steps in a window.
 

@@ -17,13 +17,13 @@ __all__ = ["JsonLinesCallback"]
 class JsonLinesCallback(TrainerCallback):
     """Append every entry of the Trainer's log to a file, one JSON object a line, with its step.
 
-    With :meth:`VarianceCallback.log_through` it gets the chosen statistics of the weights as well,
-    as the loggers of transformers do. Numbers that are not finite are null.
+    After :meth:`initscope.tracking.VarianceCallback.log_through` it gets the chosen statistics of
+    the weights as well, as the loggers of transformers do. Numbers that are not finite are null.
 
     Parameters
     ----------
     path
-        Of the file; it is appended to.
+        The file that is appended to.
 
     Examples
     --------

@@ -25,7 +25,15 @@ __all__ = ["LayerRecord", "VarianceRecord", "record_variances"]
 
 @dataclass
 class LayerRecord:
-    """Hold what was seen of one call of one layer: ``(kind, stat)`` to a scalar tensor."""
+    """Hold what was measured in one call of one layer.
+
+    Attributes
+    ----------
+    role
+        Name of the module in the model.
+    stats
+        ``(kind, stat)`` to a scalar tensor.
+    """
 
     role: str
     stats: dict[tuple[str, str], torch.Tensor] = field(default_factory=dict)
@@ -33,7 +41,14 @@ class LayerRecord:
 
 @dataclass
 class VarianceRecord:
-    """Hold what :func:`record_variances` saw, a record a layer, in the order of execution.
+    """Hold what :func:`record_variances` measured, one record a layer, in the order of execution.
+
+    Attributes
+    ----------
+    layers
+        One :class:`LayerRecord` for each call of a layer.
+    weights
+        Parameters of the layers that were called.
 
     >>> from initscope.models import MLP
     >>> with record_variances(MLP([4, 3, 2])) as record:

@@ -54,8 +54,8 @@ def layer_variances(
     `weight`      `std`                    standard deviation of the elements of W
     ============= ======================== ======================================================
 
-    Embeddings are no layers; experts in one tensor and recurrent layers are none either: a line in
-    the log (`logging`, "initscope.tracking") says what share of the weights was measured.
+    Embeddings, experts in one tensor and recurrent layers are not measured; a line in the log
+    (`logging`, "initscope.tracking") says what share of the weights was.
 
     Variances are per element, over batch and units together, around their common mean, divided
     by the number of elements; they are accumulated in float64. Values that overflow are reported
@@ -79,9 +79,9 @@ def layer_variances(
         One batch, examples along the first dimension; or a dictionary of the model's arguments, as
         a tokenizer makes it.
     labels
-        What `loss_fn` compares the output with. Without labels, the loss in the output is
-        propagated back, which models of transformers give when their arguments hold labels;
-        without that nothing is, and there are no rows of kind `gradient`.
+        What `loss_fn` compares the output with. Without labels the loss in the output is propagated
+        back, which models of transformers give when their arguments hold labels; if there is none,
+        there are no rows of kind `gradient`.
     loss_fn
         ``loss_fn(model(inputs), labels)``, a scalar.
     step

@@ -53,13 +53,14 @@ class LightningVarianceCallback(FolderFrames, Callback):
     Parameters
     ----------
     out_folder
-        Made if it is not there.
+        Folder of the tables, made if it is not there.
     alerts
-        Of :mod:`initscope.tracking.alerts`; what they raised is in ``watch.raised``. One with the
-        action ``"stop"`` sets ``trainer.should_stop``, in all processes.
-    options
-        Of :class:`initscope.tracking.VarianceTracker`, but for `step`; by default weights,
-        gradients and updates are recorded.
+        What to watch for, each an :class:`initscope.tracking.Alert`; what was raised is in
+        ``watch.raised``, see :class:`initscope.tracking.AlertWatch`. One with the action ``"stop"``
+        sets ``trainer.should_stop``, in all processes.
+    **options
+        Arguments of :class:`initscope.tracking.VarianceTracker`, but for `step`; by default
+        weights, gradients and updates are recorded.
 
     Raises
     ------

@@ -131,24 +131,23 @@ def weight_matrices(
     ``attention_out``             from the heads to the residual stream
     ``mlp_in``, ``mlp_out``       into the MLP, and from it to the residual stream
     ``mlp_gate``                  of a gated MLP
-    ``token_embedding``,          embeddings, one row for each token, position or type
-    ``position_embedding``,
-    ``token_type_embedding``
+    ``token_embedding``           embedding, one row for each token
+    ``position_embedding``        embedding, one row for each position
+    ``token_type_embedding``      embedding, one row for each type of token
     ``output``                    to the logits, unless it is the token embedding
     ============================= ================================================================
 
-    A model that reads with an encoder and writes with a decoder has ``encoder_q``, ``decoder_q``,
-    ``decoder_cross_q`` and so on, one of several towers ``text_q`` and ``vision_q`` (CLIP), its
-    layers counted in each; a matrix of another kind has its name in the model as role, and a
-    convolution before the first block is in layer 0. Of an adapter on q, ``q_lora_A`` and
-    ``q_lora_B`` are its two matrices.
+    A model with an encoder and a decoder has ``encoder_q``, ``decoder_q``, ``decoder_cross_q`` and
+    so on, one of several towers ``text_q`` and ``vision_q`` (CLIP), with layers counted in each. A
+    matrix of another kind has its name in the model as role, and a convolution before the first
+    block is in layer 0. The two matrices of an adapter on q are ``q_lora_A`` and ``q_lora_B``.
 
     In a model without attention every weight is a role of its own, the name of its module in the
-    model (``features.0``); of a module that holds several, the name of the parameter
-    (``lstm.weight_ih_l0``, the gates in one). Modules that hold a weight are the layers, counted
+    model (``features.0``); in a module that holds several, the name of the parameter
+    (``lstm.weight_ih_l0``, all gates together). Modules that hold a weight are the layers, counted
     from 1 in the order of their definition; embeddings are layer 0.
 
-    They come layer by layer. A view shares the memory of the parameter and carries no gradient.
+    Matrices come layer by layer. A view shares the memory of the parameter and carries no gradient.
     Its shape is that of the parameter, ``(out, in)``, ``(out, in, height, width)`` and the like or,
     in transformers' `Conv1D`, ``(in, out)``, or the part of it that is the matrix; where q, k and v
     of one head stand together (GPT-NeoX), it is ``(heads, head width, in)``. With grouped queries k
@@ -163,14 +162,15 @@ def weight_matrices(
         several devices.
     matrices
         ``"attention"``: what has the roles above, and every other matrix and kernel beside it.
-        ``"all"``: every weight there is, with experts in one tensor (``mlp_in:expert_3``),
+        ``"all"``: every weight there is, including experts in one tensor (``mlp_in:expert_3``),
         positions and class tokens that are parameters, low-rank projections of latent attention
-        (``q_a``, ``q_b``, ``kv_a``, ``k_b``, ``v_b``), and what has a form of its own (rates of a
-        state space, a bilinear form), under its name; blocks of a state space are layers. Or a
-        dictionary from a role to the regular expression that names of its parameters contain; each
-        parameter is a matrix then, and the first number in its name, counted from 1, its layer.
+        (``q_a``, ``q_b``, ``kv_a``, ``k_b``, ``v_b``), and parameters of another form (rates of a
+        state-space model, a bilinear form), under their names; blocks of a state-space model are
+        layers. Or a dictionary from a role to a regular expression that the names of its parameters
+        contain; each parameter is then a matrix, and the first number in its name, plus 1, its
+        layer.
     vectors
-        Whether gains of norms and biases are among them too, under their names, with ``"all"``.
+        Whether gains of norms and biases are among them too, under their names; with ``"all"``.
 
     Raises
     ------

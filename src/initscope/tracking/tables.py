@@ -43,13 +43,13 @@ COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
 
 
 def read_variances(folder: str | Path) -> pd.DataFrame:
-    """Return what was recorded in `folder`, of a run that has ended or is under way.
+    """Return the statistics recorded in `folder`, of a run that has ended or is under way.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``step, layer, role, kind, stat, value``; in its `attrs` what the tracker noted, as
-        :meth:`VarianceTracker.to_frame` says.
+        Columns ``step, layer, role, kind, stat, value``; its `attrs` are those of
+        :meth:`initscope.tracking.VarianceTracker.to_frame`.
 
     Raises
     ------

@@ -69,8 +69,8 @@ logger = logging.getLogger("initscope.tracking")
 class VarianceTracker:
     """Record statistics of the weight matrices of a model, step by step, in a training loop.
 
-    A context manager. With an optimizer nothing else is to be called: its steps are counted, and
-    measured if they are due.
+    Use it as a context manager. Given the optimizer, it counts its steps and measures those that
+    are due; nothing else has to be called.
 
     >>> from initscope.models import gpt2
     >>> model = gpt2("nano12", n_layer=1, n_embd=16, n_head=2, n_positions=8)
@@ -84,8 +84,8 @@ class VarianceTracker:
     >>> sorted(frame["step"].unique().tolist())
     [0, 2, 4]
 
-    Step 0 is before the first step of the optimizer. The rows of a due step t are those of each
-    layer and role of :func:`initscope.tracking.weight_matrices`:
+    Step 0 is before the first step of the optimizer. A due step t has these rows for each layer and
+    role of :func:`initscope.tracking.weight_matrices`:
 
     ============== ====================== =========================================================
     kind           stat                   value
@@ -94,8 +94,8 @@ class VarianceTracker:
     `weight`       `kurtosis`             fourth central moment / variance², 3 if normal; on the
                                           schedule `distribution_every`
     `weight`       `quantile_0.5`, ...    of the elements, on the same schedule; of more than four
-                                          million on a CPU each to within 1/128 of itself, and
-                                          kurtosis and histograms to a thousandth
+                                          million on a CPU to within 1/128 of their size, kurtosis
+                                          and histograms to a thousandth
     `gradient`     `mean`, `std`, `rms`   of dL/dW, accumulated and clipped, as the optimizer got
                                           it in step t
     `update`       `rms`, `rotation`,     of step t, as :func:`initscope.tracking.variance_budget`
@@ -123,38 +123,37 @@ class VarianceTracker:
     ----------
     model
         Any model, with attention or without, compiled or wrapped; its matrices are those of
-        :func:`initscope.tracking.weight_matrices`, frozen ones included. Of FSDP and tensor
+        :func:`initscope.tracking.weight_matrices`, frozen ones included. Under FSDP and tensor
         parallelism, where each process holds parts, every process makes a tracker; sums are added
-        up over all, signals are those of its own batch. Of an adapter of low
-        rank the product of its two matrices, with its scaling, is measured too, as ``q_lora_BA``.
+        up over all, signals are those of its own batch. The product of the two matrices of a
+        low-rank adapter, with its scaling, is measured too, as ``q_lora_BA``.
     optimizer
         Its optimizer, or several (Muon beside AdamW), which are recorded after the last of them has
-        stepped. Of Adam, AdamW and plain SGD the update is read from the state; of any other, and
-        of weights of 16 bits, it is the difference of the weights: a copy of each is made at steps
-        that are due. Without an optimizer, call :meth:`after_optimizer_step` after each step.
+        stepped. The update of Adam, AdamW and plain SGD is read from the state; that of any other
+        optimizer, and of weights of 16 bits, is the difference of the weights, for which they are
+        copied at steps that are due. Without an optimizer, call :meth:`after_optimizer_step` after
+        each step.
     every
         The steps that are due: every so many, a set of steps, or a function of the step.
     quantities
-        Which kinds to record, of :data:`QUANTITIES`; by default all but `activation` and
-        `attention`, which need hooks in the forward pass, and without an optimizer `update`.
+        Which kinds to record, of :data:`QUANTITIES`; by default `weight`, `gradient` and, with an
+        optimizer, `update`. `activation` and `attention` need hooks in the forward pass.
     embeddings_every
-        The steps at which embeddings and an output layer are measured. By default as `every`, but
-        for a matrix of more than a million numbers where `every` is a number below 10: it is
-        measured at the first multiple of `every` from 10 on, and of that, because with a large
-        vocabulary it costs more than a short training step; and at `distribution_every`. What is
-        recorded of it is exact (a sample of its rows would miss the few tokens that have a
-        gradient). The line at the start names it, and so does the record: see :meth:`to_frame`.
-        With the same number as `every` it is measured as often as the rest.
+        The steps at which embeddings and an output layer are measured; by default as `every`. But
+        where `every` is a number below 10, a matrix of more than a million elements is measured
+        less often, because with a large vocabulary it costs more than a short training step: at
+        multiples of the first multiple of `every` from 10 on, and at `distribution_every`. The log
+        line at the start and the record name it, see :meth:`to_frame`. With the same number as
+        `every` it is measured as often as the rest.
     matrices, vectors
         Which matrices are followed, and whether gains of norms and biases are too: as
         :func:`initscope.tracking.weight_matrices` takes them. What is left out is said in the log
         (`logging`, "initscope.tracking") when the tracker is made: as a warning if it is more than
         1% of the weights.
     distribution_every
-        The steps at which the distribution is looked at more closely: kurtosis, quantiles and
-        histograms. They are due too.
+        The steps at which kurtosis, quantiles and histograms are measured. They are due too.
     quantiles
-        Numbers from 0 to 1.
+        Which quantiles, numbers from 0 to 1.
     histograms
         Roles whose histograms are kept, for :meth:`histograms_to_frame`; ``q`` also stands for
         ``encoder_q`` and the like. By default q, k and v; all in a model without attention.
@@ -163,8 +162,8 @@ class VarianceTracker:
     out_folder
         Where the tables are kept (:func:`initscope.tracking.read_variances` reads them while the
         run goes on); in memory if None. Rows there of steps after `step` are dropped. Of several
-        processes (torch.distributed) the first writes, and of weights that all hold whole (DDP) it
-        alone measures; each does, for itself, in memory.
+        processes (torch.distributed) the first writes; where all hold the whole weights (DDP), it
+        alone measures. In memory, each process measures for itself.
     overwrite
         Whether a run that starts at step 0 may replace what an earlier one left in `out_folder`.
 
@@ -178,10 +177,10 @@ class VarianceTracker:
     Raises
     ------
     UsageError
-        A model without a weight matrix, or without data (on the device meta), an unknown quantity
-        or role, an optimizer that holds none of the matrices, activations of a compiled model, even
-        if it is compiled later; when it is entered, a folder that cannot be written, or that holds
-        another run.
+        A model without a weight matrix, or without data (on the device meta); an unknown quantity
+        or role; an optimizer that holds none of the matrices; `activation` of a compiled model,
+        even if it is compiled later. When it is entered: a folder that cannot be written, or that
+        holds another run.
     """
 
     def __init__(
@@ -270,7 +269,7 @@ class VarianceTracker:
 
     @property
     def newest(self) -> dict[tuple[int, str], float]:
-        """The std of each matrix at that step, by (layer, role)."""
+        """The std of each matrix at :attr:`newest_step`, by (layer, role)."""
         return self._recording.newest
 
     def __enter__(self) -> VarianceTracker:
@@ -344,7 +343,7 @@ class VarianceTracker:
         self._attention.stop()
 
     def before_optimizer_step(self) -> None:
-        """Measure the gradients when they are complete and clipped."""
+        """Measure the gradients; call it when they are complete and clipped."""
         self.end_batch()
         if not self._clock.due(self.step + 1):
             return
@@ -354,7 +353,7 @@ class VarianceTracker:
 
     @torch.no_grad()
     def keep_past(self) -> None:
-        """Keep settings, and weights where they are needed, as the step finds them.
+        """Keep the settings, and the weights where they are needed, from before the step.
 
         A scheduler may step before it is recorded. Part of :meth:`before_optimizer_step`, for a
         loop that clips the gradients after it calls.

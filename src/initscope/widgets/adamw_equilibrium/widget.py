@@ -55,13 +55,16 @@ class AdamWEquilibrium(BookWidget):
     Attributes
     ----------
     preset
-        A name of :data:`initscope.theory.published_runs.PUBLISHED_RUNS`: sets all that follows but
-        `log_steps` and `log_std`; becomes ``"custom"`` when one of these is changed.
+        ``"nanogpt"``, ``"shakespeare"``, ``"gpt3-175b"``, ``"llama-7b"`` or ``"llama-65b"``, of
+        :data:`initscope.theory.RECIPES`: sets all that follows but `log_steps` and `log_std`. It
+        becomes ``"custom"`` when one of these is changed.
     lr, weight_decay
         Peak learning rate, 0 or 1e-6 to 0.1; weight decay, 0 or 1e-4 to 10.
-    schedule, warmup, final, steps
-        As in :func:`~initscope.theory.learning_rates.learning_rates`; 10 to 1,000,000 steps, 0 to
-        100,000 of them warm-up.
+    steps, warmup
+        Number of updates, 10 to 1,000,000, and of those that warm up, 0 to 100,000.
+    schedule, final
+        How the rate goes on, as in :class:`initscope.theory.Recipe`; `final` is a share of the
+        peak.
     std0
         Std at initialization, 1e-4 to 10.
     decay_schedule
@@ -239,11 +242,11 @@ class AdamWEquilibrium(BookWidget):
             return self.std0 * np.abs(np.cumprod(keep))
 
     def memory(self) -> DataMemory:
-        """Return what the last weights keep of each initial weight, and of each update."""
+        """Return what the final weights keep of the start, and of each update."""
         return data_memory(self.learning_rates(), self.weight_decays(), alignment=self.alignment)
 
     def half_of_memory(self) -> int:
-        """Return how many of the last updates have half of the weight of all; 0 if none has any."""
+        """Return how many of the last updates have half of the total weight; 0 if none has any."""
         with np.errstate(over="ignore", invalid="ignore"):
             held = np.cumsum(np.abs(self.memory().updates[::-1]))
         known = 0 < held[-1] < np.inf

@@ -69,9 +69,9 @@ class GPTTraining(BookWidget):
     Attributes
     ----------
     std
-        Of all weights at the start, a standard deviation per element; .001 to 1.
+        Std of all weights at the start, per element; .001 to 1.
     learning_rate, weight_decay
-        1e-5 to .1; 0 or .01 to 10.
+        Constant learning rate, 1e-5 to .1, and weight decay, 0 or .01 to 10.
     width
         Channels: 16, 32, 48 or 64.
     optimizer
@@ -79,19 +79,17 @@ class GPTTraining(BookWidget):
     rival
         How a second run differs, which is trained beside the first on the same batches:
         ``"none"`` for no such run, ``"small_start"`` (a tenth of the std), ``"large_start"`` (3
-        times), ``"strong_decay"`` (4 times), ``"no_decay"``, ``"fast"`` (3 times the rate),
-        ``"optimizer"`` (SGD with momentum, or AdamW), ``"scaling"``.
+        times the std), ``"strong_decay"`` (4 times the decay), ``"no_decay"``, ``"fast"`` (3 times
+        the rate), ``"optimizer"`` (SGD with momentum, or AdamW), ``"scaling"`` (the opposite
+        `residual_scaling`).
     steps
-        Updates, 10 to 3,000.
+        Number of updates, 10 to 3,000.
     seed
-        Of weights and batches, 0 to 99.
+        Seed of weights and batches, 0 to 99.
     residual_scaling
         Whether matrices that end a branch start at the std over :math:`\\sqrt{2 L}`, as GPT-2's do.
     margin
         How near the prediction the median of the layers has to come to count as right: .15.
-    text
-        What the model reads: chapters I to III of E. Brontë, *Wuthering Heights* (1847), in the
-        public domain, from ELTeC-eng (CC BY 4.0 for its encoding). The page gets it `deflated`.
 
     Raises
     ------
@@ -127,7 +125,10 @@ class GPTTraining(BookWidget):
 
     @property
     def text(self) -> str:
-        """What the model reads."""
+        """What the model reads: chapters I to III of E. Brontë, *Wuthering Heights* (1847).
+
+        In the public domain, from ELTeC-eng (CC BY 4.0 for its encoding).
+        """
         return passage()
 
     @traitlets.validate(*_RANGES)

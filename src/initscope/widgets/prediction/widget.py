@@ -30,35 +30,33 @@ class Prediction(BookWidget):
     question
         What is asked, in plain text.
     truth
-        The answer, computed: a number (`kind` "value"), two numbers (low, high) ("band"), or two
-        sequences x and y ("curve"), of which the last y is asked for.
+        The answer, computed: a number for the kind ``"value"``; two numbers, low and high, for
+        ``"band"``; two sequences x and y, of which the last y is asked for, for ``"curve"``.
     kind
-        "value": one slider. "band": two. "curve": the beginning of y over x is drawn, and the
-        reader moves the end.
+        ``"value"``: one slider. ``"band"``: two. ``"curve"``: the beginning of y over x is drawn,
+        and the reader moves the end.
     low, high
-        The axis on which the reader answers; the truth has to lie on it. Choose it so wide that
-        it does not give the answer away.
+        Ends of the axis on which the reader answers; the truth has to lie on it. Choose it wide
+        enough not to give the answer away.
     log
         Whether that axis is logarithmic. Guess and truth then differ by a factor, otherwise by a
         share of the axis; two bands differ in decades, otherwise in length.
-    unit, label
-        Unit of the answer ("%" or a word) and name of the axis.
-    explanation
-        Plain text that the reveal adds; format computed numbers into it.
-    code
-        Python that computes the answer, shown by a button; none by default.
-    shown, x_label, x_log
-        Of a curve: how many of its points are drawn before the reveal (by default a third), the
-        name of the x axis, and whether it is logarithmic.
+    shown
+        Of a curve: how many of its points are drawn before the reveal, by default a third.
+    guess, guess_high
+        The reader's answer at the start; `guess_high` is the upper edge of a band. An answer that
+        is not revealed yet does not start near the truth: it is moved to the other end of the axis.
+        In the page the truth is revealed only after the reader has changed it.
     thresholds
         What counts as close and what as near, two numbers. For a value and a curve the largest
         factor, by default (1.25, 2), or share of a linear axis, (0.05, 0.15); for a band the
         smallest share of what either band covers that both cover, (0.8, 0.4).
-    guess, guess_high, revealed
-        The prediction (`guess_high`: the upper edge of a band) and whether the answer is shown.
-        These alone may be set later, and are synchronized with the page; the others are read once.
-        A prediction that is not revealed yet does not start near its answer: it is moved to the
-        other end of the axis. In the page it is revealed only after the reader has changed it.
+    **others
+        ``unit`` and ``label``, unit of the answer (``"%"`` or a word) and name of the axis;
+        ``explanation``, plain text that the reveal adds; ``code``, Python that computes the answer,
+        shown by a button; ``x_label`` and ``x_log`` of a curve, name of the x axis and whether it
+        is logarithmic; ``revealed``, whether the answer is shown. `guess`, `guess_high` and
+        ``revealed`` alone may be set later and are synchronized with the page.
 
     Raises
     ------

@@ -120,8 +120,9 @@ class QKVTraining(BookWidget):
         Parameters
         ----------
         folders
-            Label that the reader chooses a run by -> its folder, as given to `pretrain` or the
-            folder ``record`` in it. The code shown to the reader names the folder as it is here.
+            Folder of each run, as given to :func:`initscope.pretrain.pretrain`, or the folder
+            ``record`` in it, by the label of the run that the reader chooses. The code shown to the
+            reader names the folder as it is here.
         roles
             Those shown, in this order, of :func:`initscope.tracking.weight_matrices`.
         points, histogram_points
@@ -178,7 +179,8 @@ class QKVTraining(BookWidget):
             Columns ``step, layer, role, low, high, counts``: the weights counted in even bins
             between `low` and `high`, at some of the recorded steps.
         predictions
-            A frame like the first, for example from :func:`adamw_prediction`.
+            A table like `frame`, for example from
+            :meth:`initscope.predict.ModelPrediction.variances`.
         roles, points, histogram_points, **settings
             As in :meth:`from_folders`.
 
@@ -235,12 +237,12 @@ class QKVTraining(BookWidget):
 
     @property
     def shown(self) -> RecordedRun:
-        """The run that is looked at."""
+        """The run that `run` names, with its tables."""
         return self.runs[self.run]
 
     @property
     def matrices(self) -> Matrices:
-        """Those of the role that is looked at."""
+        """The matrices of the role that `role` names."""
         return self.shown.roles[self.role]
 
     @traitlets.validate("run")
@@ -293,7 +295,7 @@ class QKVTraining(BookWidget):
     # --- What is shown ---------------------------------------------------------------------------
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers of the sentence, at the settings.
+        """Return the numbers of the sentence under the picture, at the current settings.
 
         Returns
         -------

@@ -48,9 +48,13 @@ class StabilityMap(BookWidget):
         Name of the sweep shown: a key of the tables. When it changes, the settings below that it
         does not have go to the nearest or first that it has.
     quantity
-        What the colors show, one of :data:`QUANTITIES`. Where `seed` is ``"median"`` it is the
+        What the colors show: ``"accuracy"`` (test accuracy after training), ``"loss"`` (training
+        loss at the end), ``"divergence"`` (updates until divergence, plus 1), ``"signal"`` (forward
+        variance of the last layer over the first, before training), ``"gradient"`` (gradient
+        variance of the first layer over the last, before training) or ``"dead"`` (share of dead
+        units in the last hidden layer, after training). Where `seed` is ``"median"`` it is the
         median over the seeds, those that diverged counted as the worst; for ``"divergence"`` the
-        median over those.
+        median over those that diverged.
     training
         Optimizer and rate of the selected cell: ``"adam 0.001"``.
     network

@@ -84,7 +84,7 @@ class WineTraining(BookWidget):
     seeds
         How many networks of each scheme, from 1 to 8; seeds count from 0.
     wine
-        The data, set by the class; see :func:`wine_rows`.
+        The data, set by the class: ``rows``, ``labels``, and the ``splits`` of the seeds.
 
     >>> WineTraining(scheme="race", depth=20).depth
     20
