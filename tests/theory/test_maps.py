@@ -230,6 +230,13 @@ def test_chi_is_the_slope_of_the_correlation_map(name):
         np.testing.assert_allclose(chi(name, weight, bias, c=correlation), slope, rtol=1e-5)
 
 
+def test_chi_of_a_homogeneous_activation_needs_no_fixed_point():
+    """Half the variance of a weight for ReLU, where the variance grows without bound too."""
+    weight = [0.5, 2.0, 3.0]
+    for q in (None, 7.0):
+        np.testing.assert_allclose(chi("relu", weight, 0.1, q=q), [0.25, 1.0, 1.5], rtol=1e-12)
+
+
 def test_correlations_of_relu_go_to_one_as_a_power_of_depth():
     # 1 - c shrinks by (2 sqrt 2 / 3 pi) (1 - c)^(3/2) a layer, so that l^2 (1 - c) -> 9 pi^2 / 2.
     weight = np.array([0.3, 1.0, 2.0, 3.7])
