@@ -345,8 +345,10 @@ def test_the_budget_of_16_bits_needs_the_weights_before() -> None:
     model(input_ids=TOKENS, labels=TOKENS).loss.backward()
     before = {p: p.detach().clone() for p in model.parameters()}
     optimizer.step()
-    with pytest.warns(UserWarning, match="10 weights of torch.bfloat16 are rounded after the step"):
+    says = "10 weights of torch.bfloat16 are rounded after the step"
+    with pytest.warns(UserWarning, match=says) as warned:
         without = variance_budget(optimizer, model)
+    assert warned[0].filename == __file__  # the line of the caller is shown
     assert "rounding" not in set(without["stat"])
     frame = variance_budget(optimizer, model, before=before)
     found = frame.pivot(index=["layer", "role"], columns="stat", values="value")  # noqa: PD010
