@@ -343,3 +343,20 @@ def test_a_file_is_read_without_torch_and_transformers(config: str) -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("steps", [None, 3])
+def test_rates_and_decays_at_the_ends_of_the_range_of_floats(steps: int | None) -> None:
+    """What is told is finite or says that nothing is reached; and nothing overflows on the way."""
+    model = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}
+    sizes = [5e-324, 1e-320, 1e-310, 1e-200, 1e-10, 1.0]
+    for rate in sizes:
+        for decay in [0.0, *sizes]:
+            found = predict(model, learning_rate=rate, weight_decay=decay, steps=steps)
+            away = found.matrices["steps_to_equilibrium"]
+            assert (away >= 0).all()
+            if not decay:
+                assert np.isinf(away).all()
+                assert np.isinf(found.time_constant)
+            assert found.time_constant == pytest.approx(0.5 / rate / decay if decay else np.inf)

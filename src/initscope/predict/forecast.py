@@ -171,7 +171,8 @@ def predict(
         peak = checks.number("learning_rate", learning_rate, 0.0, LARGEST)
         require(peak > 0, "learning_rate must be above 0.")
         rotation = float(adamw_rotation(peak, decay, betas))
-        time_constant = 1 / (2 * peak * decay) if decay else math.inf
+        pull = 2 * peak * decay
+        time_constant = 1 / pull if pull else math.inf
         equilibrium = float(adamw_equilibrium_rms(peak, decay, betas=betas))
         matrices["std_equilibrium"] = equilibrium
         matrices["steps_to_equilibrium"] = [
@@ -355,10 +356,12 @@ def _steps_to(equilibrium: float, start: float, time_constant: float) -> float:
 
     The distance of the variance falls as exp(-t / time constant).
     """
-    if not math.isfinite(equilibrium):
+    if not 0 < equilibrium < math.inf:
         return math.inf
-    distance = (start / equilibrium) ** 2 - 1
+    ratio = start / equilibrium
+    distance = ratio * ratio - 1
     near = (1 + math.copysign(NEAR, distance)) ** 2 - 1
     if abs(distance) <= abs(near):
         return 0.0
-    return math.ceil(time_constant * math.log(distance / near))
+    updates = time_constant * math.log(distance / near)
+    return math.ceil(updates) if math.isfinite(updates) else math.inf

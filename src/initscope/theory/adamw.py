@@ -147,7 +147,7 @@ def adamw_equilibrium_rms(
         smoothed = (1 - beta1) / (1 + beta1) * (1 + keep * beta1) / (1 - keep * beta1)
         square, shrinkage = noise * eta * smoothed, pull * (1 + keep)
     decays = shrinkage > 0
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):  # of a decay of 1e-320, as of none
         rms = np.sqrt(square / np.where(decays, shrinkage, 1.0))
     return plain(np.where(decays, rms, np.inf))
 
