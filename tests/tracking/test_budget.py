@@ -159,6 +159,15 @@ def test_nothing_is_changed() -> None:
     assert torch.equal(random, torch.get_rng_state())
 
 
+def test_the_step_is_what_the_caller_says() -> None:
+    model = tiny.gpt2()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    model(input_ids=TOKENS, labels=TOKENS).loss.backward()
+    optimizer.step()
+    assert set(variance_budget(optimizer, model)["step"]) == {0}
+    assert set(variance_budget(optimizer, model, 7)["step"]) == {7}
+
+
 def test_frozen_matrices_have_no_rows() -> None:
     model = tiny.gpt2()
     model.transformer.h[0].requires_grad_(False)
