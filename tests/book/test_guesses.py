@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -374,3 +375,13 @@ def test_a_mark_of_a_guess_that_there_is_not_stops_the_building() -> None:
     source = (ROOT / "book" / "_ext" / "guesses.py").read_text()
     assert f"MOST = {rules}\n" in source
     assert f"const MOST = {rules};" in script
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_what_waits_in_a_published_chapter_waits_for_guesses_that_it_asks(path: Path) -> None:
+    notebook = json.loads(path.read_text())
+    (widgets,) = notebook["metadata"]["widgets"].values()
+    asked = sum("question" in model["state"] for model in widgets["state"].values())
+    text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+    numbers = [int(k) for line in re.findall(r"^:guesses: (.*)$", text, re.M) for k in line.split()]
+    assert all(1 <= k <= asked for k in numbers)
