@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -15,12 +14,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from book_pages import DOCUMENTS, ROOT, for_each, parsed
-from matplotlib import rc_context, rcdefaults
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from playwright.sync_api import Browser, Page
 from test_figures import HREF, NAMESPACE, pictures
-from test_readable_figures import LETTERS, drawing, sizes_of_labels
+from test_readable_figures import (  # noqa: F401 (the last is used by itself)
+    LETTERS,
+    drawing,
+    sizes_of_labels,
+    usual_style,
+)
 
 from initscope import plots
 
@@ -31,15 +35,6 @@ from figure_picture import Box, Picture, numbers, overlap
 from guesses import panels_of
 from narrow_figures import APART, narrowed
 from readable_figures import PHONE, least_width, narrow, stacked
-
-
-@pytest.fixture(autouse=True)
-def usual_style() -> Iterator[None]:
-    """Matplotlib's own settings, whatever was drawn before."""
-    with rc_context():
-        rcdefaults()
-        yield
-
 
 WIDTH = 300.0
 NAMES = ["of the first", "of the second", "of the third", "of a fourth", "and of a fifth"]

@@ -170,28 +170,10 @@ def log_variances(
     residual: bool = False,
     layer_norm: bool = False,
 ) -> Propagation:
-    r"""Return the natural logarithms of the forward and backward variance, layer by layer.
+    """Return the natural logarithms of the forward and backward variance, layer by layer.
 
-    The network has `depth` weight layers of `width` inputs and outputs each:
-
-    .. math::
-        \text{plain} \quad & z_1 = W_1 x + b_1, \quad z_l = W_l \phi(z_{l-1}) + b_l, \\
-        \text{residual} \quad & z_0 = x, \quad z_l = z_{l-1} + W_l \phi(z_{l-1}) + b_l,
-
-    with :math:`\phi(\mathrm{LN}(z))` in place of :math:`\phi(z)` where there is LayerNorm (without
-    parameters of its own). With wide layers the branch has mean 0 and is not correlated with what
-    it is added to, so that variances add (Yang & Schoenholz 2017, arXiv:1712.08969), and LayerNorm
-    divides both z and the gradient by :math:`\sqrt{q + \epsilon}`. With
-    :math:`\hat q = q / (q + \epsilon)` under LayerNorm and :math:`\hat q = q` without,
-
-    .. math::
-        q_l &= [q_{l-1}] + n \sigma^2 \, E[\phi(\sqrt{\hat q_{l-1}} z)^2] + \sigma_b^2, \\
-        \mathrm{Var}\, \delta_{l-1} &= \Bigl([1] + n \sigma^2 \,
-            \frac{E[\phi'(\sqrt{\hat q_{l-1}} z)^2]}{q_{l-1} + \epsilon} \Bigr)
-            \mathrm{Var}\, \delta_l,
-
-    the terms in brackets with residual branches, the denominator with LayerNorm. Input and
-    gradient at the output have mean square 1.
+    The network and its equations are those of :func:`residual_propagate`. With wide layers a branch
+    has mean 0 and is not correlated with what it is added to.
 
     Parameters
     ----------
@@ -202,7 +184,7 @@ def log_variances(
     weight_std, bias_std
         Std of a weight, above 0, and of a bias; numbers or arrays, broadcast.
     residual, layer_norm
-        Which network, see above.
+        Which network.
 
     Returns
     -------
