@@ -12,6 +12,7 @@ from typing import Self
 
 import torch
 
+from initscope.models.batched_product import product
 from initscope.models.mlp import ACTIVATIONS, MLP
 
 __all__: list[str] = []  # for this package alone
@@ -94,13 +95,13 @@ class BatchedMLP:
 
     def affine(self, k: int, inputs: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return ``W x + b`` of layer `k` for its inputs."""
-        return torch.baddbmm(self.biases[k], inputs, self.weights[k].mT, out=out)
+        return product(inputs, self.weights[k].mT, out, self.biases[k])
 
     def input_gradient(
         self, k: int, delta: torch.Tensor, out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the gradient at the inputs of layer `k` for that at its pre-activations."""
-        return torch.bmm(delta, self.weights[k], out=out)
+        return product(delta, self.weights[k], out)
 
     def forward(self, inputs: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Propagate `inputs`, of shape ``(n_runs, batch, widths[0])``.
@@ -193,7 +194,7 @@ class BatchedMLP:
         self, delta: torch.Tensor, layer_input: torch.Tensor, out: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return the gradient of a weight, shape ``(n_runs, fan_out, fan_in)``."""
-        return torch.bmm(delta.mT, layer_input, out=out)
+        return product(delta.mT, layer_input, out)
 
     def jacobians(self, pre_activations: list[torch.Tensor]) -> Iterator[torch.Tensor]:
         """Yield of each layer how its output changes with the input of the network.

@@ -18,6 +18,7 @@ import torch
 from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
+from initscope.models.batched_product import add_product_
 from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk
@@ -186,7 +187,7 @@ class ChunkTraining:
         loss, logits_gradient = stack.loss(pre_activations[-1], labels)
         for k, delta in stack.backward(pre_activations, logits_gradient):
             if self.in_place:
-                stack.weights[k].baddbmm_(delta.mT, layer_inputs[k], alpha=-rate)
+                add_product_(stack.weights[k], delta.mT, layer_inputs[k], -rate)
                 stack.biases[k].sub_(delta.sum(1, keepdim=True), alpha=rate)
             else:
                 stack.weight_gradient(delta, layer_inputs[k], out=stack.weights[k].grad)
