@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page
 
 from initscope.widgets import BookWidget
+from initscope.widgets.page import STORED_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,11 @@ def script(kind: str, value: object) -> str:
     """A script element that holds JSON, as myst-nb writes it."""
     text = json.dumps(value).replace("</", "<\\/")
     return f'<script type="{kind}">{text}</script>'
+
+
+def loader() -> str:
+    """The scripts that bring stored widgets to life, in the order of the book."""
+    return STORED_MODEL.read_text() + (ROOT / "book" / "_static" / "widgets.js").read_text()
 
 
 def added_to_a_page(widgets: list) -> int:
@@ -62,7 +68,7 @@ padding: 0 0.8rem; background: {"#14181e" if dark else "#fff"};
 color: {"#ced6dd" if dark else "#222"}; }}</style>
 <style>{(static / "inter.css").read_text()}{(static / "book.css").read_text()}</style></head>
 <body><main><h1>Widgets</h1>{shown}</main>{script(STATE, data["manager_state"])}
-<script>{(static / "widgets.js").read_text()}</script></body></html>"""
+<script>{loader()}</script></body></html>"""
 
 
 Open = Callable[..., Page]

@@ -1,8 +1,8 @@
 // Brings the widgets of a page to life, without a kernel and without a network.
 //
 // A notebook stores the state of its widgets, each with the ES module that draws it; Jupyter Book
-// puts both into the page. Here every module gets a small model over its stored state and the place
-// where it was shown. This replaces require.js and Jupyter's own widget manager, 3.7 MB.
+// puts both into the page. Here every module gets a small model over its stored state (storedModel of
+// stored_model.js, which comes before) and the place where it was shown. This replaces require.js and Jupyter's own widget manager, 3.7 MB.
 (() => {
   const scripts = (kind) =>
     document.querySelectorAll(`script[type="application/vnd.jupyter.widget-${kind}+json"]`);
@@ -21,28 +21,6 @@
       values[path[0]] = new DataView(bytes.buffer);
     }
     return values;
-  }
-
-  /** What a module may ask of anywidget's model. */
-  function makeModel(values) {
-    const listeners = new Map();
-    const call = (name) => [...(listeners.get(name) ?? [])].forEach((listener) => listener());
-    return {
-      get: (name) => values[name],
-      set(name, value) {
-        if (Object.is(values[name], value)) return;
-        values[name] = value;
-        call(`change:${name}`);
-        call("change");
-      },
-      on: (name, listener) => listeners.set(name, (listeners.get(name) ?? new Set()).add(listener)),
-      off(name, listener) {
-        if (listener) listeners.get(name)?.delete(listener);
-        else if (name) listeners.delete(name);
-        else listeners.clear();
-      },
-      save_changes() {},
-    };
   }
 
   const modules = new Map();
@@ -215,7 +193,7 @@
       try {
         const module = await load(values._esm);
         addStyle(values._css);
-        await module.default.render({ model: makeModel(values), el: element, page });
+        await module.default.render({ model: storedModel(values), el: element, page });
         if (element.isConnected) {
           picture?.classList.add("still-picture");
           bringWords(key, element);

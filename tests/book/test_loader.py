@@ -9,7 +9,7 @@ import anywidget
 import pytest
 import traitlets
 from playwright.sync_api import Browser, Page, Route
-from widget_page import widget_page
+from widget_page import loader, widget_page
 
 from initscope.widgets import bundle as bundling
 from initscope.widgets.bundle import SCRIPTS, bundle
@@ -183,10 +183,9 @@ def test_a_widget_that_does_not_start_leaves_its_picture(broken: type, visit: Vi
 
 
 def test_a_page_without_widgets_is_left_as_it_is(visit: Visitor) -> None:
-    loader = (Path(__file__).parents[2] / "book" / "_static" / "widgets.js").read_text()
     body = "<p>Nothing <img alt='a figure' src='data:,'> here.</p>"
     page = visit.html(
-        f"<!DOCTYPE html><html lang='en'><body>{body}<script>{loader}</script></body></html>"
+        f"<!DOCTYPE html><html lang='en'><body>{body}<script>{loader()}</script></body></html>"
     )
     assert page.locator("body > p").count() == 1
     assert page.locator("body *").count() == 3  # with the image and the script

@@ -110,7 +110,7 @@ def test_a_wheel_has_the_package_and_no_link_to_nowhere(unpacked: Path, tmp_path
     sources = {
         path.relative_to(ROOT / "src").as_posix()
         for path in (ROOT / "src" / "initscope").rglob("*")
-        if path.suffix in (".py", ".pyi", ".mjs", ".css", ".txt") or path.name == "py.typed"
+        if path.suffix in (".py", ".pyi", ".mjs", ".js", ".css", ".txt") or path.name == "py.typed"
     }
     assert names == sources
 

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -15,6 +16,9 @@ from initscope.errors import shown
 from initscope.widgets.base import BookWidget
 
 __all__ = ["page"]
+
+STORED_MODEL = Path(__file__).parent / "stored_model.js"
+"""A plain script, which the book loads too: what stands for a model where no kernel is."""
 
 _STYLE = """
 :root { color-scheme: light dark; --pst-color-text-base: #1f2328; --pst-color-background: #fff;
@@ -35,25 +39,7 @@ const values = stored.state;
 for (const [name, data] of Object.entries(stored.bytes)) {
   values[name] = new DataView(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)).buffer);
 }
-const listeners = new Map();
-const call = (name) => [...(listeners.get(name) ?? [])].forEach((listener) => listener());
-const model = {
-  get: (name) => values[name],
-  set(name, value) {
-    if (Object.is(values[name], value)) return;
-    values[name] = value;
-    call(`change:${name}`);
-    call("change");
-  },
-  on: (name, listener) => listeners.set(name, (listeners.get(name) ?? new Set()).add(listener)),
-  off(name, listener) {
-    if (listener) listeners.get(name)?.delete(listener);
-    else if (name) listeners.delete(name);
-    else listeners.clear();
-  },
-  save_changes() {},
-};
-await widget.render({ model, el: document.getElementById("widget") });
+await widget.render({ model: storedModel(values), el: document.getElementById("widget") });
 document.documentElement.dataset.widgets = "ready";
 """
 
@@ -136,6 +122,7 @@ def page(
 {chr(10).join(parts)}
 <script type="application/json" id="state">{stored}</script>
 <script type="module">
+{STORED_MODEL.read_text(encoding="utf8")}
 {script}
 {_START}
 </script>
