@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -453,6 +454,26 @@ def test_a_rate_that_is_not_that_of_the_step_is_noticed(build: Any, dtype: torch
         with pytest.raises(UsageError, match="before a scheduler's step"):
             variance_budget(optimizer, model, before=before)
         optimizer.load_state_dict(other)
+
+
+@pytest.mark.filterwarnings("ignore:.*are rounded after the step")
+@pytest.mark.parametrize("start", [0.0, 1e-3])
+@pytest.mark.parametrize("build", [partial(SGD, lr=0.1), partial(AdamW, lr=0.1)])
+def test_weights_that_grow_from_nothing_are_rounded_by_what_they_become(
+    build: Any, start: float
+) -> None:
+    """In bfloat16 far more coarsely than where they started."""
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 30, dtype=torch.bfloat16)
+    nn.init.constant_(layer.weight, start)
+    optimizer = build(layer.parameters())
+    (layer(torch.randn(8, 40, dtype=torch.bfloat16)) * torch.randn(30)).sum().backward()
+    before = {p: p.detach().clone() for p in layer.parameters()}
+    optimizer.step()
+    found = variance_budget(optimizer, before=before).set_index("stat")["value"]
+    assert found["step"] == pytest.approx(
+        (layer.weight.double() - start).square().mean().item(), rel=0.02
+    )
 
 
 def test_the_tracker_takes_the_rate_of_the_step_itself() -> None:
