@@ -225,7 +225,24 @@ def signature_of(found: griffe.Object) -> str:
     text = re.sub(r", _\w+: [\w\[\], ]+ = \w+\(\)", "", text)
     if any(str(d.value).endswith("contextmanager") for d in _decorators(found)):
         text = re.sub(r"-> Iterator\[", "-> AbstractContextManager[", text)
-    return re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
+    text = re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
+    return _spelled_out(text, found)
+
+
+def _spelled_out(text: str, scope: griffe.Object) -> str:
+    """Replace what is short for a type, and has no entry of its own, by what it stands for."""
+    module = scope if isinstance(scope, griffe.Module) else scope.module
+
+    def long(name: re.Match[str]) -> str:
+        try:
+            meant = target_of(module.members[name[0]])
+        except (KeyError, griffe.AliasResolutionError):
+            return name[0]
+        value = str(meant.value) if isinstance(meant, griffe.Attribute) else ""
+        kept = meant.path in public_names() or value.startswith("npt.")  # an array's is longer
+        return name[0] if kept or not re.search(r"[|\[]", value) else _spelled_out(value, meant)
+
+    return re.sub(r"\b[A-Z]\w*[a-z]\w*", long, text)
 
 
 def _decorators(found: griffe.Object) -> list[griffe.Decorator]:

@@ -224,6 +224,8 @@ def test_a_signature_shows_what_a_caller_can_give(tmp_path: Path) -> None:
         "private": "@dataclass\nclass one:\n    a: int\n    _b: dict[str, int] = dict()\n",
         "filled": "@dataclass\nclass one:\n    a: int = cast(int, None)\n",
         "context": "@contextlib.contextmanager\ndef one() -> Iterator[int]: ...\n",
+        "short": "Of = str | Array\nArray = npt.NDArray[float]\nAny_ = list[Of]\n"
+        "def one(a: Of, b: Any_ | None = None, c: Path | None = None): ...\n",
     }
     shown = {}
     for name, source in sources.items():
@@ -234,6 +236,7 @@ def test_a_signature_shows_what_a_caller_can_give(tmp_path: Path) -> None:
         "private": "one(a: int)",
         "filled": "one(a: int | None = None)",
         "context": "one() -> AbstractContextManager[int]",
+        "short": "one(a: str | Array, b: list[str | Array] | None = None, c: Path | None = None)",
     }
 
 
@@ -254,3 +257,4 @@ def test_a_signature_is_as_it_is_written(tmp_path: Path) -> None:
     assert api_reference.signature_of(one) == "one(a: int, *, b: float = 2.0) -> str"
     budget = api_reference.target_of(api_reference.package()["tracking.VarianceTracker"])
     assert "self" not in api_reference.signature_of(budget)
+    assert "every: int | Collection[int] | " in api_reference.signature_of(budget)

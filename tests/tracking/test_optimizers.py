@@ -410,6 +410,13 @@ def test_weights_of_both_precisions_have_rows_of_their_own(known: bool) -> None:
         assert terms == pytest.approx(change, abs=1e-6)
         if narrow:
             assert row["unchanged"] == pytest.approx((new == old).double().mean().item())
+        if known:  # the terms are those of what was asked for: Adam's first step is the sign
+            kept, moved = 1 - 1e-3 * 0.01, -1e-3 * weight.grad.double().sign()
+            within = 0.01 if narrow else 1e-5  # moments of 8 bits
+            assert row["decay"] == pytest.approx((kept**2 - 1) * old.square().mean().item())
+            aligned = 2 * kept * (old * moved).mean().item()
+            assert row["alignment"] == pytest.approx(aligned, rel=within)
+            assert row["step"] == pytest.approx(moved.square().mean().item(), rel=within)
 
 
 # --- what is not of this step ------------------------------------------------------------------
