@@ -712,8 +712,9 @@ def in_two_processes(function: Any, arguments: list[str]) -> list[Any]:
         start_method="forkserver",
     )
     launch = elastic_launch(config, function)
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}  # as torchrun sets it
     with ThreadPoolExecutor(1) as aside:  # in the main thread it would keep the signals to itself
-        results = aside.submit(launch, dict(os.environ), arguments).result()
+        results = aside.submit(launch, environment, arguments).result()
     return [results[rank] for rank in range(2)]  # in the order of the processes, not of their ends
 
 
