@@ -715,6 +715,19 @@ def test_bad_scales_are_refused(scale: object) -> None:
         variance_scaling_(torch.zeros(3, 3), scale)
 
 
+def test_the_result_of_a_computation_is_refused() -> None:
+    with pytest.raises(UsageError, match="tensor is the result of a computation"):
+        variance_scaling_(2 * nn.Parameter(torch.ones(3, 3)), 1.0)
+
+
+def test_a_bias_std_beyond_the_numbers_of_the_type_is_refused_before_anything_changes() -> None:
+    model = MLP([4, 3, 2]).half()
+    with refused(model, "std or scale 20000 is beyond the range of torch.float16"):
+        initialize_(model, "kaiming", bias_std=20_000.0)
+    initialize_(model, "kaiming", bias_std=16_000.0, generator=generator())  # four of them fit
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("model", [nn.ReLU(), nn.Sequential(), nn.Embedding(4, 3)], ids=repr)
 def test_a_model_with_nothing_to_initialize(model: nn.Module) -> None:
     with pytest.raises(UsageError, match="has no linear or convolutional layer to initialize"):
