@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import SymLogNorm, rgb_to_hsv
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -75,49 +78,9 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
             for axes, training in zip(line, trainings, strict=True):
                 here = differences[_is(differences, dataset, training)]
                 runs = measures[_is(measures, dataset, training)]
-                grid = here.pivot_table(
-                    index="learning_rate", columns="depth", values="difference"
-                ).reindex(
-                    index=sorted(runs["learning_rate"].unique()),
-                    columns=sorted(runs["depth"].unique()),
-                )
-                mesh = axes.pcolormesh(
-                    np.arange(grid.shape[1] + 1) - 0.5,
-                    np.arange(grid.shape[0] + 1) - 0.5,
-                    np.ma.masked_invalid(grid.to_numpy(float)),
-                    cmap=BOTH_WAYS,
-                    norm=norm,
-                )
-                mesh.set_edgecolor("face")
-                axes.set_facecolor("#9a9a9a66")
-                rates, depths, best = list(grid.index), list(grid.columns), best_rates(runs)
-                for cell in here[here["covers_zero"]].itertuples():
-                    axes.plot(
-                        depths.index(cell.depth),
-                        rates.index(cell.learning_rate),
-                        color=ON_MAP[1],
-                        mec=ON_MAP[0],
-                        mew=0.6,
-                        marker=".",
-                        ms=7,
-                    )
-                for scheme, shift in ((first, -0.27), (second, 0.27)):
-                    for column, depth in enumerate(depths):
-                        row_of_best = rates.index(best[scheme, depth])
-                        cell = BOTH_WAYS(norm(grid.to_numpy(float)[row_of_best, column]))
-                        rim, ink = ON_MAP if rgb_to_hsv(cell[:3])[2] > 0.75 else ON_MAP[::-1]
-                        axes.annotate(
-                            scheme[0].upper(),
-                            (column + shift, row_of_best),
-                            ha="center",
-                            va="center",
-                            fontsize=8,
-                            fontweight="bold",
-                            color=ink,
-                            path_effects=[withStroke(linewidth=1.6, foreground=rim)],
-                        )
-                axes.grid(False)
-                axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+                mesh = _differences(axes, here, runs, norm)
+                _mark_best(axes, mesh, runs, (first, second))
+                depths = sorted(runs["depth"].unique())
                 depth_axis(axes, depths, label=row == len(panels) - 1)
                 axes.set_title(f"{WRITTEN.get(dataset, dataset)}: {training_name(*training)}")
             line[0].set_ylabel("learning rate")
@@ -134,6 +97,49 @@ def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, secon
         )
         bar.outline.set_edgecolor("none")
     return figure
+
+
+def _differences(axes: Axes, here: pd.DataFrame, runs: pd.DataFrame, norm: SymLogNorm) -> QuadMesh:
+    """Draw the cells of one panel, and a dot where the interval covers zero."""
+    rates, depths = (sorted(runs[name].unique()) for name in ("learning_rate", "depth"))
+    grid = here.pivot_table(index="learning_rate", columns="depth", values="difference")
+    numbers = grid.reindex(index=rates, columns=depths).to_numpy(float)
+    mesh = axes.pcolormesh(
+        np.arange(len(depths) + 1) - 0.5,
+        np.arange(len(rates) + 1) - 0.5,
+        np.ma.masked_invalid(numbers),
+        cmap=BOTH_WAYS,
+        norm=norm,
+    )
+    mesh.set_edgecolor("face")
+    axes.set_facecolor("#9a9a9a66")
+    dot: Any = {"color": ON_MAP[1], "mec": ON_MAP[0], "mew": 0.6, "marker": ".", "ms": 7}
+    for cell in here[here["covers_zero"]].itertuples():
+        axes.plot(depths.index(cell.depth), rates.index(cell.learning_rate), **dot)
+    axes.grid(False)
+    axes.set_yticks(range(len(rates)), [f"{rate:g}" for rate in rates])
+    return mesh
+
+
+def _mark_best(axes: Axes, mesh: QuadMesh, runs: pd.DataFrame, schemes: tuple[str, str]) -> None:
+    """Write the initials of the schemes at the best rate of each, in ink that the cell carries."""
+    rates, depths = (sorted(runs[name].unique()) for name in ("learning_rate", "depth"))
+    best, colors = best_rates(runs), mesh.to_rgba(np.ma.asarray(mesh.get_array()))
+    for scheme, shift in zip(schemes, (-0.27, 0.27), strict=True):
+        for column, depth in enumerate(depths):
+            row = rates.index(best[scheme, depth])
+            light = rgb_to_hsv(colors[row, column, :3])[2] > 0.75
+            rim, ink = ON_MAP if light else ON_MAP[::-1]
+            axes.annotate(
+                scheme[0].upper(),
+                (column + shift, row),
+                ha="center",
+                va="center",
+                fontsize=8,
+                fontweight="bold",
+                color=ink,
+                path_effects=[withStroke(linewidth=1.6, foreground=rim)],
+            )
 
 
 def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Series:

@@ -82,50 +82,15 @@ def stability_map(
         axes, below = figure.subplots(
             1, 2, width_ratios=(2.1, 1), gridspec_kw={"wspace": 0.05}, squeeze=True
         )
-        color_map, norm, numbers = _scale(name, values, sweep["last_probe"])
-        if name != "divergence":  # most seeds diverged, and there is no number
-            color_map = color_map.with_extremes(bad=_NO_NUMBER)
         stds = np.array(sweep["stds"])
         edges = cell_edges(stds)
-        mesh = axes.pcolormesh(
-            edges,
-            np.arange(len(labels) + 1) - 0.5,
-            np.ma.masked_invalid(numbers),
-            cmap=color_map,
-            norm=norm,
-        )
-        mesh.set_edgecolor("face")
-        for share, marker in ((diverged > 0) & (diverged < 1), "$/$"), (diverged == 1, "x"):
-            rows, columns = np.nonzero(share)
-            for color, width in ((ON_MAP[1], 2.2), (ON_MAP[0], 0.9)):
-                axes.scatter(stds[columns], rows, s=14, marker=marker, color=color, lw=width)
-        for row, network in enumerate(networks):
-            for color, width in ((ON_MAP[0], 2.6), (ON_MAP[1], 1.0)):
-                low, high, half = network["low"], network["high"], 0.38
-                axes.plot(
-                    [low, high, high, low, low],
-                    [row - half, row - half, row + half, row + half, row - half],
-                    color=color,
-                    lw=width,
-                )
-                if network["critical"] is not None:
-                    axes.plot(
-                        [network["critical"]] * 2, [row - 0.5, row + 0.5], color=color, lw=width
-                    )
-        for edge in PAPER_BAND:
-            axes.axvline(edge, color=ON_MAP[1], lw=2.4)
-            axes.axvline(edge, color=ON_MAP[0], ls=":", lw=1.6)
+        mesh = _cells(axes, edges, len(labels), *_scale(name, values, sweep["last_probe"]))
+        _diverged(axes, stds, diverged)
+        _bands(axes, networks)
         row, std = selected
         column = int(np.abs(np.log(stds / std)).argmin())
-        left, right = edges[column], edges[column + 1]
-        axes.plot(
-            [left, right, right, left, left],
-            [row - 0.5, row - 0.5, row + 0.5, row + 0.5, row - 0.5],
-            color=_SELECTED,
-            lw=2.4,
-            clip_on=False,
-            zorder=5,
-        )
+        cell = (edges[column], edges[column + 1], row, 0.5)
+        _outline(axes, *cell, color=_SELECTED, lw=2.4, clip_on=False, zorder=5)
         axes.set_xscale("log")
         axes.set_xlim(edges[0], edges[-1])
         axes.set_ylim(-0.5, len(labels) - 0.5)
@@ -139,7 +104,8 @@ def stability_map(
         bar = figure.colorbar(mesh, ax=axes, location="top", aspect=45, pad=0.02, extend="neither")
         bar.set_label(meaning, fontsize=9)
         if name in _TICKS:
-            ticks = {at: text for at, text in _TICKS[name].items() if at <= (norm.vmax or 1)}
+            highest = mesh.norm.vmax or 1
+            ticks = {at: text for at, text in _TICKS[name].items() if at <= highest}
             bar.set_ticks(list(ticks), labels=list(ticks.values()))
         bar.outline.set_edgecolor("none")
         _losses(below, sweep, losses, seed)
@@ -162,20 +128,56 @@ def stability_map(
     return figure
 
 
+def _cells(
+    axes: Any, edges: np.ndarray, n_rows: int, colors: Any, norm: Normalize, numbers: np.ndarray
+) -> Any:
+    """Draw the colored cells; return them."""
+    rows = np.arange(n_rows + 1) - 0.5
+    mesh = axes.pcolormesh(edges, rows, np.ma.masked_invalid(numbers), cmap=colors, norm=norm)
+    mesh.set_edgecolor("face")
+    return mesh
+
+
+def _diverged(axes: Any, stds: np.ndarray, shares: np.ndarray) -> None:
+    """Mark the cells in which some seeds, or all, diverged."""
+    for share, marker in ((shares > 0) & (shares < 1), "$/$"), (shares == 1, "x"):
+        rows, columns = np.nonzero(share)
+        for color, width in ((ON_MAP[1], 2.2), (ON_MAP[0], 0.9)):
+            axes.scatter(stds[columns], rows, s=14, marker=marker, color=color, lw=width)
+
+
+def _bands(axes: Any, networks: Sequence[Mapping[str, Any]]) -> None:
+    """Outline the theory band of each row, and the band of the paper through all of them."""
+    for row, network in enumerate(networks):
+        for color, width in ((ON_MAP[0], 2.6), (ON_MAP[1], 1.0)):
+            _outline(axes, network["low"], network["high"], row, 0.38, color=color, lw=width)
+            if network["critical"] is not None:
+                ends = [row - 0.5, row + 0.5]
+                axes.plot([network["critical"]] * 2, ends, color=color, lw=width)
+    for edge in PAPER_BAND:
+        axes.axvline(edge, color=ON_MAP[1], lw=2.4)
+        axes.axvline(edge, color=ON_MAP[0], ls=":", lw=1.6)
+
+
+def _outline(axes: Any, left: float, right: float, row: int, half: float, **style: Any) -> None:
+    """Draw a rectangle of so much above and below the middle of a row."""
+    low, high = row - half, row + half
+    axes.plot([left, right, right, left, left], [low, low, high, high, low], **style)
+
+
 def _scale(name: str, values: np.ndarray, last: int) -> tuple[Any, Normalize, np.ndarray]:
     """Return the colors, their range and the numbers on its scale."""
+    known = COLOR_MAP.with_extremes(bad=_NO_NUMBER)
     with np.errstate(divide="ignore"):
         if name == "loss":
-            return COLOR_MAP.reversed(), Normalize(-2, 1), np.clip(np.log10(values), -2, 1)
-        if name == "divergence":
-            return (
-                COLOR_MAP,
-                Normalize(0, max(1, np.ceil(np.log10(last + 1)))),
-                np.log10(values + 1),
-            )
+            return known.reversed(), Normalize(-2, 1), np.clip(np.log10(values), -2, 1)
+        if name == "divergence":  # where no seed diverged there is no number, and no color
+            highest = max(1, np.ceil(np.log10(last + 1)))
+            return COLOR_MAP, Normalize(0, highest), np.log10(values + 1)
     if name in ("signal", "gradient"):
-        return BOTH_WAYS, Normalize(-10, 10), np.clip(values, -10, 10)
-    return (COLOR_MAP.reversed() if name == "dead" else COLOR_MAP), Normalize(0, 1), values
+        both_ways = BOTH_WAYS.with_extremes(bad=_NO_NUMBER)
+        return both_ways, Normalize(-10, 10), np.clip(values, -10, 10)
+    return (known.reversed() if name == "dead" else known), Normalize(0, 1), values
 
 
 def _losses(axes: Any, sweep: Mapping[str, Any], losses: np.ndarray, seed: int | None) -> None:
