@@ -17,7 +17,6 @@ import torch
 
 from initscope.sweep import Optimizer, SweepSpec
 from initscope.sweep.chunks import Chunk, chunks_of
-from initscope.sweep.cost import operations
 from initscope.sweep.training import run_chunk
 
 RESULTS = Path(__file__).resolve().parents[1] / "notebooks" / "results"
@@ -32,12 +31,13 @@ class Enough(Exception):
 
 def rate_of(chunk: Chunk) -> float:
     """Return the operations a second of processor time with which a chunk trains on one thread."""
-    done, started, last = 0, 0.0, 0.0
+    done, calls, started, last = 0, 0, 0.0, 0.0
 
     def advance(operations: int) -> None:
-        nonlocal done, started, last
+        nonlocal done, calls, started, last
         last = time.process_time()
-        if not started:  # the first update makes the buffers
+        calls += 1
+        if calls <= 2:  # an evaluation, and the update that makes the buffers
             started = last
             return
         done += operations
@@ -76,8 +76,8 @@ def main() -> None:
                         chunk.n_runs.bit_length())  # fmt: skip
                 if kind not in rates:
                     rates[kind] = rate_of(chunk)
-                needed += operations([chunk]) / rates[kind]
-            work = operations(chunks)
+                needed += chunk.flops / rates[kind]
+            work = sum(chunk.flops for chunk in chunks)
             print(
                 f"{name:<24}{work / 1e12:>10.1f}{work / needed / 1e9:>10.1f}"
                 f"{needed / 60:>10.1f}{seconds / 60:>10.1f}"

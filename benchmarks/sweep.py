@@ -248,9 +248,7 @@ def bench_mnist() -> None:
 
         # All that a run costs is in the seconds, drawing the weights and recording included; the
         # work is that of the products of the updates and of the two evaluations.
-        products = sum(i * o for i, o in itertools.pairwise(chunks[0].widths))
-        work = sum(c.flops_per_step * c.n_steps for c in chunks)
-        work += 2 * 10_000 * 2 * products * spec.n_runs
+        work = sum(c.flops for c in chunks)
         warm_up()
         times = [(seconds_at_best(train), seconds_at_best(sgemm)) for _ in range(LONG_ROUNDS)]
         rates = [(work / s / 1e9, 8 * 2 * n**3 / g / 1e9) for s, g in times]

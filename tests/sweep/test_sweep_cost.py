@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from sweeps import N_CHUNKS, SPLIT, keep_chunks, run
 
 from initscope.errors import UsageError
-from initscope.sweep import SweepSpec
+from initscope.sweep import SweepSpec, chunks_of
 from initscope.sweep.cost import format_duration, format_flops, sweep_cost
+from initscope.sweep.training import run_chunk
 
 
 def recorded(path: Path) -> float:
@@ -89,3 +91,15 @@ def test_times_in_words(seconds: float, text: str) -> None:
 )
 def test_operations_in_words(flops: float, text: str) -> None:
     assert format_flops(flops) == text
+
+
+def test_progress_counts_what_the_cost_counts() -> None:
+    """Updates, and evaluations of the test and the validation set."""
+    spec = dataclasses.replace(SPLIT, evaluations_per_epoch=2, validation_size=20, epochs=3)
+    chunk = chunks_of(spec)[0]
+    advanced: list[int] = []
+    run_chunk(chunk, advance=advanced.append)
+    assert len(advanced) == chunk.n_steps + 1 + 3 * 2
+    assert sum(advanced) == chunk.flops
+    products = 13 * 64 + 64 * 32 + 32 * 3
+    assert advanced[0] == chunk.n_runs * (45 + 20) * 2 * products

@@ -122,9 +122,16 @@ class Chunk:
         return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
 
     @property
+    def flops_per_evaluation(self) -> int:
+        """Those of one evaluation of all runs, on the test and the validation set."""
+        n_examples = len(self.data(self.seeds[0]).test_labels) + self.validation_size
+        return self.n_runs * n_examples * 2 * sum(i * o for i, o in itertools.pairwise(self.widths))
+
+    @property
     def flops(self) -> int:
-        """Floating-point operations of the matrix products of all updates."""
-        return self.flops_per_step * self.n_steps
+        """Those of all updates and evaluations."""
+        evaluations = self.flops_per_evaluation * self.n_evaluations
+        return self.flops_per_step * self.n_steps + evaluations
 
 
 @functools.lru_cache(maxsize=64)

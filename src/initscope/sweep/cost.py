@@ -8,16 +8,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from initscope.devices import check_device
-from initscope.sweep.chunks import Chunk, bytes_per_run, chunks_of
+from initscope.sweep.chunks import bytes_per_run, chunks_of
 from initscope.sweep.records import finished_table, read_chunk, table_path
 from initscope.sweep.spec import SweepSpec
 
@@ -129,25 +127,14 @@ def sweep_cost(
         n_chunks=len(chunks),
         n_runs_left=sum(chunk.n_runs for chunk in left),
         n_chunks_left=len(left),
-        flops=operations(chunks),
-        flops_left=operations(left),
+        flops=float(sum(chunk.flops for chunk in chunks)),
+        flops_left=float(sum(chunk.flops for chunk in left)),
         memory=max(
             (c.n_runs * bytes_per_run(spec, c.widths, c.optimizer) for c in left), default=0
         ),
         seconds_recorded=sum(_seconds_recorded(table) for table in kept),
         finished=finished,
     )
-
-
-def operations(chunks: Iterable[Chunk]) -> float:
-    """Return the operations of all updates and evaluations of `chunks`."""
-    total = 0
-    for chunk in chunks:
-        n_test = len(chunk.data(chunk.seeds[0]).test_labels)
-        n_test += chunk.validation_size
-        products = sum(i * o for i, o in itertools.pairwise(chunk.widths))
-        total += chunk.flops + chunk.n_runs * chunk.n_evaluations * n_test * 2 * products
-    return float(total)
 
 
 def _seconds_recorded(table: pa.Table) -> float:

@@ -258,6 +258,7 @@ class ChunkTraining:
             accuracies.append(accuracy)
             if self.validation is not None:
                 validation.append(self.evaluate(split=self.validation)[1])
+            advance(chunk.flops_per_evaluation)
             return test_loss, accuracy
 
         test_loss, accuracy = evaluate()
@@ -324,7 +325,7 @@ def run_chunk(
     threads
         Torch threads to train with; by default those that torch has here.
     advance
-        Called after every update with the floating-point operations it took.
+        Called after every update and evaluation with the floating-point operations it took.
     """
     used = torch.device(device or "cpu")
     start = time.perf_counter()
