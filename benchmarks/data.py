@@ -2,8 +2,8 @@
 
 Beside it what one would write instead: the same files by `datasets`, an image at a time. Each load
 runs in a fresh process, as a chapter does, with one thread and with all of them, and the shorter
-time is printed; ``import torch`` is not counted. The data is
-found as by the package; without ``INITSCOPE_DATA``, in ``../shared/data`` beside the project.
+time is printed; ``import torch`` is not counted. MNIST has to lie in ``INITSCOPE_DATA``, or in
+``../shared/data`` beside the project.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
+from _mnist import folder_of_mnist
 from _timing import thread_counts
 
 MEASURED = """
@@ -58,14 +58,16 @@ def measure(load: str, environment: dict[str, str]) -> tuple[float, float, int]:
 
 def main() -> None:
     """Print a table of loads."""
-    environment = dict(os.environ)
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if "INITSCOPE_DATA" not in environment and (beside / "mnist").is_dir():
-        environment["INITSCOPE_DATA"] = str(beside)
-    rows = [("cold", OURS, "under 10 s"), ("cached", OURS, "under 1 s")]
-    if folder := environment.get("INITSCOPE_DATA"):
-        environment["MNIST"] = str(Path(folder) / "mnist")
-        rows.append(("by datasets", BY_DATASETS, ""))
+    folder = folder_of_mnist()
+    if folder is None:
+        print("MNIST is not here to be loaded: set INITSCOPE_DATA to a folder that holds mnist/.")
+        return
+    environment = {**os.environ, "MNIST": str(folder)}
+    rows = [
+        ("cold", OURS, "under 10 s"),
+        ("cached", OURS, "under 1 s"),
+        ("by datasets", BY_DATASETS, ""),
+    ]
     found: dict[str, list[tuple[float, float, int]]] = {}
     for _ in range(ROUNDS):
         for threads in thread_counts():

@@ -2,8 +2,8 @@
 
 Every kind of network of every sweep trains for some seconds of processor time; the rate it reaches,
 and the operations that the sweep counts, give the time of the whole. Nothing is recorded.
-
-    INITSCOPE_DATA=../shared/data python benchmarks/records.py
+MNIST has to lie in ``INITSCOPE_DATA``, or in ``../shared/data`` beside the project; without it, the
+other sweeps alone are timed.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
+from _mnist import folder_of_mnist
 
 from initscope.sweep import Optimizer, SweepSpec
 from initscope.sweep.chunks import Chunk, chunks_of
@@ -69,6 +70,9 @@ def main() -> None:
         print(f"\n{chapter}{'TFLOP':>22}{'GFLOP/s':>10}{'core min':>10}{'recorded':>10}")
         alone = taken = 0.0
         for name, (spec, seconds) in recorded_sweeps(chapter).items():
+            if spec.dataset == "mnist" and folder_of_mnist() is None:
+                print(f"{name:<24}MNIST is not here: set INITSCOPE_DATA")
+                continue
             chunks, needed = chunks_of(spec), 0.0
             for chunk in chunks:
                 # What decides the rate: the products' sizes, how many at once, and the optimizer.
@@ -84,7 +88,7 @@ def main() -> None:
             )
             sys.stdout.flush()
             alone, taken = alone + needed, taken + seconds
-        print(f"{'all of them':<44}{alone / 60:>10.1f}{taken / 60:>10.1f}")
+        print(f"{'all of these':<44}{alone / 60:>10.1f}{taken / 60:>10.1f}")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import resource
 import statistics
 import sys
 from concurrent.futures import Executor
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _mnist import folder_of_mnist
 from _timing import seconds, seconds_at_best, thread_counts
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
@@ -207,13 +206,10 @@ def random_mnist() -> data.Dataset:
 
 def bench_mnist() -> None:
     """26 stds, SGD and Adam: achieved GFLOP/s, and the share of a product of large matrices."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if "INITSCOPE_DATA" not in os.environ and (beside / "mnist").is_dir():
-        os.environ["INITSCOPE_DATA"] = str(beside)
-    if "INITSCOPE_DATA" in os.environ:
+    if folder_of_mnist() is not None:
         kind = "real images"
     else:
-        kind = "random numbers of its shape: INITSCOPE_DATA is not set"
+        kind = "random numbers of its shape: INITSCOPE_DATA has none"
         stand_in = random_mnist()
         sweep_chunks._load = lambda *_: stand_in
     print(
