@@ -545,6 +545,7 @@ def test_the_report_has_every_parameter_once() -> None:
     assert "2 parameters set, 62.50% of all numbers" in text
     assert "left: table (not a parameter that is known of Odd)" in text
     assert "kept: norm.weight, norm.bias (scheme kaiming is for layers" in text
+    assert max(map(len, text.splitlines())) <= 80
     before = state(model)
     with pytest.raises(UsageError, match=r"strict: 1 parameters of Odd .*table"):
         draw(model, "kaiming", strict=True)

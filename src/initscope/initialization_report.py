@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ __all__ = ["Initialization"]
 
 MOST_LINES = 40
 """Lines of parameters that a report shows."""
+
+WIDTH = 80
+"""Characters of a line of reasons, unless a name is longer."""
 
 
 class Initialization(dict[str, float]):
@@ -89,9 +93,20 @@ class Initialization(dict[str, float]):
         if len(self) > len(shown_names):
             lines.append(f"  and {len(self) - len(shown_names)} more")
         lines.append("}")
-        for outcome, reasons in (("kept", self.kept), ("left", self.left)):
-            lines += [f"{outcome}: {text}" for text in by_reason(reasons)]
-        lines += [f"note: {note}" for note in self.notes]
+        said = [
+            ("kept", by_reason(self.kept)),
+            ("left", by_reason(self.left)),
+            ("note", self.notes),
+        ]
+        for word, texts in said:
+            for text in texts:
+                lines += wrap(
+                    f"{word}: {text}",
+                    WIDTH,
+                    subsequent_indent="  ",
+                    break_long_words=False,  # names stay whole
+                    break_on_hyphens=False,
+                )
         return "\n".join(lines)
 
 
