@@ -29,7 +29,7 @@ from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
-from sphinx.util.nodes import make_refnode
+from sphinx.util.nodes import find_pending_xref_condition, make_refnode
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def first_line(found: griffe.Object) -> str:
 def signature_of(found: griffe.Object) -> str:
     """Return name and parameters of a function or class, as they are written."""
     if isinstance(found, griffe.Class) and _is_tuple(found):
-        return f"{found.name}({', '.join(_fields(found))})"
+        return with_types(f"{found.name}({', '.join(_fields(found))})", found)
     if not isinstance(found, griffe.Function | griffe.Class):
         return found.name
     text = found.signature()
@@ -226,23 +226,31 @@ def signature_of(found: griffe.Object) -> str:
     if any(str(d.value).endswith("contextmanager") for d in _decorators(found)):
         text = re.sub(r"-> Iterator\[", "-> AbstractContextManager[", text)
     text = re.sub(r"\((?:self|cls)(?:, |(?=\)))", "(", text, count=1)
-    return _spelled_out(text, found)
+    return with_types(text, found)
 
 
-def _spelled_out(text: str, scope: griffe.Object) -> str:
-    """Replace what is short for a type, and has no entry of its own, by what it stands for."""
+def with_types(text: str, scope: griffe.Object) -> str:
+    """Give types of ours their full names, and spell out what is short for one without an entry.
+
+    Sphinx shows a full name as the short one. A type of another package that is called as one of
+    ours has its full name too, or it would lead to ours: torch's `Optimizer` is no sweep's.
+    """
     module = scope if isinstance(scope, griffe.Module) else scope.module
+    short = {path.rpartition(".")[2] for path in public_names().values()}
 
     def long(name: re.Match[str]) -> str:
-        try:
-            meant = target_of(module.members[name[0]])
-        except (KeyError, griffe.AliasResolutionError):
+        member = module.members.get(name[0])
+        if isinstance(member, griffe.Alias) and not member.target_path.startswith(f"{PACKAGE}."):
+            return member.target_path if name[0] in short else name[0]
+        if member is None:
             return name[0]
+        meant = target_of(member)
         value = str(meant.value) if isinstance(meant, griffe.Attribute) else ""
-        kept = meant.path in public_names() or value.startswith("npt.")  # an array's is longer
-        return name[0] if kept or not re.search(r"[|\[]", value) else _spelled_out(value, meant)
+        if value.startswith("npt.") or not re.search(r"[|\[]", value):  # an array's is longer
+            return public_names().get(meant.path, name[0])
+        return public_names().get(meant.path) or with_types(value, meant)
 
-    return re.sub(r"\b[A-Z]\w*[a-z]\w*", long, text)
+    return re.sub(r"(?<![\w.])[A-Z]\w*[a-z]\w*(?![\w(])", long, text)
 
 
 def _decorators(found: griffe.Object) -> list[griffe.Decorator]:
@@ -369,12 +377,14 @@ class Api(SphinxDirective):
 def resolve_type(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, shown: nodes.Element
 ) -> nodes.Node | None:
-    """Resolve the name of a type in a signature: it is one of ours, or of another package."""
+    """Resolve the name of a type in a signature that is no class of ours."""
     target = node.get("reftarget", "")
-    if node.get("refdomain") != "py" or target.startswith(f"{PACKAGE}."):
+    if node.get("refdomain") != "py":
         return None
-    goals = [path for path in public_names().values() if path.rpartition(".")[2] == target]
-    return link_to(app, env, node["refdoc"], goals[0], shown) if len(goals) == 1 else shown
+    if target.startswith(f"{PACKAGE}."):
+        return link_to(app, env, node["refdoc"], target, shown)
+    written = find_pending_xref_condition(node, "*")
+    return written[0] if written else shown  # with its module, if that is written
 
 
 def link_to(

@@ -80,6 +80,28 @@ def test_signatures_are_those_of_the_functions(module: str, entries: dict[str, T
         assert found == list(inspect.signature(value).parameters), name
 
 
+def test_a_type_leads_to_what_it_is(entries: dict[str, Tag]) -> None:
+    """Of two that are called alike, torch's has its full name, and the sweep's its entry."""
+    signatures = {name: entry.select_one("dt") for name, entry in entries.items()}
+    of_torch = signatures["initscope.tracking.VarianceTracker"]
+    assert of_torch is not None
+    assert "optimizer: torch.optim.Optimizer | Sequence[torch" in of_torch.get_text()
+    assert of_torch.select("a.reference") == []
+    goals = {}
+    for signature in signatures.values():
+        assert signature is not None
+        assert not re.search(r"[:>|\[] ?initscope\.", signature.get_text())  # the short name
+        for link in signature.select("a.reference"):
+            goals.setdefault(link.get_text(), set()).add(str(link["href"]).rpartition("#")[2])
+    assert goals["Optimizer"] == {"initscope.sweep.Optimizer"}
+    assert len(goals) > 30
+    for name, paths in goals.items():
+        (path,) = paths
+        module, _, last = path.rpartition(".")
+        assert last == name
+        assert name in exported(module)
+
+
 def test_examples_are_shown(pages: list[BeautifulSoup], entries: dict[str, Tag]) -> None:
     shown = sum(page.get_text().count(">>> ") for page in pages)
     assert shown > 300
