@@ -17,7 +17,7 @@ EVERYTHING := $(VENV)/everything.stamp
 BOOK := _build/book.stamp
 BOOK_SOURCES := _config.yml $(shell find book notebooks -type f \
 	-not -path '*/.*' -not -path '*/__pycache__/*' -not -path '*.chunks/*') \
-	$(shell find src/initscope -name '*.py' -o -name '*.pyi' 2>/dev/null)
+	$(shell find src/initscope -name '*.py' -o -name '*.pyi' -o -name '*.js' 2>/dev/null)
 EDITIONS := _build/editions.stamp
 
 .PHONY: help book test chapters lint install reproduce profile-is-given compatibility bench serve \

@@ -126,7 +126,8 @@ def small_book(root: Path) -> None:
     (root / "book").mkdir()
     for name in ("_ext", "_static", "references.bib"):
         (root / "book" / name).symlink_to(ROOT / "book" / name)
-    (root / "Makefile").symlink_to(ROOT / "Makefile")
+    for name in ("Makefile", "src"):
+        (root / name).symlink_to(ROOT / name)
     (root / "book" / "index.md").write_text("# A book\n")
     part = {"numbered": 1, "chapters": [{"file": name} for name in CHAPTERS]}
     toc = {"format": "jb-book", "root": "book/index", "parts": [part]}

@@ -41,9 +41,11 @@ def loader() -> str:
 
 
 def added_to_a_page(widgets: list) -> int:
-    """Bytes that `widgets` add to a page, compressed; all pages share one file of the font."""
-    font = (ROOT / "book" / "_static" / "inter.css").read_text()
-    return len(gzip.compress(widget_page(widgets).replace(font, "").encode(), 9))
+    """Bytes that `widgets` add to a page, compressed; all pages share the book's font and style."""
+    page = widget_page(widgets)
+    for shared in ("inter.css", "book.css"):
+        page = page.replace((ROOT / "book" / "_static" / shared).read_text(), "")
+    return len(gzip.compress(page.encode(), 9))
 
 
 def widget_page(widgets: list, dark: bool = False) -> str:

@@ -18,6 +18,7 @@ from book_pages import CHAPTERS, DOCUMENTS, ROOT, Open, parsed
 from bs4 import BeautifulSoup, Tag
 
 import initscope
+import initscope.tracking
 
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
@@ -78,6 +79,26 @@ def test_signatures_are_those_of_the_functions(module: str, entries: dict[str, T
         parameters = [tag.select_one(".n") for tag in shown.select(".sig-param")]
         found = [tag.get_text() for tag in parameters if tag is not None]
         assert found == list(inspect.signature(value).parameters), name
+
+
+def test_each_parameter_of_a_long_signature_has_a_line(entries: dict[str, Tag]) -> None:
+    """That is no item of a list without terms."""
+    signatures = {name: entry.select_one("dt") for name, entry in entries.items()}
+    long = signatures["initscope.tracking.VarianceTracker"]
+    assert long is not None
+    lines = [line.get_text() for line in long.select(".sig-line")]
+    parameters = list(inspect.signature(initscope.tracking.VarianceTracker).parameters)
+    named = [re.sub(r"\W.*", "", line) for line in lines]
+    assert [name for name in named if name] == parameters
+    assert lines[0] == "model: nn.Module,"
+    for name, signature in signatures.items():
+        assert signature is not None
+        assert signature.select("dl") == []
+        if len(signature.get_text()) < 60:
+            assert signature.select(".sig-line") == [], name
+    assert "WidthInterval(low: Propagation, high: Propagation)" in str(
+        signatures["initscope.theory.WidthInterval"].get_text()
+    )
 
 
 def test_a_type_leads_to_what_it_is(entries: dict[str, Tag]) -> None:

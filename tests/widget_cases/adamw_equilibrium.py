@@ -185,6 +185,6 @@ CASE = Case(
     "AdamWEquilibrium(preset='nanogpt')",
     "std at initialization", "std0", {"std0": 0.5}, 11,
     "std0 must be between 0.0001 and 10, not 11", ("steps", "1"), 10,
-    31, copies, check, tables,
+    26, copies, check, tables,
     refused=REFUSED,
 )  # fmt: skip

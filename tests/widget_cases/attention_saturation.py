@@ -85,6 +85,6 @@ CASE = Case(
     "AttentionSaturation()",
     "std of the logits, b", "logit_std", {"logit_std": 0.5}, 9,
     "logit_std must be from 0 to 8, not 9", ("logit_std", "1e9"), 8,
-    25, copies, check, tables, (1e-4, 1e-12),
+    21, copies, check, tables, (1e-4, 1e-12),
     refused=REFUSED,
 )  # fmt: skip

@@ -102,6 +102,6 @@ CASE = Case(
     "LogNormDistribution(depth=20, networks=4)",
     "depth, hidden layers", "depth", {"depth": 12}, 90,
     "depth must be from 1 to 50, not 90", ("depth", "1e9"), 50,
-    28, copies, check, tables, (1e-4, 1e-6),
+    23, copies, check, tables, (1e-4, 1e-6),
     refused=REFUSED,
 )  # fmt: skip

@@ -99,6 +99,6 @@ CASE = Case(
     "PhaseDiagram(width=16)",
     "variance of the weights, σ_w²", "sigma_w2", {"sigma_w2": 1.5, "sigma_b2": 0.5}, 9.0,
     "sigma_w2 must be from 0.05 to 4, not 9", ("sigma_w2", "1e9"), 4.0,
-    31, copies, check, tables, (1e-7, 1e-9),
+    26, copies, check, tables, (1e-7, 1e-9),
     refused=REFUSED,
 )  # fmt: skip

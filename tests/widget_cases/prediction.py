@@ -132,7 +132,7 @@ CASE = Case(
     "Prediction('Which std?', 0.0884, low=1e-4, high=10, guess=0.05, label='std')",
     "your guess", "guess", {"guess": 0.2}, 50,
     "guess must lie on the axis, 0.0001 to 10; got 50", ("guess", "1e9"), 10,
-    22, copies, check,
+    17, copies, check,
     refused=REFUSED,
     anew=lambda _, settings: value(**settings),
 )  # fmt: skip

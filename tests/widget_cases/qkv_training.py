@@ -186,7 +186,7 @@ CASE = Case(
     f"QKVTraining.from_folder({str(RUNS / 'seed-0')!r})",
     "Step", "step", {"step": 400}, 7, "step must be one of the 61 steps shown",
     ("layer", "99"), 12,
-    36, copies, check, tables, (1e-7, 0),
+    32, copies, check, tables, (1e-7, 0),
     given=own_frames,
     refused=REFUSED,
     anew=lambda widget, settings: type(widget)(widget.recorded, widget.numbers, **settings),

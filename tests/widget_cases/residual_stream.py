@@ -106,6 +106,6 @@ CASE = Case(
     "ResidualStream(n_layer=6)",
     "blocks, L", "n_layer", {"n_layer": 3, "scaled": False}, 90,
     "n_layer must be from 1 to 48, not 90", ("n_layer", "1e9"), 48,
-    28, copies, check, tables, (1e-6, 1e-12),
+    23, copies, check, tables, (1e-6, 1e-12),
     refused=REFUSED,
 )  # fmt: skip

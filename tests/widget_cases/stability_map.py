@@ -167,7 +167,7 @@ CASE = Case(
     f"StabilityMap.from_tables({MNIST!r}, std=0.1)",
     "std", "std", {"sweep": "by width", "network": "784-512-512-10", "std": 1.0}, 1e9,
     "std must lie between 0.0001 and 10 in 'by width'", ("std", "1e9"), 10,
-    72, copies, check, tables, (1e-5, 1e-6),
+    66, copies, check, tables, (1e-5, 1e-6),
     given=lambda widget: {"table": extreme_sweep()} if widget.sweep == "mine" else {},
     refused=REFUSED,
     anew=lambda widget, settings: type(widget)(widget.recorded, widget.numbers, **settings),

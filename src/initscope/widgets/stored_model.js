@@ -1,9 +1,7 @@
 /**
- * What a widget may ask of its model, over values that no kernel keeps: for pages that are read.
- *
- * No module but a plain script: browsers load modules from files of their own for no page that is
- * opened as a file.
- * @param {Record<string, any>} values by trait; bytes as DataView, as in a live notebook
+ * What a widget asks of its model, over values by trait that no kernel keeps. No module: browsers
+ * load none from a file.
+ * @param {Record<string, any>} values
  */
 function storedModel(values) {
   /** @type {Map<string, Set<() => void>>} */
