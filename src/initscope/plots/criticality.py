@@ -27,8 +27,16 @@ def maps(
 ) -> Figure:
     """Draw length maps (left) and correlation maps (right), with the diagonal.
 
-    `length` has columns ``label``, ``q``, ``image``; `correlation` ``label``, ``c``, ``image``;
-    `fixed_points` ``label``, ``q``, ``c``, drawn as dots. A label has one color in all three.
+    A label has one color in all three.
+
+    Parameters
+    ----------
+    length
+        Columns ``label``, ``q``, ``image``.
+    correlation
+        Columns ``label``, ``c``, ``image``.
+    fixed_points
+        Columns ``label``, ``q``, ``c``, drawn as dots.
 
     >>> q = np.linspace(0, 2, 5)
     >>> length = pd.DataFrame({"label": "tanh", "q": q, "image": np.tanh(q)})
@@ -76,8 +84,14 @@ def maps(
 def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figure:
     """Draw the correlation of two inputs by layer: iterated map as lines, networks as dots.
 
-    `theory` has columns ``label``, ``layer``, ``correlation``; `networks` ``label``, ``layer``,
-    ``mean``, ``low`` and ``high`` (bars). A label has one color in both.
+    A label has one color in both.
+
+    Parameters
+    ----------
+    theory
+        Columns ``label``, ``layer``, ``correlation``.
+    networks
+        Columns ``label``, ``layer``, ``mean``, ``low`` and ``high`` (bars).
 
     >>> theory = pd.DataFrame({"label": "tanh", "layer": [0, 1], "correlation": [0.5, 0.6]})
     >>> networks = theory.assign(mean=0.6, low=0.5, high=0.7)
@@ -108,10 +122,14 @@ def correlation_with_depth(theory: pd.DataFrame, networks: pd.DataFrame) -> Figu
 def phase_diagrams(frame: pd.DataFrame, edges: pd.DataFrame) -> Figure:
     """Draw phase diagrams, one panel an activation: gradient growth a layer over both variances.
 
-    `frame` has columns ``activation``, ``sigma_w2``, ``sigma_b2`` and ``chi`` on a grid, NaN
-    where the variance grows without bound; `edges` ``activation``, ``sigma_w2``, ``sigma_b2`` and
-    ``stable``: the points at which chi_1 is 1, and whether the fixed point is one that layers
-    lead to.
+    Parameters
+    ----------
+    frame
+        Columns ``activation``, ``sigma_w2``, ``sigma_b2`` and ``chi`` on a grid, NaN where the
+        variance grows without bound.
+    edges
+        Columns ``activation``, ``sigma_w2``, ``sigma_b2`` and ``stable``: the points at which chi_1
+        is 1, and whether the fixed point is one that layers lead to.
 
     >>> weight, bias = (grid.ravel() for grid in np.meshgrid([0.5, 1.0, 3.0], [0.1, 0.5]))
     >>> frame = pd.DataFrame({"sigma_w2": weight, "sigma_b2": bias, "chi": weight / 2})
@@ -250,8 +268,11 @@ def _ends(centers: np.ndarray) -> tuple[float, float]:
 def depth_scales(frame: pd.DataFrame) -> Figure:
     """Draw depth scales against the weight variance.
 
-    `frame` has columns ``label``, ``sigma_w2`` and ``depth_scale``, in layers, as
-    :func:`initscope.theory.depth_scale` returns it.
+    Parameters
+    ----------
+    frame
+        Columns ``label``, ``sigma_w2`` and ``depth_scale``, in layers, as
+        :func:`initscope.theory.depth_scale` returns it.
 
     >>> frame = pd.DataFrame({"label": "tanh", "sigma_w2": [0.5, 1.0], "depth_scale": [1.4, 50.0]})
     >>> depth_scales(frame).axes[0].get_ylabel()
@@ -277,8 +298,12 @@ def depth_scales(frame: pd.DataFrame) -> Figure:
 def trainability_map(table: pd.DataFrame, limits: pd.DataFrame) -> Figure:
     """Draw training accuracy over weight variance and depth, predicted depth limits as lines.
 
-    `table` has columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is
-    shown. `limits` has columns ``label``, ``sigma_w2`` and ``depth``.
+    Parameters
+    ----------
+    table
+        Columns ``sigma_w2``, ``depth`` and ``accuracy``, one row a run; the median is shown.
+    limits
+        Columns ``label``, ``sigma_w2`` and ``depth``.
 
     >>> table = pd.DataFrame({"sigma_w2": [0.5, 2.0] * 2, "depth": [4, 4, 8, 8], "accuracy": 0.5})
     >>> limits = pd.DataFrame({"label": "6 depth scales", "sigma_w2": [0.5, 2.0], "depth": [4, 8]})

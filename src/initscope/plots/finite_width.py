@@ -34,9 +34,16 @@ def fan_of_networks(
 ) -> Figure:
     """Draw forward and backward variance of many networks of one kind, one row a width.
 
-    `profiles` has width to :func:`initscope.monte_carlo.variance_profiles`, `tables` width to
-    :func:`initscope.monte_carlo.against_theory` with a finite-width band. Thin lines are the first
-    `shown` networks; a line ends where a network has died.
+    A line ends where a network has died.
+
+    Parameters
+    ----------
+    profiles
+        Width to a result of :func:`initscope.monte_carlo.variance_profiles`.
+    tables
+        Width to a result of :func:`initscope.monte_carlo.against_theory` with a finite-width band.
+    shown
+        Number of networks drawn as thin lines: the first.
 
     >>> from initscope import monte_carlo, theory
     >>> profiles = monte_carlo.variance_profiles([8] * 4, networks=10)
@@ -117,8 +124,15 @@ def log_norm_histograms(
 ) -> Figure:
     """Draw the distribution of ln of the last variance over that of infinite width, by width.
 
-    `samples` has width to one value a living network; `moments` has the columns ``width``,
-    ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of order 1/n).
+    Parameters
+    ----------
+    samples
+        Width to one value a living network.
+    moments
+        Columns ``width``, ``mean``, ``variance`` (exact) and ``first_mean``, ``first_variance`` (of
+        order 1/n).
+    depth
+        Number of layers, said in the titles.
 
     >>> samples = {10: np.random.default_rng(0).normal(-3, 3, 100)}
     >>> columns = {"width": [10], "mean": -3, "variance": 9, "first_mean": -2, "first_variance": 7}
@@ -195,8 +209,13 @@ def _by_activation(axes: Axes, table: pd.DataFrame) -> None:
 def log_spread_by_depth(table: pd.DataFrame) -> Figure:
     """Draw the variance of the log of the forward variance by depth, one color an activation.
 
-    `table` has the columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half
-    the 95% interval) and ``predicted``; one panel a width.
+    One panel a width.
+
+    Parameters
+    ----------
+    table
+        Columns ``activation``, ``width``, ``layer``, ``measured``, ``error`` (half the 95%
+        interval) and ``predicted``.
 
     >>> columns = {"layer": [1, 2], "measured": [0.1, 0.2], "error": 0.01, "predicted": [0.1, 0.2]}
     >>> table = pd.DataFrame(columns).assign(activation="relu", width=100)
@@ -222,8 +241,12 @@ def log_spread_by_depth(table: pd.DataFrame) -> Figure:
 def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float = 1e-4) -> Figure:
     """Draw histograms of singular values, one column an activation, one row a weight ensemble.
 
-    `spectra` has (activation, weights) to an array of singular values; those below `floor` are
-    counted in the first bin.
+    Parameters
+    ----------
+    spectra
+        (activation, weights) to an array of singular values.
+    floor
+        Those below are counted in the first bin.
 
     >>> values = np.array([0.5, 1.0])
     >>> spectra = {("ReLU", weights): values for weights in ("Gaussian", "orthogonal")}
@@ -277,8 +300,11 @@ def singular_values(spectra: Mapping[tuple[str, str], np.ndarray], floor: float 
 def jacobian_spread(table: pd.DataFrame) -> Figure:
     """Draw the variance of the squared singular values by depth, one panel a weight ensemble.
 
-    `table` has the columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half
-    the 95% interval), ``predicted`` and ``wide`` (of infinite width).
+    Parameters
+    ----------
+    table
+        Columns ``weights``, ``activation``, ``layer``, ``measured``, ``error`` (half the 95%
+        interval), ``predicted`` and ``wide`` (of infinite width).
 
     >>> columns = {"layer": [1, 2], "measured": [1.0, 2.0], "error": 0.1, "predicted": [1.0, 2.0]}
     >>> table = pd.DataFrame(columns).assign(activation="ReLU", weights="Gaussian", wide=[1.0, 2.0])

@@ -38,9 +38,15 @@ def _check_pairs(runs: pd.DataFrame, first: str, second: str) -> None:
 def paired_curves(table: pd.DataFrame, first: str, second: str) -> Figure:
     """Draw the training loss of two schemes, and the paired difference below, one column a depth.
 
-    `table` is the result of a sweep with one optimizer and learning rate. Thick lines are means
-    over seeds, thin ones single seeds; a curve ends where a loss is no longer finite. The
-    difference is `second` minus `first`.
+    Thick lines are means over seeds, thin ones single seeds; a curve ends where a loss is no longer
+    finite.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`, of one optimizer and learning rate.
+    first, second
+        Names of the schemes; the difference is `second` minus `first`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
@@ -103,9 +109,16 @@ def gradients_and_weights(
     """Draw gradient norm of the first layer over the last, and the ratio of weight stds, by update.
 
     Above, a line a scheme: median over seeds, shaded over their range. Below, a line a layer: the
-    weight std of `first` over that of `second`, median over seeds. One column a depth; `table` is
-    a sweep with one optimizer and learning rate, `weights` the result of
-    :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
+    weight std of `first` over that of `second`, median over seeds. One column a depth.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`, of one optimizer and learning rate.
+    weights
+        Result of :func:`initscope.analysis.layer_ratios` for ``"weight_std"``.
+    first, second
+        Names of the schemes.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

@@ -30,8 +30,11 @@ EMPTY = pd.DataFrame({"step": [], "loss": []}, dtype=float)
 def signals_through_training(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw statistics of one role against the step, one panel a statistic, colored by layer.
 
-    `tables` has the title of a panel to a frame with one row a layer and one column a step; what is
-    not above 0 has no place on the logarithmic axis.
+    Parameters
+    ----------
+    tables
+        Title of a panel to a frame with one row a layer and one column a step; what is not above 0
+        has no place on the logarithmic axis.
 
     >>> table = pd.DataFrame([[1.0, 2.0], [1.0, 3.0]], [1, 2], [0, 10])  # a row a layer
     >>> signals_through_training({"activation": table}).axes[0].get_title()

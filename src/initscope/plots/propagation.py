@@ -24,9 +24,13 @@ def theory_against_networks(
 ) -> Figure:
     """Draw variance by layer: theory, random networks and the finite-width band on one axis.
 
-    `tables` holds results of :func:`initscope.monte_carlo.against_theory` under their labels.
     Lines are the theory at infinite width, shades the finite-width band, dots the mean over
     networks, and bars reach from the 2.5th to the 97.5th percentile of the networks.
+
+    Parameters
+    ----------
+    tables
+        Label to a result of :func:`initscope.monte_carlo.against_theory`.
 
     >>> from initscope import monte_carlo, theory
     >>> profiles = monte_carlo.variance_profiles([8] * 4, networks=10)
@@ -104,8 +108,14 @@ def theory_against_networks(
 def number_format_bands(theory: pd.DataFrame, measured: pd.DataFrame, critical: float) -> Figure:
     """Draw the stds that a number format can hold by depth: theory as lines, networks as dots.
 
-    Both tables have columns ``format``, ``depth``, ``low`` and ``high``; `measured` one row a
-    network. `critical` is the std that keeps the variance, drawn dashed.
+    Parameters
+    ----------
+    theory
+        Columns ``format``, ``depth``, ``low`` and ``high``: stds.
+    measured
+        The same columns, one row a network.
+    critical
+        The std that keeps the variance, drawn dashed.
 
     >>> theory = pd.DataFrame({"depth": [4, 8], "low": [0.01, 0.1], "high": 1.0})
     >>> theory["format"] = "float16"

@@ -35,11 +35,19 @@ __all__ = ["usable_rates", "winners"]
 def winners(differences: pd.DataFrame, measures: pd.DataFrame, first: str, second: str) -> Figure:
     """Draw who wins at each learning rate and depth: test accuracy of second minus first.
 
-    `measures` is the result of :func:`initscope.analysis.run_measures`, `differences` that of
-    ``compare(measures, second, first, "test_accuracy")``, `second` less `first` at each rate (see
-    :func:`initscope.analysis.compare`). A dot marks a cell whose interval covers zero, gray a cell
-    that `differences` does not have. The initials of the schemes stand at their best rates. One row
-    a data set, one column a way of training.
+    A dot marks a cell whose interval covers zero, gray a cell that `differences` does not have. The
+    initials of the schemes stand at their best rates. One row a data set, one column a way of
+    training.
+
+    Parameters
+    ----------
+    differences
+        Result of ``compare(measures, second, first, "test_accuracy")``, `second` less `first` at
+        each rate (see :func:`initscope.analysis.compare`).
+    measures
+        Result of :func:`initscope.analysis.run_measures`.
+    first, second
+        Names of the schemes.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
@@ -150,9 +158,18 @@ def _is(frame: pd.DataFrame, dataset: str, training: Sequence[object]) -> pd.Ser
 def usable_rates(measures: pd.DataFrame, first: str, second: str, share: float = 0.2) -> Figure:
     """Draw the learning rates at which each of two schemes trains, against the depth.
 
-    `measures` is the result of :func:`initscope.analysis.run_measures`. A filled point is a rate at
-    which at most `share` of the seeds fail (diverge or stay at chance), a cross one at which more
-    do. One row a data set, one column a way of training.
+    A filled point is a rate at which `first` or `second` trains, a cross one at which it does not.
+    One row a data set, one column a way of training.
+
+    Parameters
+    ----------
+    measures
+        Result of :func:`initscope.analysis.run_measures`.
+    first, second
+        Names of the schemes.
+    share
+        A scheme trains at a rate if at most this share of the seeds fails (diverges or stays at
+        chance).
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

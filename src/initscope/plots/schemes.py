@@ -87,9 +87,14 @@ def depth_axis(axes: Axes, depths: Sequence[int], *, label: bool = True) -> None
 def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[float]]) -> Figure:
     """Draw forward variance under one scheme over that under another, by layer, with theory.
 
-    `ratios` is the result of :func:`initscope.analysis.layer_ratios` for the stat
-    ``"forward_variance"``, of which the first probe is drawn, one point a pair of runs;
-    `predictions` gives for each value of its column ``widths`` the ratio at each weight layer.
+    Drawn is the first probe, one point a pair of runs.
+
+    Parameters
+    ----------
+    ratios
+        Result of :func:`initscope.analysis.layer_ratios` for the stat ``"forward_variance"``.
+    predictions
+        For each value of the column ``widths`` of `ratios` the ratio at each weight layer.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
@@ -136,10 +141,14 @@ def variance_ratios(ratios: pd.DataFrame, predictions: Mapping[str, Sequence[flo
 def differences_by_depth(rows: Mapping[str, pd.DataFrame], by: str = "training") -> Figure:
     """Draw differences between two schemes against the depth, with their intervals.
 
-    One row of panels for each of `rows`, from the label of its axis to a result of
-    :func:`initscope.analysis.compare`, and one column a data set. Colors tell the ways of
-    training apart (`by` is ``"training"``) or the activations (``"activation"``). A hollow point
-    is a difference whose interval covers zero.
+    One column a data set. A hollow point is a difference whose interval covers zero.
+
+    Parameters
+    ----------
+    rows
+        One row of panels each: label of its axis to a result of :func:`initscope.analysis.compare`.
+    by
+        What colors tell apart: ways of training (``"training"``) or activations (``"activation"``).
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)
@@ -225,9 +234,14 @@ def _kinds(frame: pd.DataFrame, by: str) -> list[str]:
 def scheme_accuracies(measures: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """Draw the test accuracy of many schemes, one panel a depth, one color a way of training.
 
-    `measures` is the result of :func:`initscope.analysis.run_measures`. Points are means over
-    seeds, bars reach two standard errors to either side. `labels` names the schemes, and sets their
-    order, from the top.
+    Points are means over seeds, bars reach two standard errors to either side.
+
+    Parameters
+    ----------
+    measures
+        Result of :func:`initscope.analysis.run_measures`.
+    labels
+        Scheme to its name in the figure, in their order from the top.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(schemes=("xavier", "kaiming"), seeds=2, epochs=2)

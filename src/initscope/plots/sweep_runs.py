@@ -28,10 +28,16 @@ def _at_probe(tidy: pd.DataFrame, stat: str, step: int) -> pd.DataFrame:
 def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     """Draw forward and backward variance at initialization, layer by layer, for a few stds.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep` for one architecture; drawn are its
-    stds nearest to `stds`. Every seed is a line; a line ends where all values are 0 or one is not
-    finite in float32. Variances at initialization do not depend on the optimizer and its learning
-    rate: the first is shown.
+    Every seed is a line; a line ends where all values are 0 or one is not finite in float32.
+    Variances at initialization do not depend on the optimizer and its learning rate: the first is
+    shown.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep` for one architecture.
+    stds
+        Drawn are the stds of the table that are nearest to these.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -79,8 +85,14 @@ def variance_through_layers(table: pd.DataFrame, stds: Sequence[float]) -> Figur
 def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     """Draw training loss over updates for a few stds, one column an optimizer and learning rate.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep`; drawn are its stds nearest to
-    `stds`. Median and range over the seeds, for as long as most of them have a finite loss.
+    Median and range over the seeds, for as long as most of them have a finite loss.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`.
+    stds
+        Drawn are the stds of the table that are nearest to these.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -121,8 +133,15 @@ def loss_curves(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
 def variance_through_training(table: pd.DataFrame, stds: Sequence[float]) -> Figure:
     """Draw forward variance and weight std of each layer over training, one column a std.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep` for one architecture, optimizer and
-    learning rate; drawn are its stds nearest to `stds`. Lines are medians over the seeds.
+    Lines are medians over the seeds.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep` for one architecture, optimizer and learning
+        rate.
+    stds
+        Drawn are the stds of the table that are nearest to these.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)

@@ -74,8 +74,13 @@ def _std_axis(axes: Axes, *, paper: bool = True, label: bool = True) -> None:
 def accuracy_against_std(table: pd.DataFrame) -> Figure:
     """Draw final test accuracy and training loss against the std, one column an optimizer.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep`. Lines are medians over seeds, shaded
-    from the 10th to the 90th percentile. Runs that diverged have no loss; their accuracy is 0.
+    Lines are medians over seeds, shaded from the 10th to the 90th percentile. Runs that diverged
+    have no loss; their accuracy is 0.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -131,9 +136,15 @@ def _band_legend(figure: Figure) -> None:
 def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
     """Draw the median test accuracy over std and depth, or std and hidden width.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep`, `by` is ``"depth"`` or ``"width"``.
     One panel an optimizer and learning rate. The black line is the std that leaves the variance
     unchanged (:func:`initscope.theory.critical_std`), the dotted ones the paper's band.
+
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`.
+    by
+        What the vertical axis is: ``"depth"`` or ``"width"``.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -182,7 +193,10 @@ def accuracy_map(table: pd.DataFrame, by: str = "depth") -> Figure:
 def divergence(table: pd.DataFrame) -> Figure:
     """Draw the share of runs that diverge, and the step at which they do, against the std.
 
-    `table` is the result of :func:`initscope.sweep.run_sweep`.
+    Parameters
+    ----------
+    table
+        Result of :func:`initscope.sweep.run_sweep`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)
@@ -222,9 +236,13 @@ def divergence(table: pd.DataFrame) -> Figure:
 def bands(frame: pd.DataFrame) -> Figure:
     """Draw the measured stability band of each configuration as a bar, the paper's behind them.
 
-    `frame` is the result of :func:`initscope.analysis.stability_bands`. An arrow marks a band that
-    reaches the end of the grid, a thin line the 95% interval of an edge, a cross a configuration in
-    which nothing trains, a dot the best std, a dash ``sqrt(2/n)``.
+    An arrow marks a band that reaches the end of the grid, a thin line the 95% interval of an edge,
+    a cross a configuration in which nothing trains, a dot the best std, a dash ``sqrt(2/n)``.
+
+    Parameters
+    ----------
+    frame
+        Result of :func:`initscope.analysis.stability_bands`.
 
     >>> from initscope.sweep import SweepSpec, run_sweep
     >>> spec = SweepSpec(stds=(0.01, 0.3), seeds=2, epochs=2)

@@ -28,9 +28,12 @@ __all__ = [
 def stream_against_theory(table: pd.DataFrame) -> Figure:
     """Draw the variance of a residual stream by depth, and how far it is from its prediction.
 
-    `table` is indexed by the depth, with the columns ``measured``, ``predicted``,
-    ``uncorrelated`` (the prediction without covariance between tokens), ``low`` and ``high`` (the
-    finite-width band), and ``reduced`` (the mean ratio to theory of narrow models, times theory).
+    Parameters
+    ----------
+    table
+        Indexed by the depth, with the columns ``measured``, ``predicted``, ``uncorrelated`` (the
+        prediction without covariance between tokens), ``low`` and ``high`` (the finite-width band),
+        and ``reduced`` (the mean ratio to theory of narrow models, times theory).
 
     >>> columns = ("measured", "predicted", "uncorrelated", "low", "high", "reduced")
     >>> table = pd.DataFrame(dict.fromkeys(columns, [1.0, 2.0, 3.0]))
@@ -81,9 +84,12 @@ def stream_against_theory(table: pd.DataFrame) -> Figure:
 def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[float]]) -> Figure:
     """Draw what each block of a transformer computes: dots measured, lines predicted.
 
-    `measured` has the columns ``depth``, ``quantity``, ``value`` of
-    :func:`initscope.monte_carlo.stream_profile`; `predicted` has quantity to one value a
-    block.
+    Parameters
+    ----------
+    measured
+        Columns ``depth``, ``quantity``, ``value``, of :func:`initscope.monte_carlo.stream_profile`.
+    predicted
+        Quantity to one value a block.
 
     >>> names = ("query", "key", "value", "logit", "attention", "mlp")
     >>> measured = pd.DataFrame({"quantity": names, "depth": 1, "value": 0.5})
@@ -131,8 +137,12 @@ def block_quantities(measured: pd.DataFrame, predicted: Mapping[str, Sequence[fl
 def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
     """Draw the variance of the stream after the last block against the number of blocks.
 
-    Both have the columns ``blocks`` and ``rule``; `lines` has ``predicted``, `table` has
-    ``measured``, one row a model.
+    Parameters
+    ----------
+    table
+        Columns ``blocks``, ``rule`` and ``measured``, one row a model.
+    lines
+        Columns ``blocks``, ``rule`` and ``predicted``.
 
     >>> lines = pd.DataFrame({"rule": "unscaled", "blocks": [2, 4], "predicted": [3.0, 5.0]})
     >>> depth_of_stream(lines.rename(columns={"predicted": "measured"}), lines).axes[0].get_xlabel()
@@ -161,8 +171,11 @@ def depth_of_stream(table: pd.DataFrame, lines: pd.DataFrame) -> Figure:
 def gradients_along_stream(table: pd.DataFrame) -> Figure:
     """Draw the variance of the gradient along the stream, pre-LN and post-LN, one panel a scale.
 
-    `table` has the columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range
-    over seeds) and ``predicted``, relative to the gradient after the last block.
+    Parameters
+    ----------
+    table
+        Columns ``scale``, ``norm``, ``depth``, ``measured``, ``low``, ``high`` (range over seeds)
+        and ``predicted``; variances relative to that after the last block.
 
     >>> table = pd.DataFrame({"depth": [1, 2], "measured": [2.0, 1.0], "predicted": [2.1, 1.0]})
     >>> table = table.assign(low=0.9, high=2.1, norm="pre", scale="unscaled")
@@ -202,10 +215,14 @@ def weight_gradients_by_block(
 ) -> Figure:
     """Draw weight gradients by block, left of all matrices, right of query over value.
 
-    `measured` and `predicted` are indexed by the block, with one column a matrix: mean squares,
-    drawn as root mean squares relative to the measured one of ``value`` in the first block.
-    `ratios` has the columns ``model``, ``block``, ``measured`` and ``predicted``: the root mean
-    square of the query's gradient over that of the value's.
+    Parameters
+    ----------
+    measured, predicted
+        Indexed by the block, with one column a matrix: mean squares, drawn as root mean squares
+        relative to the measured one of ``value`` in the first block.
+    ratios
+        Columns ``model``, ``block``, ``measured`` and ``predicted``: the root mean square of the
+        query's gradient over that of the value's.
 
     >>> table = pd.DataFrame({"value": [1.0, 2.0], "query": [0.1, 0.2]}, [1, 2])  # a row a block
     >>> ratios = pd.DataFrame({"model": "2 blocks", "block": [1, 2], "measured": [0.3, 0.3]})
@@ -258,9 +275,14 @@ def weight_gradients_by_block(
 def attention_saturation(lines: pd.DataFrame, table: pd.DataFrame) -> Figure:
     """Draw how far softmax concentrates, against the std of its logits, one color a number of keys.
 
-    `lines` has the columns ``keys``, ``logit_std``, ``predicted`` and ``limit`` (dashed, may be
-    nan); `table` has ``keys``, ``logit_std``, ``kind``, ``measured`` and ``error``: independent
-    logits are drawn as dots, another kind as crosses.
+    Independent logits are dots, those of another kind crosses.
+
+    Parameters
+    ----------
+    lines
+        Columns ``keys``, ``logit_std``, ``predicted`` and ``limit`` (dashed, may be nan).
+    table
+        Columns ``keys``, ``logit_std``, ``kind``, ``measured`` and ``error``.
 
     >>> lines = pd.DataFrame({"keys": 16, "logit_std": [0.0, 1.0], "predicted": [0.06, 0.2]})
     >>> table = lines.rename(columns={"predicted": "measured"}).assign(kind="independent", error=0)

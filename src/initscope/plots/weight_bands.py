@@ -36,8 +36,11 @@ __all__ = ["bands_through_training", "final_bands", "layer_spreads"]
 def layer_spreads(runs: Sequence[pd.DataFrame]) -> Figure:
     """Draw the largest std over the smallest through training, one color a role, one line a seed.
 
-    `runs` are results of :func:`initscope.analysis.layer_spread`, one a seed; they may have
-    different roles.
+    Parameters
+    ----------
+    runs
+        Results of :func:`initscope.analysis.layer_spread`, one a seed; they may have different
+        roles.
 
     >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
     >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
@@ -78,8 +81,11 @@ def bands_through_training(
 ) -> Figure:
     """Draw the extent over the layers of the std of each role, several runs a panel, with theory.
 
-    `runs` has the title of a row of panels to the runs drawn in it: label to measured and
-    predicted std, with the same roles everywhere.
+    Parameters
+    ----------
+    runs
+        Title of a row of panels to the runs drawn in it: label to measured and predicted std, with
+        the same roles everywhere.
 
     >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
     >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))

@@ -142,8 +142,12 @@ def legend_below(figure: Figure, handles: Sequence[Artist], **options: Any) -> N
 def weights_through_training(std: pd.DataFrame, predicted: pd.DataFrame | None = None) -> Figure:
     """Draw the std of every matrix against the step, one panel a role, colored by layer.
 
-    `std` is the result of :func:`initscope.analysis.weight_std`. `predicted` has the same rows; its
-    mean over the layers of a role is drawn dashed.
+    Parameters
+    ----------
+    std
+        Result of :func:`initscope.analysis.weight_std`.
+    predicted
+        The same rows; the mean over the layers of a role is drawn dashed.
 
     >>> matrices = pd.MultiIndex.from_tuples([("q", 1), ("q", 2)], names=["role", "layer"])
     >>> std = pd.DataFrame([[0.02, 0.03], [0.02, 0.04]], matrices, pd.Index([0, 10], name="step"))
