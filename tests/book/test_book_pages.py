@@ -262,6 +262,17 @@ def test_page_with_all_panels_open_is_accessible(name: str, look: Open) -> None:
 
 @pytest.mark.browser
 @for_each(DOCUMENTS)
+def test_names_beside_a_page_are_whole(name: str, look: Open) -> None:
+    cut_off = look().page.evaluate(
+        """() => [...document.querySelectorAll(".bd-sidebar-secondary a :is(code, span)")]
+            .filter((one) => one.getBoundingClientRect().right > innerWidth)
+            .map((one) => one.textContent)"""
+    )
+    assert cut_off == []
+
+
+@pytest.mark.browser
+@for_each(DOCUMENTS)
 def test_page_fits_a_phone(name: str, look: Open) -> None:
     page = look(on_phone=True).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
