@@ -37,7 +37,8 @@ def product(
     a, b
         Shapes ``(n, rows, inner)`` and ``(n, inner, columns)``.
     out
-        Where the result goes, shape ``(n, rows, columns)``; by default to new storage.
+        Where the result goes, shape ``(n, rows, columns)``. Without it, all products are one call,
+        through which autograd finds its way.
     add
         Added to the product, of a shape that broadcasts to its own in all but the first dimension.
 
@@ -47,12 +48,9 @@ def product(
     >>> product(a, b, add=torch.ones(3, 1, 5))[2, 0]
     tensor([5., 5., 5., 5., 5.])
     """
-    left = _left_over(a, b)
-    if not left:
+    if out is None or not (left := _left_over(a, b)):
         return torch.bmm(a, b, out=out) if add is None else torch.baddbmm(add, a, b, out=out)
     many = len(a) - left
-    if out is None:
-        out = a.new_empty(len(a), a.shape[1], b.shape[2])
     product(a[:many], b[:many], out[:many], None if add is None else add[:many])
     for r in range(many, len(a)):
         if add is None:
