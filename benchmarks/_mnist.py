@@ -12,5 +12,5 @@ def folder_of_mnist() -> Path | None:
     """Return the folder of its files, and let the package read from there; None without one."""
     if "INITSCOPE_DATA" not in os.environ and (_BESIDE / "mnist").is_dir():
         os.environ["INITSCOPE_DATA"] = str(_BESIDE)
-    folder = Path(os.environ.get("INITSCOPE_DATA", "/nowhere")) / "mnist"
-    return folder if folder.is_dir() else None
+    data = os.environ.get("INITSCOPE_DATA")
+    return Path(data) / "mnist" if data and (Path(data) / "mnist").is_dir() else None

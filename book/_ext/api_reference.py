@@ -246,9 +246,11 @@ def with_types(text: str, scope: griffe.Object) -> str:
             return name[0]
         meant = target_of(member)
         value = str(meant.value) if isinstance(meant, griffe.Attribute) else ""
-        if value.startswith("npt.") or not re.search(r"[|\[]", value):  # an array's is longer
-            return public_names().get(meant.path, name[0])
-        return public_names().get(meant.path) or with_types(value, meant)
+        if path := public_names().get(meant.path):
+            return path
+        if not re.search(r"[|\[]", value) or value.startswith("npt."):  # an array's is longer
+            return name[0]
+        return with_types(value, meant)
 
     return re.sub(r"(?<![\w.])[A-Z]\w*[a-z]\w*(?![\w(])", long, text)
 

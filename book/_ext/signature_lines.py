@@ -17,7 +17,6 @@ _PARAMETERS = re.compile(
     re.DOTALL,
 )
 
-
 LONGEST = 70
 """Characters of parameters that stay on one line; Sphinx counts those of full names, not shown."""
 
