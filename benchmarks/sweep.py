@@ -243,7 +243,7 @@ def bench_mnist() -> None:
             run_chunk(dataclasses.replace(chunk, n_train=10 * chunk.batch_size))
 
         # All that a run costs is in the seconds, drawing the weights and recording included; the
-        # work is that of the products of the updates and of the two evaluations.
+        # work is that of the products: of the updates, the two evaluations and the statistics.
         work = sum(c.flops for c in chunks)
         warm_up()
         times = [(seconds_at_best(train), seconds_at_best(sgemm)) for _ in range(LONG_ROUNDS)]

@@ -27,7 +27,8 @@ def test_what_is_left_is_counted_and_what_is_there_was_recorded(tmp_path: Path) 
     products = 13 * 64 + 64 * 32 + 32 * 3
     updates = 80 * 32 * (6 * products - 2 * 13 * 64)
     evaluations = 21 * 45 * 2 * products
-    assert whole.flops == whole.flops_left == 18 * (updates + evaluations)
+    statistics = 6 * 133 * (6 * products - 2 * 13 * 64)  # of all the training examples there are
+    assert whole.flops == whole.flops_left == 18 * (updates + evaluations + statistics)
     assert 0.1e6 < whole.memory <= 1e6
     assert whole.seconds_recorded == 0
     to_train = f"To train: 18 networks, {format_flops(whole.flops)}, with "
@@ -94,12 +95,15 @@ def test_operations_in_words(flops: float, text: str) -> None:
 
 
 def test_progress_counts_what_the_cost_counts() -> None:
-    """Updates, and evaluations of the test and the validation set."""
-    spec = dataclasses.replace(SPLIT, evaluations_per_epoch=2, validation_size=20, epochs=3)
+    """Updates, evaluations of the test and the validation set, and layer statistics."""
+    spec = dataclasses.replace(
+        SPLIT, evaluations_per_epoch=2, validation_size=20, epochs=3, probes=4, probe_size=50
+    )
     chunk = chunks_of(spec)[0]
     advanced: list[int] = []
     run_chunk(chunk, advance=advanced.append)
-    assert len(advanced) == chunk.n_steps + 1 + 3 * 2
+    assert len(advanced) == chunk.n_steps + 1 + 3 * 2 + 4
     assert sum(advanced) == chunk.flops
     products = 13 * 64 + 64 * 32 + 32 * 3
     assert advanced[0] == chunk.n_runs * (45 + 20) * 2 * products
+    assert advanced[1] == advanced[-1] == chunk.n_runs * 50 * (6 * products - 2 * 13 * 64)

@@ -212,10 +212,14 @@ class BatchedMLP:
             yield jacobian
 
     def predict(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the logits, shape ``(n_runs, batch, widths[-1])``, and leave the buffers alone."""
+        """Return the logits, shape ``(n_runs, batch, widths[-1])``; the next call overwrites them.
+
+        What :meth:`forward` returned stays as it is.
+        """
         hidden = inputs
-        for k in range(self.n_layers):
-            hidden = self.affine(k, hidden)
+        for k, weight in enumerate(self.weights):
+            hidden = self.affine(k, hidden, self._buffer("predicted", k, inputs, weight.shape[1]))
             if k + 1 < self.n_layers:
-                hidden = self.activate(hidden)
+                relu = self.activation == "relu"
+                hidden = hidden.clamp_min_(0) if relu else self.activate(hidden)
         return hidden

@@ -26,7 +26,7 @@ from initscope.errors import shown
 from initscope.memory import require_memory
 from initscope.schema import evaluation_steps
 from initscope.sweep.optimizers import Optimizer
-from initscope.sweep.schedule import fewest_probes
+from initscope.sweep.schedule import fewest_probes, probe_steps
 from initscope.sweep.spec import SweepSpec, digest_of
 from initscope.theory.scheme import Scheme
 
@@ -115,11 +115,24 @@ class Chunk:
         return 1 + self.epochs * min(self.evaluations_per_epoch, self.steps_per_epoch)
 
     @property
-    def flops_per_step(self) -> int:
-        """Floating-point operations of the matrix products of one update of all runs."""
+    def probe_steps(self) -> list[int]:
+        """Numbers of updates after which the layer statistics are recorded."""
+        return probe_steps(self.n_steps, self.probes)
+
+    def _flops_of_gradients(self, n_examples: int) -> int:
         products = [i * o for i, o in itertools.pairwise(self.widths)]
         # Forward, weight gradient, and input gradient, which the first layer does not need.
-        return self.n_runs * self.batch_size * (6 * sum(products) - 2 * products[0])
+        return self.n_runs * n_examples * (6 * sum(products) - 2 * products[0])
+
+    @property
+    def flops_per_step(self) -> int:
+        """Floating-point operations of the matrix products of one update of all runs."""
+        return self._flops_of_gradients(self.batch_size)
+
+    @property
+    def flops_per_probe(self) -> int:
+        """Those of the layer statistics of all runs, which are of gradients too."""
+        return self._flops_of_gradients(min(self.probe_size, self.n_train))
 
     @property
     def flops_per_evaluation(self) -> int:
@@ -129,9 +142,12 @@ class Chunk:
 
     @property
     def flops(self) -> int:
-        """Those of all updates and evaluations."""
-        evaluations = self.flops_per_evaluation * self.n_evaluations
-        return self.flops_per_step * self.n_steps + evaluations
+        """Those of all updates, evaluations and layer statistics."""
+        return (
+            self.flops_per_step * self.n_steps
+            + self.flops_per_evaluation * self.n_evaluations
+            + self.flops_per_probe * len(self.probe_steps)
+        )
 
 
 @functools.lru_cache(maxsize=64)

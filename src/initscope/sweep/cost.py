@@ -31,8 +31,8 @@ class SweepCost:
     n_runs_left, n_chunks_left
         Those that are not there yet.
     flops, flops_left
-        Floating-point operations of the matrix products, updates and evaluations, of the whole
-        sweep and of what is left.
+        Floating-point operations of the matrix products of updates, evaluations and layer
+        statistics, of the whole sweep and of what is left.
     memory
         Bytes that a worker needs at most for the networks of a chunk that is left, beside Python,
         torch and the data.

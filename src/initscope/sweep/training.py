@@ -23,7 +23,7 @@ from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk
 from initscope.sweep.optimizers import Optimizer
-from initscope.sweep.schedule import loss_steps, probe_steps
+from initscope.sweep.schedule import loss_steps
 from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000
@@ -243,7 +243,7 @@ class ChunkTraining:
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
         chunk = self.chunk
-        probe_at = probe_steps(chunk.n_steps, chunk.probes)
+        probe_at = chunk.probe_steps
         point_at = loss_steps(chunk.n_steps, chunk.loss_points)
 
         diverged = torch.full((chunk.n_runs,), -1, device=self.device)
@@ -261,11 +261,15 @@ class ChunkTraining:
             advance(chunk.flops_per_evaluation)
             return test_loss, accuracy
 
+        def probe() -> None:
+            probes.append(self.statistics())
+            advance(chunk.flops_per_probe)
+
         test_loss, accuracy = evaluate()
         for epoch in range(chunk.epochs):
             for inputs, labels in self.batches(epoch):
                 if step in probe_at:
-                    probes.append(self.statistics())
+                    probe()
                 step_losses.append(self.update(inputs, labels))
                 step += 1
                 if step in point_at:
@@ -278,7 +282,7 @@ class ChunkTraining:
                 advance(chunk.flops_per_step)
                 if step in evaluate_at:
                     test_loss, accuracy = evaluate()
-        probes.append(self.statistics())
+        probe()
         last = diverged.cpu().numpy()
         last[(last < 0) & ~np.isfinite(test_loss)] = chunk.n_steps
         validated = {
