@@ -28,6 +28,22 @@ SENTENCES: dict[str, list[str]] = json.loads(
 )
 """What each widget is to say of the settings that its tests list, to the letter."""
 
+CROWDED = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => {
+  const ends = (text) => {
+    const [wide, x] = [7 * text.textContent.length, Number(text.getAttribute("x"))];
+    const right = x + { middle: wide / 2, end: 0 }[text.getAttribute("text-anchor")];
+    return [right - wide, right];
+  };
+  const texts = [...chart.querySelectorAll(":scope > text:not([transform])")];
+  return texts.slice(1).map((text, k) => [texts[k], text]).filter(([before, text]) =>
+    before.getAttribute("y") === text.getAttribute("y") && ends(text)[0] - ends(before)[1] < 3
+  ).map((pair) => pair.map((one) => [one.textContent, ...ends(one)]));
+})"""
+"""Labels below a chart that come so close to the one before that they read as one.
+
+A letter is taken to be 7 pixels wide, whatever the font.
+"""
+
 
 def script(kind: str, value: object) -> str:
     """A script element that holds JSON, as myst-nb writes it."""

@@ -166,12 +166,22 @@ def worst(color: str, opacity: float = 1.0, scheme: str | None = None) -> float:
     return min(contrast(color, ground, opacity) for ground in chosen)
 
 
+def styled(element: ElementTree.Element) -> dict[str, str]:
+    """Properties of an element's own style."""
+    return dict(re.findall(r"([\w-]+):\s*([^;]+)", element.get("style", "")))
+
+
 def drawn(svg: str) -> Iterator[tuple[str, str, float]]:
     """What is seen in a figure: ``"text"``, ``"line"`` or ``"mark"``, its color and opacity.
 
     Areas and what is on a map are left out, and the lines of the grid.
     """
     root = ElementTree.fromstring(svg)
+    shapes = {
+        f"#{path.get('id')}": styled(path)
+        for path in root.iter(f"{NAMESPACE}path")
+        if path.get("id") is not None
+    }
     glyphs = {
         f"#{path.get('id')}"
         for path in root.iter(f"{NAMESPACE}path")
@@ -179,8 +189,8 @@ def drawn(svg: str) -> Iterator[tuple[str, str, float]]:
     }
 
     def walk(element: ElementTree.Element, inherited: dict[str, str], faded: float) -> Iterator:
-        own = dict(re.findall(r"([\w-]+):\s*([^;]+)", element.get("style", "")))
-        style = inherited | own
+        own = styled(element)
+        style = inherited | own | shapes.get(element.get(HREF, ""), {})
         faded *= float(own.get("opacity", 1))
         tag = element.tag.removeprefix(NAMESPACE)
         if tag in ("defs", "clipPath", "metadata"):

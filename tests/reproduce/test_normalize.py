@@ -232,6 +232,8 @@ def test_empty_and_unexecuted_notebooks() -> None:
     assert result.cells[0].execution_count is None
 
 
+MARK = "stroke: #ff0000; stroke-width: 0.5; stroke-linejoin: round"
+
 BARS = [
     "\r  0%|          | 0/5 [00:00<?, ?it/s]\r100%|██████████| 5/5 [00:01<00:00,  4.94it/s]\n",
     "mnist: 126 networks:  40%|████      | 1.1T/2.9T [00:21<00:34, 53.1GFLOP/s]",
@@ -309,6 +311,42 @@ def small(svg: str) -> str:
             '<svg viewBox="0 0 1 1"><path d="M0.12346 1"/></svg>',
         ),
         ("<text>é &lt; 1.2345</text>", None),
+        # What a shape's own style decides need not be said where it is used ...
+        *(
+            (
+                f'<defs><path id="m" style="{MARK}"/></defs><use {link}="#m" style="{given}"/>',
+                f'<defs><path id="m" style="{MARK}"/></defs><use {link}="#m"{left}/>',
+            )
+            for link in ("xlink:href", "href")
+            for given, left in (
+                ("fill: #123456; stroke: #ff0000; stroke-width: 2", ' style="fill: #123456"'),
+                (MARK, ""),
+                ("stroke:#ff0000;opacity: 0.5", ' style="opacity: 0.5"'),
+            )
+        ),
+        (
+            '<use xlink:href="#m" style="stroke: none"/><path id="m" style="stroke: #ff0000"/>',
+            '<use xlink:href="#m"/><path id="m" style="stroke: #ff0000"/>',
+        ),
+        # ... but all else is, and what might be inherited after all.
+        *(
+            (f'<{shape} id="m" style="{own}"/><{user} style="{given}"/>', None)
+            for shape, own, user, given in (
+                ("path", "stroke: #ff0000", 'use xlink:href="#n"', "stroke: #ff0000"),
+                ("path", "stroke: #ff0000", 'g id="m2" href="#m"', "stroke: #ff0000"),
+                ("path", "stroke: inherit", 'use xlink:href="#m"', "stroke: #ff0000"),
+                ("path", "stroke: nonsense", 'use xlink:href="#m"', "stroke: #ff0000"),
+                ("path", "stroke: var(--ink)", 'use xlink:href="#m"', "stroke: #ff0000"),
+                ("path", "opacity: 0.5", 'use xlink:href="#m"', "opacity: 0.5"),
+                ("path", "stroke: #ff0000", 'use xlink:href="#m"', "stroke: url(a;b)"),
+                ("g", "stroke: #ff0000", 'use xlink:href="#m"', "stroke: #ff0000"),
+            )
+        ),
+        (  # Two of one name: which of them is meant is not known.
+            '<path id="m" style="fill: none"/><path id="m" style="stroke: none"/>'
+            '<use href="#m" style="stroke: none; fill: none"/>',
+            None,
+        ),
     ],
 )
 def test_coordinates_in_figures_are_rounded_and_nothing_else(

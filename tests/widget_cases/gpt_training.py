@@ -95,6 +95,6 @@ REFUSED = [
 CASE = Case(
     "GPTTraining(steps=10, width=16)",
     "std at the start", "std", {"std": 0.5}, 0.0, "0.001", ("std", "1e9"), 1.0,
-    59, copies, check, tables, (2e-3, 1e-6), work=re.compile("^Train"),
+    60, copies, check, tables, (2e-3, 1e-6), work=re.compile("^Train"),
     refused=REFUSED,
 )  # fmt: skip

@@ -105,6 +105,6 @@ CASE = Case(
     "SignalPropagation(std=0.1, depth=10, width=32, draws=2)",
     "std of the weights", "std", {"std": 0.25}, -1, "std must be from 0.0001 to 1000, not -1",
     ("std", "1e9"), 1000,
-    38, copies, check, tables, (0, 1e-4 / LN10),
+    39, copies, check, tables, (0, 1e-4 / LN10),
     refused=REFUSED,
 )  # fmt: skip

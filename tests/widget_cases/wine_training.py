@@ -124,6 +124,6 @@ REFUSED = [
 CASE = Case(
     "WineTraining(depth=4, width=8, epochs=2, seeds=2)",
     "std of the weights", "std", {"std": 0.5}, 0.0, "0.0001", ("std", "1e9"), 10,
-    33, copies, check, tables, (1e-3, 1e-35), work=re.compile("^Run"),
+    34, copies, check, tables, (1e-3, 1e-35), work=re.compile("^Run"),
     refused=REFUSED,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import torch
 from playwright.sync_api import Locator, Page
 from widget_cases.adamw_equilibrium import EXTREMES, SHORT_RUN, random_settings
-from widget_page import SENTENCES, Open, downloaded, drawn, pictures, press, said
+from widget_page import CROWDED, SENTENCES, Open, downloaded, drawn, pictures, press, said
 
 from initscope.theory import (
     adamw_equilibrium_rms,
@@ -394,6 +394,17 @@ def test_presets_set_the_rest(open_page: Open, sentence) -> None:
     control(page, "weight decay").fill("-2")
     drawn(page)
     assert control(page, "preset").input_value() == "custom"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("steps", [600_000, 1_000_000])
+def test_long_numbers_below_a_chart_stand_apart(open_page: Open, steps: int) -> None:
+    page = open_page(AdamWEquilibrium(steps=steps))
+    for width in range(300, 1001, 20):
+        page.set_viewport_size({"width": width, "height": 800})
+        drawn(page)
+        assert page.evaluate(CROWDED) == [], width
+        assert min(picture.count('text-anchor="') for picture in pictures(page)) > 4, width
 
 
 @pytest.mark.browser

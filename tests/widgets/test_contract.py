@@ -18,6 +18,7 @@ from traitlets import TraitError
 from widget_cases import CASES, make
 from widget_cases.case import Shown, run_code
 from widget_page import (
+    CROWDED,
     Open,
     added_to_a_page,
     copy_of,
@@ -225,6 +226,22 @@ def test_whatever_is_set_it_is_drawn_and_no_barrier(copies: Copies, name: str) -
     few = page.add_style_tag(content=".cell_output:nth-of-type(n + 9) { display: none }")
     assert violations(page) == []
     few.evaluate("style => style.remove()")
+
+
+@pytest.mark.browser
+@every_widget
+def test_labels_below_a_chart_stand_apart(copies: Copies, name: str) -> None:
+    page = copies.page
+    size = page.viewport_size
+    assert size is not None
+    try:
+        for width in (390, 640, 1280):
+            page.set_viewport_size({"width": width, "height": size["height"]})
+            drawn(page)
+            assert page.evaluate(CROWDED) == [], width
+    finally:
+        page.set_viewport_size(size)
+        drawn(page)
 
 
 @pytest.mark.browser

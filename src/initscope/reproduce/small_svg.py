@@ -26,11 +26,13 @@ _ATTRIBUTE = re.compile(r"""(\s)([^\s=]+)(\s*=\s*["'])((?<=")[^"]*|(?<=')[^']*)[
 _LINES = re.compile(r"(?:[ \t]*\n[ \t]*)+(?=\S)")
 _NAME = re.compile(r"""(\bid=["']|href=["']#|url\(#)([\w-]+)""")
 _HASH = re.compile(r"\w*[0-9a-f]{10}|f[0-9a-f]{5}-\d+")
+_DECIDED = re.compile(
+    r"\s*((?:fill|stroke)[\w-]*):\s*"
+    r"(?:none|#[0-9a-fA-F]{6}|\d*\.?\d+(?:,\d*\.?\d+)*|butt|round|square|miter|bevel)\s*"
+)
 
-_SHAPES = {
-    *("svg", "g", "use", "image", "text", "tspan"),
-    *("path", "rect", "circle", "ellipse", "line", "polyline", "polygon"),
-}
+_DRAWN = {"path", "rect", "circle", "ellipse", "line", "polyline", "polygon"}
+_SHAPES = {"svg", "g", "use", "image", "text", "tspan"} | _DRAWN
 _COORDINATES = {
     *("x", "y", "dx", "dy", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "ry"),
     *("width", "height", "points", "viewBox"),
@@ -47,6 +49,8 @@ def small_svg(text: str) -> str:
     ones of a path (rounded differences would add up) and what a ``transform`` moves by. Where a
     group is drawn larger, its coordinates keep as many more decimals. Factors, angles, widths of
     lines, opacities and all text stay as they are.
+    Where a shape is used again and again, the style of each use says no more what the shape's own
+    style decides: a marker in it has a stroke of its own, whatever the stroke of its uses.
     Identifiers that end in ten hexadecimal digits, hashes of what was not yet rounded, are numbered
     behind a hash of the rounded picture: other pictures on a page have others.
     What is not well-formed XML is put on one line and left alone otherwise.
@@ -68,10 +72,10 @@ def small_svg(text: str) -> str:
     except ExpatError:
         return _LINES.sub(" ", text)
     parts, end = [], 0
-    for start, scale, inside in tags:
+    for start, scale, inside, idle in tags:
         tag = _TAG.match(data, start)
         if tag is not None:
-            parts += [data[end:start].decode(), _smaller(tag[0].decode(), scale, inside)]
+            parts += [data[end:start].decode(), _smaller(tag[0].decode(), scale, inside, idle)]
             end = tag.end()
     return _renamed(_LINES.sub(" ", "".join([*parts, data[end:].decode()])))
 
@@ -88,41 +92,70 @@ def _renamed(text: str) -> str:
     return with_names({name: f"f{digest}{end}" for name, end in number.items()})
 
 
-def _tags(data: bytes) -> list[tuple[int, float, float]]:
-    """Find the tag of each shape, and how much the picture enlarges it and what it holds.
+def _tags(data: bytes) -> list[tuple[int, float, float, frozenset[str]]]:
+    """Find the tag of each shape, how much the picture enlarges it and what it holds.
+
+    Last, the properties in its style that mean nothing.
 
     Raises
     ------
     ExpatError
         If it is not well-formed XML.
     """
-    found: list[tuple[int, float, float]] = []
+    found: list[tuple[int, float, float, str]] = []
     scales = [1.0]  # of the elements that are open; 0 where sizes are decided elsewhere
+    decided: dict[str, frozenset[str]] = {}  # by the style of the shape of that name
     parser = ParserCreate("utf-8")
 
     def open_element(name: str, attributes: dict[str, str]) -> None:
         scale = scales[-1] * _factor(attributes.get("transform", ""))
         inside = scale * _view(name, attributes)
         if name in _SHAPES and scale:
-            found.append((parser.CurrentByteIndex, scale, inside))
+            link = attributes.get("xlink:href", attributes.get("href", ""))
+            used = link.removeprefix("#") if name == "use" else ""
+            found.append((parser.CurrentByteIndex, scale, inside, used))
+        if "id" in attributes:
+            here = _decided(attributes.get("style", "")) if name in _DRAWN else frozenset[str]()
+            decided[attributes["id"]] = here & decided.get(attributes["id"], here)
         boxed = attributes.get("clipPathUnits") == "objectBoundingBox"
         scales.append(0.0 if name in _OWN_UNITS or boxed else inside)
 
     parser.StartElementHandler = open_element
     parser.EndElementHandler = lambda name: scales.pop()
     parser.Parse(data, True)
-    return found
+    return [
+        (start, scale, inside, decided.get(used, frozenset()))
+        for start, scale, inside, used in found
+    ]
 
 
-def _smaller(tag: str, scale: float, inside: float) -> str:
-    """Return a tag with the coordinates in its attributes rounded."""
+def _decided(style: str) -> frozenset[str]:
+    """Return the properties that a style sets, whatever is inherited: to a value that is valid."""
+    found = map(_DECIDED.fullmatch, style.split(";"))
+    return frozenset(match[1] for match in found if match is not None)
+
+
+def _smaller(tag: str, scale: float, inside: float, idle: frozenset[str]) -> str:
+    """Return a tag with the coordinates in its attributes rounded, its style without the `idle`."""
 
     def attribute(match: re.Match[str]) -> str:
         name, value = match[2], match[4]
         decimals = _decimals(inside if name == "viewBox" else scale)
+        if name == "style" and idle:
+            value = _without(value, idle)
+            if not value:
+                return ""
         return f"{match[1]}{name}{match[3]}{_rounded(name, value, decimals)}{match[3][-1]}"
 
     return _ATTRIBUTE.sub(attribute, tag)
+
+
+def _without(style: str, idle: frozenset[str]) -> str:
+    """Return a style without some properties; one with an address in it stays as it is."""
+    if "(" in style:
+        return style
+    parts = [part for part in style.split(";") if part.partition(":")[0].strip() not in idle]
+    return ";".join(parts).strip()
 
 
 def _factor(transform: str) -> float:
