@@ -36,7 +36,7 @@ CROWDED = """[...document.querySelectorAll(".ins-chart")].flatMap((chart) => {
   };
   const texts = [...chart.querySelectorAll(":scope > text:not([transform])")];
   return texts.slice(1).map((text, k) => [texts[k], text]).filter(([before, text]) =>
-    before.getAttribute("y") === text.getAttribute("y") && ends(text)[0] - ends(before)[1] < 3
+    before.getAttribute("y") === text.getAttribute("y") && ends(text)[0] - ends(before)[1] < 7
   ).map((pair) => pair.map((one) => [one.textContent, ...ends(one)]));
 })"""
 """Labels below a chart that come so close to the one before that they read as one.

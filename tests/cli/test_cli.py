@@ -192,14 +192,14 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(
     assert main([*arguments, "--dry-run", "--executor", "processes", "--workers", "3"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("3 networks in 1 chunk, 0 of them already there.\nTo train: 3 networks,")
-    assert "networks, 142 kFLOP, with " in out
+    assert "networks, 701 kFLOP, with " in out
     assert " MB a worker" in out
     assert not (project / "results").exists()
     assert main(arguments) == 0
     before = (project / "results" / "tiny.parquet").read_bytes()
     capsys.readouterr()
     assert main([*arguments, "--dry-run"]) == 0
-    assert "All are trained, 142 kFLOP that took " in capsys.readouterr().out
+    assert "All are trained, 701 kFLOP that took " in capsys.readouterr().out
     assert (project / "results" / "tiny.parquet").read_bytes() == before
 
 

@@ -29,7 +29,7 @@ const MARGIN = { left: 58, right: 12, top: 10, bottom: 40 };
  * height in pixels, left and bottom (room for the labels of the axes), xFormat and yFormat (value => text, on
  * a linear axis), xWhole (only whole numbers are labelled, as of layers), xTicks and yTicks (what to
  * label instead of round numbers: numbers, or [number, text]). Changed options hold from the next draw.
- * Where labels of x would touch, the second of them is left out.
+ * Where labels of x would touch, only every second one is shown, or still fewer.
  *
  * draw({x: [low, high], y: [low, high], layers}) draws anew; each layer is one of
  *   {kind: "line", x, y, color, dash, width, opacity}   gaps where y is not finite (or not > 0 on a log axis)
@@ -118,15 +118,18 @@ export class Chart {
       ? logTicks(...drawing.x, Math.floor(width / 70))
       : ticks(...drawing.x, Math.floor(width / 80)).filter((x) => !xWhole || Number.isInteger(x)));
     const ys = yTicks ?? (yLog ? logTicks(...drawing.y, height / 34) : ticks(...drawing.y, height / 45));
-    let taken = -Infinity; // by the label before; a letter is about 7 pixels wide
-    for (const [x, content] of labelled(xs, xLog, xFormat)) {
+    const all = labelled(xs, xLog, xFormat).map(([x, content]) => {
       // A label that has no room beside its line ends with the chart, however wide its letters are.
       const tight = px(x) + 4 * content.length > width;
-      const end = tight ? width - 1 : px(x) + 3.5 * content.length;
-      if (end - 7 * content.length < taken + 3) continue;
-      taken = end;
-      parts.push(make("svg:line", { class: "ins-grid", x1: px(x), x2: px(x), y1: MARGIN.top, y2: bottom }));
-      text(tight ? end : px(x), bottom + 15, content, { "text-anchor": tight ? "end" : "middle" });
+      return { x: px(x), content, tight, end: tight ? width - 1 : px(x) + 3.5 * content.length };
+    });
+    let shown = all; // every second one or less, where they would touch: a letter is about 7 pixels wide
+    for (let k = 2; shown.some((one, i) => i && one.end - 7 * one.content.length - shown[i - 1].end < 8); k += 1) {
+      shown = all.filter((_, i) => i % k === 0);
+    }
+    for (const { x, content, tight, end } of shown) {
+      parts.push(make("svg:line", { class: "ins-grid", x1: x, x2: x, y1: MARGIN.top, y2: bottom }));
+      text(tight ? end : x, bottom + 15, content, { "text-anchor": tight ? "end" : "middle" });
     }
     for (const [y, content] of labelled(ys, yLog, yFormat)) {
       parts.push(make("svg:line", { class: "ins-grid", x1: left, x2: right, y1: py(y), y2: py(y) }));
