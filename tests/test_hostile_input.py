@@ -264,9 +264,10 @@ def unless_taken(command: str, fields: dict[str, Any]) -> None:
 def test_a_hostile_value_of_a_field_is_one_line_that_names_it(
     place: Path, command: str, field: str, data: st.DataObject
 ) -> None:
-    fields = BASE[command] | {field: data.draw(VALUES)}
-    unless_taken(command, fields)
-    error = ends(command, yaml.safe_dump(fields, allow_unicode=True))
+    content = yaml.safe_dump(BASE[command] | {field: data.draw(VALUES)}, allow_unicode=True)
+    with contextlib.suppress(yaml.YAMLError):  # a line break of Unicode comes back as a space
+        unless_taken(command, yaml.safe_load(content))
+    error = ends(command, content)
     if not any(words in error for words in (*TAKEN, "is not valid YAML")):
         assert any(word in error for word in (field, *CALLED.get(field, ()))), error
 

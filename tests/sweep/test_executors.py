@@ -32,7 +32,7 @@ from initscope.sweep import run as sweep
 from initscope.sweep.executors import open_executor, processes
 
 # Long enough that something can happen in the middle: 18 chunks.
-LONG = dataclasses.replace(SPLIT, seeds=6, epochs=15)
+LONG = dataclasses.replace(SPLIT, seeds=6, epochs=60)
 
 # Its first network would need 400 TB: torch raises on whichever worker meets it.
 TOO_LARGE = SweepSpec(hidden=((10**7, 10**7), (8,), (6,)), stds=(0.1,), epochs=2)

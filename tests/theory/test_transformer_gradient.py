@@ -268,6 +268,16 @@ def test_a_stream_of_nothing_has_what_an_activation_makes_of_zero() -> None:
     np.testing.assert_allclose(found, [[1, mean], [mean, (1 + np.exp(-1)) / 2]], rtol=1e-10)
 
 
+def test_slopes_where_all_is_so_small_that_nothing_is_left_of_its_square() -> None:
+    """GELU has slope 1/2 there. As of embeddings of std 1e-90 behind LayerNorm."""
+    known = resolve("gelu_tanh")
+    for covariance in (np.zeros((2, 2)), np.full((2, 2), 1e-320)):
+        np.testing.assert_allclose(activation_slopes(known, covariance), np.full((2, 2), 0.25))
+    with np.errstate(divide="raise", invalid="raise"):
+        found = residual_gradient_variance(2, 64, 16, 1e-90)
+    np.testing.assert_allclose(found, 1.0)
+
+
 def test_heads_of_keys_gather_what_their_queries_send_back() -> None:
     sizes = (2, 64, 16, 0.05)
     alone = weight_gradient_variance(*sizes, n_head=8)

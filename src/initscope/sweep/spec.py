@@ -265,6 +265,7 @@ class SweepSpec:
             isinstance(self.name, str)
             and bool(self.name)
             and self.name.isprintable()
+            and self.name == self.name.strip()
             and len(self.name.encode(errors="replace")) <= LONGEST_NAME
             and Path(self.name).name == self.name,
             f"name {shown(self.name)} must be a plain file name of at most {LONGEST_NAME} bytes.",

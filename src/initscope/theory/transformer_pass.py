@@ -127,7 +127,7 @@ def follow(
 
 def activation_slopes(activation: Activation, covariance: Array) -> Array:
     """Return E[phi'(u_t) phi'(u_t')] for Gaussian u with this covariance."""
-    q = covariance.diagonal()
+    q = np.maximum(covariance.diagonal(), np.finfo(float).tiny)  # of weights near 0 it underflows
     # As in the forward pass: one curve in the correlation, and the mean squares of each position.
     typical = np.exp(np.log(q).mean())
     nodes = chebyshev.chebpts1(CORRELATIONS)
