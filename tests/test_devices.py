@@ -20,7 +20,7 @@ from initscope.models import GPT2_PRESETS, gpt2
 from initscope.models.gpt import training_flops_per_token
 from initscope.predict import predict
 from initscope.pretrain.spec import PretrainSpec
-from initscope.sweep.chunks import bytes_per_run, require_room
+from initscope.sweep.chunks import bytes_per_run, chunks_of, require_room
 from initscope.sweep.schedule import fewest_probes, probe_steps
 from initscope.sweep.spec import SweepSpec
 from initscope.theory import (
@@ -152,6 +152,23 @@ def test_a_sweep_that_just_fits_is_not_refused(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("initscope.memory.available_memory", lambda: drawn - 1)
     with pytest.raises(UsageError, match="of hidden widths 200-300"):
         require_room(spec)
+
+
+@pytest.mark.parametrize("memory_mb", [1, 2, 5, 7, 10, 100])
+@pytest.mark.parametrize(("n_stds", "seeds"), [(1, 1), (7, 1), (3, 10), (5, 3), (1, 11)])
+def test_no_more_networks_are_counted_at_once_than_train(
+    memory_mb: int, n_stds: int, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stds = tuple(range(1, n_stds + 1))
+    spec = SweepSpec(hidden=((200, 300),), stds=stds, seeds=seeds, memory_mb=memory_mb)
+    said: list[str] = []
+    monkeypatch.setattr(
+        "initscope.sweep.chunks.require_memory", lambda needed, what, advice: said.append(what)
+    )
+    require_room(spec)
+    (at_once,) = (int(what.split()[0]) for what in said if "train at once" in what)
+    sizes = [chunk.n_runs for chunk in chunks_of(spec)]
+    assert min(sizes) <= at_once <= max(sizes)
 
 
 GPT = {"model_type": "gpt2", "n_layer": 1, "n_embd": 8, "n_head": 2, "vocab_size": 9}

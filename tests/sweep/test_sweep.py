@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
@@ -56,6 +57,7 @@ from initscope.models.batched_mlp import BatchedMLP
 from initscope.records import read_table, write_table
 from initscope.schema import LAYER_STATISTICS, evaluation_steps
 from initscope.sweep import Optimizer, SweepSpec, chunks_of, records, run_sweep
+from initscope.sweep.chunks import bytes_per_run
 from initscope.sweep.records import write_chunk
 from initscope.sweep.schedule import probe_steps
 from initscope.sweep.training import (
@@ -497,6 +499,37 @@ def test_chunks_hold_every_run_once_and_no_more_than_fits(
         weights = 4 * parameters * copies * chunk.n_runs
         assert chunk.n_runs == 1 or weights < memory_mb * 1e6
     assert chunks_of(SweepSpec.from_dict(spec.to_dict())) == chunks
+
+    # Two workers have as much to do: cut in one place, a sweep is cut into equal parts, an even
+    # number of them, and into no more than that takes.
+    for (widths, optimizer), group in itertools.groupby(chunks, lambda c: (c.widths, c.optimizer)):
+        alike = list(group)
+        fit = memory_mb * 10**6 // bytes_per_run(spec, widths, optimizer)
+        n_initializations = len(spec.initializations)
+        for n, at_most, sizes in (
+            (n_seeds, fit // n_initializations, Counter(c.seeds for c in alike)),
+            (n_initializations, fit, Counter(c.initializations for c in alike)),
+        ):
+            parts = [len(part) for part in sizes]
+            assert sum(parts) == n
+            assert max(parts) - min(parts) <= 1
+            least = math.ceil(n / max(1, at_most))
+            assert least <= len(parts) <= least + 1
+            assert len(parts) == 1 or len(parts) % 2 == 0 or max(parts) == 1
+            assert len(parts) == least or (least > 1 and least % 2)
+
+
+def test_three_chunks_become_four_so_that_two_workers_have_as_much_to_do() -> None:
+    spec = SweepSpec(
+        dataset="digits",
+        hidden=((256, 128),),
+        optimizers=ADAM,
+        stds=tuple(range(1, 27)),
+        memory_mb=19,
+    )
+    fit = 19 * 10**6 // bytes_per_run(spec, (64, 256, 128, 10), ADAM)
+    assert math.ceil(26 / fit) == 3
+    assert [chunk.n_runs for chunk in chunks_of(spec)] == [6, 7, 7, 6]
 
 
 def test_digests_stay_as_they_are() -> None:

@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,7 +181,9 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
     """Split a sweep into chunks of at most `spec.memory_mb`, in a fixed order.
 
     A chunk holds whole seeds if one seed fits, and otherwise a part of the initializations of one
-    seed. The same specification gives the same chunks on every machine.
+    seed. Their sizes differ by one seed or initialization at most, and their number is even where
+    it can be: two workers have as much to do. The same specification gives the same chunks on
+    every machine.
 
     >>> from initscope.sweep import SweepSpec
     >>> [len(chunk.seeds) for chunk in chunks_of(SweepSpec(stds=(0.1,), seeds=2))]
@@ -198,9 +200,6 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
         widths = (example.n_features, *hidden, example.n_classes)
         for optimizer in spec.optimizers:
             fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
-            n_seeds = max(1, fit // len(initializations))
-            n_parts = math.ceil(len(initializations) / max(1, fit)) if n_seeds == 1 else 1
-            bounds = np.linspace(0, len(initializations), n_parts + 1).round().astype(int)
             chunks += [
                 Chunk(
                     dataset=dataset,
@@ -208,7 +207,7 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
                     widths=widths,
                     activation=spec.activation,
                     optimizer=optimizer,
-                    seeds=seeds[first : first + n_seeds],
+                    seeds=seeds[first:last],
                     initializations=initializations[low:high],
                     epochs=spec.epochs,
                     batch_size=spec.batch_size,
@@ -219,10 +218,22 @@ def chunks_of(spec: SweepSpec) -> list[Chunk]:
                     evaluations_per_epoch=spec.evaluations_per_epoch,
                     validation_size=spec.validation_size,
                 )
-                for first in range(0, len(seeds), n_seeds)
-                for low, high in itertools.pairwise(bounds)
+                for first, last in _parts(len(seeds), fit // len(initializations))
+                for low, high in _parts(len(initializations), fit)
             ]
     return chunks
+
+
+def _n_parts(n: int, at_most: int) -> int:
+    """Return into how many parts `n` are split: one, or an even number, unless each is alone."""
+    parts = math.ceil(n / max(1, at_most))
+    return parts if parts == 1 else min(n, parts + parts % 2)
+
+
+def _parts(n: int, at_most: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where each part goes."""
+    bounds = np.linspace(0, n, _n_parts(n, at_most) + 1).round().astype(int)
+    return itertools.pairwise(bounds.tolist())
 
 
 def bytes_per_run(spec: SweepSpec, widths: Sequence[int], optimizer: Optimizer) -> int:
@@ -318,10 +329,9 @@ def require_room(spec: SweepSpec, device: str | None = None, *, elsewhere: bool 
                 "make it narrower, or batch_size smaller",
             )
             fit = spec.memory_mb * 1_000_000 // bytes_per_run(spec, widths, optimizer)
-            if fit >= n_initializations:
-                together = n_initializations * min(fit // n_initializations, len(spec.seed_numbers))
-            else:
-                together = n_initializations // math.ceil(n_initializations / max(1, fit))
+            n_seeds = len(spec.seed_numbers)
+            together = n_seeds // _n_parts(n_seeds, fit // n_initializations)
+            together *= n_initializations // _n_parts(n_initializations, fit)
             require_memory(
                 together * (each + activations),
                 f"{together:,} networks that train at once, as many as memory_mb allows",
