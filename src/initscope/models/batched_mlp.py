@@ -75,6 +75,11 @@ class BatchedMLP:
         """Number of weight layers."""
         return len(self.weights)
 
+    def part(self, runs: slice) -> Self:
+        """Return the stack of some of the networks: its parameters are theirs, its storage not."""
+        weights, biases = ([p[runs] for p in each] for each in (self.weights, self.biases))
+        return type(self)(weights, biases, self.activation)
+
     def parameters(self) -> list[torch.Tensor]:
         """Return the weights, then the biases."""
         return [*self.weights, *self.biases]

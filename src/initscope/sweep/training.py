@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,11 @@ import torch
 from initscope.devices import environment, plain_float32
 from initscope.init import initialize_
 from initscope.models.batched_mlp import BatchedMLP
-from initscope.models.batched_product import add_product_
 from initscope.models.mlp import MLP
 from initscope.schema import LAYER_STATISTICS, sweep_schema
 from initscope.sweep.chunks import Chunk
-from initscope.sweep.optimizers import Optimizer
 from initscope.sweep.schedule import loss_steps
+from initscope.sweep.updates import BATCH_BYTES, FEWEST_BATCHES, StackUpdates, parts_of
 from initscope.theory.scheme import Scheme
 
 EVALUATION_BATCH = 1000
@@ -114,29 +113,6 @@ def _layer_statistics(
     return {n: torch.stack(layers[::-1], 1).cpu().numpy() for n, layers in found.items()}
 
 
-def _optimizer_step(optimizer: Optimizer, parameters: list[torch.Tensor]) -> Callable[[], object]:
-    """Return the function that makes a step of the optimizer, with the gradients as they are."""
-    if optimizer.name != "adam":
-        return optimizer.build(parameters).step
-    # The kernel of torch.optim.Adam(fused=True): what its step does around it takes as long as a
-    # small network does.
-    gradients = [cast(torch.Tensor, p.grad) for p in parameters]
-    means, squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-    steps = [torch.zeros((), device=p.device) for p in parameters]
-    (settings,) = optimizer.build(parameters).param_groups
-    beta1, beta2 = settings["betas"]
-
-    def step() -> None:
-        torch._foreach_add_(steps, 1)
-        torch._fused_adam_(
-            parameters, gradients, means, squares, [], steps,
-            lr=settings["lr"], beta1=beta1, beta2=beta2, eps=settings["eps"],
-            weight_decay=settings["weight_decay"], amsgrad=False, maximize=False,
-        )  # fmt: skip
-
-    return step
-
-
 class ChunkTraining:
     """The training of one chunk: what :func:`run_chunk` does, in steps that can be timed."""
 
@@ -167,34 +143,39 @@ class ChunkTraining:
         held_out = chunk.validation_size
         self.validation = per_seed("train", slice(-held_out, None)) if held_out else None
         self.stack = BatchedMLP.of(initial_networks(chunk), device)
-        # Plain SGD needs no gradient of its own: the product adds it to the weight directly.
-        self.in_place = chunk.optimizer.name == "sgd" and not chunk.optimizer.momentum
-        if not self.in_place:
-            for parameter in self.stack.parameters():
-                parameter.grad = torch.zeros_like(parameter)
-            self.optimizer_step = _optimizer_step(chunk.optimizer, self.stack.parameters())
+        self.seed_of_run = torch.arange(len(datasets), device=device).repeat_interleave(
+            self.n_initializations
+        )
+        batch_bytes = 4 * len(datasets) * chunk.batch_size * chunk.widths[0]
+        n_waiting = BATCH_BYTES // batch_bytes
+        parts = [slice(0, chunk.n_runs)]
+        if n_waiting >= FEWEST_BATCHES:
+            parts = parts_of(self.stack, chunk.optimizer, chunk.batch_size)
+        self.batches_at_once = n_waiting if len(parts) > 1 else 1
+        self.parts = [
+            (runs, StackUpdates(self.stack.part(runs), chunk.optimizer)) for runs in parts
+        ]
 
-    def expand_seeds(self, per_seed: torch.Tensor) -> torch.Tensor:
+    def expand_seeds(self, per_seed: torch.Tensor, runs: slice = slice(None)) -> torch.Tensor:
         """Return ``(n_runs, ...)`` from ``(n_seeds, ...)``; a view where there is one seed."""
+        seed_of_run = self.seed_of_run[runs]
         if len(per_seed) == 1:
-            return per_seed.expand(self.chunk.n_runs, *per_seed.shape[1:])
-        return per_seed.repeat_interleave(self.n_initializations, 0)
+            return per_seed.expand(len(seed_of_run), *per_seed.shape[1:])
+        return per_seed.index_select(0, seed_of_run)
 
-    def update(self, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Make one step of the optimizer on one batch; return the loss of each run before it."""
-        stack, rate = self.stack, self.chunk.optimizer.learning_rate
-        layer_inputs, pre_activations = stack.forward(inputs)
-        loss, logits_gradient = stack.loss(pre_activations[-1], labels)
-        for k, delta in stack.backward(pre_activations, logits_gradient):
-            if self.in_place:
-                add_product_(stack.weights[k], delta.mT, layer_inputs[k], -rate)
-                stack.biases[k].sub_(delta.sum(1, keepdim=True), alpha=rate)
-            else:
-                stack.weight_gradient(delta, layer_inputs[k], out=stack.weights[k].grad)
-                torch.sum(delta, 1, keepdim=True, out=stack.biases[k].grad)
-        if not self.in_place:
-            self.optimizer_step()
-        return loss
+    def update(self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+        """Make one step of the optimizer on each of some batches.
+
+        Returns
+        -------
+        torch.Tensor
+            The loss of each run before each step, shape ``(n_batches, n_runs)``.
+        """
+        losses = [
+            torch.stack([part.update(*(self.expand_seeds(t, runs) for t in b)) for b in batches])
+            for runs, part in self.parts
+        ]
+        return torch.cat(losses, 1)
 
     @property
     def n_test(self) -> int:
@@ -229,7 +210,7 @@ class ChunkTraining:
         return _layer_statistics(self.stack, self.expand_seeds(inputs), self.expand_seeds(labels))
 
     def batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield inputs and labels of each update of one epoch (from 0)."""
+        """Yield the inputs and labels, of each seed, of each update of one epoch (from 0)."""
         chunk = self.chunk
         order = torch.stack([example_order(s, epoch, chunk.n_train) for s in chunk.seeds])
         for rows in order.to(self.device).split(chunk.batch_size, 1)[: chunk.steps_per_epoch]:
@@ -238,7 +219,7 @@ class ChunkTraining:
                 table.index_select(0, selected).unflatten(0, rows.shape)
                 for table in (self.input_rows, self.label_rows)
             )
-            yield self.expand_seeds(inputs), self.expand_seeds(labels)
+            yield inputs, labels
 
     def train(self, advance: Callable[[int], object]) -> dict[str, Any]:
         """Train to the end; the records of all runs, one entry a run in each."""
@@ -250,7 +231,8 @@ class ChunkTraining:
         step_losses: list[torch.Tensor] = []  # since the last point of the curve
         losses, probes, accuracies = [], [], []
         validation: list[np.ndarray] = []
-        step = 0
+        made = 0
+        waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
         evaluate_at = set(chunk.evaluation_steps)
 
         def evaluate() -> tuple[np.ndarray, np.ndarray]:
@@ -265,22 +247,32 @@ class ChunkTraining:
             probes.append(self.statistics())
             advance(chunk.flops_per_probe)
 
-        test_loss, accuracy = evaluate()
-        for epoch in range(chunk.epochs):
-            for inputs, labels in self.batches(epoch):
-                if step in probe_at:
-                    probe()
-                step_losses.append(self.update(inputs, labels))
-                step += 1
-                if step in point_at:
+        def train_waiting() -> None:
+            nonlocal made, diverged
+            for loss in self.update(waiting) if waiting else ():
+                step_losses.append(loss)
+                made += 1
+                if made in point_at:
                     since = torch.stack(step_losses)
                     lost = ~since.isfinite()
-                    first = step - len(since) + lost.int().argmax(0)
+                    first = made - len(since) + lost.int().argmax(0)
                     diverged = torch.where((diverged < 0) & lost.any(0), first, diverged)
                     losses.append(since.mean(0).cpu().numpy())
                     step_losses.clear()
-                advance(chunk.flops_per_step)
-                if step in evaluate_at:
+            advance(chunk.flops_per_step * len(waiting))
+            waiting.clear()
+
+        test_loss, accuracy = evaluate()
+        for epoch in range(chunk.epochs):
+            for batch in self.batches(epoch):
+                step = made + len(waiting)
+                if step in probe_at:
+                    train_waiting()
+                    probe()
+                waiting.append(batch)
+                if step + 1 in evaluate_at or len(waiting) == self.batches_at_once:
+                    train_waiting()
+                if step + 1 in evaluate_at:
                     test_loss, accuracy = evaluate()
         probe()
         last = diverged.cpu().numpy()
