@@ -249,7 +249,9 @@ class ChunkTraining:
 
         def train_waiting() -> None:
             nonlocal made, diverged
-            for loss in self.update(waiting) if waiting else ():
+            if not waiting:
+                return
+            for loss in self.update(waiting):
                 step_losses.append(loss)
                 made += 1
                 if made in point_at:
@@ -321,7 +323,8 @@ def run_chunk(
     threads
         Torch threads to train with; by default those that torch has here.
     advance
-        Called after every update and evaluation with the floating-point operations it took.
+        Called with the floating-point operations that were made, after an evaluation, the layer
+        statistics, and one or more updates.
     """
     used = torch.device(device or "cpu")
     start = time.perf_counter()
