@@ -189,6 +189,7 @@ MNIST, DEEP, WINE = (784, 256, 128, 10), (784, *(128,) * 15, 10), (13, 64, 32, 3
         (MNIST, OPTIMIZERS[1], 1, 8, [2, 2, 2, 2]),  # 3 copies
         (MNIST, OPTIMIZERS[0], 2, 26, [8, 10, 8]),  # the weights alone
         (DEEP, OPTIMIZERS[2], 1, 8, [4, 4]),  # one would be in the cache, and its products small
+        (DEEP, OPTIMIZERS[2], 2, 16, [4, 4, 4, 4]),
         (WINE, OPTIMIZERS[2], 2, 130, [130]),
     ],
 )
