@@ -125,24 +125,34 @@ def test_a_few_networks_at_a_time_train_as_all_together(
         schemes=("kaiming", "xavier"),
         optimizers=(optimizer,),
         seeds=seeds,
-        epochs=5,
-        batch_size=13,
+        epochs=3,
+        batch_size=7,
         validation_size=10,
         evaluations_per_epoch=2,
         loss_points=23,
         probes=7,
     )
     (chunk,) = chunks_of(spec)
-    monkeypatch.setattr(training, "BATCH_BYTES", waiting * 4 * seeds * 13 * 13)
+    monkeypatch.setattr(training, "BATCH_BYTES", waiting * 4 * seeds * 7 * 13)
     monkeypatch.setattr(training, "FEWEST_BATCHES", math.inf)
     work: list[int] = []
     together = run_chunk(chunk, threads=threads, advance=work.append).to_pandas()
     monkeypatch.setattr(training, "FEWEST_BATCHES", 4)
     work_in_parts: list[int] = []
+    at_once: list[int] = []
+    update = ChunkTraining.update
+
+    def counted(self: ChunkTraining, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> object:
+        at_once.append(len(batches))
+        return update(self, batches)
+
+    monkeypatch.setattr(ChunkTraining, "update", counted)
     in_parts = run_chunk(chunk, threads=threads, advance=work_in_parts.append).to_pandas()
 
     assert sum(work) == sum(work_in_parts) == chunk.flops
     assert len(work_in_parts) < len(work)
+    assert sum(at_once) == chunk.n_steps
+    assert 4 <= max(at_once) <= waiting
     assert together["diverged_step"].notna().any()
     assert together["diverged_step"].isna().any()
     for name in together:
